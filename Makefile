@@ -1,0 +1,62 @@
+# flipbench: `make` lists the targets. Everything runs in .venv, which is made on first use.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+# Where pip finds a PyTorch wheel of your choice, for example
+#   make install TORCH_INDEX=https://download.pytorch.org/whl/cu126     (empty: pip's own index)
+TORCH_INDEX ?=
+GRID    ?= label_flip
+# 0: one worker a core
+WORKERS ?= 0
+DEVICE  ?=
+RESULTS ?= results
+# Real data for the tests (folders mnist/, fashion-mnist/, ham10000/); without it they are skipped with a reason.
+FLIPBENCH_DATA ?= $(wildcard $(CURDIR)/../shared/data)
+export FLIPBENCH_DATA
+
+BIN   := $(VENV)/bin
+PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+RUN   := $(BIN)/flipbench run $(GRID) --workers $(WORKERS) --results $(RESULTS) $(if $(DEVICE),--device $(DEVICE))
+CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
+
+.DEFAULT_GOAL := help
+.PHONY: help install bench test check speed report clean
+
+help: ## list the targets
+	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "variables: GRID=$(GRID) WORKERS=$(WORKERS) DEVICE=$(DEVICE) RESULTS=$(RESULTS) PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX)"
+
+# Torch first and alone: from here pip can be pointed at a CPU or CUDA wheel without touching the rest.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed ## make .venv and install flipbench with the pinned dependencies
+
+bench: $(VENV)/.installed ## run a grid and draw its tables and heatmaps (GRID= WORKERS= DEVICE= RESULTS=)
+	$(RUN)
+
+report: $(VENV)/.installed ## draw the tables and heatmaps of GRID again
+	$(BIN)/flipbench report $(RESULTS)/$(GRID)
+
+test: $(VENV)/.installed-test ## run the tests
+	$(BIN)/python -m pytest -n $(CORES) --ignore=tests/speed
+
+check: $(VENV)/.installed-test ## lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+speed: $(VENV)/.installed-test ## run the benchmarks (one thread) and print their table
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/speed -p no:xdist --benchmark-only --benchmark-json=results/speed.json -o timeout=900 -s
+
+clean: ## remove .venv, caches and build folders (results stay)
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""Mistakes that a user can make and mend: shown as one message, never as a traceback."""
+
+
+class UserError(ValueError):
+    """What was needed, what came, and what to do about it."""

@@ -1,0 +1,333 @@
+"""One federation, or a stack of alike ones: rounds of local training, aggregation, server step, evaluation.
+
+A stack's cells agree in everything that shapes the computation (data, model, clients, rounds, optimiser, rule and
+declared f); seeds, partitions drawn from them, attacks and flip rates may differ. The rule is the only call into a
+defence: updates and cohort go in, one update comes out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aggregators.contract import Cohort
+from bench import layout as vectors
+from bench import local, lockstep, models
+from bench.cell import Cell, named_seed
+from bench.influence import influence
+from bench.population import BatchStream, Population, participants
+
+
+class BadUpdateError(RuntimeError):
+    """A rule returned something that cannot be applied, or changed its inputs."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set ready for training, on the device.
+
+    Attributes:
+        train: ``(examples, *shape)`` float32.
+        test: ``(examples, *shape)`` float32.
+        test_labels: ``(examples,)`` int64.
+        classes: L.
+    """
+
+    train: Tensor
+    test: Tensor
+    test_labels: Tensor
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        c, h, w = self.train.shape[1:]
+        return c, h, w
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the names in a cell stand for.
+
+    Attributes:
+        model: ``(shape, classes) -> nn.Module``.
+        schedule: ``(t, rounds) -> factor on the learning rate``, t from 0.
+        rule: the aggregator.
+    """
+
+    model: Callable[..., nn.Module]
+    schedule: Callable[[int, int], float]
+    rule: Callable[..., Any]
+
+
+@dataclass
+class _Log:
+    """What is stored of one cell."""
+
+    rounds: list[int] = field(default_factory=list)
+    confusion: list[list[list[int]]] = field(default_factory=list)
+    clients: list[list[int]] = field(default_factory=list)
+    influence: list[list[float]] = field(default_factory=list)
+    norms: list[list[float]] = field(default_factory=list)
+    fedavg_gap: list[float] = field(default_factory=list)
+    nonfinite: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Clock:
+    """Seconds per phase."""
+
+    local: float = 0.0
+    aggregation: float = 0.0
+    evaluation: float = 0.0
+    _since: float = 0.0
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        setattr(self, phase, getattr(self, phase) + now - self._since)
+        self._since = now
+
+
+def run(
+    cells: Sequence[Cell], populations: Sequence[Population], task: Task, parts: Parts
+) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    """Run a stack of alike cells.
+
+    Args:
+        cells: the facts of each; alike in all that shapes the computation.
+        populations: the clients of each.
+        task: the data.
+        parts: model, schedule and rule.
+
+    Returns:
+        For each cell the raw result (as stored) and seconds per phase (the stack's, shared out equally).
+
+    Raises:
+        Infeasible: the rule's conditions do not hold.
+        BadUpdateError: the rule's answer has the wrong shape or type, is not finite, or its inputs were changed.
+    """
+    federation = _Federation(cells, populations, task, parts)
+    for r in range(1, cells[0].rounds + 1):
+        federation.round(r)
+    seconds = {k: v / len(cells) for k, v in asdict(federation.clock).items() if not k.startswith("_")}
+    return [(_result(log, p), dict(seconds)) for log, p in zip(federation.logs, populations, strict=True)]
+
+
+def _result(log: _Log, population: Population) -> dict[str, Any]:
+    return asdict(log) | {
+        "malicious": list(population.malicious),
+        "flips": [asdict(f) for f in population.flips],
+        "examples": list(population.sizes),
+    }
+
+
+class _Federation:
+    """The moving parts of a stack: weights, momenta, the rule's memory, logs."""
+
+    def __init__(self, cells: Sequence[Cell], populations: Sequence[Population], task: Task, parts: Parts) -> None:
+        self.cells, self.populations, self.task, self.parts = cells, populations, task, parts
+        self.facts = cells[0]
+        built = [models.build(parts.model, task.shape, task.classes, named_seed(c.seed, "weights")) for c in cells]
+        self.net, self.layout = lockstep.stack(built[0]), vectors.layout_of(built[0])
+        device = task.train.device
+        self.weights = torch.stack([vectors.flatten(m) for m in built]).to(device)  # (cells, dim)
+        self.previous = torch.zeros_like(self.weights)
+        self.velocity = torch.zeros_like(self.weights)
+        memory = (len(cells), self.facts.clients if self.facts.client_momentum else 0, self.weights.shape[1])
+        self.momenta = torch.zeros(memory, device=device)  # (cells, all clients, dim)
+        self.streams = [BatchStream(c, p.parts) for c, p in zip(cells, populations, strict=True)]
+        self.rosters = [participants(c) for c in cells]
+        self.turns = [[0] * c.clients for c in cells]
+        self.seeds = torch.tensor([c.seed for c in cells])
+        self.state: Any = None
+        self.logs, self.clock = [_Log() for _ in cells], _Clock()
+
+    def round(self, r: int) -> None:
+        """One communication round."""
+        facts = self.facts
+        self.clock.start()
+        clients = [self._clients(s, r) for s in range(len(self.cells))]
+        factor = self.parts.schedule(r - 1, facts.rounds)
+        recipe = local.Recipe(facts.learning_rate * factor, facts.momentum, facts.weight_decay)
+        batches = self._batches(clients, r)
+        updates = local.train(self.net, self.layout, self.weights, self.task.train, batches, recipe)
+        ids = torch.tensor(clients)  # (cells, clients)
+        if facts.client_momentum:
+            updates = self._with_momentum(ids, updates)
+        self.clock.lap("local")
+        cohort = self._cohort(ids, updates, r, recipe)
+        update, bad = self._aggregate(updates, cohort)
+        self.velocity.mul_(facts.server_momentum).add_(update)
+        before = self.weights
+        self.weights = before + facts.server_learning_rate * (self.velocity if facts.server_momentum else update)
+        self.previous = update
+        self.clock.lap("aggregation")
+        for log, number in zip(self.logs, bad, strict=True):
+            if number:
+                log.nonfinite[str(r)] = number
+        if r in (1, facts.rounds) or r % facts.evaluate_every == 0:
+            self._record(r, clients, updates, cohort, update)
+        self.clock.lap("evaluation")
+
+    def _clients(self, s: int, r: int) -> list[int]:
+        roster = self.rosters[s]
+        return list(range(self.facts.clients)) if roster is None else roster[r - 1]
+
+    def _batches(self, clients: list[list[int]], r: int) -> local.Batches:
+        """The round's batches of all cells; cells with one seed read the same examples in the same order."""
+        drawn: dict[int, tuple[Tensor, Tensor | None]] = {}
+        indices, counts, labels = [], [], []
+        for s, (cell, population) in enumerate(zip(self.cells, self.populations, strict=True)):
+            if cell.seed not in drawn:
+                drawn[cell.seed] = self.streams[s].round(clients[s], [self.turns[s][c] for c in clients[s]])
+            for c in clients[s]:
+                self.turns[s][c] += 1
+            index, count = drawn[cell.seed]
+            on = r >= cell.attack_start and (cell.attack_stop is None or r <= cell.attack_stop)
+            indices.append(index)
+            counts.append(count)
+            labels.append((population.flipped if on else population.labels)[index])
+        return _merge(indices, counts, labels, self.task.train.device)
+
+    def _with_momentum(self, ids: Tensor, updates: Tensor) -> Tensor:
+        """m <- beta m + (1 - beta) update, kept by the client; what it sends is m."""
+        beta = self.facts.client_momentum
+        if ids.shape[1] == self.facts.clients:
+            return self.momenta.lerp_(updates, 1.0 - beta).clone()
+        place = ids.to(updates.device).unsqueeze(-1).expand_as(updates)
+        sent = self.momenta.gather(1, place).lerp_(updates, 1.0 - beta)
+        self.momenta.scatter_(1, place, sent)
+        return sent
+
+    def _cohort(self, ids: Tensor, updates: Tensor, r: int, recipe: local.Recipe) -> Cohort:
+        sizes = torch.tensor([p.sizes for p in self.populations], dtype=torch.float64).gather(1, ids)
+        totals = sizes.sum(1, keepdim=True)
+        shares = torch.where(totals > 0, sizes / totals.clamp(min=1), 1.0 / ids.shape[1])
+        facts: dict[str, Any] = {}
+        if self.facts.root_examples:
+            start = self.weights
+            facts["trusted"] = lambda: self._root_update(start, r, recipe)
+        return Cohort(
+            byzantine=self.facts.byzantine,
+            weights=shares.to(updates.dtype).to(updates.device),
+            clients=ids.to(updates.device),
+            previous=self.previous,
+            layout=self.layout,
+            round=r,
+            seeds=self.seeds,
+            **facts,
+        )
+
+    def _root_update(self, start: Tensor, r: int, recipe: local.Recipe) -> Tensor:
+        """The server trains on its own examples as a client would, ``(cells, dim)``."""
+        drawn = [
+            BatchStream(c, (p.root,), "root batches").round([0], [r - 1])
+            for c, p in zip(self.cells, self.populations, strict=True)
+        ]
+        labels = [p.labels[index] for p, (index, _) in zip(self.populations, drawn, strict=True)]
+        batches = _merge([i for i, _ in drawn], [c for _, c in drawn], labels, start.device)
+        return local.train(self.net, self.layout, start, self.task.train, batches, recipe).squeeze(1)
+
+    def _aggregate(self, updates: Tensor, cohort: Cohort) -> tuple[Tensor, list[int]]:
+        """The rule's update, and for each cell how many updates were left out because they are not finite."""
+        # A norm that overflows is no proof: the elements are.
+        finite = torch.isfinite(torch.linalg.vector_norm(updates, dim=-1)).cpu()
+        if not bool(finite.all()):
+            finite = torch.isfinite(updates).all(-1).cpu()  # (cells, clients)
+        if bool(finite.all()):
+            return self._ask(updates, cohort), [0] * len(self.cells)
+        if self.state is not None and len(self.cells) > 1:
+            raise BadUpdateError("updates that are not finite reached a rule with memory within a stack")
+        answers = [self._ask_without(updates, cohort, s, finite[s]) for s in range(len(self.cells))]
+        return torch.stack(answers), (~finite).sum(1).tolist()
+
+    def _ask_without(self, updates: Tensor, cohort: Cohort, s: int, keep: Tensor) -> Tensor:
+        """One cell's update from the clients whose updates are finite; f shrinks by those left out."""
+        if not bool(keep.any()):
+            return torch.zeros_like(self.weights[s])
+        rows = keep.nonzero().squeeze(1).to(updates.device)
+        weights = cohort.weights[s : s + 1, rows]
+        total = weights.sum(1, keepdim=True)
+        some = replace(
+            cohort,
+            byzantine=max(0, cohort.byzantine - int((~keep).sum())),
+            weights=torch.where(total > 0, weights / total.clamp(min=1e-30), 1.0 / len(rows)),
+            clients=cohort.clients[s : s + 1, rows],
+            previous=cohort.previous[s : s + 1],
+            seeds=cohort.seeds[s : s + 1],
+            trusted=lambda: cohort.trusted()[s : s + 1],
+        )
+        return self._ask(updates[s : s + 1, rows], some)[0]
+
+    def _ask(self, updates: Tensor, cohort: Cohort) -> Tensor:
+        """The only call into a defence, and the checks of its answer."""
+        rule, name = self.parts.rule, self.facts.aggregator
+        version = updates._version
+        if hasattr(rule, "init"):
+            if self.state is None:
+                self.state = rule.init(updates, cohort)
+            update, self.state = rule(updates, cohort, self.state)
+        else:
+            update = rule(updates, cohort)
+        wanted = (updates.shape[0], updates.shape[2])
+        if not isinstance(update, Tensor) or update.shape != wanted:
+            came = tuple(update.shape) if isinstance(update, Tensor) else type(update).__name__
+            raise BadUpdateError(f"{name} must return a tensor of shape (*cells, dim) = {wanted}, got {came}")
+        if updates._version != version:
+            raise BadUpdateError(f"{name} changed the updates that it was given; work on a copy (updates.clone())")
+        if update.dtype != updates.dtype or update.device != updates.device:
+            raise BadUpdateError(
+                f"{name} must return {updates.dtype} on {updates.device}, got {update.dtype} on {update.device}"
+            )
+        if not bool(torch.isfinite(update).all()):
+            raise BadUpdateError(
+                f"{name} returned an update that is not finite in round {cohort.round}, from finite updates"
+            )
+        return update
+
+    def _record(self, r: int, clients: list[list[int]], updates: Tensor, cohort: Cohort, update: Tensor) -> None:
+        """The raw facts of an evaluated round."""
+        task = self.task
+        matrices = local.confusion(self.net, self.layout, self.weights, task.test, task.test_labels, task.classes).cpu()
+        shares = influence(updates, update)
+        norms = torch.linalg.vector_norm(updates, dim=-1, dtype=torch.float64).cpu()
+        fedavg = torch.bmm(cohort.weights.unsqueeze(1), updates).squeeze(1)
+        gaps = torch.linalg.vector_norm((update - fedavg).double(), dim=-1).cpu()
+        sizes = torch.linalg.vector_norm(fedavg.double(), dim=-1).cpu()
+        for s, log in enumerate(self.logs):
+            log.rounds.append(r)
+            log.confusion.append(matrices[s].tolist())
+            log.clients.append(clients[s])
+            log.influence.append(shares[s].tolist())
+            log.norms.append(norms[s].tolist())
+            # Nothing over nothing is no gap; something over nothing has no ratio.
+            log.fedavg_gap.append(0.0 if not gaps[s] else float(gaps[s] / sizes[s]) if sizes[s] else float("nan"))
+
+
+def _merge(
+    indices: list[Tensor], counts: list[Tensor | None], labels: list[Tensor], device: torch.device
+) -> local.Batches:
+    """Batches of several cells in one tensor, padded where cells differ in steps or batch size."""
+    steps, batch = max(i.shape[1] for i in indices), max(i.shape[2] for i in indices)
+    even = all(i.shape[1:] == (steps, batch) for i in indices)
+    if even and all(c is None for c in counts):
+        return local.Batches(torch.stack(indices).to(device), torch.stack(labels).to(device), None)
+
+    def pad(t: Tensor) -> Tensor:
+        return torch.nn.functional.pad(t, (0, batch - t.shape[2], 0, steps - t.shape[1]))
+
+    full = [c if c is not None else torch.full(i.shape[:2], i.shape[2]) for i, c in zip(indices, counts, strict=True)]
+    real = [torch.nn.functional.pad(c, (0, steps - c.shape[1])) for c in full]
+    return local.Batches(
+        torch.stack([pad(i) for i in indices]).to(device),
+        torch.stack([pad(y) for y in labels]).to(device),
+        torch.stack(real).to(device),
+    )

@@ -1,0 +1,252 @@
+"""What clients do between two rounds: local SGD, in lockstep.
+
+FedSGD (one step a round) never makes a copy of the weights for each client: all rows of a cell share the global ones
+and only their gradients differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aggregators.contract import Layout
+from bench.layout import views
+from bench.lockstep import Stacked
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Local training: w <- w - lr (momentum buffer of the gradient of the mean loss + weight_decay w)."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What each client's steps of one round are made of.
+
+    Attributes:
+        index: ``(cells, clients, steps, batch)`` int64, rows of the training set; padding is 0.
+        labels: the same shape, the labels trained on (flipped or not).
+        counts: ``(cells, clients, steps)`` int64, real examples of each batch; None: all batches are full.
+    """
+
+    index: Tensor
+    labels: Tensor
+    counts: Tensor | None
+
+
+def train(net: Stacked, layout: Layout, start: Tensor, data: Tensor, batches: Batches, recipe: Recipe) -> Tensor:
+    """Every client's update after its local steps.
+
+    Args:
+        net: the stacked model.
+        layout: of the vector.
+        start: ``(cells, dim)``, the global weights.
+        data: ``(examples, *shape)``, the training inputs that batches index.
+        batches: the examples of each step.
+        recipe: of local SGD.
+
+    Returns:
+        ``(cells, clients, dim)``: new minus old weights. A client without examples has an update of zero.
+    """
+    cells, clients, steps, batch = batches.index.shape
+    rows = cells * clients
+    index = batches.index.reshape(rows, steps, batch)
+    labels = batches.labels.reshape(rows, steps, batch)
+    counts = None if batches.counts is None else batches.counts.reshape(rows, steps)
+    out = start.new_empty(rows, start.shape[1])
+    width = net.width(start.device) or rows
+    for low in range(0, rows, width):
+        here = slice(low, low + width)
+        # A piece is whole cells, or lies within one cell: rows that share weights stay beside each other.
+        own = start[low // clients : -(-min(low + width, rows) // clients)]
+        some = None if counts is None else counts[here]
+        if steps == 1:
+            _one_step(net, layout, own, data, index[here, 0], labels[here, 0], some, recipe, out[here])
+        else:
+            _many_steps(net, layout, own, data, index[here], labels[here], some, recipe, out[here])
+    return out.view(cells, clients, -1)
+
+
+def _one_step(
+    net: Stacked,
+    layout: Layout,
+    start: Tensor,
+    data: Tensor,
+    index: Tensor,
+    labels: Tensor,
+    counts: Tensor | None,
+    recipe: Recipe,
+    out: Tensor,
+) -> None:
+    """FedSGD: the update is written where it will lie, ``(rows, dim)``."""
+    now = None if counts is None else counts[:, 0]
+    sink = FirstStep(out, start, layout, recipe)
+    _step(net, views(start, layout), data, index, labels, now, sink)
+    sink.finish()
+    if now is not None:
+        out[now == 0] = 0  # weight decay and batch statistics need examples too
+
+
+def _many_steps(
+    net: Stacked,
+    layout: Layout,
+    start: Tensor,
+    data: Tensor,
+    index: Tensor,
+    labels: Tensor,
+    counts: Tensor | None,
+    recipe: Recipe,
+    out: Tensor,
+) -> None:
+    """Local SGD on weights of the rows' own, in ``out``; the old weights are taken off at the end."""
+    rows, steps, batch = index.shape
+    old = start.repeat_interleave(rows // len(start), dim=0)  # (rows, dim)
+    weights = old.clone()
+    order = None
+    if counts is not None:  # most steps first: the clients still at work are always a prefix
+        order = (counts > 0).sum(1).argsort(descending=True, stable=True)
+        index, labels, counts, weights = index[order], labels[order], counts[order], old[order]
+    velocity = torch.zeros_like(weights) if recipe.momentum else None
+    for step in range(steps):
+        active = rows if counts is None else int((counts[:, step] > 0).sum())
+        if not active:
+            break
+        now = None if counts is None else counts[:active, step]
+        if now is not None and bool((now == batch).all()):
+            now = None
+        own = views(weights[:active], layout)
+        sink = LocalSgd(own, views(velocity[:active], layout) if velocity is not None else None, recipe)
+        _step(net, own, data, index[:active, step], labels[:active, step], now, sink)
+    if order is not None:
+        weights = torch.empty_like(weights).index_copy_(0, order, weights)
+    torch.sub(weights, old, out=out)
+
+
+def _step(
+    net: Stacked,
+    parameters: dict[str, Tensor],
+    data: Tensor,
+    index: Tensor,
+    labels: Tensor,
+    counts: Tensor | None,
+    sink: FirstStep | LocalSgd,
+) -> None:
+    """One step of all rows: gather, forward, backward into the sink."""
+    rows, batch = index.shape
+    x = data.index_select(0, index.reshape(-1)).view(rows, batch, *data.shape[1:])
+    logits, backward = net(x, parameters, True, counts)
+    backward(_loss_gradient(logits, labels, counts), sink, False)
+
+
+def _loss_gradient(logits: Tensor, labels: Tensor, counts: Tensor | None) -> Tensor:
+    """Gradient of each row's mean cross-entropy: (softmax - one-hot) / examples; padding has none."""
+    gradient = torch.softmax(logits, dim=-1)
+    gradient.scatter_add_(-1, labels.unsqueeze(-1), gradient.new_full((1, 1, 1), -1.0).expand(*labels.shape, 1))
+    if counts is None:
+        return gradient.mul_(1.0 / logits.shape[1])
+    real = torch.arange(logits.shape[1], device=logits.device) < counts[:, None]
+    return gradient.mul_((real / counts.clamp(min=1)[:, None]).to(gradient.dtype).unsqueeze(-1))
+
+
+class LocalSgd:
+    """SGD in place on rows that have weights of their own."""
+
+    def __init__(self, weights: dict[str, Tensor], velocity: dict[str, Tensor] | None, recipe: Recipe) -> None:
+        self.weights, self.velocity, self.recipe = weights, velocity, recipe
+
+    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
+        """dy^T x goes straight into the weights (or the momentum buffer), by one batched product."""
+        w, r = self.weights[name], self.recipe
+        if self.velocity is None:
+            w.baddbmm_(dy.transpose(1, 2), x, beta=1.0 - r.lr * r.weight_decay, alpha=-r.lr)
+            return
+        v = self.velocity[name].baddbmm_(dy.transpose(1, 2), x, beta=r.momentum)
+        self._move(w, v)
+
+    def plain(self, name: str, gradient: Tensor) -> None:
+        """A gradient as a tensor."""
+        w, r = self.weights[name], self.recipe
+        if self.velocity is None:
+            if r.weight_decay:
+                w.mul_(1.0 - r.lr * r.weight_decay)
+            w.sub_(gradient, alpha=r.lr)
+            return
+        self._move(w, self.velocity[name].mul_(r.momentum).add_(gradient))
+
+    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
+        """Running statistics know no learning rate."""
+        self.weights[name].lerp_(value, momentum)
+
+    def _move(self, w: Tensor, v: Tensor) -> None:
+        if self.recipe.weight_decay:
+            v.add_(w, alpha=self.recipe.weight_decay)
+        w.sub_(v, alpha=self.recipe.lr)
+
+
+class FirstStep:
+    """The update of a single step from shared weights: -lr (gradient + weight_decay w)."""
+
+    def __init__(self, out: Tensor, start: Tensor, layout: Layout, recipe: Recipe) -> None:
+        self.out, self.recipe = out, recipe
+        self.views, self.start = views(out, layout), views(start, layout)
+        self.unwritten = set(self.views)
+
+    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
+        """dy^T x is written where the update lies."""
+        self.views[name].baddbmm_(dy.transpose(1, 2), x, beta=0.0, alpha=-self.recipe.lr)
+        self._decay(name)
+
+    def plain(self, name: str, gradient: Tensor) -> None:
+        """A gradient as a tensor."""
+        torch.mul(gradient, -self.recipe.lr, out=self.views[name])
+        self._decay(name)
+
+    def finish(self) -> None:
+        """What no layer wrote (a buffer of a plug-in model) does not move."""
+        for name in self.unwritten:
+            self.views[name].zero_()
+
+    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
+        """The way from the old running statistic to the new one."""
+        self.views[name].copy_(momentum * (value - self._start(name)))
+        self.unwritten.discard(name)
+
+    def _decay(self, name: str) -> None:
+        self.unwritten.discard(name)
+        if self.recipe.weight_decay:
+            self.views[name].sub_(self._start(name), alpha=self.recipe.lr * self.recipe.weight_decay)
+
+    def _start(self, name: str) -> Tensor:
+        start = self.start[name]
+        return start.repeat_interleave(self.views[name].shape[0] // start.shape[0], dim=0)
+
+
+@torch.no_grad()
+def confusion(net: Stacked, layout: Layout, weights: Tensor, data: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Confusion matrices of the cells' global models.
+
+    Args:
+        net: the stacked model.
+        layout: of the vector.
+        weights: ``(cells, dim)``.
+        data: ``(examples, *shape)`` test inputs.
+        labels: ``(examples,)`` int64, the true test labels.
+        classes: L.
+
+    Returns:
+        ``(cells, L, L)`` int64, rows true, columns predicted.
+    """
+    cells = weights.shape[0]
+    parameters = views(weights, layout)
+    total = torch.zeros(cells, classes * classes, dtype=torch.int64, device=data.device)
+    for x, y in zip(data.split(1024), labels.split(1024), strict=True):
+        logits, _ = net(x.unsqueeze(0).expand(cells, *x.shape), parameters, False, None)
+        place = y.unsqueeze(0) * classes + logits.argmax(-1)  # (cells, examples)
+        total.scatter_add_(1, place, torch.ones_like(place))
+    return total.view(cells, classes, classes)

@@ -1,0 +1,137 @@
+"""A cell's facts, its one spelling, its key and its seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bench.cell import FACTS, Cell, clean_twin, key, named_seed, normal
+
+BASE = Cell(attack="mirrored", malicious_count=3, local_steps=5, clients_per_round=10)
+OTHER: dict[str, Any] = {
+    "dataset": "mnist",
+    "features": "standard",
+    "partition": "dirichlet(alpha=0.5)",
+    "clients": 21,
+    "clients_per_round": 11,
+    "model": "softmax",
+    "rounds": 31,
+    "local_epochs": 2,
+    "local_steps": 6,
+    "batch_size": 16,
+    "learning_rate": 0.2,
+    "schedule": "cosine",
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "client_momentum": 0.9,
+    "server_learning_rate": 0.5,
+    "server_momentum": 0.9,
+    "evaluate_every": 5,
+    "attack": "uniform",
+    "flip_rate": 0.5,
+    "malicious_fraction": 0.3,
+    "malicious_count": 4,
+    "declared_byzantine": 5,
+    "attack_start": 2,
+    "attack_stop": 9,
+    "root_examples": 100,
+    "aggregator": "krum",
+    "seed": 1,
+    "device": "cuda",
+}
+
+
+def test_every_field_has_a_case() -> None:
+    assert set(OTHER) == set(FACTS)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_every_field_changes_the_key(name: str) -> None:
+    changes: dict[str, Any] = {name: OTHER[name]}
+    if name == "local_epochs":
+        changes["local_steps"] = None
+    if name == "malicious_fraction":
+        changes["malicious_count"] = None
+    assert key(replace(BASE, **changes), {}) != key(BASE, {})
+
+
+def test_content_changes_the_key_and_the_place_of_a_file_does_not() -> None:
+    assert key(BASE, {"dataset": "a"}) != key(BASE, {"dataset": "b"})
+    here, there = (replace(BASE, dataset=f"ham10000(path='/{p}.csv')") for p in "ab")
+    assert (
+        key(here, {"dataset": "a"})
+        == key(there, {"dataset": "a"})
+        == key(replace(BASE, dataset="ham10000"), {"dataset": "a"})
+    )
+
+
+def test_spellings_of_one_experiment_share_a_key() -> None:
+    a = Cell(malicious_fraction=0.2, attack="targeted(target=4,  source=6)", aggregator="trimmed_mean( trim = 3 )")
+    b = Cell(
+        malicious_count=4,
+        declared_byzantine=4,
+        attack="targeted(source=6, target=4)",
+        aggregator="trimmed_mean(trim=3)",
+        local_epochs=1,
+    )
+    assert key(a, {}) == key(b, {})
+    clean = [Cell(malicious_fraction=0.2, flip_rate=r, declared_byzantine=4) for r in (0.1, 0.9)]
+    assert key(clean[0], {}) == key(clean[1], {}) == key(clean_twin(a), {}) if a.aggregator == "fedavg" else True
+    assert clean_twin(replace(a, aggregator="fedavg")) == normal(clean[0])
+
+
+@pytest.mark.parametrize(
+    ("fraction", "clients", "number"),
+    [(0.29, 100, 29), (0.3, 10, 3), (0.25, 10, 3), (0.7, 10, 7), (0.1, 4, 0), (1.0, 9, 9)],
+)
+def test_fractions_become_the_nearest_number_without_float_truncation(
+    fraction: float, clients: int, number: int
+) -> None:
+    assert Cell(malicious_fraction=fraction, clients=clients).malicious == number
+
+
+def test_the_declared_f_is_the_expected_number_under_sampling() -> None:
+    assert Cell(clients=100, clients_per_round=10, malicious_count=25, attack="mirrored").byzantine == 3
+    assert Cell(clients=100, malicious_count=25, attack="mirrored", declared_byzantine=0).byzantine == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({"local_epochs": 1, "local_steps": 1}, "keep one"),
+        ({"malicious_fraction": 0.1, "malicious_count": 1}, "keep one"),
+        ({"malicious_count": 21}, "more than the 20 clients"),
+        ({"clients_per_round": 21}, "more than the 20 clients"),
+        ({"attack_start": 5, "attack_stop": 4}, "before attack_start 5"),
+        ({"clients": 2.5}, "int"),
+        ({"clients": True}, "int"),
+        ({"learning_rate": 0.0}, "greater than 0"),
+        ({"learning_rate": float("nan")}, "greater than 0|finite"),
+        ({"momentum": 1.0}, "less than 1"),
+        ({"flip_rate": 1.5}, "less than or equal to 1"),
+        ({"batch_size": "all"}, "full"),
+        ({"aggregator": "krum | "}, "empty part"),
+        ({"attack": "mirrored | uniform"}, "only an aggregator can be a chain"),
+        ({"aggregator": "../../etc/passwd"}, "not a name"),
+        ({"aggregator": "krum(__import__('os'))"}, "options"),
+        ({"rule": "krum"}, "rule"),
+    ],
+)
+def test_facts_that_cannot_be_are_refused(facts: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        Cell(**facts)
+
+
+@given(st.integers(0, 2**31 - 1), st.text(max_size=5), st.integers(0, 9))
+def test_named_seeds_differ_by_purpose_and_replicate(seed: int, purpose: str, which: int) -> None:
+    one = named_seed(seed, purpose, which)
+    assert 0 <= one < 2**63
+    assert one == named_seed(seed, purpose, which)
+    assert one != named_seed(seed + 1, purpose, which)
+    assert one != named_seed(seed, purpose + "x", which)
+    assert one != named_seed(seed, purpose, which, 0)

@@ -1,0 +1,159 @@
+"""Lockstep training against one client at a time with torch.optim.SGD and autograd, in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench import layout as vectors
+from bench import local, lockstep, models
+
+CLASSES, SHAPE = 5, (1, 12, 12)
+
+
+class Odd(nn.Module):
+    """A plug-in model that no stacked layer knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.scale, self.last = nn.Linear(144, 6), nn.Parameter(torch.ones(6)), nn.Linear(6, CLASSES)
+        self.register_buffer("shift", torch.full((6,), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.first(x.flatten(1)) * self.scale + self.shift))
+
+
+MODELS = {
+    "softmax": lambda s, c: models.softmax(s, c),
+    "softmax without bias": lambda s, c: models.softmax(s, c, bias=False),
+    "mlp": lambda s, c: models.mlp(s, c, widths=[9, 7]),
+    "cnn": lambda s, c: models.cnn(s, c, channels=[3, 6], kernel=3, hidden=[8]),
+    "cnn with batch norm": lambda s, c: models.cnn(
+        s, c, channels=[3, 6], kernel=3, hidden=[8], norm="batch", padding=1
+    ),
+    "strided": lambda s, c: nn.Sequential(
+        nn.Conv2d(1, 6, 3, stride=2, padding=1, dilation=1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3, dilation=2),
+        nn.Flatten(),
+        nn.Linear(16, c),
+    ),
+    "unknown module": lambda s, c: Odd(),
+}
+
+
+def naive(
+    model: nn.Module, start: Tensor, x: Tensor, batches: local.Batches, cell: int, client: int, recipe: local.Recipe
+) -> Tensor:
+    """One client's update in float64: PyTorch's own model, loss and optimiser."""
+    model = copy.deepcopy(model).double().train()
+    names = vectors.layout_of(model)
+    with torch.no_grad():
+        state = dict(model.named_parameters()) | dict(model.named_buffers())
+        for name, (place, shape) in names.items():
+            state[name].copy_(start[cell, place].view(shape))
+    sgd = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    for step in range(batches.index.shape[2]):
+        count = batches.index.shape[3] if batches.counts is None else int(batches.counts[cell, client, step])
+        if count == 0:
+            continue
+        rows = batches.index[cell, client, step, :count]
+        sgd.zero_grad()
+        F.cross_entropy(model(x[rows].double()), batches.labels[cell, client, step, :count]).backward()
+        sgd.step()
+    return vectors_of(model) - start[cell].double()
+
+
+def vectors_of(model: nn.Module) -> Tensor:
+    parts = list(model.parameters()) + [b for b in model.buffers() if b.is_floating_point()]
+    return torch.cat([p.detach().reshape(-1) for p in parts])
+
+
+def case(name: str, steps: int, uneven: bool) -> tuple[nn.Module, Tensor, Tensor, local.Batches]:
+    g = torch.Generator().manual_seed(3)
+    model = models.build(MODELS[name], SHAPE, CLASSES, 7)
+    dim = vectors.dimension(vectors.layout_of(model))
+    start = vectors.flatten(model) + 0.01 * torch.rand(2, dim, generator=g)  # two cells
+    x = torch.rand(40, *SHAPE, generator=g)
+    index = torch.randint(40, (2, 4, steps, 6), generator=g)
+    labels = torch.randint(CLASSES, index.shape, generator=g)
+    counts = None
+    if uneven:
+        counts = torch.full((2, 4, steps), 6)
+        counts[0, 0, steps - 1] = 2  # a smaller last batch
+        counts[0, 2, 1:] = 0  # fewer steps
+        counts[1, 1] = 0  # no examples at all
+    return model, start, x, local.Batches(index, labels, counts)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize(
+    ("steps", "momentum", "decay"), [(1, 0.0, 0.0), (1, 0.9, 0.01), (3, 0.0, 0.02), (3, 0.9, 0.01)]
+)
+@pytest.mark.parametrize("name", MODELS)
+def test_updates_equal_those_of_one_client_at_a_time(
+    name: str, steps: int, momentum: float, decay: float, uneven: bool
+) -> None:
+    model, start, x, batches = case(name, steps, uneven)
+    recipe = local.Recipe(0.2, momentum, decay)
+    got = local.train(lockstep.stack(model), vectors.layout_of(model), start, x, batches, recipe)
+    assert got.shape == (2, 4, start.shape[1])
+    for cell in range(2):
+        for client in range(4):
+            want = naive(model, start, x, batches, cell, client, recipe)
+            torch.testing.assert_close(got[cell, client].double(), want, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stack_equals_its_cells_bit_for_bit(name: str, steps: int, uneven: bool) -> None:
+    model, start, x, batches = case(name, steps, uneven)
+    net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.9, 0.01)
+    together = local.train(net, where, start, x, batches, recipe)
+    for s in range(2):
+        counts = None if batches.counts is None else batches.counts[s : s + 1]
+        one = local.Batches(batches.index[s : s + 1], batches.labels[s : s + 1], counts)
+        assert torch.equal(local.train(net, where, start[s : s + 1], x, one, recipe)[0], together[s])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_confusion_counts_what_the_model_predicts(name: str) -> None:
+    model, start, x, _ = case(name, 1, False)
+    y = torch.arange(40) % CLASSES
+    got = local.confusion(lockstep.stack(model), vectors.layout_of(model), start, x, y, CLASSES)
+    for cell in range(2):
+        twin = copy.deepcopy(model).eval()
+        state = dict(twin.named_parameters()) | dict(twin.named_buffers())
+        with torch.no_grad():
+            for n, (place, shape) in vectors.layout_of(twin).items():
+                state[n].copy_(start[cell, place].view(shape))
+            guess = twin(x).argmax(1)
+        want = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+        for true, predicted in zip(y.tolist(), guess.tolist(), strict=True):
+            want[true, predicted] += 1
+        assert torch.equal(got[cell], want)
+
+
+def test_batch_norm_statistics_travel_and_counters_do_not() -> None:
+    model = models.cnn(SHAPE, CLASSES, channels=[3], kernel=3, hidden=[4], norm="batch")
+    names = set(vectors.layout_of(model))
+    assert {"1.running_mean", "1.running_var"} <= names
+    assert not any("num_batches" in n for n in names)
+
+
+def test_dropout_is_refused_rather_than_ignored() -> None:
+    with pytest.raises(ValueError, match="dropout"):
+        lockstep.stack(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 5)))
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    before = torch.get_rng_state()
+    a, b, c = (vectors.flatten(models.build(MODELS["mlp"], SHAPE, CLASSES, s)) for s in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(before, torch.get_rng_state())
