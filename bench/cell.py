@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -143,9 +144,7 @@ class Cell:
         """The true number of malicious clients among all N."""
         if self.malicious_count is not None:
             return self.malicious_count
-        # Through the shortest decimal: 0.29 * 100 is 29, and 0.25 * 10 rounds up to 3, whatever the binary float is.
-        exact = Fraction(repr(float(self.malicious_fraction or 0.0))) * self.clients
-        return int(exact + Fraction(1, 2))
+        return _nearest(float(self.malicious_fraction or 0.0), self.clients)
 
     @property
     def per_round(self) -> int:
@@ -170,6 +169,12 @@ class Cell:
         return (self.local_epochs or 1) if self.local_steps is None else None
 
 
+@lru_cache(maxsize=4096)
+def _nearest(fraction: float, clients: int) -> int:
+    """fraction * clients to the nearest whole number, halves up; through the shortest decimal, so 0.29 * 100 is 29."""
+    return int(Fraction(repr(fraction)) * clients + Fraction(1, 2))
+
+
 FACTS = tuple(f.name for f in fields(Cell))  # in the order of tables
 
 _OF_THE_ATTACK: dict[str, Any] = {"attack": CLEAN, "flip_rate": 1.0, "attack_start": 1, "attack_stop": None}
@@ -181,20 +186,29 @@ def normal(cell: Cell) -> Cell:
     Without malicious clients or without an attack the attack's options say nothing; declared f and the number of
     malicious clients are made explicit.
     """
-    explicit = replace(
-        cell,
-        malicious_fraction=None,
-        malicious_count=cell.malicious,
-        declared_byzantine=cell.byzantine,
-        clients_per_round=None if cell.per_round == cell.clients else cell.per_round,
-        local_epochs=cell.epochs,
-    )
-    return explicit if cell.attacked else replace(explicit, malicious_count=0, **_OF_THE_ATTACK)
+    facts: dict[str, Any] = {
+        "malicious_fraction": None,
+        "malicious_count": cell.malicious,
+        "declared_byzantine": cell.byzantine,
+        "clients_per_round": None if cell.per_round == cell.clients else cell.per_round,
+        "local_epochs": cell.epochs,
+    }
+    if not cell.attacked:
+        facts |= {"malicious_count": 0, **_OF_THE_ATTACK}
+    return _vary(cell, facts)
 
 
 def clean_twin(cell: Cell) -> Cell:
     """The same experiment with the flip left out; the declared f stays. Its own twin when nothing is attacked."""
-    return normal(replace(cell, **_OF_THE_ATTACK))
+    return normal(_vary(cell, _OF_THE_ATTACK))
+
+
+def _vary(cell: Cell, facts: Mapping[str, Any]) -> Cell:
+    """`replace` without validation: another spelling of a valid cell is valid, and grids have 100,000 cells."""
+    one = object.__new__(Cell)
+    one.__dict__.update(cell.__dict__)
+    one.__dict__.update(facts)
+    return one
 
 
 def key(cell: Cell, content: Mapping[str, str]) -> str:
@@ -204,9 +218,15 @@ def key(cell: Cell, content: Mapping[str, str]) -> str:
         cell: the facts; spelled normally first.
         content: hashes of what the facts only name: the data set's bytes, and the source of each plug-in used.
     """
-    facts = asdict(normal(cell))
-    facts["dataset"] = str(reference.parse(cell.dataset).without("path"))  # where the file lies changes no number
+    facts = dict(vars(normal(cell)))
+    facts["dataset"] = _without_path(cell.dataset)
     return hashlib.sha256(canonical_json({"schema": SCHEMA, "facts": facts, "content": dict(content)})).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _without_path(dataset: str) -> str:
+    """Where a data file lies changes no number; what it holds enters the key as its hash."""
+    return str(reference.parse(dataset).without("path", "metadata"))
 
 
 def canonical_json(value: Any) -> bytes:

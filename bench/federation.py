@@ -299,7 +299,10 @@ class _Federation:
         matrices = local.confusion(self.net, self.layout, self.weights, task.test, task.test_labels, task.classes).cpu()
         shares = influence(updates, update)
         norms = torch.linalg.vector_norm(updates, dim=-1, dtype=torch.float64).cpu()
-        fedavg = torch.bmm(cohort.weights.unsqueeze(1), updates).squeeze(1)
+        # Element by element: a matrix product's last bits depend on where in memory a cell of the stack begins.
+        fedavg = torch.zeros_like(update)
+        for i in range(updates.shape[1]):
+            fedavg.addcmul_(cohort.weights[:, i : i + 1], updates[:, i])
         gaps = torch.linalg.vector_norm((update - fedavg).double(), dim=-1).cpu()
         sizes = torch.linalg.vector_norm(fedavg.double(), dim=-1).cpu()
         for s, log in enumerate(self.logs):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_COLUMNS = 65536  # of a block in float64: 10 MiB for 20 clients
+_COLUMNS = 8192  # of a block in float64: it stays in the processor's cache
 
 
 def influence(updates: Tensor, update: Tensor) -> Tensor:
@@ -38,4 +38,5 @@ def influence(updates: Tensor, update: Tensor) -> Tensor:
         towards += x @ (update[columns] - centre[columns]).double()
     if not bool(torch.isfinite(gram).all() & torch.isfinite(towards).all()):
         return torch.full((n,), torch.nan, dtype=torch.float64)
-    return 1.0 / n + torch.linalg.pinv(gram.cpu(), rtol=1e-9, hermitian=True) @ towards.cpu()
+    inverse: Tensor = torch.linalg.pinv(gram.cpu(), rtol=1e-9, hermitian=True)
+    return 1.0 / n + inverse @ towards.cpu()

@@ -1,0 +1,73 @@
+"""Krum: trust whoever keeps the closest company.
+
+    score_i = sum of ||x_i - x_j||² over the n - f - 2 nearest others j; the lowest wins, ties to the lowest index
+
+Needs: n >= 2f + 3. Cost: O(n² d) for the distances, through one matrix product.
+Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
+Descent", NeurIPS 2017, §4 (Krum) and §5 (Multi-Krum).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aggregators.contract import Cohort, Infeasible, Update, Updates
+from aggregators.distances import gather_rows, squared_distances
+from aggregators.guard import guarded, whole_number
+from aggregators.order_statistics import mean_of_rows
+
+
+@guarded
+def krum(updates: Updates, cohort: Cohort, /) -> Update:
+    """The one update with the least sum of squared distances to its n - f - 2 nearest others (Blanchard 2017, §4).
+
+    Args:
+        updates: ``(*cells, clients, dim)``.
+        cohort: gives f.
+
+    Raises:
+        Infeasible: unless n >= 2f + 3.
+    """
+    _check_size("krum", updates.shape[-2], cohort.byzantine)
+    winner = scores(squared_distances(updates), cohort.byzantine).argmin(-1)
+    return gather_rows(updates, winner.unsqueeze(-1)).squeeze(-2)
+
+
+@guarded
+def multi_krum(updates: Updates, cohort: Cohort, /, *, keep: int | None = None) -> Update:
+    """The mean of the ``keep`` updates with the lowest Krum scores (Blanchard et al. 2017, §5).
+
+    Args:
+        updates: ``(*cells, clients, dim)``.
+        cohort: gives f.
+        keep: how many updates to average, 1 to n - f - 2; null: n - f - 2.
+
+    Raises:
+        Infeasible: unless n >= 2f + 3 and keep <= n - f - 2.
+    """
+    n, f = updates.shape[-2], cohort.byzantine
+    _check_size("multi_krum", n, f)
+    most = n - f - 2
+    kept = most if keep is None else whole_number("keep", keep, least=1)
+    if kept > most:
+        raise Infeasible(
+            f"multi_krum can keep at most n - f - 2 = {most} of {n} clients for f = {f}, got keep = {kept}"
+        )
+    lowest = scores(squared_distances(updates), f).argsort(dim=-1, stable=True)[..., :kept]
+    return mean_of_rows(updates, lowest)
+
+
+def scores(squares: Tensor, byzantine: int) -> Tensor:
+    """Krum's scores from squared distances ``(*cells, n, n)``: ``(*cells, n)`` float64."""
+    n = squares.shape[-1]
+    others = squares.clone()
+    others.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
+    return others.sort(-1).values[..., : n - byzantine - 2].sum(-1)
+
+
+def _check_size(rule: str, clients: int, byzantine: int) -> None:
+    if clients < 2 * byzantine + 3:
+        raise Infeasible(
+            f"{rule} needs at least 2f + 3 = {2 * byzantine + 3} clients for f = {byzantine}, got {clients}"
+        )

@@ -1,0 +1,182 @@
+"""The one sorting kernel: order statistics of each coordinate over the clients; and the weighted sum beside it.
+
+On the CPU a sorting network (Batcher's merge exchange; Knuth, The Art of Computer Programming 3, §5.2.2, Algorithm M)
+runs over tiles of columns, compiled once for any number of clients, threaded over columns as ``torch.get_num_threads``
+says, with the interpreter lock released. Comparators that the wanted ranks do not depend on are left out: the median
+of 100 clients asks for 897 of 1,104. Elsewhere, and above `MOST_CLIENTS`, `torch.sort` runs over slices of columns.
+
+Sums are taken in float64, so an answer is rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aggregators.guard import one_axis_of_cells
+
+MOST_CLIENTS = 1024  # beyond it a network has no advantage over sorting
+SLICE = 1 << 22  # elements that the sorting path holds at a time
+ENOUGH = 1 << 18  # elements that are worth a thread of their own
+
+
+def band_mean(updates: Tensor, low: int, high: int) -> Tensor:
+    """The mean of the order statistics low..high-1 of each coordinate.
+
+    Args:
+        updates: ``(*cells, clients, dim)``, finite.
+        low: how many of the lowest values to leave out.
+        high: one past the last rank (from 0) that counts; low < high <= clients.
+
+    Returns:
+        ``(*cells, dim)``.
+    """
+    n = updates.shape[-2]
+    if not _compiled(updates):
+        return _in_slices(updates, lambda part: part.sort(-2).values[..., low:high, :].mean(-2))
+    return _tiled("band_mean", "WIDTH", updates, network(n, low, high), low, high)
+
+
+def nearest_mean(updates: Tensor, keep: int, low: int, high: int) -> Tensor:
+    """The mean of the ``keep`` values nearest to a centre, the mean of the order statistics low..high-1.
+
+    Of two values equally far the lower one is taken.
+
+    Args:
+        updates: ``(*cells, clients, dim)``, finite.
+        keep: 1 to clients.
+        low: first rank (from 0) of the centre.
+        high: one past its last rank.
+
+    Returns:
+        ``(*cells, dim)``.
+    """
+    n = updates.shape[-2]
+    if not _compiled(updates):
+        return _in_slices(updates, lambda part: _nearest(part.sort(-2).values, keep, low, high))
+    return _tiled("nearest_mean", "WIDTH", updates, network(n, 0, n, True), low, high, keep)
+
+
+def weighted_sum(updates: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sum over the clients.
+
+    Args:
+        updates: ``(*cells, clients, dim)``, finite.
+        weights: ``(*cells, clients)``.
+
+    Returns:
+        ``(*cells, dim)``.
+    """
+    factors = weights.to(updates.device, torch.float64)
+    if not _compiled(updates, most=None):
+        return _in_slices(updates, lambda part: (factors.unsqueeze(-2) @ part).squeeze(-2))
+    flat = one_axis_of_cells(factors.expand(updates.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+    return _tiled("weighted_sum", "WIDE", updates, flat.contiguous().numpy())
+
+
+def mean_of_rows(updates: Tensor, index: Tensor) -> Tensor:
+    """The mean of the rows with the given numbers, summed in the order of the clients.
+
+    Args:
+        updates: ``(*cells, clients, dim)``, finite.
+        index: ``(*cells, k)``, without repetition.
+
+    Returns:
+        ``(*cells, dim)``.
+    """
+    share = torch.zeros(updates.shape[:-1], dtype=torch.float64, device=updates.device)
+    return weighted_sum(updates, share.scatter_(-1, index, 1.0 / index.shape[-1]))
+
+
+@lru_cache(maxsize=256)
+def network(n: int, low: int, high: int, ordered: bool = False) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Comparators that bring the order statistics low..high-1 of n rows into the rows low..high-1.
+
+    They start from rows 4i..4i+3 in order, for each whole four: the kernel sorts these as it loads them.
+
+    Args:
+        n: rows.
+        low: first rank that is wanted.
+        high: one past the last.
+        ordered: whether the wanted ranks must come out in order, or only as a set.
+
+    Returns:
+        ``(comparators, 3)``: the row of the lower value, the row of the higher, and which of the two is wanted (0
+        both, 1 the lower, 2 the higher).
+    """
+    spare, within, exact = 0, 1, 2  # of a row, seen from the end: nobody asks, one of the wanted set, this very rank
+    wanted = [(exact if ordered else within) if low <= i < high else spare for i in range(n)]
+    kept = []
+    for a, b in reversed(_merge_exchange(n)):
+        ends = {wanted[a], wanted[b]}
+        if ends in ({spare}, {within}):  # exchanging two values of the set changes no sum
+            continue
+        kept.append((a, b, 1 if wanted[b] == spare else 2 if wanted[a] == spare else 0))
+        wanted[a] = wanted[b] = exact
+    return np.array(kept[::-1], dtype=np.int64).reshape(-1, 3)
+
+
+def _merge_exchange(n: int) -> list[tuple[int, int]]:
+    """Batcher's sorting network of n rows, less what is done where whole fours of rows are loaded."""
+    pairs, loaded = [], n // 4 * 4
+    p = 1
+    while p < n:
+        k = p
+        while k >= 1:
+            for start in range(k % p, n - k, 2 * k):
+                for i in range(start, min(start + k, n - k)):
+                    if i // (2 * p) == (i + k) // (2 * p) and not (p < 4 and i + k < loaded):
+                        pairs.append((i, i + k))
+            k //= 2
+        p *= 2
+    return pairs
+
+
+def _compiled(updates: Tensor, most: int | None = MOST_CLIENTS) -> bool:
+    known = updates.dtype in (torch.float32, torch.float64)
+    return updates.device.type == "cpu" and known and (most is None or updates.shape[-2] <= most)
+
+
+def _tiled(kernel: str, width: str, updates: Tensor, *facts: Any) -> Tensor:
+    """Run a kernel of `tiles` over all columns of all cells; ``width`` names the columns that it takes at a time."""
+    from aggregators import tiles  # the compiler is loaded on first use
+
+    dim = updates.shape[-1]
+    stack = one_axis_of_cells(updates).contiguous()
+    out = stack.new_empty(len(stack), dim)
+    count = len(stack) * -(-dim // getattr(tiles, width))
+    run: Callable[..., None] = getattr(tiles, kernel)
+    arrays = stack.numpy(), *facts, out.numpy()
+    threads = max(1, min(torch.get_num_threads(), stack.numel() // ENOUGH, count))
+    if threads == 1:
+        run(*arrays, 0, count)
+    else:
+        edges = [count * t // threads for t in range(threads + 1)]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda first, last: run(*arrays, first, last), edges[:-1], edges[1:]))
+    return out.reshape(*updates.shape[:-2], dim)
+
+
+def _in_slices(updates: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """Reduce a slice of columns at a time in float64, so that indices and copies stay small."""
+    dim = updates.shape[-1]
+    width = max(1, SLICE // max(1, updates.numel() // max(1, dim)))
+    parts = [reduce(updates[..., at : at + width].double()).to(updates.dtype) for at in range(0, max(1, dim), width)]
+    return torch.cat(parts, -1)
+
+
+def _nearest(ranks: Tensor, keep: int, low: int, high: int) -> Tensor:
+    """`nearest_mean` from sorted values ``(*cells, clients, dim)``."""
+    spare = ranks.shape[-2] - keep
+    twice = 2 * ranks[..., low:high, :].mean(-2, keepdim=True)
+    passed = ranks[..., :spare, :] + ranks[..., keep:, :] < twice  # rank s is farther than rank s + keep
+    first = passed.sum(-2, keepdim=True)
+    rank = torch.arange(ranks.shape[-2], device=ranks.device).unsqueeze(-1)
+    inside = (rank >= first) & (rank < first + keep)
+    return torch.where(inside, ranks, 0).sum(-2) / keep

@@ -1,0 +1,223 @@
+"""The command line: parse, call, print. Heavy imports stand inside the commands, so that a report starts at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from bench.errors import UserError
+
+DONE, MISTAKE, FAILED, INTERRUPTED = 0, 2, 3, 130  # exit codes
+
+
+class _Group(TyperGroup):
+    """Shows a user's mistake as one message, and an interrupt as what it is."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(MISTAKE) from error
+        except KeyboardInterrupt as error:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="flipbench: how much do robust aggregators save when some clients flip labels?",
+    epilog="Exit codes: 0 done, 2 your mistake, 3 some cells failed, 130 interrupted (finished cells are kept).",
+)
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid (flipbench list grid) or a YAML file.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Override a field; FIELD.OPTION=VALUE sets an option; repeatable."
+    ),
+]
+Aggregators = Annotated[
+    list[str] | None, typer.Option("--aggregator", metavar="REF", help="Add a rule to the axis; repeatable.")
+]
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where the folders of grids lie.")]
+OnDevice = Annotated[Device | None, typer.Option("--device", help="Override the grid's device.")]
+
+
+@app.command()
+def run(
+    grid: GridName,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a core.")] = 0,
+    overrides: Sets = None,
+    aggregators: Aggregators = None,
+    results: Results = Path("results"),
+    device: OnDevice = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch missing data, checksums checked.")] = False,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress.")] = True,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed/--keep-failed", help="Run failed cells again.")] = True,
+) -> None:
+    """Run what is missing of a grid, then draw tables and heatmaps."""
+    one = _read(grid, overrides, aggregators, device)
+    from bench import progress as shown
+    from bench import runner
+
+    folder = results / one.name
+    count = workers or _cores()
+    if download:
+        _fetch({cell.dataset for cell in one.cells})
+    watcher = shown.choose(count, quiet=not progress)
+    outcome = runner.run(one, folder, workers=count, progress=watcher, command=_command(), retry_failed=retry_failed)
+    if outcome.interrupted:
+        typer.echo(
+            f"interrupted: {outcome.done} cells are kept in {folder}; the same command goes on from there", err=True
+        )
+        raise typer.Exit(INTERRUPTED)
+    _draw(folder)
+    typer.echo(f"{outcome.ran} cells run, {outcome.done} done, {outcome.infeasible} infeasible")
+    if outcome.failed:
+        typer.echo(f"{len(outcome.failed)} cells failed; the same command tries them again:", err=True)
+        for key, text in outcome.failed:
+            typer.echo(f"  {key[:12]} {text}", err=True)
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def plan(
+    grid: GridName,
+    overrides: Sets = None,
+    aggregators: Aggregators = None,
+    results: Results = Path("results"),
+    device: OnDevice = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that the estimate counts with; 0: one a core.")] = 0,
+    listed: Annotated[bool, typer.Option("--list", help="Print the cells.")] = False,
+) -> None:
+    """Say what a run would do: cells, done, infeasible, failed before, and how long the rest takes."""
+    one = _read(grid, overrides, aggregators, device)
+    from bench import cli_plan
+
+    found = cli_plan.plan(one, results / one.name)
+    if listed:
+        for line in cli_plan.listing(found):
+            typer.echo(line)
+    typer.echo(cli_plan.text(one, found, workers or _cores()))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A grid's folder, like results/label_flip.")],
+) -> None:
+    """Redraw tables and heatmaps from what is stored."""
+    if not (folder / "plan.json").is_file():
+        raise UserError(f"{folder} holds no plan.json: give the folder of a grid that was run, like results/label_flip")
+    _draw(folder)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="grid, aggregator, attack, dataset, ...")] = None,
+) -> None:
+    """List what a grid can name: the names, their options with defaults, and where they come from."""
+    from bench import cli_list
+
+    typer.echo(cli_list.text(kind))
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, like ham10000.")],
+    path: Annotated[Path | None, typer.Option(metavar="P", help="The file or folder that holds it.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch it, checksums checked.")] = False,
+) -> None:
+    """Show what was found of a data set: shape, classes, counts, hash, split."""
+    from bench import data as sets
+    from bench.reference import parse
+
+    ref = parse(name)
+    found = sets.describe(str(ref if path is None else ref.with_option("path", str(path))), download=download)
+    typer.echo(str(found))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of grid files, for editors."""
+    from bench import grid_schema
+
+    typer.echo(grid_schema.text(), nl=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of flipbench, Python and PyTorch."""
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as of
+
+    for package in ("flipbench", "torch", "numpy"):
+        try:
+            typer.echo(f"{package} {of(package)}")
+        except PackageNotFoundError:
+            typer.echo(f"{package} (not installed as a package)")
+    typer.echo(f"python {platform.python_version()}")
+
+
+def main() -> None:
+    """The script ``flipbench``."""
+    app(prog_name="flipbench")
+
+
+def _read(grid: str, overrides: list[str] | None, aggregators: list[str] | None, device: Device | None) -> Any:
+    from bench import grid as grids
+
+    sets = [*(overrides or []), *([f"device={device.value}"] if device else [])]
+    return grids.read(grid, sets, aggregators or [])
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _fetch(references: set[str]) -> None:
+    """Bring the data sets here before anything runs."""
+    from bench import data as sets
+
+    for ref in sorted(references):
+        sets.describe(ref, download=True)
+
+
+def _draw(folder: Path) -> None:
+    from bench import report as reports
+
+    files = reports.write(folder)
+    typer.echo(reports.summary_text(folder))
+    for kind in sorted({f.parent for f in files}):
+        typer.echo(f"{sum(f.parent == kind for f in files)} files in {kind}")
+
+
+def _command() -> str:
+    """The command as the user gave it, for the record."""
+    return shlex.join(["flipbench", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""A table as text cells, before it is Markdown, LaTeX or a terminal's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from bench.arrangement import EVERY_PAIR, Column, Measure, Page, columns_of, measure, pooled, single_pairs, squares
+from bench.labels import aggregator_label, attack_label, fact_label, value_label
+
+DASH, UNKNOWN, NAN = "–", "?", "n/a"
+STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate", "accuracy_last5")
+_DECIMALS = 1  # of per cent: more is less than the spread between seeds
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One square as text.
+
+    Attributes:
+        text: "95.1 ± 0.3", in per cent; a dash where the rule is infeasible, "?" where nothing is known.
+        best: whether no other aggregator of the column shows a better number.
+        note: letter of the footnote, or nothing.
+    """
+
+    text: str
+    best: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One table.
+
+    Attributes:
+        heading: what the numbers are, with unit and attack.
+        levels: names of the header rows.
+        header: one row a level, one text a column; equal neighbours are one group.
+        rows: (aggregator, entries).
+        notes: footnotes, (letter, text).
+    """
+
+    heading: str
+    levels: tuple[str, ...]
+    header: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    notes: tuple[tuple[str, str], ...]
+
+    @property
+    def width(self) -> int:
+        """Columns of numbers."""
+        return len(self.header[0])
+
+
+def sections(page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD) -> Iterator[tuple[Measure, pd.DataFrame]]:
+    """The squares of each measure, of all attacks that it can be said of; one after the other where each has its own
+    clean value."""
+    page = pooled(page)
+    pairs = [a for a in page.attacks if a in single_pairs(page) or a == EVERY_PAIR]
+    for name in names:
+        shown = measure(name)
+        groups = [[a] for a in pairs] if shown.needs_mapping else [list(page.attacks)]
+        for attacks in groups:
+            if attacks or shown.clean:
+                yield shown, squares(page, tidy, shown, attacks)
+
+
+def blocks(page: Page, shown: Measure, table: pd.DataFrame, most: int) -> list[Block]:
+    """A section as tables of at most ``most`` columns: whole, else one an attack, else pieces of equal size."""
+    columns = columns_of(table)
+    if len(columns) <= most:
+        return [_block(page, shown, table, columns)] if columns else []
+    clean = [c for c in columns if c.clean]
+    found = []
+    for attack in dict.fromkeys(c.attack for c in columns if not c.clean):
+        mine = _reading(clean, [c for c in columns if c.attack == attack])
+        pieces = -(-len(mine) // max(1, most))
+        size = -(-len(mine) // pieces)
+        found += [_block(page, shown, table, mine[i : i + size]) for i in range(0, len(mine), size)]
+    return found or [_block(page, shown, table, columns[i : i + most]) for i in range(0, len(columns), max(1, most))]
+
+
+def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column]:
+    """Each setting's clean column in front of its attacked ones."""
+    settings = dict.fromkeys(c.setting for c in [*clean, *attacked])
+    return [c for s in settings for c in [*clean, *attacked] if c.setting == s]
+
+
+def _block(page: Page, shown: Measure, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
+    at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
+    attacks = [attack_label(a, page.classes) for a in dict.fromkeys(c.attack for c in columns if not c.clean)]
+    alone = len(attacks) <= 1
+    levels, header = header_of(page, columns, with_attack=not alone)
+    notes: dict[str, str] = {}
+    rows = []
+    for row in page.rows:
+        entries = [_entry(at[(row, c)], notes) for c in columns]
+        rows.append((aggregator_label(row), tuple(entries)))
+    heading = f"{shown.label} (%)" + (f", {attacks[0]}" if attacks and alone else "")
+    return Block(
+        heading,
+        levels,
+        header,
+        _best(shown, rows, [[at[(r, c)] for c in columns] for r in page.rows]),
+        tuple((letter, text) for text, letter in notes.items()),
+    )
+
+
+def header_of(
+    page: Page, columns: Sequence[Column], *, with_attack: bool
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Names of the header rows, outermost first, and their texts; a clean column says so in the innermost row."""
+    named = with_attack or not page.levels  # without levels nothing else tells attacked from clean
+    names = [*map(fact_label, page.settings), *(["attack"] if named else []), *map(fact_label, page.levels)]
+    lines = []
+    for column in columns:
+        setting = [value_label(f, v) for f, v in zip(page.settings, column.setting, strict=True)]
+        inner = [attack_label(column.attack, page.classes)] if named else []
+        inner += [value_label(f, v) for f, v in zip(page.levels, column.level, strict=False)]
+        if column.clean:
+            inner = [*[""] * (len(names) - len(setting) - 1), attack_label(column.attack)]
+        lines.append([*setting, *inner])
+    return tuple(names), tuple(zip(*lines, strict=True))
+
+
+def _entry(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
+    state = square["state"]
+    if state == "infeasible":
+        return Entry(DASH, note=_letter(notes, f"infeasible: {square['reason']}"))
+    if state == "undefined":
+        return Entry(NAN, note=_letter(notes, "not defined on this test set"))
+    if state != "done":
+        text = {"failed": "the cell failed", "missing": "not run yet", "absent": "not in the grid"}[state]
+        return Entry(UNKNOWN, note=_letter(notes, text))
+    text = number(square["mean"])
+    if square["n"] > 1:
+        text += f" ± {number((square['high'] - square['low']) / 2)}"
+    partly = square["n"] < square["planned"]
+    return Entry(text, note=_letter(notes, f"{square['n']} of {square['planned']} seeds") if partly else "")
+
+
+def number(share: float) -> str:
+    """A share in per cent, as shown; no negative zero."""
+    return f"{round(100 * share, _DECIMALS) + 0.0:.{_DECIMALS}f}"
+
+
+def _letter(notes: dict[str, str], text: str) -> str:
+    """The footnote's letter: a, b, ... z, then numbers."""
+    place = len(notes)
+    return notes.setdefault(text, chr(ord("a") + place) if place < 26 else str(place + 1))
+
+
+def _best(
+    shown: Measure, rows: Sequence[tuple[str, tuple[Entry, ...]]], numbers: Sequence[Sequence[Mapping[Any, Any]]]
+) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
+    """Mark the best of each column, all that show the same number with it; nothing where there is no choice."""
+    marked = [list(entries) for _, entries in rows]
+    for j in range(len(marked[0]) if marked else 0):
+        known = {
+            i: round(line[j]["mean"], 2 + _DECIMALS) for i, line in enumerate(numbers) if line[j]["state"] == "done"
+        }
+        if len(known) < 2:
+            continue
+        best = (max if shown.higher_is_better else min)(known.values())
+        for i, value in known.items():
+            marked[i][j] = replace(marked[i][j], best=value == best)
+    return tuple((name, tuple(entries)) for (name, _), entries in zip(rows, marked, strict=True))

@@ -1,0 +1,169 @@
+"""What all pictures share: one style whatever the user's matplotlibrc, colour scales, text in squares, files.
+
+A drawing is a value: functions give a Figure, and only `save` writes. Equal figures give equal bytes: no dates, no
+random ids. Single-hue scales and hatches, so that neither colour vision nor a grey printer matters; blue is good to
+have much of, orange is harm.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.textpath import text_to_path
+
+WIDTH = 7.0  # inches: both columns of a two-column page
+SMALL, NORMAL = 7.0, 8.0  # points; nothing is smaller
+DPI = 200  # of the PNG
+MARK = "flipbench"  # in the metadata of every file, by which stale ones are known as ours
+HATCH = "////"
+# Okabe & Ito's colours, the yellow left out (too light on white); then the dashes tell lines apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+_STYLE = {
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same widths everywhere
+    "font.size": NORMAL,
+    "axes.titlesize": NORMAL,
+    "axes.labelsize": NORMAL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.6,
+    "hatch.color": "0.45",
+    "text.parse_math": False,  # a name with dollar signs is a name
+    "text.usetex": False,
+    "svg.hashsalt": MARK,
+    "svg.fonttype": "path",
+    "savefig.dpi": DPI,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's defaults and ours on top, whatever the user has set."""
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure in inches, outside pyplot's global state."""
+    made = Figure(figsize=(width, height))
+    FigureCanvasAgg(made)
+    return made
+
+
+def place(made: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches from the lower left corner."""
+    w, h = made.get_size_inches()
+    return made.add_axes((left / w, bottom / h, width / w, height / h))
+
+
+def files(made: Figure) -> dict[str, bytes]:
+    """The figure as SVG and PNG, by suffix."""
+    with style():
+        svg, png = io.BytesIO(), io.BytesIO()
+        made.savefig(svg, format="svg", metadata={"Date": None, "Creator": MARK})
+        made.savefig(png, format="png", dpi=DPI, metadata={"Software": MARK})
+    return {".svg": svg.getvalue(), ".png": png.getvalue()}
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a picture was drawn here."""
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(4096)
+
+
+def colours(good: bool) -> Colormap:
+    """Light is little; blue for what is good to have, orange for harm."""
+    return mpl.colormaps["Blues" if good else "Oranges"]
+
+
+def scale(values: Sequence[float], harm: bool) -> Normalize:
+    """The range of one metric over everything that is drawn of it, to the next 5 %, at least 10 % wide; harm from 0."""
+    known = [v for v in values if not math.isnan(v)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    low, high = math.floor(low * 20 + 1e-9) / 20, math.ceil(high * 20 - 1e-9) / 20
+    low = 0.0 if harm else low
+    if high - low < 0.1:
+        high = min(1.0, low + 0.1)
+        low = min(low, high - 0.1)
+    return Normalize(round(low, 4), round(high, 4))
+
+
+def ink(value: float, norm: Normalize, cmap: Colormap) -> str:
+    """Black or white, whichever reads better on the square's colour (relative luminance, WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in cmap(norm(value))[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if luminance < 0.18 else "black"
+
+
+def colour_bar(made: Figure, ax: Axes, norm: Normalize, cmap: Colormap, label: str) -> None:
+    """A bar in given axes, ticks in per cent."""
+    bar = made.colorbar(ScalarMappable(norm, cmap), cax=ax)
+    bar.set_label(label)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
+    bar.outline.set_linewidth(0.6)
+
+
+def infeasible(x: float, y: float, width: float = 1.0, height: float = 1.0) -> Rectangle:
+    """A hatched square: the rule's conditions do not hold."""
+    inset = 0.02  # so that neighbours stay squares of their own
+    corner, size = (x + inset, y + inset), (width - 2 * inset, height - 2 * inset)
+    return Rectangle(corner, *size, facecolor="white", edgecolor="0.45", hatch=HATCH, linewidth=0)
+
+
+def unknown(x: float, y: float) -> Rectangle:
+    """A grey square: no number (yet)."""
+    return Rectangle((x + 0.02, y + 0.02), 0.96, 0.96, facecolor="0.9", edgecolor="none", linewidth=0)
+
+
+def keys_of(states: set[str]) -> list[Patch]:
+    """Legend entries for the squares that have no colour."""
+    found = []
+    if "infeasible" in states:
+        found.append(Patch(facecolor="white", edgecolor="0.45", hatch=HATCH, linewidth=0, label="infeasible"))
+    if states & {"failed", "missing"}:
+        found.append(Patch(facecolor="0.9", edgecolor="none", label="? failed or not run"))
+    if "undefined" in states:
+        found.append(Patch(facecolor="0.9", edgecolor="none", label="n/a not defined on this test set"))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def width_of(text: str, size: float = NORMAL) -> float:
+    """Inches that a line of text takes."""
+    if not text.strip():
+        return 0.0
+    font = FontProperties(family="DejaVu Sans", size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
+
+
+def wrapped(text: str, inches: float, size: float = NORMAL) -> str:
+    """Text in lines of at most so many inches, broken at spaces, else anywhere."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        longer = f"{line} {word}".strip()
+        if line and width_of(longer, size) > inches:
+            lines.append(line)
+            longer = word
+        while width_of(longer, size) > inches and len(longer) > 4:
+            fits = next(n for n in range(len(longer) - 1, 0, -1) if n <= 4 or width_of(longer[:n], size) <= inches)
+            lines.append(longer[:fits])
+            longer = longer[fits:]
+        line = longer
+    return "\n".join([*lines, line])

@@ -1,0 +1,45 @@
+"""``flipbench list``: what a grid can name."""
+
+from __future__ import annotations
+
+from bench import grid, plugins
+from bench.errors import UserError
+from bench.suggest import near
+
+TITLES = {
+    "aggregator": "Aggregators",
+    "preaggregation": "Pre-aggregations (write them before a rule: nnm | krum)",
+    "attack": "Attacks",
+    "dataset": "Data sets",
+    "features": "Pixel scales",
+    "partition": "Partitions",
+    "model": "Models",
+    "schedule": "Learning-rate schedules",
+}
+
+
+def text(kind: str | None) -> str:
+    """One kind, or all of them, as text.
+
+    Raises:
+        UserError: no such kind.
+    """
+    kinds = ["grid", *TITLES]
+    if kind is None:
+        return "\n\n".join(_section(k) for k in kinds if k == "grid" or plugins.catalogue(k))
+    one = kind if kind in kinds else kind.removesuffix("s")  # people write `list attacks`
+    if one not in kinds:
+        raise UserError(f"nothing is listed under {kind!r}{near(kind, kinds)}; there are {', '.join(kinds)}")
+    return _section(one)
+
+
+def _section(kind: str) -> str:
+    if kind == "grid":
+        return "\n".join(["Grids", *(f"  {name}" for name in grid.shipped())])
+    lines = [TITLES[kind]]
+    for entry in plugins.catalogue(kind):
+        options = f"({', '.join(entry.options)})" if entry.options else ""
+        origin = "" if entry.origin == "flipbench" else f"  [{entry.origin}]"
+        lines.append(f"  {entry.name}{options}{origin}")
+        lines += [f"      {entry.doc}"] if entry.doc else []
+    return "\n".join(lines)

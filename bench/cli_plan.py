@@ -1,0 +1,172 @@
+"""What a run would do: cells by state, which of them cannot work, and how long the rest takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from aggregators.contract import Cohort, Infeasible
+from bench import data, plugins
+from bench.cell import FACTS, Cell, key
+from bench.grid import Grid, contents
+from bench.progress import clock, label
+from bench.store import Store
+
+RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
+_DIM = 64
+_LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}  # a small output layer
+_OF_NO_COST = {"seed", "aggregator", "attack", "flip_rate", "malicious_fraction", "malicious_count"}
+_OF_NO_COST |= {"declared_byzantine", "attack_start", "attack_stop"}
+_costly = attrgetter(*(f for f in FACTS if f not in _OF_NO_COST))
+_SAMPLE = 9  # finished cells read for each kind of training
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a grid by what a run would do with them.
+
+    Attributes:
+        cells: key -> cell, in order.
+        states: key -> ``done``, ``infeasible``, ``failed`` or ``new``.
+        refused: key -> why its rule will refuse it; of the cells that were never run.
+        seconds: estimate for one worker, for all that is to run.
+        guessed: how many of the cells to run have no finished cell of equal training to be judged by.
+    """
+
+    cells: Mapping[str, Cell]
+    states: Mapping[str, str]
+    refused: Mapping[str, str]
+    seconds: float
+    guessed: int
+
+    @property
+    def pending(self) -> dict[str, Cell]:
+        """The cells that a run would run."""
+        return {k: c for k, c in self.cells.items() if self.states[k] in ("new", "failed")}
+
+
+def plan(grid: Grid, folder: Path) -> Plan:
+    """Compare the grid with what its folder holds; nothing is written.
+
+    Raises:
+        UserError: the data cannot be found.
+    """
+    cells = {key(cell, contents(cell)): cell for cell in grid.cells}
+    store = Store(folder)
+    known = store.statuses() if folder.is_dir() else {}
+    states = {k: known.get(k, "new") for k in cells}
+    to_run = {k: c for k, c in cells.items() if states[k] in ("new", "failed")}
+    refused = {k: why for k, c in to_run.items() if (why := refusal(c)) is not None}
+    measured = _measured(store, {k: c for k, c in cells.items() if states[k] == "done"})
+    seconds, guessed = 0.0, 0
+    for k, cell in to_run.items():
+        if k not in refused:
+            before = measured.get(_training(cell))
+            seconds += estimate(cell) if before is None else before
+            guessed += before is None
+    return Plan(cells, states, refused, seconds, guessed)
+
+
+def refusal(cell: Cell) -> str | None:
+    """Why the cell's rule refuses its cohort, tried on small random updates; None where it takes it."""
+    return _refusal(cell.aggregator, cell.per_round, cell.byzantine, cell.root_examples > 0)
+
+
+def estimate(cell: Cell) -> float:
+    """Seconds that a cell takes on one thread, from its operations alone: a guess before anything was measured."""
+    train, test, flops = _size(cell.dataset, cell.model)
+    if cell.local_steps is None:
+        seen = (cell.epochs or 1) * train * cell.per_round / cell.clients
+    else:
+        batch = train / cell.clients if cell.batch_size == "full" else cell.batch_size
+        seen = cell.local_steps * batch * cell.per_round
+    evaluations = 1 + cell.rounds // cell.evaluate_every
+    return flops * (3 * cell.rounds * seen + evaluations * test) / RATE  # backward costs twice forward
+
+
+def text(grid: Grid, plan: Plan, workers: int) -> str:
+    """The plan for the terminal."""
+    count = Counter(plan.states.values())
+    clean = sum(not c.attacked for c in plan.cells.values())
+    width = len(f"{len(plan.cells):,}")
+    lines = [f"{grid.name}: {len(plan.cells):,} cells, {clean:,} of them clean"]
+    lines += [f"  {name:<22} {count[state]:>{width},}" for name, state in _ROWS]
+    lines += [f"  {'to run':<22} {len(plan.pending):>{width},}"]
+    for why, times in Counter(plan.refused.values()).items():
+        lines.append(f"  {'of them infeasible':<22} {times:>{width},}  {why}")
+    if plan.pending:
+        basis = (
+            "a guess from the number of operations" if plan.guessed else "judged by finished cells of equal training"
+        )
+        if 0 < plan.guessed < len(plan.pending) - len(plan.refused):
+            basis = f"a guess for {plan.guessed:,} cells, the others judged by finished cells of equal training"
+        lines.append(f"about {clock(plan.seconds / workers)} on {workers} workers ({basis})")
+    return "\n".join(lines)
+
+
+def listing(plan: Plan) -> Iterator[str]:
+    """One line a cell: key, state, and what differs between cells."""
+    for k, cell in plan.cells.items():
+        state = "infeasible" if k in plan.refused else plan.states[k]
+        yield f"{k[:12]} {state:<10} {label(cell)}  {cell.dataset}  {cell.model}"
+
+
+_ROWS = (("done", "done"), ("infeasible, recorded", "infeasible"), ("failed before", "failed"))
+
+
+def _training(cell: Cell) -> tuple[Any, ...]:
+    """What the time of a cell depends on, rule and flip aside."""
+    return _costly(cell)
+
+
+def _measured(store: Store, done: Mapping[str, Cell]) -> dict[tuple[Any, ...], float]:
+    """Median seconds of finished cells, by their training."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for k, cell in done.items():
+        groups.setdefault(_training(cell), []).append(k)
+    found = {}
+    for training, keys in groups.items():
+        records = [record for k in keys[:_SAMPLE] if (record := store.read(k)) is not None]
+        if records:
+            found[training] = median(sum(r["seconds"].values()) for r in records)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _refusal(aggregator: str, clients: int, byzantine: int, rooted: bool) -> str | None:
+    updates = torch.randn(clients, _DIM, generator=torch.Generator().manual_seed(0))
+    facts: dict[str, Any] = {"layout": _LAYOUT}
+    if rooted:
+        facts["trusted"] = lambda: updates.mean(dim=-2)
+    rule: Any = plugins.resolve("aggregator", aggregator)
+    cohort = Cohort.of(updates, byzantine, **facts)
+    try:
+        if hasattr(rule, "init"):
+            rule(updates, cohort, rule.init(updates, cohort))
+        else:
+            rule(updates, cohort)
+    except Infeasible as why:
+        return str(why)
+    except Exception as error:  # a plug-in may raise anything; its cells will be recorded as failed
+        return f"the rule fails on a trial cohort: {type(error).__name__}: {error}"
+    return None
+
+
+@lru_cache(maxsize=256)
+def _size(dataset: str, model: str) -> tuple[int, int, float]:
+    """Training and test examples, and floating-point operations of one example's forward pass."""
+    loaded = data.load(dataset)
+    with torch.device("meta"):
+        net = plugins.resolve("model", model)(loaded.shape, len(loaded.classes)).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, *loaded.shape))
+    return len(loaded.train_y), len(loaded.test_y), float(counter.get_total_flops())

@@ -1,0 +1,170 @@
+"""Data sets by name: `load`, their content hash for the key of a cell, and what ``flipbench data NAME`` shows.
+
+A data set is a function with keyword-only options that returns a `Dataset`; an installed package or a loose file can
+offer one. Reading is one thing and fetching another: nothing is downloaded unless ``download=True``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from bench import plugins
+from bench.data import digits, downloads, fashion_mnist, ham10000, mnist, mnist5k
+from bench.data.dataset import Dataset, shortened
+from bench.errors import UserError
+from bench.reference import Reference, parse
+
+__all__ = ["CLASSES", "DATASETS", "Dataset", "Description", "content_hash", "describe", "load", "shortened"]
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "mnist5k": mnist5k.load,
+    "mnist": mnist.load,
+    "fashion_mnist": fashion_mnist.load,
+    "ham10000": ham10000.load,
+    "digits": digits.load,
+}
+
+# Names of the classes in label order, known without loading anything.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "mnist5k": mnist5k.CLASSES,
+    "mnist": mnist.CLASSES,
+    "fashion_mnist": fashion_mnist.CLASSES,
+    "ham10000": ham10000.CLASSES,
+    "digits": digits.CLASSES,
+}
+
+_CONTENT: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "mnist5k": mnist5k.content,
+    "mnist": mnist.content,
+    "fashion_mnist": fashion_mnist.content,
+    "ham10000": ham10000.content,
+    "digits": digits.content,
+}
+
+_IDX = {"mnist": mnist.SPEC, "fashion_mnist": fashion_mnist.SPEC}
+
+
+def load(ref: str, *, download: bool = False) -> Dataset:
+    """The data set that a reference names; a process reads the same content once.
+
+    Args:
+        ref: like ``mnist(train=5000)``.
+        download: fetch the files if no place holds them (mnist, fashion_mnist).
+
+    Raises:
+        UserError: unknown name or option; files not found or broken; with what was needed and what to do.
+    """
+    reference = _checked(ref)
+    if download and _ours(reference) and reference.name in _IDX:
+        downloads.ensure(_IDX[reference.name], reference.options.get("path"))
+    state = _CONTENT[reference.name](reference.options) if _ours(reference) else plugins.source_hash("dataset", ref)
+    return _load(str(reference), state)
+
+
+def content_hash(ref: str) -> str:
+    """SHA-256 of the decompressed content that a reference leads to, for the cell's key; does not parse it.
+
+    Equal to ``load(ref).sha256``. Subset sizes do not enter it.
+
+    Raises:
+        UserError: as `load`, but for what only parsing can find.
+    """
+    reference = _checked(ref)
+    return _CONTENT[reference.name](reference.options) if _ours(reference) else load(ref).sha256
+
+
+@dataclass(frozen=True)
+class Description:
+    """What was found of a data set; as text, what ``flipbench data NAME`` prints.
+
+    Attributes:
+        reference: as given, in its one spelling.
+        shape: (channels, height, width).
+        levels: the largest pixel value of the scale.
+        classes: name, training and test examples of each class, in label order.
+        split: who drew the line between training and test, as in `Dataset`.
+        sha256: of the content.
+        sources: files read.
+        notes: what a reader of results should know.
+    """
+
+    reference: str
+    shape: tuple[int, int, int]
+    levels: int
+    classes: tuple[tuple[str, int, int], ...]
+    split: str
+    sha256: str
+    sources: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        channels, height, width = self.shape
+        names = max(len("all"), *(len(name) for name, _, _ in self.classes))
+        total = ("all", sum(c[1] for c in self.classes), sum(c[2] for c in self.classes))
+        rows = [(str(i), *c) for i, c in enumerate(self.classes)] + [("", *total)]
+        return "\n".join(
+            [
+                self.reference,
+                f"  images  {height} x {width}, {channels} channel{'s' * (channels > 1)}, levels 0 to {self.levels}",
+                f"  split   {self.split}: {_SPLITS[self.split]}",
+                f"  sha256  {self.sha256}",
+                *(f"  file    {source}" for source in self.sources),
+                *(f"  note    {note}" for note in self.notes),
+                f"  {'class':<{names + 3}} {'train':>7} {'test':>7}",
+                *(f"  {i:>2} {name:<{names}} {a:>7,} {b:>7,}" for i, name, a, b in rows),
+            ]
+        )
+
+
+_SPLITS = {
+    "official": "as published",
+    "stratified": "our own, by class",
+    "lesion": "our own, by class, all images of a lesion on one side",
+    "row": "our own, by class and row",
+}
+
+
+def describe(ref: str, *, download: bool = False) -> Description:
+    """What was found of a data set: shape, classes and counts, content hash, split, files, notes.
+
+    Args:
+        ref: like ``ham10000(path='/some/hmnist_28_28_L.csv')``.
+        download: fetch the files if no place holds them.
+
+    Raises:
+        UserError: as `load`.
+    """
+    d = load(ref, download=download)
+    return Description(
+        reference=str(parse(ref)),
+        shape=d.shape,
+        levels=d.levels,
+        classes=tuple((name, a, b) for name, (a, b) in zip(d.classes, d.counts, strict=True)),
+        split=d.split,
+        sha256=d.sha256,
+        sources=d.sources,
+        notes=d.notes,
+    )
+
+
+def _checked(ref: str) -> Reference:
+    """The reference, if its name and options are known."""
+    reference = parse(ref)
+    plugins.resolve("dataset", reference)
+    return reference
+
+
+def _ours(reference: Reference) -> bool:
+    return plugins.is_shipped("dataset", reference.name)
+
+
+@lru_cache(maxsize=4)
+def _load(ref: str, state: str | None) -> Dataset:
+    """Read what a reference names; ``state`` is the content's hash, so that a changed file is read again."""
+    found = plugins.resolve("dataset", ref)()
+    if not isinstance(found, Dataset):
+        raise UserError(f"{ref} returned {type(found).__name__}: a data set is a bench.data.dataset.Dataset")
+    return found

@@ -1,0 +1,229 @@
+"""A stack of cells in, one record a cell out: what a worker does. Nothing here writes to the store.
+
+A stack that fails is run again cell by cell, so that one bad cell costs its neighbours nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aggregators.contract import Infeasible
+from bench import data, plugins
+from bench.cell import SCHEMA, Cell, clean_twin, key, normal
+from bench.data.dataset import Dataset
+from bench.errors import UserError
+from bench.federation import Parts, Task, run
+from bench.memory import keep_freed_memory
+from bench.population import LabelFlip, class_map, populate
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to run: its facts and the hashes of what they name."""
+
+    cell: Cell
+    content: Mapping[str, str]
+
+
+def perform(
+    jobs: Sequence[Job], circumstances: Mapping[str, Any], attempts: Mapping[str, int] | None = None
+) -> list[Record]:
+    """Run a stack of alike cells, one thread; every exception becomes a record.
+
+    Args:
+        jobs: the cells; alike (`stackable`).
+        circumstances: provenance known to the caller (commit, command).
+        attempts: how often each key failed before.
+
+    Returns:
+        One record a job, in order, without the body hash.
+    """
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    started = time.perf_counter()
+    try:
+        prepared = _prepare(jobs)
+        setup = (time.perf_counter() - started) / len(jobs)
+        results = run(*prepared[:2], *prepared[2:4])
+    except Infeasible as error:
+        if len(jobs) > 1:
+            return _one_by_one(jobs, circumstances, attempts)
+        return [_record(jobs[0], circumstances, "infeasible", reason=str(error))]
+    except Exception as error:
+        if len(jobs) > 1:
+            return _one_by_one(jobs, circumstances, attempts)
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        text = "".join(traceback.format_exception(error))
+        return [failure(jobs[0], circumstances, reason, attempts or {}, text)]
+    described = _described(jobs[0].cell)
+    return [
+        _record(
+            job,
+            circumstances,
+            "done",
+            task=described,
+            mapping=_mapping(job.cell, len(described["classes"])),
+            result=result,
+            seconds={"setup": setup, **seconds},
+        )
+        for job, (result, seconds) in zip(jobs, results, strict=True)
+    ]
+
+
+def _one_by_one(
+    jobs: Sequence[Job], circumstances: Mapping[str, Any], attempts: Mapping[str, int] | None
+) -> list[Record]:
+    return [record for job in jobs for record in perform([job], circumstances, attempts)]
+
+
+def failure(
+    job: Job, circumstances: Mapping[str, Any], reason: str, attempts: Mapping[str, int], text: str | None = None
+) -> Record:
+    """The record of a cell that failed."""
+    number = 1 + attempts.get(key(job.cell, job.content), 0)
+    return _record(job, circumstances, "failed", reason=reason, traceback=text, attempts=number)
+
+
+def stackable(cell: Cell) -> tuple[Any, ...]:
+    """Cells with equal values of this may run in one stack: all that shapes the computation."""
+    facts = asdict(normal(cell))
+    for name in ("seed", "attack", "flip_rate", "malicious_count", "attack_start", "attack_stop"):
+        del facts[name]
+    return tuple(facts.items())
+
+
+def width(cell: Cell, device_memory: int | None = None) -> int:
+    """How many cells of this kind make a stack.
+
+    On the CPU stacking only saves overhead, so a stack stays within the processor's cache; full batches differ in
+    size from seed to seed and are run alone. On CUDA memory decides.
+    """
+    if cell.batch_size == "full" or hasattr(plugins.resolve("aggregator", cell.aggregator), "init"):
+        return 1
+    make, dataset = plugins.resolve("model", cell.model), _dataset(cell.dataset)
+    with torch.device("meta"):  # counts parameters without making them
+        model = make(dataset.shape, len(dataset.classes))
+    size = int(sum(p.numel() for p in model.parameters())) * cell.per_round * 4  # bytes of a round's updates
+    if cell.device == "cuda":
+        room = int(device_memory or torch.cuda.mem_get_info()[0])
+        return max(1, min(256, room // (12 * size)))  # weights, momenta, gradients, and what the rule makes
+    return max(1, min(8, (4 << 20) // size))
+
+
+def _prepare(jobs: Sequence[Job]) -> tuple[Any, ...]:
+    """Everything that names stand for, resolved: cells, populations, task, parts."""
+    first = jobs[0].cell
+    dataset, task = _dataset(first.dataset), _task(first.dataset, first.features, first.device)
+    partition = plugins.resolve("partition", first.partition)
+    cells = [normal(job.cell) for job in jobs]
+    populations = [populate(c, dataset.train_y, len(dataset.classes), partition, _flip(c)) for c in cells]
+    parts = Parts(
+        plugins.resolve("model", first.model),
+        plugins.resolve("schedule", first.schedule),
+        plugins.resolve("aggregator", first.aggregator),
+    )
+    return cells, populations, task, parts
+
+
+def _flip(cell: Cell) -> LabelFlip | None:
+    if not cell.attacked:
+        return None
+    attack: LabelFlip = plugins.resolve("attack", cell.attack)
+    return attack
+
+
+def _mapping(cell: Cell, classes: int) -> list[list[int]] | None:
+    pairs = class_map(_flip(cell), classes)
+    return None if pairs is None else [list(p) for p in pairs]
+
+
+@lru_cache(maxsize=4)
+def _dataset(ref: str) -> Dataset:
+    return data.load(ref)
+
+
+@lru_cache(maxsize=2)
+def _task(ref: str, features: str, device: str) -> Task:
+    """The data set on the device, at its pixel scale."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is cuda, but PyTorch sees no CUDA device here: use device=cpu or install a CUDA build")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    d = _dataset(ref)
+    train, test = plugins.resolve("features", features)(d.train_x, d.test_x, d.levels)
+    return Task(train.to(device), test.to(device), d.test_y.to(device), len(d.classes))
+
+
+def _described(cell: Cell) -> dict[str, Any]:
+    d = _dataset(cell.dataset)
+    return {
+        "dataset": d.name,
+        "classes": list(d.classes),
+        "split": d.split,
+        "train": len(d.train_y),
+        "test": len(d.test_y),
+        "features": d.train_x[0].numel(),
+    }
+
+
+def _record(job: Job, circumstances: Mapping[str, Any], status: str, **more: Any) -> Record:
+    blank: Record = dict.fromkeys(("task", "mapping", "reason", "traceback", "result"), None)
+    return {
+        **blank,
+        "schema": SCHEMA,
+        "key": key(job.cell, job.content),
+        "twin": key(clean_twin(job.cell), {k: v for k, v in job.content.items() if k != "attack"}),
+        "status": status,
+        "facts": asdict(normal(job.cell)),
+        "content": dict(job.content),
+        "attempts": 1,
+        "seconds": {},
+        "provenance": {**circumstances, **_machine(job.cell.device)},
+        **more,
+    }
+
+
+def _machine(device: str) -> dict[str, Any]:
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def circumstances() -> dict[str, Any]:
+    """Provenance that is the same for all cells of a run; no environment variable ever enters it."""
+    return {
+        "flipbench": version("flipbench"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "platform": platform.platform(),
+    }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with a mark when files differ from it; None outside a checkout."""
+    git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    try:
+        head = git(["git", "rev-parse", "--short=12", "HEAD"])
+        changed = git(["git", "status", "--porcelain", "--untracked-files=no"])
+    except OSError:
+        return None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

@@ -1,0 +1,147 @@
+"""A grid: ``axes`` of facts, whose product is the cells of a comparison.
+
+``read`` takes a YAML file and the command line's overrides, tells every mistake at once with its position, and gives
+the cells in order, each with the clean twin that its damage is measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench import data, grid_cells, grid_file, plugins, yaml_marks
+from bench.cell import CLEAN, Cell
+from bench.errors import UserError
+from bench.grid_file import Mistake, Place
+from bench.grid_schema import schema
+from bench.grid_values import REFERENCES
+from bench.suggest import near
+
+__all__ = ["SHIPPED", "Grid", "GridError", "contents", "forget", "locate", "read", "schema", "shipped"]
+
+SHIPPED = Path(__file__).parent / "grids"
+
+
+class GridError(UserError):
+    """All mistakes of one grid.
+
+    Attributes:
+        errors: one text a mistake, each with its position.
+    """
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = tuple(errors)
+        count = len(self.errors)
+        super().__init__("\n".join([*self.errors, f"{count} mistake{'s' * (count > 1)} in the grid; nothing was run"]))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells to run and what to draw of them.
+
+    Attributes:
+        name: names the results folder.
+        title: for reports.
+        source: the YAML text.
+        file: where it was read from.
+        cells: in the order of the file, in normal form, without repetition, clean twins included.
+        figures: ``{kind: heatmap, metric: accuracy}`` and the like.
+    """
+
+    name: str
+    title: str | None
+    source: str
+    file: str
+    cells: tuple[Cell, ...]
+    figures: tuple[Mapping[str, Any], ...] = ()
+
+
+def read(which: str | Path, overrides: Sequence[str] = (), add_aggregators: Iterable[str] = ()) -> Grid:
+    """The grid of a file or of a shipped name.
+
+    Args:
+        which: a path, or the name of a shipped grid.
+        overrides: ``field=value`` (a list makes an axis) or ``field.option=value`` (an option of a reference).
+        add_aggregators: references to add to the axis of aggregators.
+
+    Raises:
+        GridError: with all mistakes of file and overrides.
+        UserError: no such grid.
+    """
+    path = locate(which)
+    forget()
+    try:
+        text = yaml_marks.decode(_bytes(path))
+    except yaml_marks.YamlError as error:
+        p = error.problem
+        raise GridError([Mistake(Place("", p.line, p.column), "", p.text).text(str(path))]) from error
+    sheet = grid_file.read(text, path.stem)
+    grid_file.override(sheet, overrides, add_aggregators)
+    grid_file.check(sheet)
+    cells = grid_cells.expand(sheet)
+    if sheet.mistakes:
+        raise GridError([m.text(str(path)) for m in sorted(sheet.mistakes, key=lambda m: m.place)])
+    return Grid(sheet.name, sheet.title, text, str(path), cells, tuple(sheet.figures))
+
+
+def shipped() -> list[str]:
+    """Names of the grids that come with flipbench."""
+    return sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+
+
+def locate(which: str | Path) -> Path:
+    """The file of a grid.
+
+    Raises:
+        UserError: neither a file nor a shipped name.
+    """
+    text = str(which)
+    looks_like_path = isinstance(which, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
+    if not looks_like_path and text in shipped():
+        return SHIPPED / f"{text}.yaml"
+    path = Path(text)
+    if path.is_file():
+        return path
+    if looks_like_path:
+        raise UserError(f"there is no grid file {text}; looked at {path.absolute()}")
+    raise UserError(
+        f"there is no grid {text!r}{near(text, shipped())}; shipped are {', '.join(shipped())}; "
+        "or give the path of a file, like ./my_grid.yaml"
+    )
+
+
+def contents(cell: Cell) -> dict[str, str]:
+    """Hashes of what the cell's facts only name, for its key: the data's bytes, and the source of each plug-in."""
+    found = {"dataset": _data_hash(cell.dataset)}
+    for field, kind in REFERENCES.items():
+        text = getattr(cell, field)
+        if field != "dataset" and text != CLEAN and (value := _source_hash(kind, text)) is not None:
+            found[field] = value
+    return found
+
+
+def forget() -> None:
+    """Hash data and plug-ins anew: a file may have changed since."""
+    _data_hash.cache_clear()
+    _source_hash.cache_clear()
+
+
+@cache
+def _data_hash(dataset: str) -> str:
+    return data.content_hash(dataset)
+
+
+@cache
+def _source_hash(kind: str, text: str) -> str | None:
+    return plugins.source_hash(kind, text)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(yaml_marks.MAX_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"the grid file {path} cannot be read: {error.strerror}") from error

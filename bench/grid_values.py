@@ -1,0 +1,150 @@
+"""What one value of one field may be: its type, and for references the thing it names."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from bench import plugins
+from bench.cell import CLEAN, FACTS, Cell
+from bench.errors import UserError
+from bench.reference import parse
+
+EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
+
+REFERENCES: dict[str, str] = {
+    "dataset": "dataset",
+    "features": "features",
+    "partition": "partition",
+    "model": "model",
+    "schedule": "schedule",
+    "attack": "attack",
+    "aggregator": "aggregator",
+}  # field of a cell -> kind of thing it names
+
+_MANY = 60_000  # examples of the largest shipped data set: only what more data would not mend is refused
+_HINTS = typing.get_type_hints(Cell, include_extras=True)
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {f: TypeAdapter(_HINTS[f], config=ConfigDict(strict=True)) for f in FACTS}
+
+
+class FieldError(UserError):
+    """A value that its field does not take; the text says what it takes."""
+
+
+def checked(field: str, value: Any) -> Any:
+    """The value as a cell holds it.
+
+    Raises:
+        FieldError: of a wrong type, out of range, no reference, or (a reference) naming nothing or with wrong options.
+    """
+    one = typed(field, value)
+    if field in REFERENCES and one != CLEAN and one != EVERY_PAIR:
+        check_reference(REFERENCES[field], one)
+    return one
+
+
+def typed(field: str, value: Any) -> Any:
+    """The value as a cell holds it, as far as its type tells.
+
+    Raises:
+        FieldError: of a wrong type, out of range, or no reference.
+    """
+    if isinstance(value, list):
+        raise FieldError(f"needs one value, got a list; to vary it, write it under axes: {field}: {_shown(value)}")
+    try:
+        return _ADAPTERS[field].validate_python(value)
+    except ValidationError as error:
+        raise FieldError(_said(error, value)) from error
+
+
+def check_reference(kind: str, text: str) -> None:
+    """See that the reference leads somewhere and that a shipped thing takes its options' values.
+
+    Raises:
+        FieldError: with what was needed.
+    """
+    try:
+        target = plugins.resolve(kind, text)
+        if kind in _TRIALS and plugins.is_shipped(kind, parse(text).name):
+            _TRIALS[kind](target)
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+
+
+def check_attack(text: str, classes: int) -> None:
+    """See that a shipped label attack fits data with so many classes.
+
+    Raises:
+        FieldError: in the attack's own words.
+    """
+    if text == CLEAN or not plugins.is_shipped("attack", parse(text).name):
+        return
+    import torch
+
+    from attacks.contract import Scene
+
+    labels = torch.arange(classes)
+    try:
+        plugins.resolve("attack", text)(labels, Scene(classes, labels, torch.Generator().manual_seed(0)))
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+
+
+def check_partition(text: str, clients: int, classes: int) -> None:
+    """See that a shipped partition can deal data with so many classes to so many clients.
+
+    Raises:
+        FieldError: in the partition's own words.
+    """
+    if not plugins.is_shipped("partition", parse(text).name):
+        return
+    import torch
+
+    labels = torch.arange(classes).repeat(_MANY // classes)
+    try:
+        plugins.resolve("partition", text)(labels, clients, torch.Generator().manual_seed(0))
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+
+
+def _build(model: Callable[..., Any], shape: tuple[int, int, int] = (1, 512, 512), classes: int = 2) -> None:
+    """Without a data set, images so large that only mistakes of the options themselves remain."""
+    import torch
+
+    with torch.device("meta"):
+        model(shape, classes)
+
+
+def _try_schedule(schedule: Callable[..., float]) -> None:
+    for t in (0, 9):
+        schedule(t, 10)
+
+
+def _try_features(features: Callable[..., Any]) -> None:
+    import torch
+
+    pixels = torch.tensor([[0], [255]], dtype=torch.uint8)
+    features(pixels, pixels, 255)
+
+
+_TRIALS: dict[str, Callable[[Any], None]] = {"schedule": _try_schedule, "features": _try_features, "model": _build}
+
+
+def _said(error: ValidationError, value: Any) -> str:
+    """Pydantic's reasons in one line, with what came unless a reason says so itself."""
+    texts, own = [], False
+    for one in error.errors(include_url=False, include_input=False):
+        own |= one["type"] == "value_error"
+        text = one["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        texts.append(text if own else text[:1].lower() + text[1:])
+    reason = " or ".join(dict.fromkeys(texts))
+    return reason if own else f"{reason}, got {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=repr, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

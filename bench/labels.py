@@ -1,0 +1,112 @@
+"""Facts as people read them: ``targeted(source=4, target=6)`` on HAM10000 is "targeted nv→mel", 0.3 is "30 %"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.cell import CLEAN
+from bench.errors import UserError
+from bench.reference import Reference, parse, parse_chain
+
+FACT_LABELS = {
+    "dataset": "data set",
+    "malicious_fraction": "malicious fraction",
+    "declared_byzantine": "declared f",
+    "attack_start": "first attacked round",
+    "attack_stop": "last attacked round",
+}
+_SHARES = {"malicious_fraction", "flip_rate"}
+_OF_CLASSES = ("source", "target", "first", "second")
+_LONGEST = 200
+
+
+def printable(text: str, longest: int = _LONGEST) -> str:
+    """Text on one line: what cannot be seen (line ends, control and direction marks) becomes a visible mark."""
+    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+def fact_label(fact: str) -> str:
+    """The name of a fact for axes and headings."""
+    return FACT_LABELS.get(fact, fact.replace("_", " "))
+
+
+def value_label(fact: str, value: Any) -> str:
+    """A value of a fact; shares in per cent, nothing as "none"."""
+    if is_nothing(value):
+        return "none"
+    if fact in _SHARES:
+        return f"{percent(value)} %"
+    if fact == "dataset":
+        return dataset_label(str(value))
+    return printable(f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def percent(share: float) -> str:
+    """A share in per cent, with one decimal where it needs one: 0.3 is 30, 1/3 is 33.3."""
+    return f"{round(100 * float(share), 1):g}"
+
+
+def is_nothing(value: Any) -> bool:
+    """None, or the NaN that pandas makes of it."""
+    return value is None or value != value
+
+
+def dataset_label(text: str) -> str:
+    """A data set without the place where its file lies, which changes no number."""
+    try:
+        return printable(str(parse(text).without("path")))
+    except UserError:
+        return printable(text)
+
+
+def aggregator_label(text: str) -> str:
+    """A rule or chain; of a rule in a file only the file's name, not its folder."""
+    try:
+        chain = parse_chain(text)
+    except UserError:
+        return printable(text)
+    return printable(" | ".join(str(Reference(r.name.rpartition("/")[2], r.options)) for r in chain))
+
+
+def attack_label(text: str, classes: Sequence[str] = ()) -> str:
+    """An attack with the names of its classes in place of their numbers."""
+    if text == CLEAN:
+        return "clean"
+    try:
+        one = parse(text)
+    except UserError:
+        return printable(text)
+    sides = [_classes(one.options[o], classes) for o in _OF_CLASSES if o in one.options]
+    if "mapping" in one.options and isinstance(one.options["mapping"], Mapping):
+        pairs = one.options["mapping"].items()
+        sides = [_classes([s for s, _ in pairs], classes), _classes([t for _, t in pairs], classes)]
+    rest = one.without(*_OF_CLASSES, "mapping")
+    name = str(Reference(rest.name.rpartition("/")[2], rest.options)).replace("_", " ", 2)
+    arrow = "↔" if "first" in one.options else "→"
+    if len(sides) == 1:
+        return printable(f"{name} {sides[0][0]}")
+    return printable(" ".join([name, ", ".join(f"{s}{arrow}{t}" for s, t in zip(*sides, strict=False))]).strip())
+
+
+def class_name(index: Any, classes: Sequence[str]) -> str:
+    """The name of a class; its number where there is no such class."""
+    known = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(classes)
+    return printable(classes[index] if known else str(index), 24)
+
+
+def _classes(value: Any, classes: Sequence[str]) -> list[str]:
+    return [class_name(v, classes) for v in (value if isinstance(value, list | tuple) else [value])]
+
+
+def slug(text: str) -> str:
+    """A part of a file name: lower-case letters, digits and hyphens, whatever the text."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("→", "-to-")).strip("-")[:60].strip("-") or "x"
+
+
+def facts_line(facts: Mapping[str, Any]) -> str:
+    """Facts that hold for a whole table, on one line; those that are not set are left out."""
+    told = [f"{fact_label(f)} {value_label(f, v)}" for f, v in facts.items() if not is_nothing(v)]
+    return ", ".join(told)

@@ -1,0 +1,247 @@
+"""From confusion counts to metrics: pure float64 functions of C (rows true, columns predicted) and the class mapping.
+
+Notation: C[c, .] is the number of test examples of class c, s a source class, t its target. What cannot be said is
+NaN, never 0: a class without test examples has no recall and is left out of means over classes (`undefined` says why a
+value is NaN, `bench.summary.guards` which classes are absent). Definitions: docs/definitions.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.cell import FACTS
+
+Counts = NDArray[np.number[Any]]  # (..., L, L)
+Values = NDArray[np.float64]  # (...)
+Mapping = Sequence[tuple[int, int]] | None  # (source, target) of every class that the attack flips
+
+LAST = 5  # evaluated rounds behind `<metric>_last5`
+
+
+def accuracy(counts: Counts, mapping: Mapping = None) -> Values:
+    """Share of the test set that is recognised: sum_c C[c,c] / sum C."""
+    return _ratio(_diagonal(counts).sum(-1), _support(counts).sum(-1))
+
+
+def recall(counts: Counts, mapping: Mapping = None) -> Values:
+    """C[c,c] / C[c,.] for each class, ``(..., L)``."""
+    return _ratio(_diagonal(counts), _support(counts))
+
+
+def balanced_accuracy(counts: Counts, mapping: Mapping = None) -> Values:
+    """Mean recall over the classes that have test examples (Brodersen et al. 2010)."""
+    return _mean(recall(counts))
+
+
+def macro_f1(counts: Counts, mapping: Mapping = None) -> Values:
+    """Mean over the classes with test examples of F1 = 2 C[c,c] / (C[c,.] + C[.,c]).
+
+    The mean of F1s, not the F1 of means (Opitz & Burst 2019 on the two).
+    """
+    f1 = _ratio(2 * _diagonal(counts), _support(counts) + _predicted(counts))
+    return _mean(np.where(_support(counts) > 0, f1, np.nan))
+
+
+def worst_recall(counts: Counts, mapping: Mapping = None) -> Values:
+    """The lowest recall of a class with test examples."""
+    each = recall(counts)
+    lowest = np.where(np.isnan(each), np.inf, each).min(-1)
+    return np.where(np.isinf(lowest), np.nan, lowest)
+
+
+def source_recall(counts: Counts, mapping: Mapping = None) -> Values:
+    """C[s,s] / C[s,.]; with several sources the mean over them (Tolpegin et al. 2020)."""
+    if not mapping:
+        return _unknown(counts)
+    return _mean(recall(counts)[..., sorted({s for s, _ in mapping})])
+
+
+def attack_success_rate(counts: Counts, mapping: Mapping = None) -> Values:
+    """C[s,t] / C[s,.]; with several pairs the mean over them: the share of source examples taken for their target."""
+    if not mapping:
+        return _unknown(counts)
+    sources, targets = (list(side) for side in zip(*mapping, strict=True))
+    return _mean(_ratio(_float(counts)[..., sources, targets], _support(counts)[..., sources]))
+
+
+def target_precision(counts: Counts, mapping: Mapping = None) -> Values:
+    """C[t,t] / C[.,t]; with several targets the mean over them; NaN where nothing is taken for a target."""
+    if not mapping:
+        return _unknown(counts)
+    return _mean(_ratio(_diagonal(counts), _predicted(counts))[..., sorted({t for _, t in mapping})])
+
+
+def collateral(counts: Counts, mapping: Mapping = None) -> Values:
+    """Accuracy over the test examples of classes that are no source; NaN when all are."""
+    if not mapping:
+        return _unknown(counts)
+    rest = sorted(set(range(counts.shape[-1])) - {s for s, _ in mapping})
+    return _ratio(_diagonal(counts)[..., rest].sum(-1), _support(counts)[..., rest].sum(-1))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of the confusion matrix.
+
+    Attributes:
+        name: as in columns and grid files.
+        label: for axes and headings.
+        function: ``(counts (..., L, L), mapping) -> (...)`` float64, a share from 0 to 1, or NaN.
+        higher_is_better: for the federation; False where high is the attacker's gain.
+        needs_mapping: NaN for attacks without a fixed map of classes.
+    """
+
+    name: str
+    label: str
+    function: Callable[[Counts, Mapping], Values]
+    higher_is_better: bool = True
+    needs_mapping: bool = False
+
+    def damage(self, clean: Any, attacked: Any) -> Any:
+        """How much the attack harmed, positive when it did: clean minus attacked, or the reverse where low is good."""
+        return clean - attacked if self.higher_is_better else attacked - clean
+
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("accuracy", "accuracy", accuracy),
+        Metric("balanced_accuracy", "balanced accuracy", balanced_accuracy),
+        Metric("macro_f1", "macro F1", macro_f1),
+        Metric("worst_recall", "worst-class recall", worst_recall),
+        Metric("source_recall", "source recall", source_recall, needs_mapping=True),
+        Metric("attack_success_rate", "attack success rate", attack_success_rate, False, needs_mapping=True),
+        Metric("target_precision", "target precision", target_precision, needs_mapping=True),
+        Metric("collateral", "collateral accuracy", collateral, needs_mapping=True),
+    )
+}
+
+
+def undefined(name: str, counts: Counts, mapping: Mapping, classes: Sequence[str]) -> str | None:
+    """Why a metric of one confusion matrix ``(L, L)`` is NaN; None when it is a number."""
+    metric = METRICS[name]
+    if not np.isnan(metric.function(counts, mapping)):
+        return None
+    if metric.needs_mapping and not mapping:
+        return f"{metric.label} needs a fixed map from source to target class, and this attack has none"
+    sources, targets = {s for s, _ in mapping or ()}, {t for _, t in mapping or ()}
+    if name == "target_precision":
+        return f"nothing is taken for the target {', '.join(classes[t] for t in sorted(targets))}"
+    of = {"source_recall": sources, "attack_success_rate": sources, "collateral": set(range(len(classes))) - sources}
+    if not (rows := of.get(name, set(range(len(classes))))):
+        return "every class is a source class"
+    return f"the test set has no example of {', '.join(classes[c] for c in sorted(rows))}"
+
+
+def absent_classes(counts: Counts) -> list[int]:
+    """The classes without test examples, from one confusion matrix ``(L, L)``."""
+    return [int(c) for c in np.flatnonzero(_support(counts) == 0)]
+
+
+def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
+    """The tidy frame: one row a finished cell, in the order of ``frame``.
+
+    Args:
+        frame: of `bench.frame.load`.
+
+    Returns:
+        ``key, twin, clean``, every fact, ``task, classes, split, train, test, data_sha256, mapping``, and
+
+        - for each metric m: ``m`` (last round), ``m_last5`` (mean over the last up to 5 evaluated rounds),
+          ``m_clean`` (the clean twin's last round, with this cell's mapping; NaN without a finished twin) and
+          ``m_damage`` (paired with the twin; positive is harm);
+        - ``flips_eligible, flips_selected, flips_changed``: training labels, summed over the malicious clients;
+        - ``malicious_influence`` (last round) and ``malicious_influence_mean`` (over evaluated rounds): summed
+          least-squares weight in the update of the malicious clients taking part;
+        - ``nonfinite_updates``: left out, over all rounds; ``seconds`` and ``seconds_<phase>``.
+
+        The best round is never looked at.
+    """
+    done = frame[frame["status"] == "done"].reset_index(drop=True)
+    known_as = ["key", "twin", "clean", *FACTS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
+    facts = done[known_as].infer_objects()  # whole numbers are whole again where a missing cell made them objects
+    added: dict[str, Any] = dict(_values(done))
+    for kind in ("eligible", "selected", "changed"):
+        added[f"flips_{kind}"] = np.array([sum(f[kind] for f in flips) for flips in done["flips"]], dtype=np.int64)
+    shares = [malicious_influence(*one) for one in zip(*(done[c] for c in _INFLUENCE), strict=True)]
+    added["malicious_influence"] = np.array([s[-1] for s in shares], dtype=np.float64)
+    added["malicious_influence_mean"] = np.array([s.mean() for s in shares], dtype=np.float64)
+    added["nonfinite_updates"] = np.array([sum(n.values()) for n in done["nonfinite"]], dtype=np.int64)
+    seconds = [c for c in done.columns if c.startswith("seconds")]
+    return pd.concat([facts, pd.DataFrame(added, index=done.index), done[seconds]], axis=1)
+
+
+_INFLUENCE = ("influence", "participants", "malicious")
+
+
+def malicious_influence(influence: Values, participants: NDArray[np.int64], malicious: Sequence[int]) -> Values:
+    """Summed weight of the malicious clients among those taking part, ``(rounds,)``; 0 where none takes part.
+
+    Args:
+        influence: ``(rounds, clients a round)``, the least-squares weights.
+        participants: ``(rounds, clients a round)``, their ids.
+        malicious: ids.
+    """
+    theirs = np.isin(participants, np.array(malicious, dtype=np.int64))
+    unknown = np.isnan(influence).any(-1) & theirs.any(-1)
+    return np.where(unknown, np.nan, np.where(theirs, influence, 0.0).sum(-1))
+
+
+def _values(done: pd.DataFrame) -> dict[str, Values]:
+    """Column -> value of each finished cell; one call a metric for all cells that share a mapping and a shape."""
+    counts, mappings = [c[-LAST:] for c in done["confusion"]], list(done["mapping"])
+    place = {key: i for i, key in enumerate(done["key"])}
+    twins = [place.get(twin) for twin in done["twin"]]
+    alike: dict[Any, list[int]] = {}
+    for i, (mapping, mine) in enumerate(zip(mappings, counts, strict=True)):
+        alike.setdefault((mapping, mine.shape), []).append(i)
+    names = [f"{m}{suffix}" for m in METRICS for suffix in ("", f"_last{LAST}", "_clean", "_damage")]
+    columns = {name: np.full(len(done), np.nan) for name in names}
+    for (mapping, shape), members in alike.items():
+        own = np.stack([counts[i] for i in members])
+        # Without a finished twin: no examples at all, of which every metric is NaN.
+        nothing = np.zeros(shape[1:], dtype=np.int64)
+        clean = np.stack([nothing if (t := twins[i]) is None else counts[t][-1] for i in members])
+        for name, metric in METRICS.items():
+            values, twin = metric.function(own, mapping), metric.function(clean, mapping)
+            columns[name][members] = values[:, -1]
+            columns[f"{name}_last{LAST}"][members] = values.mean(-1)
+            columns[f"{name}_clean"][members] = twin
+            columns[f"{name}_damage"][members] = metric.damage(twin, values[:, -1])
+    return columns
+
+
+def _float(counts: Counts) -> Values:
+    return np.asarray(counts, dtype=np.float64)
+
+
+def _diagonal(counts: Counts) -> Values:
+    return np.asarray(np.einsum("...cc->...c", _float(counts)))
+
+
+def _support(counts: Counts) -> Values:
+    return np.asarray(_float(counts).sum(-1))
+
+
+def _predicted(counts: Counts) -> Values:
+    return np.asarray(_float(counts).sum(-2))
+
+
+def _unknown(counts: Counts) -> Values:
+    return np.full(counts.shape[:-2], np.nan)
+
+
+def _ratio(part: Values, whole: Values) -> Values:
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0))
+
+
+def _mean(values: Values) -> Values:
+    """Mean over the last axis of what is known; NaN where nothing is."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1).astype(np.float64))

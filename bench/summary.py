@@ -1,0 +1,282 @@
+"""From cells to statements: means over seeds with their intervals, and warnings about what a table cannot show.
+
+The seed is the replicate: it draws partition, malicious clients, flips, initial weights and batches. Every mean is
+over seeds, with the interval of Student's t; damage is paired (the same seed with and without the flip), so that its
+interval is that of the differences and not of two separate means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from bench.cell import FACTS
+from bench.errors import UserError
+from bench.metrics import METRICS, absent_classes
+
+STATISTICS = ("mean", "sd", "n", "low", "high")
+CONFIDENCE = 0.95
+
+ROUNDING = 1e-6  # relative; below it two float32 vectors differ by the order of their sums only
+
+
+def interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, int, float, float]:
+    """Mean, standard deviation, n, and the 95 % interval of the mean.
+
+    mean +- t(0.975, n - 1) sd / sqrt(n), sd with n - 1 (Student 1908, Biometrika 6:1-25; exact for normal values).
+    NaN values are left out of n; sd and interval are NaN for n < 2, the mean for n = 0.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    n = len(known)
+    if n < 2:
+        return (float(known[0]) if n else np.nan), np.nan, n, np.nan, np.nan
+    mean, sd = float(known.mean()), float(known.std(ddof=1))
+    half = _quantile(n - 1) * sd / n**0.5
+    return mean, sd, n, mean - half, mean + half
+
+
+@lru_cache(maxsize=1024)
+def _quantile(degrees: int) -> float:
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees))
+
+
+def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+    """Mean over seeds of a column, for each group.
+
+    Args:
+        tidy: of `bench.metrics.evaluate`, or a part of it.
+        by: columns that make a group. What else varies but the seed is averaged within each seed first, so that n
+            is the number of seeds and never the number of cells.
+        metric: a column of numbers: a metric, or one with ``_last5``, ``_clean`` or ``_damage``, seconds, ...
+
+    Returns:
+        One row a group, in order of appearance: ``by``, then mean, sd, n, low, high (`interval`).
+
+    Raises:
+        UserError: a column is not there.
+    """
+    _need(tidy, [*by, metric, "seed"])
+    across = [name for name in by if name != "seed"]
+    groups: dict[tuple[Any, ...], dict[int, list[float]]] = {}
+    columns = [tidy[name] for name in by]
+    for seed, value, *group in zip(tidy["seed"], tidy[metric].astype(np.float64), *columns, strict=True):
+        of_seed = groups.setdefault(tuple(None if _is_nan(g) else g for g in group), {})
+        of_seed.setdefault(seed, []).append(value)
+    rows = [(*group, *interval([_known_mean(v) for v in seeds.values()])) for group, seeds in groups.items()]
+    frame = pd.DataFrame(rows, columns=[*by, *STATISTICS])
+    for name in across:
+        if name in tidy and len(frame) and not frame[name].isna().any():
+            frame[name] = frame[name].astype(tidy[name].dtype)
+    return frame
+
+
+def damage(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+    """What the attack cost, paired with the clean twin of the same seed; positive is harm.
+
+    d_k = clean_k - attacked_k (attack success rate: attacked_k - clean_k) for each seed k; mean, sd and interval are
+    those of the d_k, as in the paired t test (Student 1908). Clean cells and cells without a finished twin are left
+    out.
+
+    Args:
+        tidy: of `bench.metrics.evaluate`.
+        by: columns that make a group.
+        metric: a name in `bench.metrics.METRICS`.
+    """
+    if metric not in METRICS:
+        raise UserError(f"{metric!r} is no metric: choose one of {', '.join(METRICS)}")
+    _need(tidy, ["clean"])
+    return summarise(tidy[~tidy["clean"].astype(bool)], by, f"{metric}_damage")
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Something that a reader of the tables should know before believing them.
+
+    Attributes:
+        kind: one word for programs: no_effect, equals_fedavg, nonfinite, chance, row_split, unequal_seeds,
+            absent_class, declared_f, no_twin, unfinished.
+        text: one sentence.
+        keys: the cells concerned.
+    """
+
+    kind: str
+    text: str
+    keys: tuple[str, ...]
+
+
+def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
+    """All that is suspicious about a grid's results, the gravest first.
+
+    Args:
+        frame: of `bench.frame.load`.
+        tidy: of `bench.metrics.evaluate` on it.
+    """
+    done = frame[(frame["status"] == "done") & frame["key"].isin(tidy["key"])]
+    numbers = tidy.set_index("key").loc[list(done["key"])].reset_index()
+    found = [
+        *_unfinished(frame),
+        *_no_effect(done),
+        *_no_twin(numbers),
+        *_equals_fedavg(done),
+        *_nonfinite(numbers),
+        *_chance(done, numbers),
+        *_declared_f(numbers),
+        *_unequal_seeds(frame),
+        *_row_split(numbers),
+        *_absent_class(done),
+    ]
+    return found
+
+
+def _unfinished(frame: pd.DataFrame) -> Iterator[Guard]:
+    for status, what in (("failed", "failed"), ("missing", "have not been run")):
+        keys = tuple(frame.loc[frame["status"] == status, "key"])
+        if keys:
+            yield Guard("unfinished", f"{_cells(keys, len(frame))} {what}: means are over the others", keys)
+
+
+def _no_effect(done: pd.DataFrame) -> Iterator[Guard]:
+    """Proof of life: labels were changed, and malicious clients' updates differ from those of the clean twin."""
+    rows = {row["key"]: row for row in done.to_dict("records")}
+    idle, dead = [], []
+    attacked = [row for row in rows.values() if not row["clean"] and row["flip_rate"] > 0]
+    for row in attacked:
+        twin = rows.get(row["twin"])
+        if row["flips"] and not any(flip["changed"] for flip in row["flips"]):
+            idle.append(row["key"])
+        elif twin is not None and not _moved(row, twin):
+            dead.append(row["key"])
+    if idle:
+        yield Guard(
+            "no_effect", f"not one label was changed in {_cells(idle, len(attacked))} under attack", tuple(idle)
+        )
+    if dead:
+        text = f"labels were changed but no update differs from the clean twin's in {_cells(dead, len(attacked))}"
+        yield Guard("no_effect", f"{text} under attack (at evaluated rounds)", tuple(dead))
+
+
+def _moved(row: dict[Any, Any], twin: dict[Any, Any]) -> bool:
+    """Whether a malicious client's norm differs from the twin's; where none was seen at work, anybody's."""
+    _, mine, theirs = np.intersect1d(row["rounds_evaluated"], twin["rounds_evaluated"], return_indices=True)
+    own, other = row["norms"][mine], twin["norms"][theirs]
+    who = np.isin(row["participants"][mine], np.array(row["malicious"], dtype=np.int64))
+    differ = ~np.isclose(own, other, rtol=ROUNDING, atol=0.0, equal_nan=True)
+    return bool((differ[who] if who.any() else differ).any())
+
+
+def _no_twin(numbers: pd.DataFrame) -> Iterator[Guard]:
+    alone = ~numbers["clean"].astype(bool) & ~numbers["twin"].isin(numbers["key"])
+    keys = tuple(numbers.loc[alone, "key"])
+    if keys:
+        yield Guard(
+            "no_twin", f"{_cells(keys, len(numbers))} lack a finished clean twin: their damage is unknown", keys
+        )
+
+
+def _equals_fedavg(done: pd.DataFrame) -> Iterator[Guard]:
+    """||update - FedAvg's|| / ||FedAvg's|| within float32 rounding at every evaluated round."""
+    for aggregator, cells in done.groupby("aggregator", sort=False):
+        if aggregator in ("fedavg", "mean"):
+            continue
+        same = [bool((gap <= ROUNDING).all()) and p.shape[1] > 1 for gap, p in _pairs(cells)]
+        keys = tuple(cells.loc[same, "key"])
+        if keys:
+            yield Guard("equals_fedavg", f"{aggregator} did what FedAvg does in {_cells(keys, len(cells))}", keys)
+
+
+def _pairs(cells: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
+    return zip(cells["fedavg_gap"], cells["participants"], strict=True)
+
+
+def _nonfinite(numbers: pd.DataFrame) -> Iterator[Guard]:
+    some = numbers["nonfinite_updates"] > 0
+    keys, total = tuple(numbers.loc[some, "key"]), int(numbers["nonfinite_updates"].sum())
+    if keys:
+        yield Guard("nonfinite", f"{total} non-finite updates were left out in {_cells(keys, len(numbers))}", keys)
+
+
+def _chance(done: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[Guard]:
+    """accuracy <= max_c C[c,.] / sum C: always naming the largest class does as well."""
+    shares = [counts[-1].sum(-1).max() / max(1, counts[-1].sum()) for counts in done["confusion"]]
+    low = numbers["accuracy"].to_numpy() <= np.array(shares, dtype=np.float64) + 1e-12
+    clean = numbers["clean"].to_numpy(dtype=bool)
+    for which, kind in ((low & clean, "clean"), (low & ~clean, "attacked")):
+        keys = tuple(numbers.loc[which, "key"])
+        if keys:
+            text = f"{_cells(keys, int((clean == (kind == 'clean')).sum()))} without attack" if kind == "clean" else ""
+            text = text or f"{_cells(keys, int((~clean).sum()))} under attack"
+            yield Guard("chance", f"{text} end no better than always naming the largest class", keys)
+
+
+def _declared_f(numbers: pd.DataFrame) -> Iterator[Guard]:
+    """Declared f against ceil(malicious clients * clients a round / clients), in attacked cells."""
+    per_round = numbers["clients_per_round"].fillna(numbers["clients"]).astype(np.int64)
+    true = -(-numbers["malicious_count"] * per_round // numbers["clients"])
+    other = (numbers["declared_byzantine"] != true) & ~numbers["clean"].astype(bool)
+    keys = tuple(numbers.loc[other, "key"])
+    if keys:
+        text = f"the declared f is not the number of malicious clients in {_cells(keys, len(numbers))}"
+        yield Guard("declared_f", text, keys)
+
+
+def _unequal_seeds(frame: pd.DataFrame) -> Iterator[Guard]:
+    """Finished seeds of each setting (all facts but the seed)."""
+    tried = frame[frame["status"].isin(["done", "failed"])]
+    if tried.empty:
+        return
+    others = [name for name in FACTS if name not in ("seed", "malicious_fraction")]
+    counts, keys = [], []
+    for _, cells in tried.groupby(others, sort=False, dropna=False):
+        counts.append(int((cells["status"] == "done").sum()))
+        keys.append(list(cells["key"]))
+    most = max(counts)
+    short = tuple(key for count, some in zip(counts, keys, strict=True) if count < most for key in some)
+    if short:
+        fewer = sum(count < most for count in counts)
+        text = f"{fewer} of {len(counts)} settings have fewer finished seeds than the others"
+        yield Guard("unequal_seeds", f"{text} ({min(counts)} against {most})", short)
+
+
+def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:
+    keys = tuple(numbers.loc[numbers["split"] == "row", "key"])
+    if keys:
+        text = (
+            "the test set was split off by row: pictures of one subject can be on both sides, so accuracy is too high"
+        )
+        yield Guard("row_split", text, keys)
+
+
+def _absent_class(done: pd.DataFrame) -> Iterator[Guard]:
+    absent: dict[tuple[str, ...], list[str]] = {}
+    for key, counts, classes in zip(done["key"], done["confusion"], done["classes"], strict=True):
+        if missing := absent_classes(counts[-1]):
+            absent.setdefault(tuple(classes[c] for c in missing), []).append(key)
+    for names, keys in absent.items():
+        text = f"the test set has no example of {', '.join(names)}: left out of means over classes"
+        yield Guard("absent_class", f"{text} in {_cells(keys, len(done))}", tuple(keys))
+
+
+def _cells(keys: Sequence[str], of: int) -> str:
+    return f"{len(keys)} of {of} cells"
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and np.isnan(value)
+
+
+def _need(tidy: pd.DataFrame, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in tidy.columns]:
+        raise UserError(f"no column {', '.join(map(repr, missing))}: choose among {', '.join(map(str, tidy.columns))}")

@@ -1,0 +1,254 @@
+"""Tables as text: every finished cell as CSV; the summary as Markdown, LaTeX, CSV and lines for a terminal.
+
+Pure functions: equal cells give equal bytes. Whatever a grid or a plug-in is called, its name stays text: no markup,
+no macro, no formula.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from bench.arrangement import Page, pages
+from bench.blocks import Block, Entry, blocks, sections
+from bench.cell import FACTS
+from bench.labels import aggregator_label, dataset_label, fact_label, facts_line, is_nothing, printable, value_label
+
+MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
+STATEMENT = (
+    "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %. Best of each column {best}. "
+    "Clean: the same experiment without the flip, told the same f. "
+    "Damage: clean minus attacked, seed by seed. –: the rule is infeasible; ?: no number (yet)."
+)
+_UNSHOWN = ("classes", "traceback")
+
+
+def cells_csv(tidy: pd.DataFrame) -> str:
+    """One line a finished cell: key, split, every fact, every metric, flips, influence, seconds; shares from 0 to 1.
+
+    Args:
+        tidy: of `bench.metrics.evaluate`.
+    """
+    names = [c for c in tidy.columns if c not in _UNSHOWN]
+    return _csv(names, zip(*(map(_plain_cell(name), tidy[name]) for name in names), strict=True))
+
+
+def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
+    """One line a square of the summary, for further work; shares from 0 to 1."""
+    found = pages(frame)
+    varying = [f for f in FACTS if any(f in (*p.about, *p.settings, *p.levels) for p in found)]
+    facts = list(dict.fromkeys(["dataset", "partition", *varying]))
+    numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "reason"]
+    lines = []
+    for page in found:
+        for shown, table in sections(page, tidy):
+            for square in table.to_dict("records"):
+                column = square["column"]
+                has = {**page.constant, **page.about}
+                has |= dict(zip(page.settings, column.setting, strict=True))
+                has |= dict.fromkeys(page.levels) | dict(zip(page.levels, column.level, strict=False))
+                has["dataset"] = dataset_label(str(has["dataset"]))
+                told = [has.get(f) for f in facts]
+                lines.append([shown.name, square["aggregator"], column.attack, *told, *(square[n] for n in numbers)])
+    return _csv(["metric", "aggregator", "attack", *facts, *numbers], lines)
+
+
+def markdown(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
+    """The summary as GitHub's Markdown."""
+    parts = [f"# {_md(title(plan))}", *(_md(line) for line in preface(frame, plan)), STATEMENT.format(best="bold")]
+    for page in pages(frame):
+        parts += [f"## {_md(about(page))}"] if page.about else []
+        parts.append(f"All: {_md(facts_line(page.constant))}.")
+        for block in _blocks(page, tidy):
+            parts += [f"### {_md(block.heading)}", _md_table(block)]
+            parts += ["<br>".join(f"{letter}: {_md(text)}" for letter, text in block.notes)] if block.notes else []
+    if warnings:
+        parts += ["## Guards", "\n".join(f"- {_md(text)}" for text in warnings)]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+    """The summary as LaTeX tables for ``\\input``; needs booktabs."""
+    parts = [f"% {_tex_comment(title(plan))}\n% Needs \\usepackage{{booktabs}}."]
+    for page in pages(frame):
+        facts = facts_line({**page.about, **page.constant})
+        for place, block in enumerate(_blocks(page, tidy)):
+            caption = f"{block.heading}. {STATEMENT.format(best='bold')}" if place == 0 else f"{block.heading}."
+            parts.append(_tex_table(block, f"{caption} All: {facts}." if place == 0 else caption))
+    return "\n\n".join(parts) + "\n"
+
+
+def terminal(frame: pd.DataFrame, tidy: pd.DataFrame, width: int, names: Sequence[str] = ("accuracy",)) -> str:
+    """The summary as plain lines of at most ``width`` characters, where the names of the rules leave room."""
+    parts = []
+    for page in pages(frame):
+        parts += [about(page)] if page.about else []
+        label = max([len("aggregator"), *(len(fact_label(f)) for f in (*page.settings, *page.levels))])
+        label = max([label, *(min(len(aggregator_label(r)), 40) for r in page.rows)])
+        for shown, table in sections(page, tidy, names):
+            parts += [_lines(b, label) for b in blocks(page, shown, table, max(1, (width - label) // _CELL))]
+    return "\n\n".join(parts)
+
+
+def title(plan: Mapping[str, Any]) -> str:
+    """The grid's title, else its name."""
+    return printable(str(plan.get("title") or plan.get("grid") or "results"))
+
+
+def about(page: Page) -> str:
+    """The facts that tell a page from the others."""
+    return ", ".join(value_label(f, v) for f, v in page.about.items())
+
+
+def preface(frame: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
+    """What was run, how far it got, and on what: the circumstances of every number below."""
+    count = frame["status"].value_counts()
+    other = [("infeasible", "infeasible"), ("failed", "failed"), ("missing", "not run yet")]
+    told = [f"{int(count.get('done', 0))} of {len(frame)} cells done"]
+    told += [f"{int(count[s])} {text}" for s, text in other if count.get(s, 0)]
+    lines = [f"Grid {printable(str(plan.get('grid')))}: {', '.join(told)}."]
+    if plan.get("command"):
+        lines.append(f"Command: {printable(str(plan['command']), 1000)}")
+    done = frame[frame["status"] == "done"]
+    made = []
+    for name in ("flipbench", "commit", "python", "torch", "device", "platform"):
+        values = sorted({str(v) for v in done[f"provenance_{name}"] if not is_nothing(v)})
+        made += [f"{name} {printable(' and '.join(values))}"] if values else []
+    splits = sorted({str(s) for s in done["split"] if not is_nothing(s)})
+    made += [f"split {printable(' and '.join(splits))}"] if splits else []
+    return [*lines, f"Made with {', '.join(made)}."] if made else lines
+
+
+def _blocks(page: Page, tidy: pd.DataFrame) -> Iterable[Block]:
+    for shown, table in sections(page, tidy):
+        yield from blocks(page, shown, table, MOST_COLUMNS)
+
+
+def _csv(names: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_csv_value(v) for v in line] for line in lines)
+    return out.getvalue()
+
+
+def _csv_value(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula is quoted; floats in their shortest exact form."""
+    if is_nothing(value):
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.lstrip()[:1] in tuple("=+-@") and value.strip() else value
+    return repr(float(value)) if isinstance(value, float) else value
+
+
+def _plain_cell(name: str) -> Any:
+    if name in {"dataset", "task"}:
+        return lambda value: dataset_label(str(value))
+    if name == "mapping":
+        return lambda value: "" if value is None else " ".join(f"{s}>{t}" for s, t in value)
+    return lambda value: printable(value, 2000) if isinstance(value, str) else value
+
+
+_MD = {c: f"\\{c}" for c in "\\`*_[]|~#!"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}
+_TEX = {
+    **{c: f"\\{c}" for c in "#$%&_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{"±": r"$\pm$", "→": r"$\to$", "↔": r"$\leftrightarrow$", "–": "--", "…": r"\ldots{}"},
+}
+
+
+def _md(text: str) -> str:
+    return "".join(_MD.get(c, c) for c in text)
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(c, c if c != "\N{REPLACEMENT CHARACTER}" else "?") for c in text)
+
+
+def _tex_comment(text: str) -> str:
+    return printable(text)  # one line: nothing after it leaves the comment
+
+
+def _md_table(block: Block) -> str:
+    """Header rows joined into the one that Markdown has."""
+    heads = [", ".join(dict.fromkeys(t for t in column if t)) for column in zip(*block.header, strict=True)]
+    corner = "aggregator \\ " + ", ".join(block.levels)
+    lines = [[_md(corner), *map(_md, heads)], ["---", *["---:"] * block.width]]
+    lines += [[_md(name), *map(_md_entry, entries)] for name, entries in block.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _md_entry(entry: Entry) -> str:
+    text = f"**{_md(entry.text)}**" if entry.best else _md(entry.text)
+    return f"{text} <sup>{entry.note}</sup>" if entry.note else text
+
+
+def _groups(texts: Sequence[str]) -> list[tuple[str, int]]:
+    """Equal neighbours as (text, how many)."""
+    return [(text, len(list(same))) for text, same in groupby(texts)]
+
+
+def _tex_table(block: Block, caption: str) -> str:
+    lines = [
+        r"\begin{table}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{_tex(caption)}}}",
+        rf"\begin{{tabular}}{{l{'r' * block.width}}}",
+        r"\toprule",
+    ]
+    for place, (name, texts) in enumerate(zip(block.levels, block.header, strict=True)):
+        if place == len(block.levels) - 1:
+            lines.append(" & ".join([_tex(name), *map(_tex, texts)]) + r" \\")
+            continue
+        groups, at, rules = _groups(texts), 2, []
+        for text, count in groups:
+            rules += [rf"\cmidrule(lr){{{at}-{at + count - 1}}}"] if text and count > 1 else []
+            at += count
+        spans = [rf"\multicolumn{{{n}}}{{c}}{{{_tex(t)}}}" if n > 1 else _tex(t) for t, n in groups]
+        lines += [" & ".join([_tex(name), *spans]) + r" \\", *([" ".join(rules)] if rules else [])]
+    lines.append(r"\midrule")
+    lines += [" & ".join([_tex(name), *map(_tex_entry, entries)]) + r" \\" for name, entries in block.rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\smallskip\textsuperscript{{{a}}}\,{_tex(text)}" for a, text in block.notes]
+    return "\n".join([*lines, r"\end{table}"])
+
+
+def _tex_entry(entry: Entry) -> str:
+    text = rf"\textbf{{{_tex(entry.text)}}}" if entry.best else _tex(entry.text)
+    return text + (rf"\textsuperscript{{{entry.note}}}" if entry.note else "")
+
+
+_CELL = 12  # characters of a column in a terminal: "100.0 ±10.0*" and no more
+
+
+def _lines(block: Block, label: int) -> str:
+    """Aligned columns; the best of each is marked with a star, as a terminal may have no bold."""
+    lines = [block.heading]
+    for name, texts in zip(block.levels, block.header, strict=True):
+        last = name == block.levels[-1]
+        groups = [(t, 1) for t in texts] if last else _groups(texts)
+        named = "".join(
+            _cut(t, n * _CELL).rjust(_CELL) if last else f" {_cut(t, n * _CELL - 1):^{n * _CELL - 1}}"
+            for t, n in groups
+        )
+        lines.append(f"{printable(name, label):<{label}}{named}".rstrip())
+    lines += [_row(name, [_short(e) for e in entries], label) for name, entries in block.rows]
+    return "\n".join([*lines, *(f"  {letter}: {text}" for letter, text in block.notes)])
+
+
+def _row(name: str, cells: Sequence[str], label: int) -> str:
+    return (printable(name, label).ljust(label) + "".join(c.rjust(_CELL) for c in cells)).rstrip()
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) < room else text[: room - 2] + "…"
+
+
+def _short(entry: Entry) -> str:
+    return entry.text.replace(" ± ", " ±") + ("*" if entry.best else " ") + entry.note
