@@ -206,10 +206,10 @@ def _fetch(references: set[str]) -> None:
 
 
 def _draw(folder: Path) -> None:
-    from bench import report as reports
+    from bench.report import summary_text, write
 
-    files = reports.write(folder)
-    typer.echo(reports.summary_text(folder))
+    files = write(folder)
+    typer.echo(summary_text(folder))
     for kind in sorted({f.parent for f in files}):
         typer.echo(f"{sum(f.parent == kind for f in files)} files in {kind}")
 

@@ -57,7 +57,9 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         attack: its reference.
         lines: of `series`, not empty.
     """
-    across, down = sorted(set(lines["across"])), list(dict.fromkeys(lines["down"]))[:_MOST_DOWN]
+    across, every = sorted(set(lines["across"])), list(dict.fromkeys(lines["down"]))
+    down = every[:_MOST_DOWN]
+    cut = f" The first {len(down)} of {len(every)} rows of panels." if len(down) < len(every) else ""
     rest = [f for f in (*page.settings, *page.levels) if f != FACETS]
     with canvas.style():
         heading = [
@@ -66,7 +68,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         ]
         caption = wrapped(
             "Mean over seeds of the test accuracy at evaluated rounds, with the 95 % interval as a band. "
-            "Solid: attacked; dashed: the clean twin (same seed, no flip).",
+            f"Solid: attacked; dashed: the clean twin (same seed, no flip). Across: {fact_label(FACETS)}.{cut}",
             WIDTH - 0.2,
             SMALL,
         )
@@ -75,7 +77,8 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         left = 0.55 + 0.13 * max(label.count("\n") for label in beside)
         top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
         key_columns = max(1, min(5, len(keys)))
-        foot = 0.1 + 0.13 * (caption.count("\n") + 1) + 0.16 * -(-len(keys) // key_columns)
+        tallest = max(str(key.get_label()).count("\n") for key in keys)
+        foot = 0.1 + 0.13 * (caption.count("\n") + 1) + (0.16 + 0.13 * tallest) * -(-len(keys) // key_columns)
         below = 0.42
         height = top + len(down) * (_HIGH + _GAP) - _GAP + below + foot
         made = canvas.figure(WIDTH, height)

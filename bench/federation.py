@@ -114,7 +114,7 @@ def run(
         Infeasible: the rule's conditions do not hold.
         BadUpdateError: the rule's answer has the wrong shape or type, is not finite, or its inputs were changed.
     """
-    federation = _Federation(cells, populations, task, parts)
+    federation = Federation(cells, populations, task, parts)
     for r in range(1, cells[0].rounds + 1):
         federation.round(r)
     seconds = {k: v / len(cells) for k, v in asdict(federation.clock).items() if not k.startswith("_")}
@@ -129,7 +129,7 @@ def _result(log: _Log, population: Population) -> dict[str, Any]:
     }
 
 
-class _Federation:
+class Federation:
     """The moving parts of a stack: weights, momenta, the rule's memory, logs."""
 
     def __init__(self, cells: Sequence[Cell], populations: Sequence[Population], task: Task, parts: Parts) -> None:

@@ -204,15 +204,19 @@ class Conv:
         weight, bias = p[names[0]], p[names[1]] if len(names) > 1 else None
         k = x.shape[0] // weight.shape[0]  # rows that share one weight
         y = self._empty(x)
-        for i, (rows_in, rows_out) in enumerate(zip(x.split(k), y.split(k), strict=True)):
+        seen = [
             self._forward(rows_in.flatten(0, 1), weight[i], None if bias is None else bias[i], rows_out.flatten(0, 1))
+            for i, (rows_in, rows_out) in enumerate(zip(x.split(k), y.split(k), strict=True))
+        ]
 
         def back(dy: Tensor, sink: Sink, need_dx: bool) -> Tensor | None:
             dx = _channels_last(*x.shape, like=x) if need_dx else None
             if dx is not None:
                 for i in range(x.shape[0]):
                     dx[i] = self._input_gradient(dy[i], x[i], weight[i // k])
-            sink.plain(names[0], torch.stack([self._weight_gradient(d, a) for d, a in zip(dy, x, strict=True)]))
+            patches = seen if k == 1 else [None] * x.shape[0]
+            gradients = [self._weight_gradient(d, a, p) for d, a, p in zip(dy, x, patches, strict=True)]
+            sink.plain(names[0], torch.stack(gradients))
             if bias is not None:
                 sink.plain(names[1], dy.sum((1, 3, 4)))
             return dx
@@ -230,18 +234,20 @@ class Conv:
         ]
         return _channels_last(x.shape[0], x.shape[1], m.out_channels, *sides, like=x)
 
-    def _forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    def _forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor | None:
+        """Fill ``out``; returns the patches where the product was made from them (few input channels)."""
         m = self.module
         last = x.contiguous(memory_format=torch.channels_last)
         if x.shape[1] > 4:
             out.copy_(F.conv2d(last, weight, bias, m.stride, m.padding, m.dilation))
-            return
+            return None
         flat = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])  # (kernel x kernel x in, out)
         rows = out.permute(0, 2, 3, 1).view(-1, weight.shape[0])
         patches = self._patches(last)
         torch.mm(patches, flat, out=rows)
         if bias is not None:
             rows.add_(bias)
+        return patches
 
     def _patches(self, x: Tensor) -> Tensor:
         """``(batch x height x width, kernel x kernel x in)``: what each output pixel sees, channels innermost."""
@@ -261,8 +267,9 @@ class Conv:
         seen = image.as_strided(size, stride)
         return seen.reshape(batch * height * width, kh * kw * depth)
 
-    def _weight_gradient(self, dy: Tensor, x: Tensor) -> Tensor:
-        patches = self._patches(x.contiguous(memory_format=torch.channels_last))
+    def _weight_gradient(self, dy: Tensor, x: Tensor, patches: Tensor | None) -> Tensor:
+        if patches is None:
+            patches = self._patches(x.contiguous(memory_format=torch.channels_last))
         out, depth, kh, kw = self.module.weight.shape
         flat = dy.permute(0, 2, 3, 1).reshape(-1, out)
         return (flat.t() @ patches).view(out, kh, kw, depth).permute(0, 3, 1, 2)

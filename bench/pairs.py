@@ -66,7 +66,8 @@ def draw(page: Page, panels: Mapping[str, Matrix], shown: Measure, norm: Normali
             wrapped(f"{label}: every source and target class", width - 0.2, NORMAL + 1),
             wrapped(circumstances(page), width - 0.2),
         ]
-        caption = wrapped(_caption(shown), width - 0.2, SMALL)
+        holes = any(np.isnan(m[~np.eye(len(m), dtype=bool)]).any() for row, m in panels.items() if row not in why)
+        caption = wrapped(_caption(shown) + (" ?: failed or not run." if holes else ""), width - 0.2, SMALL)
         top = 0.04 + 0.17 * sum(h.count("\n") + 1 for h in heading)
         upright = long > side / len(names) - 0.04  # then the names stand on end
         below = (long if upright else 0.12) + 0.3

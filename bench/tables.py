@@ -91,7 +91,8 @@ def terminal(frame: pd.DataFrame, tidy: pd.DataFrame, width: int, names: Sequenc
         label = max([len("aggregator"), *(len(fact_label(f)) for f in (*page.settings, *page.levels))])
         label = max([label, *(min(len(aggregator_label(r)), 40) for r in page.rows)])
         for shown, table in sections(page, tidy, names):
-            parts += [_lines(b, label) for b in blocks(page, shown, table, max(1, (width - label) // _CELL))]
+            cell = _cell(blocks(page, shown, table, len(table) + 1))
+            parts += [_lines(b, label, cell) for b in blocks(page, shown, table, max(1, (width - label) // cell))]
     return "\n\n".join(parts)
 
 
@@ -224,31 +225,38 @@ def _tex_entry(entry: Entry) -> str:
     return text + (rf"\textsuperscript{{{entry.note}}}" if entry.note else "")
 
 
-_CELL = 12  # characters of a column in a terminal: "100.0 ±10.0*" and no more
+_WIDEST = 24  # characters of a column in a terminal; a longer name is cut
 
 
-def _lines(block: Block, label: int) -> str:
+def _cell(whole: Sequence[Block]) -> int:
+    """Characters that a column of these tables needs, the space between two included."""
+    entries = [len(_short(e)) for block in whole for _, line in block.rows for e in line]
+    heads = [len(text) for block in whole for text in block.header[-1]]
+    return min(_WIDEST, max([*entries, *(h + 1 for h in heads), 8]) + 1)
+
+
+def _lines(block: Block, label: int, cell: int) -> str:
     """Aligned columns; the best of each is marked with a star, as a terminal may have no bold."""
     lines = [block.heading]
     for name, texts in zip(block.levels, block.header, strict=True):
-        last = name == block.levels[-1]
-        groups = [(t, 1) for t in texts] if last else _groups(texts)
-        named = "".join(
-            _cut(t, n * _CELL).rjust(_CELL) if last else f" {_cut(t, n * _CELL - 1):^{n * _CELL - 1}}"
-            for t, n in groups
-        )
+        if name == block.levels[-1]:
+            # One short of the column's end: there the numbers have their star or footnote.
+            named = "".join(f"{_cut(text, cell - 2):>{cell - 1}} " for text in texts)
+        else:
+            named = "".join(f" {_cut(t, n * cell - 1):^{n * cell - 1}}" for t, n in _groups(texts))
         lines.append(f"{printable(name, label):<{label}}{named}".rstrip())
-    lines += [_row(name, [_short(e) for e in entries], label) for name, entries in block.rows]
+    lines += [_row(name, [_short(e) for e in entries], label, cell) for name, entries in block.rows]
     return "\n".join([*lines, *(f"  {letter}: {text}" for letter, text in block.notes)])
 
 
-def _row(name: str, cells: Sequence[str], label: int) -> str:
-    return (printable(name, label).ljust(label) + "".join(c.rjust(_CELL) for c in cells)).rstrip()
+def _row(name: str, cells: Sequence[str], label: int, cell: int) -> str:
+    return (printable(name, label).ljust(label) + "".join(c.rjust(cell) for c in cells)).rstrip()
 
 
 def _cut(text: str, room: int) -> str:
-    return text if len(text) < room else text[: room - 2] + "…"
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def _short(entry: Entry) -> str:
+    """One character behind the number, the star or a space, so that numbers stand below each other; then the note."""
     return entry.text.replace(" ± ", " ±") + ("*" if entry.best else " ") + entry.note

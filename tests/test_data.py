@@ -201,6 +201,13 @@ def test_a_loose_file_offers_a_data_set(tmp_path):
     assert "returned int: a data set is a bench.data.dataset.Dataset" in says(data.load, f"{file}:nothing")
 
 
+def test_the_example_in_the_docs_works(tmp_path):
+    page = Path(__file__).parent.parent / "docs/data.md"
+    (tmp_path / "shapes.py").write_text(page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0])
+    d = data.load(f"{tmp_path / 'shapes.py'}:squares(size=6)")
+    assert (d.shape, d.counts) == ((1, 6, 6), ((100, 100), (100, 100)))
+
+
 def test_a_description_says_all_that_was_found():
     found = data.describe("digits(test=50)")
     assert found.sha256 == data.content_hash("digits")
@@ -351,4 +358,6 @@ def test_a_download_of_other_bytes_is_refused(server, without_variable):
     text = says(downloads.ensure, spec, None)
     assert "cannot be downloaded" in text
     assert all(mirror in text for mirror in spec.mirrors)
+    assert "Files fetched in another way belong into the same folder" in text
+    assert "--download" not in text, "the advice is what has just failed"
     assert not idx.present(places.cache() / "mnist")

@@ -3,13 +3,14 @@
 import gzip
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import data
-from bench.data import files, ham10000, idx, pixel_csv, places
+from bench.data import files, ham10000, idx, parsed, pixel_csv, places
 from bench.errors import UserError
 
 HEADER = ham10000.HEADER.decode()
@@ -185,6 +186,50 @@ def test_a_damaged_file_says_so(tmp_path, content, said):
         assert said in message
 
 
+def test_a_renamed_table_with_a_damaged_header_is_not_passed_over(tmp_path, monkeypatch):
+    for place in ("env", "cache/flipbench"):
+        (tmp_path / place / "ham10000").mkdir(parents=True)
+    (tmp_path / "cache/flipbench/ham10000/good.csv").write_text(text(rows()))
+    monkeypatch.setenv("FLIPBENCH_DATA", str(tmp_path / "env"))
+    bad = tmp_path / "env/ham10000/mine.csv"
+    for damaged, said in (
+        (text(rows()).replace(",label", ",class", 1), "line 1: column 785 is 'class', not label"),
+        (text(rows()).replace("pixel0007,", "", 1), "line 1: column 8 is 'pixel0008', not pixel0007"),
+        (text(rows()).replace(",label", "", 1), "line 1: 784 columns where 785 are needed"),
+    ):
+        bad.write_text(damaged)
+        message = says(data.load, "ham10000")
+        assert message.startswith(str(bad))
+        assert said in message
+    bad.write_text("another,table\n")  # not ours: the next place counts
+    assert data.load("ham10000").sources == (str(tmp_path / "cache/flipbench/ham10000/good.csv"),)
+
+
+def test_other_tables_of_the_release_may_lie_beside(tmp_path):
+    (tmp_path / "mine.csv").write_text(text(rows()))
+    for name, pixels in (("hmnist_28_28_RGB.csv", 2352), ("hmnist_8_8_L.csv", 64), ("hmnist_8_8_RGB.csv", 192)):
+        (tmp_path / name).write_text(",".join([*(f"pixel{i:04d}" for i in range(pixels)), "label"]) + "\n")
+    assert load(tmp_path).sources == (str(tmp_path / "mine.csv"),)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_damaged_cache_is_parsed_anew(tmp_path):
+    table = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert np.array_equal(parsed.cached("key", 4, lambda: table), table)
+    (file,) = (places.cache() / "parsed").iterdir()
+    good, draws = file.read_bytes(), random.Random(0)
+    for _ in range(500):
+        content = bytearray(good)
+        for _ in range(draws.randint(1, 3)):
+            content[draws.randrange(len(content))] = draws.randrange(256)
+        file.write_bytes(content[: draws.choice([len(good), draws.randrange(len(good))])])
+        assert np.array_equal(parsed.cached("key", 4, lambda: table), table)
+    for other in (table.astype(np.int64), table[:0], table[:, :3], np.array(["a"], dtype=object)):
+        np.savez(file, table=other)
+        assert np.array_equal(parsed.cached("key", 4, lambda: table), table)
+        assert file.read_bytes() == good
+
+
 def test_two_tables_in_one_folder_are_a_question_for_the_user(tmp_path):
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text(text(rows()))
@@ -307,7 +352,9 @@ BAD_IDX = {
     "other shape": (IMAGES, lambda b: header(10, 14, 56) + b[16:], "images of 14 x 56 pixels; 28 x 28 are needed"),
     "label 10": (LABELS, lambda b: b[:-2] + b"\x0a\x09", "label 8 (counted from 0) is 10, not one of 0 to 9"),
     "label count": (LABELS, lambda b: header(9) + b[8:-1], "9 labels for 10 images"),
-    "no example": (LABELS, lambda b: header(0), "0 labels for 10 images"),
+    "no label": (LABELS, lambda b: header(0), "the header announces 0 values: it holds no example"),
+    "no image": (IMAGES, lambda b: header(0, 28, 28), "the header announces 0 x 28 x 28 values: it holds no example"),
+    "huge images of none": (IMAGES, lambda b: header(0, 2**32 - 1, 2**32 - 1), "announces 0 x 4294967295 x 4294967295"),
     "web page": (IMAGES, lambda b: b"<!DOCTYPE html>", "this one with 3c 21 44 4f"),
 }
 
@@ -327,12 +374,6 @@ def test_a_bad_idx_file_is_refused(tmp_path, case, packed):
     message = says(data.load, f"mnist(path='{tmp_path}')")
     assert message.startswith(str(tmp_path / part))
     assert said in message
-
-
-def test_both_sides_without_an_example(tmp_path):
-    for name in good():
-        (tmp_path / name).write_bytes(header(0, 28, 28) if "images" in name else header(0))
-    assert "it holds no example" in says(data.load, f"mnist(path='{tmp_path}')")
 
 
 # --- fuzz: right, or a typed error -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def uneven(labels: Tensor, clients: int, draws: torch.Generator) -> list[Tensor]
     """Sizes 1, 2, ... in turn; the last client takes the rest."""
     order = torch.randperm(len(labels), generator=draws)
     cuts = [0, *[sum(range(1, c + 2)) for c in range(clients - 1)], len(labels)]
-    return [order[a:b].sort().values for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [order[a:b].sort().values for a, b in pairwise(cuts)]
 
 
 def mirror(labels: Tensor, scene: Any) -> Any:
@@ -290,5 +291,5 @@ def test_previous_is_the_last_update_and_weights_sum_to_one() -> None:
 
     go([Cell(**FACTS)], spy)
     assert not told[0][0].any()
-    for (_, answer), (previous, _) in zip(told, told[1:], strict=False):
+    for (_, answer), (previous, _) in pairwise(told):
         assert torch.equal(answer, previous)

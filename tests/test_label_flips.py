@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from attacks import ATTACKS, Scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from attacks import ATTACKS, Scene
 from bench import plugins
 from bench.cell import Cell, clean_twin, normal
 from bench.errors import UserError

@@ -157,3 +157,14 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_which_rows_train_together_changes_no_bit(name: str, uneven: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, start, x, batches = case(name, 3, uneven)
+    net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.9, 0.01)
+    whole = local.train(net, where, start, x, batches, recipe)
+    for rows in (1, 3, 4, 5, 8):
+        monkeypatch.setattr(local, "_CACHE", rows * 8 * start.shape[1])
+        assert torch.equal(local.train(net, where, start, x, batches, recipe), whole)

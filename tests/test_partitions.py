@@ -1,16 +1,18 @@
 """Partitions: every example once, sizes as promised, the same by seed, and the two ends of every option."""
 
+import time
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.partitions import PARTITIONS, dirichlet, iid, label_bias, one_label, shards, similarity
+from bench.data.partitions import PARTITIONS, _topped_up, dirichlet, iid, label_bias, one_label, shards, similarity
 from bench.errors import UserError
 
 OPTIONS = {
     "iid": [{}],
-    "dirichlet": [{"alpha": a} for a in (1e-3, 0.1, 1.0, 1e3)] + [{"alpha": 0.1, "minimum": 0}],
+    "dirichlet": [{"alpha": a} for a in (5e-324, 1e-3, 0.1, 1.0, 1e3, 1e308)] + [{"alpha": 0.1, "minimum": 0}],
     "shards": [{"per_client": 1}, {"per_client": 3}],
     "similarity": [{"gamma": g} for g in (0.0, 0.3, 1.0)],
     "label_bias": [{"q": q} for q in (0.0, 0.1, 0.5, 1.0)],
@@ -118,6 +120,26 @@ def test_dirichlet_tops_up_to_the_minimum_from_the_largest():
         assert moved <= max(5, len(a) - len(b))  # nobody both gives and takes
         assert len(b) == 5 or len(b) <= len(a)
     assert [len(p) for p in dirichlet(LABELS, 10, draw(), alpha=1e-3, minimum=100)] == [100] * 10
+
+
+def test_topping_up_many_examples_takes_the_fewest_moves_at_once():
+    labels = torch.arange(60_000) % 10  # a move at a time needs 13 s
+    before = time.perf_counter()
+    parts = dirichlet(labels, 100, draw(), alpha=1e-3, minimum=600)
+    assert time.perf_counter() - before < 3
+    assert [len(p) for p in parts] == [600] * 100
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(60_000))
+
+
+def test_a_topped_up_client_gets_random_examples_of_the_largest():
+    owner = torch.cat([torch.zeros(200, dtype=torch.int64), torch.ones(100, dtype=torch.int64)])
+    times = torch.zeros(300)
+    for seed in range(300):
+        new = _topped_up(owner.clone(), 3, 50, draw(seed))
+        assert torch.bincount(new).tolist() == [150, 100, 50]
+        times += new == 2
+    assert not times[200:].any()
+    assert 75 - 35 < times[:200].min() <= times[:200].max() < 75 + 35  # binomial, mean 75, deviation 7.5
 
 
 def test_a_client_of_shards_sees_few_classes():

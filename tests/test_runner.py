@@ -40,7 +40,9 @@ def numbers(folder: Path) -> dict[str, str]:
     """What is stored, provenance and seconds aside."""
     store = Store(folder)
     kept = ("status", "facts", "content", "mapping", "task", "reason", "result", "twin")
-    return {k: json.dumps({n: (store.read(k) or {}).get(n) for n in kept}, sort_keys=True) for k in store.keys()}
+    return {
+        k: json.dumps({n: (store.read(k) or {}).get(n) for n in kept}, sort_keys=True) for k in sorted(store.keys())
+    }
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +135,7 @@ def test_infeasible_is_a_result_with_its_numbers(tmp_path: Path) -> None:
     grid = read(tmp_path, GRID.replace("malicious_fraction: 0.3", "malicious_fraction: 0.4"))
     outcome = run(grid, tmp_path / "r")
     assert (outcome.done, outcome.infeasible, outcome.failed) == (12, 6, ())
-    reasons = {(Store(tmp_path / "r").read(k) or {})["reason"] for k in Store(tmp_path / "r").keys()} - {None}
+    reasons = {(Store(tmp_path / "r").read(k) or {})["reason"] for k in list(Store(tmp_path / "r").keys())} - {None}
     assert len(reasons) == 1
     assert "11" in reasons.pop()  # 2f + 3
     assert run(grid, tmp_path / "r").ran == 0
@@ -171,4 +173,4 @@ def test_a_record_tells_where_it_comes_from(plain: tuple[Path, dict[str, str]]) 
     }
     assert record["seconds"].keys() == {"setup", "local", "aggregation", "evaluation"}
     assert len(record["content"]["dataset"]) == 64
-    assert {store.read(k)["twin"] for k in store.keys()} <= set(store.keys())  # type: ignore[index]
+    assert {store.read(k)["twin"] for k in list(store.keys())} <= set(store.keys())  # type: ignore[index]

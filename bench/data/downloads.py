@@ -10,6 +10,12 @@ from bench.data import idx, places
 from bench.errors import UserError
 
 
+_AFTER = (
+    "is there a network, and room in that folder? Files fetched in another way belong into the same folder, under the "
+    "same names"
+)
+
+
 def ensure(spec: idx.Spec, path: str | None) -> None:
     """Fetch what is lacking, unless a place holds the data set already.
 
@@ -38,4 +44,4 @@ def _fetch(spec: idx.Spec, file: str, md5: str, target: Path) -> None:
             return
         except (OSError, ValueError) as error:  # no network, no room, another checksum
             failures.append(f"  {mirror}{file}: {' '.join(str(error).split())[:200]}")
-    raise UserError("\n".join([f"{spec.name} cannot be downloaded to {target}:", *failures, spec.advice]))
+    raise UserError("\n".join([f"{spec.name} cannot be downloaded to {target}:", *failures, _AFTER]))

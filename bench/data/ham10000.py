@@ -29,6 +29,7 @@ SIDE = 28
 COLUMNS = (*(f"pixel{i:04d}" for i in range(SIDE * SIDE)), "label")
 HEADER = ",".join(COLUMNS).encode()
 KAGGLE_SHA256 = "52aed5c673c906b8caff1c80a560541ca85ea315fa4baa41296b210576970ecc"
+RELATIVES = {28 * 28 * 3: "28 x 28 colour", 64: "8 x 8 grey", 64 * 3: "8 x 8 colour"}  # of the same release, by pixels
 SHARE = 0.2  # of each class, held out
 
 ADVICE = (
@@ -108,7 +109,7 @@ def find(path: str | None) -> Path:
     folders = places.given(path, "ham10000") if path is not None else places.searched("ham10000")
     for folder in folders:
         tables = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]) if os.path.isdir(folder) else []
-        found = [f for f in tables if f.name in NAMES or files.first_line(f) == HEADER]
+        found = [f for f in tables if f.name in NAMES or _meant(files.first_line(f))]
         if len(found) > 1:
             raise UserError(f"{folder} holds {' and '.join(f.name for f in found)}: name the one you mean with path")
         if found:
@@ -116,6 +117,17 @@ def find(path: str | None) -> Path:
     if path is not None:
         raise UserError(f"{path} holds no CSV with the header pixel0000,...,pixel0783,label; {ADVICE}")
     raise places.missing("ham10000", folders, ADVICE)
+
+
+def _meant(header: bytes) -> bool:
+    """Whether it is the right header or a damaged one, which must not be passed over; a relative's is neither."""
+    return header.startswith(b"pixel0000") and _relative(header) is None
+
+
+def _relative(header: bytes) -> str | None:
+    """Which other table of the same release has this header."""
+    names = header.split(b",")
+    return RELATIVES.get(len(names) - 1) if names[0] == b"pixel0000" and names[-1] == b"label" else None
 
 
 def _recognised(file: Path) -> Path:
@@ -199,10 +211,8 @@ def _other_header(header: bytes) -> str:
     names = header.split(b",")
     if not header:
         return f"the file is empty; {needed}"
-    pixels = len(names) - 1
-    known = {28 * 28 * 3: "28 x 28 colour", 64: "8 x 8 grey", 64 * 3: "8 x 8 colour"}
-    if names[0] == b"pixel0000" and names[-1] == b"label" and pixels in known:
-        return f"this is the {known[pixels]} table, with {pixels} pixel columns; {needed}"
+    if relative := _relative(header):
+        return f"this is the {relative} table, with {len(names) - 1} pixel columns; {needed}"
     for number, (name, want) in enumerate(zip(names, COLUMNS, strict=False), start=1):
         if name != want.encode():
             return f"column {number} is {pixel_csv.shown(name)}, not {want}; {needed}"

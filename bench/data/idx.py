@@ -139,7 +139,7 @@ def parse(content: bytes, dimensions: int, where: str) -> np.ndarray[tuple[int, 
         where: names the file in messages.
 
     Raises:
-        UserError: wrong magic number, or more or fewer bytes than the header announces.
+        UserError: wrong magic number, no example, or more or fewer bytes than the header announces.
     """
     magic = bytes((0, 0, 8, dimensions))
     if content[:4] != magic:
@@ -151,6 +151,8 @@ def parse(content: bytes, dimensions: int, where: str) -> np.ndarray[tuple[int, 
     if len(content) < start:
         raise UserError(f"{where}: cut off at byte {len(content)}, in a header of {start} bytes; get the file anew")
     sizes = tuple(int(n) for n in np.frombuffer(content, ">u4", dimensions, 4))
+    if 0 in sizes:
+        raise UserError(f"{where}: the header announces {' x '.join(map(str, sizes))} values: it holds no example")
     if len(content) != start + prod(sizes):
         what = "cut off" if len(content) < start + prod(sizes) else "too long"
         raise UserError(

@@ -39,9 +39,11 @@ def cached(digest: str, columns: int, make: Callable[[], Pixels]) -> Pixels:
 
 def _read(file: Path, columns: int) -> Pixels | None:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as raw, np.load(raw, allow_pickle=False) as archive:
             table = archive["table"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    except (ValueError, KeyError, RuntimeError):  # no array in it; a damaged flag reads as encrypted, or as unsupported
         return None
     sound = table.dtype == np.uint8 and table.ndim == 2 and len(table) > 0 and table.shape[1] == columns
     return table if sound else None

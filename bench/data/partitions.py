@@ -7,6 +7,7 @@ is the largest label plus one.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 
 import torch
@@ -107,8 +108,8 @@ def shards(labels: Tensor, clients: int, generator: torch.Generator, /, *, per_c
 def similarity(labels: Tensor, clients: int, generator: torch.Generator, /, *, gamma: float) -> list[Tensor]:
     """A share gamma of the examples is dealt iid, the rest sorted by label and dealt in order; sizes within one.
 
-    The "s % similarity" of Karimireddy et al. 2020 (SCAFFOLD, section 7), with gamma as in Allouah et al. 2023 (Fixing
-    by Mixing). gamma = 1 is iid, gamma = 0 a run of the sorted examples for each client.
+    The "s % similarity" of Karimireddy et al. 2020 (SCAFFOLD, section 7) with gamma = s / 100, known to users of ByzFL as
+    gamma similarity. gamma = 1 is iid, gamma = 0 a run of the sorted examples for each client.
 
     Args:
         labels: ``(n,)`` int64.
@@ -239,26 +240,32 @@ def _dirichlet(size: int, alpha: float, generator: torch.Generator) -> Tensor:
     """One draw from the symmetric Dirichlet distribution, ``(size,)`` float64.
 
     Through logarithms: a Gamma(alpha) variable is a Gamma(alpha + 1) one times U^(1/alpha), and at alpha = 1e-3 the
-    power is below the smallest number in most draws.
+    power is below the smallest number in most draws. The largest U counts as 1, which the shares do not notice, so
+    that even at alpha = 1e-320 one client is left with a share.
     """
     larger = torch._standard_gamma(torch.full((size,), alpha + 1, dtype=torch.float64), generator=generator)
-    uniform = 1 - torch.rand(size, generator=generator, dtype=torch.float64)  # in (0, 1]
-    return (larger.log() + uniform.log() / alpha).softmax(0)
+    power = (1 - torch.rand(size, generator=generator, dtype=torch.float64)).log()  # of U in (0, 1]
+    return (larger.log() + (power - power.max()) / alpha).softmax(0)
 
 
 def _topped_up(owner: Tensor, clients: int, minimum: int, generator: torch.Generator) -> Tensor:
     """Owners of the examples after random examples of the largest clients went to those short of the minimum.
 
-    Ends: while a client is short, the largest has more than the minimum, because N * minimum <= n.
+    While a client is short, the largest has more than the minimum, because N * minimum <= n: so this ends, and nobody
+    both gives and takes, which lets the numbers be settled first and each giver's examples be drawn in one go.
     """
-    sizes = torch.bincount(owner, minlength=clients)
-    for client in (sizes < minimum).nonzero().squeeze(1).tolist():
-        while sizes[client] < minimum:
-            donor = int(sizes.argmax())
-            held = (owner == donor).nonzero().squeeze(1)
-            owner[held[torch.randint(len(held), (1,), generator=generator)]] = client
-            sizes[client] += 1
-            sizes[donor] -= 1
+    sizes = torch.bincount(owner, minlength=clients).tolist()
+    largest = [(-size, client) for client, size in enumerate(sizes)]  # of equals, the lowest client
+    heapq.heapify(largest)
+    takers: dict[int, list[int]] = {}
+    for client in range(clients):
+        for _ in range(minimum - sizes[client]):
+            size, giver = largest[0]
+            heapq.heapreplace(largest, (size + 1, giver))
+            takers.setdefault(giver, []).append(client)
+    for giver, mine in sorted(takers.items()):
+        held = (owner == giver).nonzero().squeeze(1)
+        owner[held[torch.randperm(len(held), generator=generator)[: len(mine)]]] = torch.tensor(mine)
     return owner
 
 
