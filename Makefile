@@ -54,8 +54,9 @@ check: $(VENV)/.installed-test ## lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-speed: $(VENV)/.installed-test ## run the benchmarks (one thread) and print their table
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/speed -p no:xdist --benchmark-only --benchmark-json=results/speed.json -o timeout=900 -s
+speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 10 minutes) and write results/speed.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/speed -p no:xdist --benchmark-only --benchmark-disable-gc --benchmark-json=results/speed.json -o timeout=900
+	$(BIN)/python tests/speed/table.py results/speed.json | tee results/speed.md
 
 clean: ## remove .venv, caches and build folders (results stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

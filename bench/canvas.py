@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -86,6 +88,25 @@ def is_ours(path: Path) -> bool:
     """Whether a picture was drawn here."""
     with path.open("rb") as file:
         return MARK.encode() in file.read(4096)
+
+
+def mesh(ax: Axes, values: np.ndarray[Any, Any], norm: Normalize, cmap: Colormap, gap: float) -> None:
+    """Coloured squares, row 0 on top, with white gaps (points) between; NaN stays blank."""
+    import seaborn  # here, for it takes a second to import, which tables need not pay
+
+    seaborn.heatmap(
+        values,
+        ax=ax,
+        norm=norm,
+        vmin=norm.vmin,  # else it looks for them in a map that may be blank
+        vmax=norm.vmax,
+        cmap=cmap,
+        cbar=False,
+        linewidths=gap,
+        linecolor="white",
+        xticklabels=False,
+        yticklabels=False,
+    )
 
 
 def colours(good: bool) -> Colormap:

@@ -122,9 +122,7 @@ def _squares(
 ) -> None:
     """The mesh, a text in every square, hatches and marks; row 0 on top."""
     values = table["mean"].to_numpy(dtype=float).reshape(len(rows), len(columns))
-    ax.pcolormesh(
-        range(len(columns) + 1), range(len(rows) + 1), values, cmap=cmap, norm=norm, edgecolors="white", linewidth=0.8
-    )
+    canvas.mesh(ax, values, norm, cmap, gap=0.8)
     ax.set(xlim=(0, len(columns)), ylim=(len(rows), 0), xticks=[])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

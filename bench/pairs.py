@@ -96,7 +96,7 @@ def _caption(shown: Measure) -> str:
 
 def _panel(ax: Axes, matrix: Matrix, norm: Normalize, cmap: Colormap, side: float, why: str | None) -> None:
     size = len(matrix)
-    ax.pcolormesh(range(size + 1), range(size + 1), matrix, cmap=cmap, norm=norm, edgecolors="white", linewidth=0.4)
+    canvas.mesh(ax, matrix, norm, cmap, gap=0.4)
     ax.set(xlim=(0, size), ylim=(size, 0))
     ax.spines[:].set_color("0.7")
     if why is not None:

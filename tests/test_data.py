@@ -113,6 +113,7 @@ def test_a_subset_of_an_impossible_size_is_refused(ref):
 
 
 def test_shares_are_whole_and_add_up():
+    assert splits.apportion(torch.tensor([50, 0, 33, 17]), 7) == [4, 0, 2, 1]  # 3.5, 2.31 and 1.19: largest remainder
     for size in range(0, 101):
         shares = splits.apportion(torch.tensor([50, 0, 33, 17]), size)
         assert sum(shares) == size

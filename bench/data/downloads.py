@@ -9,7 +9,6 @@ import pooch
 from bench.data import idx, places
 from bench.errors import UserError
 
-
 _AFTER = (
     "is there a network, and room in that folder? Files fetched in another way belong into the same folder, under the "
     "same names"

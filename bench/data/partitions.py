@@ -108,8 +108,8 @@ def shards(labels: Tensor, clients: int, generator: torch.Generator, /, *, per_c
 def similarity(labels: Tensor, clients: int, generator: torch.Generator, /, *, gamma: float) -> list[Tensor]:
     """A share gamma of the examples is dealt iid, the rest sorted by label and dealt in order; sizes within one.
 
-    The "s % similarity" of Karimireddy et al. 2020 (SCAFFOLD, section 7) with gamma = s / 100, known to users of ByzFL as
-    gamma similarity. gamma = 1 is iid, gamma = 0 a run of the sorted examples for each client.
+    The "s % similarity" of Karimireddy et al. 2020 (SCAFFOLD, section 7) with gamma = s / 100, which ByzFL calls gamma
+    similarity. gamma = 1 is iid, gamma = 0 a run of the sorted examples for each client.
 
     Args:
         labels: ``(n,)`` int64.
