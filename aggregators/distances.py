@@ -2,7 +2,7 @@
 
     ||x_i - x_j||² = g_ii + g_jj - 2 g_ij,    g = (x - c)(x - c)^T
 
-through one matrix product, with c one of the clients. Updates are small beside what they are added to, so without a
+with c one of the clients. Updates are small beside what they are added to, so without a
 centre the three terms cancel and float32 keeps nothing; with a client as the centre the differences of neighbouring
 numbers are exact, and integers stay integers, so ties stay ties. Blocks of columns are multiplied in the updates' own
 precision and added up in float64.
@@ -11,17 +11,26 @@ Where a pair's distance is small beside its distances to the centre (a far outli
 closely), it still cancels. Such pairs fall into groups; each group is measured again around one of its own. The centre
 of a group leaves it, so this ends; with f outliers far apart it takes two or three rounds.
 
-Cost: O(n² d). Memory beyond the updates: a block of columns and O(n²).
+Cost: O(n² d). Memory beyond the updates: a tile of columns and O(n²).
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregators.guard import one_axis_of_cells
 
-BLOCK = 2048  # columns centred and multiplied at a time: longer sums in float32 lose digits, shorter blocks cost calls
+Numbers = NDArray[np.float64]
+
+BLOCK = 4096  # columns summed in the updates' own precision, where nothing is compiled: longer sums lose digits
+SLICE = 1 << 24  # elements centred at a time, likewise
+ENOUGH = 1 << 18  # elements that are worth a thread of their own
 CANCELS = 1 / 64  # a distance below this share of the distance to the centre is measured again
 
 
@@ -35,75 +44,103 @@ def squared_distances(updates: Tensor) -> Tensor:
         ``(*cells, clients, clients)`` float64, zeros on the diagonal; infinite where float64 overflows.
     """
     n = updates.shape[-2]
+    flat = one_axis_of_cells(updates.detach())
+    grams = [_gram(cell, 0) for cell in flat] if flat.device.type == "cpu" else list(_grams(flat))
+    squares = np.empty((len(grams), n, n))
+    for s, gram in enumerate(grams):
+        squares[s], lost = _from_gram(gram)
+        if lost.any():
+            squares[s] = _measured_again(flat[s], squares[s], lost)
+    return torch.from_numpy(squares).to(updates.device).reshape(*updates.shape[:-2], n, n)
+
+
+def pick_row(updates: Tensor, index: Tensor) -> Tensor:
+    """One row of each cell: ``(*cells, clients, dim)`` by ``(*cells,)`` to ``(*cells, dim)``, a copy."""
+    if updates.ndim == 2:
+        return updates[int(index)].clone()
     flat = one_axis_of_cells(updates)
-    grams = [_gram(cell, 0) for cell in flat] if flat.device.type == "cpu" else _grams(flat)
-    squares = [_measured_again(cell, *_from_gram(gram)) for cell, gram in zip(flat, grams, strict=True)]
-    return torch.stack(squares).reshape(*updates.shape[:-2], n, n)
+    cells = torch.arange(len(flat), device=updates.device)
+    return flat[cells, index.flatten()].reshape(*updates.shape[:-2], updates.shape[-1])
 
 
-def gather_rows(updates: Tensor, index: Tensor) -> Tensor:
-    """The rows with the given numbers: ``(*cells, clients, dim)`` by ``(*cells, k)`` to ``(*cells, k, dim)``."""
-    return torch.take_along_dim(updates, index.unsqueeze(-1), dim=-2)
+def _gram(cell: Tensor, centre: int) -> Numbers:
+    """Inner products of the clients around one of them: ``(clients, dim)`` to ``(clients, clients)``."""
+    if cell.device.type != "cpu":
+        alone: Numbers = _grams(cell.unsqueeze(0), centre)[0]
+        return alone
+    from aggregators import products  # the compiler is loaded on first use
 
-
-def _gram(cell: Tensor, centre: int) -> Tensor:
-    """Inner products of the clients around one of them: ``(clients, dim)`` to ``(clients, clients)`` float64."""
     n, dim = cell.shape
-    total = cell.new_zeros(n, n, dtype=torch.float64)
-    block, product = cell.new_empty(n, min(BLOCK, dim)), cell.new_empty(n, n)
-    for at in range(0, dim, BLOCK):
-        columns = cell[:, at : at + BLOCK]
-        around = torch.sub(columns, columns[centre], out=block[:, : columns.shape[1]])
-        total += torch.mm(around, around.mT, out=product)
-    return total
+    known = cell if cell.dtype in (torch.float32, torch.float64) else cell.float()
+    array, tiles = known.contiguous().numpy(), -(-dim // products.WIDTH)
+    # The same parts for any number of threads, so that the same bits come out.
+    parts = max(1, min(8, n * dim // ENOUGH))
+    edges = [tiles * k // parts for k in range(parts + 1)]
+    totals = np.zeros((parts, *products.padded(n)))
+    jobs = [(array, centre, totals[k], edges[k], edges[k + 1]) for k in range(parts)]
+    threads = min(torch.get_num_threads(), parts)
+    if threads == 1:
+        for job in jobs:
+            products.add_products(*job)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda job: products.add_products(*job), jobs))
+    with np.errstate(invalid="ignore"):  # squares that overflowed: those pairs are measured again
+        gram: Numbers = totals.sum((0, -1))[:n, :n]
+    below = _below_the_diagonal(n)
+    gram[below] = gram.T[below]
+    return gram
 
 
-def _grams(flat: Tensor) -> Tensor:
-    """`_gram` around the first client for a stack at once, ``(cells, clients, clients)``, in few large products."""
+@lru_cache(maxsize=64)
+def _below_the_diagonal(n: int) -> tuple[NDArray[np.intp], ...]:
+    return np.tril_indices(n, -1)
+
+
+def _grams(flat: Tensor, centre: int = 0) -> Numbers:
+    """`_gram` for a stack at once, ``(cells, clients, clients)``, in few large matrix products."""
     cells, n, dim = flat.shape
     total = flat.new_zeros(cells, n, n, dtype=torch.float64)
-    step = BLOCK * max(1, (1 << 26) // (cells * n * BLOCK))  # columns that are centred at a time
+    step = BLOCK * max(1, SLICE // (cells * n * BLOCK))
     for at in range(0, dim, step):
         columns = flat[..., at : at + step]
-        around = columns - columns[:, :1]
+        around = columns - columns[:, centre : centre + 1]
         around = torch.nn.functional.pad(around, (0, -around.shape[-1] % BLOCK))
         blocks = around.reshape(cells, n, -1, BLOCK).transpose(1, 2)  # (cells, blocks, clients, BLOCK)
         total += (blocks @ blocks.mT).double().sum(1)
-    return total
+    total = (total + total.mT) / 2  # the two halves of a matrix product may differ in their last bits
+    return np.asarray(total.cpu().numpy(), dtype=np.float64)
 
 
-def _from_gram(gram: Tensor) -> tuple[Tensor, Tensor]:
+def _from_gram(gram: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
     """Squared distances, and the pairs whose distance is no more than rounding: each ``(clients, clients)``."""
-    gram = (gram + gram.mT) / 2  # the two halves of a matrix product may differ in their last bits
     to_centre = gram.diagonal()
-    squares = (to_centre.unsqueeze(0) + to_centre.unsqueeze(1) - 2 * gram).clamp_(min=0)
-    larger = torch.maximum(to_centre.unsqueeze(0), to_centre.unsqueeze(1))
-    lost = ~(squares >= CANCELS * larger)  # NaN, from an overflow, is lost too
-    squares.fill_diagonal_(0)
-    lost.fill_diagonal_(False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = np.maximum(to_centre + to_centre[:, None] - 2 * gram, 0.0)
+        lost = ~(squares >= CANCELS * np.maximum(to_centre, to_centre[:, None]))  # NaN, from an overflow, is lost too
+    np.fill_diagonal(squares, 0.0)
+    np.fill_diagonal(lost, False)
     return squares, lost
 
 
-def _measured_again(cell: Tensor, squares: Tensor, lost: Tensor) -> Tensor:
-    """The squared distances with the lost pairs measured around a centre of their own."""
-    if not bool(lost.any()):
-        return squares
-    if not bool(torch.isfinite(squares).all()) and cell.dtype != torch.float64:
-        return squared_distances(cell.double())  # squares above 1e38: float64 has the range for them
-    squares = squares.nan_to_num_(nan=torch.inf, posinf=torch.inf)
-    for group in _groups(lost.cpu()):
-        rows = torch.tensor(group, device=cell.device)
-        near = squares[rows.unsqueeze(1), rows]
-        centre = int(near.sort(1).values[:, len(group) // 2].argmin())  # whoever has half the group nearest
-        some = cell[rows]
+def _measured_again(cell: Tensor, squares: Numbers, lost: NDArray[np.bool_]) -> Numbers:
+    """The squared distances of a cell with the lost pairs measured around a centre of their own."""
+    if cell.dtype != torch.float64 and not np.isfinite(squares).all():
+        # Squares above 1e38: float64 has the range for them.
+        return np.asarray(squared_distances(cell.double()).cpu().numpy(), dtype=np.float64)
+    squares = np.nan_to_num(squares, nan=np.inf, posinf=np.inf)
+    for group in _groups(lost):
+        near = squares[np.ix_(group, group)]
+        centre = int(np.sort(near, axis=1)[:, len(group) // 2].argmin())  # whoever has half the group nearest
+        some = cell[torch.tensor(group, device=cell.device)]
         inner, still = _from_gram(_gram(some, centre))
-        squares[rows.unsqueeze(1), rows] = _measured_again(some, inner, still)
+        squares[np.ix_(group, group)] = _measured_again(some, inner, still) if still.any() else inner
     return squares
 
 
-def _groups(lost: Tensor) -> list[list[int]]:
+def _groups(lost: NDArray[np.bool_]) -> list[list[int]]:
     """The connected groups of two or more clients that lost pairs form."""
-    neighbours = [set(row.nonzero().flatten().tolist()) for row in lost]
+    neighbours = [set(np.flatnonzero(row).tolist()) for row in lost]
     groups, seen = [], set[int]()
     for i in range(len(neighbours)):
         if i in seen or not neighbours[i]:

@@ -2,7 +2,7 @@
 
     score_i = sum of ||x_i - x_j||² over the n - f - 2 nearest others j; the lowest wins, ties to the lowest index
 
-Needs: n >= 2f + 3. Cost: O(n² d) for the distances, through one matrix product.
+Needs: n >= 2f + 3. Cost: O(n² d) for the distances, less than one matrix product X X^T.
 Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
 Descent", NeurIPS 2017, §4 (Krum) and §5 (Multi-Krum).
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aggregators.contract import Cohort, Infeasible, Update, Updates
-from aggregators.distances import gather_rows, squared_distances
+from aggregators.distances import pick_row, squared_distances
 from aggregators.guard import guarded, whole_number
 from aggregators.order_statistics import mean_of_rows
 
@@ -31,7 +31,7 @@ def krum(updates: Updates, cohort: Cohort, /) -> Update:
     """
     _check_size("krum", updates.shape[-2], cohort.byzantine)
     winner = scores(squared_distances(updates), cohort.byzantine).argmin(-1)
-    return gather_rows(updates, winner.unsqueeze(-1)).squeeze(-2)
+    return pick_row(updates, winner)
 
 
 @guarded

@@ -38,9 +38,11 @@ def band_mean(updates: Tensor, low: int, high: int) -> Tensor:
         ``(*cells, dim)``.
     """
     n = updates.shape[-2]
-    if not _compiled(updates):
+    if not has_kernel(updates):
         return _in_slices(updates, lambda part: part.sort(-2).values[..., low:high, :].mean(-2))
-    return _tiled("band_mean", "WIDTH", updates, network(n, low, high), low, high)
+    from aggregators import tiles  # the compiler is loaded on first use
+
+    return over_tiles(tiles.band_mean, tiles.WIDTH, updates, network(n, low, high), low, high)
 
 
 def nearest_mean(updates: Tensor, keep: int, low: int, high: int) -> Tensor:
@@ -58,9 +60,11 @@ def nearest_mean(updates: Tensor, keep: int, low: int, high: int) -> Tensor:
         ``(*cells, dim)``.
     """
     n = updates.shape[-2]
-    if not _compiled(updates):
+    if not has_kernel(updates):
         return _in_slices(updates, lambda part: _nearest(part.sort(-2).values, keep, low, high))
-    return _tiled("nearest_mean", "WIDTH", updates, network(n, 0, n, True), low, high, keep)
+    from aggregators import tiles  # the compiler is loaded on first use
+
+    return over_tiles(tiles.nearest_mean, tiles.WIDTH, updates, network(n, 0, n, True), low, high, keep)
 
 
 def weighted_sum(updates: Tensor, weights: Tensor) -> Tensor:
@@ -74,10 +78,12 @@ def weighted_sum(updates: Tensor, weights: Tensor) -> Tensor:
         ``(*cells, dim)``.
     """
     factors = weights.to(updates.device, torch.float64)
-    if not _compiled(updates, most=None):
+    if not has_kernel(updates, most=None):
         return _in_slices(updates, lambda part: (factors.unsqueeze(-2) @ part).squeeze(-2))
     flat = one_axis_of_cells(factors.expand(updates.shape[:-1]).unsqueeze(-1)).squeeze(-1)
-    return _tiled("weighted_sum", "WIDE", updates, flat.contiguous().numpy())
+    from aggregators import tiles  # the compiler is loaded on first use
+
+    return over_tiles(tiles.weighted_sum, tiles.WIDE, updates, flat.contiguous().numpy())
 
 
 def mean_of_rows(updates: Tensor, index: Tensor) -> Tensor:
@@ -124,34 +130,44 @@ def network(n: int, low: int, high: int, ordered: bool = False) -> np.ndarray[An
 
 def _merge_exchange(n: int) -> list[tuple[int, int]]:
     """Batcher's sorting network of n rows, less what is done where whole fours of rows are loaded."""
-    pairs, loaded = [], n // 4 * 4
+    pairs, loaded, last = [], n // 4 * 4, list(range(n))  # last: with whom a row was compared last
     p = 1
     while p < n:
         k = p
         while k >= 1:
             for start in range(k % p, n - k, 2 * k):
                 for i in range(start, min(start + k, n - k)):
-                    if i // (2 * p) == (i + k) // (2 * p) and not (p < 4 and i + k < loaded):
+                    again = last[i] == i + k and last[i + k] == i  # nothing moved since
+                    if i // (2 * p) == (i + k) // (2 * p) and not (p < 4 and i + k < loaded) and not again:
                         pairs.append((i, i + k))
+                        last[i], last[i + k] = i + k, i
             k //= 2
         p *= 2
     return pairs
 
 
-def _compiled(updates: Tensor, most: int | None = MOST_CLIENTS) -> bool:
+def has_kernel(updates: Tensor, most: int | None = MOST_CLIENTS) -> bool:
+    """Whether a compiled kernel serves these updates: on the CPU, float32 or float64, up to ``most`` clients."""
     known = updates.dtype in (torch.float32, torch.float64)
     return updates.device.type == "cpu" and known and (most is None or updates.shape[-2] <= most)
 
 
-def _tiled(kernel: str, width: str, updates: Tensor, *facts: Any) -> Tensor:
-    """Run a kernel of `tiles` over all columns of all cells; ``width`` names the columns that it takes at a time."""
-    from aggregators import tiles  # the compiler is loaded on first use
+def over_tiles(run: Callable[..., None], width: int, updates: Tensor, *facts: Any) -> Tensor:
+    """Run a compiled kernel over all columns of all cells, on as many threads as torch has.
 
+    Args:
+        run: called with the stack, the facts, the answer to fill, and the first and one past the last of its tiles.
+        width: columns of a tile.
+        updates: ``(*cells, clients, dim)``.
+        *facts: what else the kernel takes, as NumPy arrays and numbers.
+
+    Returns:
+        ``(*cells, dim)``.
+    """
     dim = updates.shape[-1]
     stack = one_axis_of_cells(updates).contiguous()
     out = stack.new_empty(len(stack), dim)
-    count = len(stack) * -(-dim // getattr(tiles, width))
-    run: Callable[..., None] = getattr(tiles, kernel)
+    count = len(stack) * -(-dim // width)
     arrays = stack.numpy(), *facts, out.numpy()
     threads = max(1, min(torch.get_num_threads(), stack.numel() // ENOUGH, count))
     if threads == 1:

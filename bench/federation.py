@@ -148,6 +148,7 @@ class Federation:
         self.turns = [[0] * c.clients for c in cells]
         self.seeds = torch.tensor([c.seed for c in cells])
         self.state: Any = None
+        self.norms = torch.zeros(0)  # of the round's updates
         self.logs, self.clock = [_Log() for _ in cells], _Clock()
 
     def round(self, r: int) -> None:
@@ -238,10 +239,10 @@ class Federation:
 
     def _aggregate(self, updates: Tensor, cohort: Cohort) -> tuple[Tensor, list[int]]:
         """The rule's update, and for each cell how many updates were left out because they are not finite."""
-        # A norm that overflows is no proof: the elements are.
-        finite = torch.isfinite(torch.linalg.vector_norm(updates, dim=-1)).cpu()
-        if not bool(finite.all()):
-            finite = torch.isfinite(updates).all(-1).cpu()  # (cells, clients)
+        self.norms = torch.linalg.vector_norm(updates, dim=-1).cpu()  # (cells, clients)
+        finite = torch.isfinite(self.norms)
+        if not bool(finite.all()):  # a norm that overflows is no proof: the elements are
+            finite = torch.isfinite(updates).all(-1).cpu()
         if bool(finite.all()):
             return self._ask(updates, cohort), [0] * len(self.cells)
         if self.state is not None and len(self.cells) > 1:
@@ -298,7 +299,6 @@ class Federation:
         task = self.task
         matrices = local.confusion(self.net, self.layout, self.weights, task.test, task.test_labels, task.classes).cpu()
         shares = influence(updates, update)
-        norms = torch.linalg.vector_norm(updates, dim=-1, dtype=torch.float64).cpu()
         # Element by element: a matrix product's last bits depend on where in memory a cell of the stack begins.
         fedavg = torch.zeros_like(update)
         for i in range(updates.shape[1]):
@@ -310,7 +310,7 @@ class Federation:
             log.confusion.append(matrices[s].tolist())
             log.clients.append(clients[s])
             log.influence.append(shares[s].tolist())
-            log.norms.append(norms[s].tolist())
+            log.norms.append(self.norms[s].tolist())
             # Nothing over nothing is no gap; something over nothing has no ratio.
             log.fedavg_gap.append(0.0 if not gaps[s] else float(gaps[s] / sizes[s]) if sizes[s] else float("nan"))
 

@@ -28,15 +28,16 @@ def influence(updates: Tensor, update: Tensor) -> Tensor:
         return torch.stack([influence(x, u) for x, u in flat]).view(*cells, -1)
     n = len(updates)
     centre = updates.mean(0)
-    gram = torch.zeros(n, n, dtype=torch.float64, device=updates.device)
-    towards = torch.zeros(n, dtype=torch.float64, device=updates.device)
+    # The update as one row more: a single product gives the clients' Gram matrix and what the update shares with them.
+    rows = torch.cat([updates, update.unsqueeze(0)])
+    gram = torch.zeros(n + 1, n + 1, dtype=torch.float64, device=updates.device)
     for low in range(0, updates.shape[1], _COLUMNS):
         columns = slice(low, low + _COLUMNS)
         # Centred before the products: weights differ by 1e-4 of their size, and so would the Gram matrix.
-        x = (updates[:, columns] - centre[columns]).double()
-        gram += x @ x.mT
-        towards += x @ (update[columns] - centre[columns]).double()
+        x = rows[:, columns].double().sub_(centre[columns])
+        gram.addmm_(x, x.mT)
+    gram, towards = gram.cpu()[:n, :n], gram.cpu()[:n, n]
     if not bool(torch.isfinite(gram).all() & torch.isfinite(towards).all()):
         return torch.full((n,), torch.nan, dtype=torch.float64)
-    inverse: Tensor = torch.linalg.pinv(gram.cpu(), rtol=1e-9, hermitian=True)
-    return 1.0 / n + inverse @ towards.cpu()
+    inverse: Tensor = torch.linalg.pinv(gram, rtol=1e-9, hermitian=True)
+    return 1.0 / n + inverse @ towards

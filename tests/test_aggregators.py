@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from oracles.published_subjects import PUBLISHED
 from oracles.subjects import SUBJECTS, Subject
 
 import aggregators
@@ -44,7 +45,7 @@ def near(a: torch.Tensor, b: torch.Tensor, scale: float = 1.0, ulps: float = 16)
 
 
 def test_the_table_holds_every_registered_rule():
-    assert [s.name for s in SUBJECTS] == list(aggregators.RULES)
+    assert [s.name for s in (*SUBJECTS, *PUBLISHED)] == list(aggregators.RULES)
     assert all(aggregators.RULES[name].__name__ == name and hasattr(aggregators, name) for name in aggregators.RULES)
     assert set(aggregators.__all__) >= set(aggregators.RULES)
 

@@ -57,7 +57,7 @@ def test_a_selection_costs_fewer_comparators_than_a_sort():
         assert len(network(n, 0, n)) == 0  # the sum of all needs no order
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_means_of_bands_and_of_neighbours(data):
     n = data.draw(st.integers(1, 70))

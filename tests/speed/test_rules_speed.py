@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -73,28 +75,16 @@ def _one_thread():
 
 
 @pytest.mark.parametrize(("n", "dim"), SIZES)
-@pytest.mark.parametrize("name", list(aggregators.RULES))
+@pytest.mark.parametrize("name", SUBJECTS)
 def test_rule(benchmark, name, n, dim):
     x = updates(n, dim)
-    rule, arguments = asked(name, x)
+    rule, cohort = SUBJECTS[name], cohort_for(x)
     try:
-        rule(*arguments)
+        rule(x, cohort)
     except Infeasible as why:
         pytest.skip(str(why))
     benchmark.extra_info["stream_ms"] = 1e3 * best(lambda: x.sum(0))
-    benchmark.pedantic(rule, arguments, rounds=5)
-
-
-def asked(name: str, x: torch.Tensor) -> tuple[Callable[..., object], tuple[object, ...]]:
-    """A rule and its arguments, with root data, an output layer of ten classes and memory for those that ask."""
-    n, dim = x.shape
-    layout = {"rest": (slice(0, dim - 1000), (dim - 1000,)), "weight": (slice(dim - 1000, dim), (10, 100))}
-    cohort = Cohort.of(x, n // 5, layout=layout, trusted=lambda: x[-1])
-    rule = aggregators.RULES[name]
-    if not isinstance(rule, type):
-        return rule, (x, cohort)
-    rule = rule()
-    return rule, (x, cohort, rule.init(x, cohort))
+    benchmark.pedantic(rule, (x, cohort), rounds=5)
 
 
 def median_by_sorting(x: torch.Tensor) -> torch.Tensor:

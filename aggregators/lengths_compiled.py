@@ -1,0 +1,40 @@
+"""The compiled half of `lengths`: squared distances to one point, in float64. Imported on first use only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aggregators.tiles import compiled
+
+# The terms of one sum may be added in any order, fixed when compiled: the same bits every time, on vector registers.
+_REORDER = {"reassoc", "contract", "nsz"}
+
+
+def _from_point(updates: Any, point: Any, out: Any, first: int, last: int) -> None:
+    """out[cell, i] = ||updates[cell, i] - point[cell]||², for the rows first..last-1 counted through all cells."""
+    clients, dim = updates.shape[1], updates.shape[2]
+    for row in range(first, last):
+        cell, i = row // clients, row % clients
+        total = 0.0
+        for c in range(dim):
+            e = np.float64(updates[cell, i, c]) - np.float64(point[cell, c])
+            total += e * e
+        out[cell, i] = total
+
+
+def _from_origin(updates: Any, out: Any, first: int, last: int) -> None:
+    """out[cell, i] = ||updates[cell, i]||², for the rows first..last-1 counted through all cells."""
+    clients, dim = updates.shape[1], updates.shape[2]
+    for row in range(first, last):
+        cell, i = row // clients, row % clients
+        total = 0.0
+        for c in range(dim):
+            e = np.float64(updates[cell, i, c])
+            total += e * e
+        out[cell, i] = total
+
+
+from_point = compiled(_from_point, fastmath=_REORDER)
+from_origin = compiled(_from_origin, fastmath=_REORDER)
