@@ -23,7 +23,7 @@ from bench import data, plugins
 from bench.cell import SCHEMA, Cell, clean_twin, key, normal
 from bench.data.dataset import Dataset
 from bench.errors import UserError
-from bench.federation import Parts, Task, run
+from bench.federation import BadUpdateError, Parts, Task, run
 from bench.memory import keep_freed_memory
 from bench.population import LabelFlip, class_map, populate
 
@@ -62,10 +62,10 @@ def perform(
         if len(jobs) > 1:
             return _one_by_one(jobs, circumstances, attempts)
         return [_record(jobs[0], circumstances, "infeasible", reason=str(error))]
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything, and the other cells must run
         if len(jobs) > 1:
             return _one_by_one(jobs, circumstances, attempts)
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, UserError | BadUpdateError) else _told(error)
         text = "".join(traceback.format_exception(error))
         return [failure(jobs[0], circumstances, reason, attempts or {}, text)]
     described = _described(jobs[0].cell)
@@ -81,6 +81,13 @@ def perform(
         )
         for job, (result, seconds) in zip(jobs, results, strict=True)
     ]
+
+
+def _told(error: BaseException) -> str:
+    """What was raised, and in which line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def _one_by_one(
@@ -118,6 +125,7 @@ def width(cell: Cell, device_memory: int | None = None) -> int:
         model = make(dataset.shape, len(dataset.classes))
     size = int(sum(p.numel() for p in model.parameters())) * cell.per_round * 4  # bytes of a round's updates
     if cell.device == "cuda":
+        check_device(cell.device)
         room = int(device_memory or torch.cuda.mem_get_info()[0])
         return max(1, min(256, room // (12 * size)))  # weights, momenta, gradients, and what the rule makes
     return max(1, min(8, (4 << 20) // size))
@@ -150,6 +158,12 @@ def _mapping(cell: Cell, classes: int) -> list[list[int]] | None:
     return None if pairs is None else [list(p) for p in pairs]
 
 
+def check_device(device: str) -> None:
+    """Raises UserError for CUDA where PyTorch sees none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is cuda, but PyTorch sees no CUDA device here: use device=cpu or install a CUDA build")
+
+
 @lru_cache(maxsize=4)
 def _dataset(ref: str) -> Dataset:
     return data.load(ref)
@@ -158,8 +172,7 @@ def _dataset(ref: str) -> Dataset:
 @lru_cache(maxsize=2)
 def _task(ref: str, features: str, device: str) -> Task:
     """The data set on the device, at its pixel scale."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device is cuda, but PyTorch sees no CUDA device here: use device=cpu or install a CUDA build")
+    check_device(device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     d = _dataset(ref)

@@ -105,6 +105,8 @@ def locate(which: str | Path) -> Path:
     path = Path(text)
     if path.is_file():
         return path
+    if path.is_dir():
+        raise UserError(f"{text} is a folder; give the path of a grid file in it, like {path / 'my_grid.yaml'}")
     if looks_like_path:
         raise UserError(f"there is no grid file {text}; looked at {path.absolute()}")
     raise UserError(

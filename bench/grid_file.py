@@ -15,6 +15,7 @@ from typing import Any
 from bench import yaml_marks
 from bench.cell import FACTS, Cell
 from bench.grid_values import REFERENCES, FieldError, checked, typed
+from bench.measures import MEASURES
 from bench.reference import parse_chain
 from bench.suggest import near
 from bench.yaml_marks import Node
@@ -282,6 +283,9 @@ def _read_figure(sheet: Sheet, node: Node) -> None:
         elif key.value == "kind" and value.value not in FIGURE_KINDS:
             hint = near(value.value, FIGURE_KINDS)
             sheet.wrong(_place(value), "figures: kind", f"{value.value!r} is none of {', '.join(FIGURE_KINDS)}{hint}")
+        elif key.value == "metric" and value.value not in MEASURES:
+            hint = near(value.value, MEASURES)
+            sheet.wrong(_place(value), "figures: metric", f"{value.value!r} is none of {', '.join(MEASURES)}{hint}")
         else:
             found[key.value] = value.value
     if node.kind != "mapping" or not any(k.value == "kind" for k, _ in node.pairs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -12,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bench import plugins
 from bench.cell import CLEAN, FACTS, Cell
 from bench.errors import UserError
-from bench.reference import parse
+from bench.reference import parse, parse_chain
 
 EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
 
@@ -69,9 +70,11 @@ def check_reference(kind: str, text: str) -> None:
     """
     try:
         target = plugins.resolve(kind, text)
-        if kind in _TRIALS and plugins.is_shipped(kind, parse(text).name):
+        parts = parse_chain(text)
+        kinds = ["preaggregation"] * (len(parts) - 1) + [kind]
+        if kind in _TRIALS and all(plugins.is_shipped(k, one.name) for k, one in zip(kinds, parts, strict=True)):
             _TRIALS[kind](target)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise FieldError(str(error)) from error
 
 
@@ -131,7 +134,28 @@ def _try_features(features: Callable[..., Any]) -> None:
     features(pixels, pixels, 255)
 
 
-_TRIALS: dict[str, Callable[[Any], None]] = {"schedule": _try_schedule, "features": _try_features, "model": _build}
+def _try_rule(rule: Callable[..., Any]) -> None:
+    """Options that no cohort could make right (trim=-1); whether the rule is feasible is the cell's business."""
+    import torch
+
+    from aggregators.contract import Cohort, Infeasible
+
+    updates = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    layout = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}
+    cohort = Cohort.of(updates, 1, layout=layout, trusted=lambda: updates[0])
+    with suppress(Infeasible):
+        if hasattr(rule, "init"):
+            rule(updates, cohort, rule.init(updates, cohort))
+        else:
+            rule(updates, cohort)
+
+
+_TRIALS: dict[str, Callable[[Any], None]] = {
+    "aggregator": _try_rule,
+    "schedule": _try_schedule,
+    "features": _try_features,
+    "model": _build,
+}
 
 
 def _said(error: ValidationError, value: Any) -> str:

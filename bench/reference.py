@@ -70,7 +70,10 @@ def parse(text: str) -> Reference:
     if not bracket:
         return Reference(name)
     if not rest.endswith(")"):
-        raise BadReference(f"{_show(text)} lacks its closing bracket; write it like trimmed_mean(trim=3)")
+        raise BadReference(
+            f"{_show(text)} lacks its closing bracket; write it like trimmed_mean(trim=3), and in a YAML list between "
+            "quotes, or it is split at its commas"
+        )
     return Reference(name, _options(text, rest[:-1]))
 
 

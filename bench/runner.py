@@ -140,7 +140,11 @@ def _on_local_workers(
     from distributed import Client, LocalCluster, as_completed
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    quiet = {"distributed.admin.tick.limit": "1h", "distributed.scheduler.allowed-failures": 3}
+    quiet = {
+        "distributed.admin.tick.limit": "1h",
+        "distributed.scheduler.allowed-failures": 3,
+        "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+    }
     with (
         dask.config.set(quiet),
         LocalCluster(
@@ -148,7 +152,7 @@ def _on_local_workers(
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another cluster's
             memory_limit=0,
         ) as cluster,
         Client(cluster) as client,

@@ -357,3 +357,30 @@ def test_a_grid_of_many_cells_is_read_within_seconds(write):
     began = time.process_time()
     assert len(grid.read(path).cells) == 100 * 200 + 200
     assert time.process_time() - began < 4
+
+
+def test_what_only_a_trial_finds_is_told_with_its_place_beside_other_mistakes(write):
+    path = write(
+        """\
+name: trial
+base: {dataset: mnist5k}
+axes:
+  aggregator: ["trimmed_mean(trim=-1)", "nnm | median", "multi_krum(keep=0)"]
+  attack:
+    - "targeted(source=four, target=4)"
+    - "targeted(source=3, target=10)"
+figures: [{kind: heatmap, metric: acuracy}]
+"""
+    )
+    with pytest.raises(GridError) as caught:
+        grid.read(path)
+    told = {re.sub(r"^.*?yaml:", "", str(e)) for e in caught.value.errors}
+    assert len(told) == 5
+    for start, part in [
+        ("4:16", "trim must be at least 0, got -1"),
+        ("4:57", "keep must be at least 1, got 0"),
+        ("6:7", "source"),
+        ("7:7", "class 10"),
+        ("8:36", "did you mean 'accuracy'"),
+    ]:
+        assert any(t.startswith(start) and part in t for t in told), (start, told)

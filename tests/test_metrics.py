@@ -328,3 +328,9 @@ def test_scalar_columns_are_plain(store: Store) -> None:
     values: list[Any] = [frame[name].iloc[0] for name in ("split", "task", "provenance_device", "learning_rate")]
     assert values == ["official", "mnist5k", "cpu", 0.1]
     assert isinstance(frame["confusion"], pd.Series)
+
+
+def test_the_grid_reader_knows_the_metrics():
+    from bench.measures import METRIC_NAMES
+
+    assert set(METRIC_NAMES) == set(METRICS)

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregators.contract import Cohort
@@ -235,6 +235,7 @@ def test_the_groups_are_those_of_the_documentation():
     assert all(not entry_points(group=g).names & set(plugins.shipped("aggregator")) for g in groups)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_callable_or_one_message(text):
     if text.strip() in plugins.shipped("attack"):

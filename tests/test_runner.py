@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench import grid as grids
 from bench import runner
+from bench.errors import UserError
 from bench.grid import Grid
 from bench.progress import Quiet
 from bench.store import Store
@@ -129,6 +131,20 @@ def test_a_broken_plug_in_fails_alone_and_is_tried_again(tmp_path: Path) -> None
     assert run(read(tmp_path, **more), tmp_path / "r", retry_failed=False).ran == 0
     assert run(read(tmp_path, **more), tmp_path / "r").ran == 3
     assert store.attempts(key) == 2
+
+
+def test_a_rule_that_leaves_the_program_is_a_failed_cell(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def leave(updates, cohort, /):\n    raise SystemExit(5)\n")
+    outcome = run(read(tmp_path, add_aggregators=[f"{file}:leave"]), tmp_path / "r")
+    assert (outcome.done, len(outcome.failed)) == (18, 6)
+    assert all("SystemExit: 5 (mine.py:2)" in reason for _, reason in outcome.failed)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_without_cuda_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="PyTorch sees no CUDA device"):
+        run(read(tmp_path, overrides=["device=cuda"]), tmp_path / "r")
 
 
 def test_infeasible_is_a_result_with_its_numbers(tmp_path: Path) -> None:
