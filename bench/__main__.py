@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from bench.errors import UserError
 
-DONE, MISTAKE, FAILED, INTERRUPTED = 0, 2, 3, 130  # exit codes
+DONE, DEFECT, MISTAKE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 
 
 class _Group(TyperGroup):
@@ -39,7 +39,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="flipbench: how much do robust aggregators save when some clients flip labels?",
-    epilog="Exit codes: 0 done, 2 your mistake, 3 some cells failed, 130 interrupted (finished cells are kept).",
+    epilog="Exit codes: 0 done, 1 a check failed, 2 your mistake, 3 some cells failed, 130 interrupted (cells kept).",
 )
 
 
@@ -155,6 +155,65 @@ def data(
     ref = parse(name)
     found = sets.describe(str(ref if path is None else ref.with_option("path", str(path))), download=download)
     typer.echo(str(found))
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to write: aggregator.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to make, like rules/my_rule.py.")],
+) -> None:
+    """Write a rule of ten lines that works, with its test beside it, to be written over."""
+    from bench import template
+
+    rule, test = template.new(kind, path)
+    typer.echo(f"wrote {rule} and {test}")
+    typer.echo(f"test it:  pytest {shlex.quote(str(test))}")
+    typer.echo(f"run it:   flipbench run smoke --aggregator {shlex.quote(f'{rule}:{rule.stem}')}")
+
+
+@app.command()
+def check(
+    refs: Annotated[list[str], typer.Argument(metavar="REF", help="Shipped name, pkg.mod:name, path/file.py:name.")],
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="aggregator or attack; told by REF if left out.")
+    ] = None,
+    definition: Annotated[
+        str | None, typer.Option(metavar="RULE", help="The published rule that REF claims to be.")
+    ] = None,
+    except_for: Annotated[
+        list[str] | None, typer.Option("--except-for", metavar="PROPERTY", help="Excused by definition; repeatable.")
+    ] = None,
+) -> None:
+    """Check that a rule or label attack keeps its word; the smallest failing case of each property."""
+    from bench import cli_check
+
+    if kind not in (None, "aggregator", "attack"):
+        raise UserError(f"--kind is aggregator or attack, got {kind!r}")
+    found = [cli_check.check(ref, kind, except_for or (), definition) for ref in refs]
+    typer.echo("\n\n".join(text for text, _ in found))
+    if any(failures for _, failures in found):
+        raise typer.Exit(DEFECT)
+
+
+@app.command()
+def kappa(
+    rules: Annotated[
+        list[str] | None, typer.Argument(metavar="[REF]...", help="Rules as grids name them; none: a choice of six.")
+    ] = None,
+    clients: Annotated[list[int] | None, typer.Option("--clients", metavar="N", help="Repeatable; 10 and 20.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of attacks and search.")] = 0,
+    steps: Annotated[int, typer.Option(min=0, help="Of the search; 0: the battery alone.")] = 40,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where table and figure go.")] = Path(
+        "results/kappa"
+    ),
+) -> None:
+    """Measure how far f liars can move a rule (its robustness coefficient), beside the published bound."""
+    from bench import cli_kappa
+
+    found = cli_kappa.findings(rules or [], clients or [10, 20], seed, steps, lambda r: typer.echo(r, err=True))
+    typer.echo(cli_kappa.text(found))
+    files = cli_kappa.write(found, out)
+    typer.echo(f"wrote {', '.join(map(str, files))}")
 
 
 @app.command()

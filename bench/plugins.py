@@ -20,7 +20,7 @@ from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, cast
 
-from bench import plugin_files, signatures
+from bench import adapters, plugin_files, signatures
 from bench.errors import UserError
 from bench.reference import Reference, parse, parse_chain
 from bench.suggest import near
@@ -145,6 +145,8 @@ def _parts(kind: str, ref: str | Reference) -> tuple[Reference, ...]:
 
 
 def _one(kind: str, ref: Reference) -> Callable[..., Any]:
+    if kind == "aggregator" and adapters.is_foreign(ref.name):
+        return adapters.resolve(ref)
     target = _find(kind, ref.name)
     spec = _kind(kind)
     if ":" in ref.name or not is_shipped(kind, ref.name):
@@ -215,6 +217,8 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def _source_hash(kind: str, name: str) -> str | None:
+    if kind == "aggregator" and adapters.is_foreign(name):
+        return adapters.source_hash(name)
     if ".py:" in name:
         return plugin_files.file_hash(name)
     if ":" in name:

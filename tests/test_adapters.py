@@ -1,0 +1,430 @@
+"""Other suites' rules in our grids, ours in theirs.
+
+ByzFL and Flower are no dependencies, so the contract is tested on stand-ins of both (a package of a few lines each,
+with the traits that matter), and on the real ones where they are installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import pickle
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from aggregators import Cohort, Infeasible, krum, median, trimmed_mean
+from bench import adapters, plugins
+from bench.errors import UserError
+
+REAL_BYZFL = importlib.util.find_spec("byzfl") is not None
+REAL_FLOWER = importlib.util.find_spec("flwr") is not None
+needs_byzfl = pytest.mark.skipif(not REAL_BYZFL, reason="byzfl is not installed here: pip install byzfl torchvision")
+needs_flower = pytest.mark.skipif(not REAL_FLOWER, reason="flwr is not installed here: pip install 'flwr>=1.42,<2'")
+
+BYZFL = """\
+import torch
+
+class TrMean:
+    def __init__(self, f=0):
+        if not isinstance(f, int) or f < 0:
+            raise ValueError("f must be a non-negative integer")
+        self.f = f
+    def __call__(self, vectors):
+        if 2 * self.f >= len(vectors):
+            raise ValueError(f"cannot tolerate f={self.f} of n={len(vectors)}")
+        vectors.copy_(vectors.sort(0).values)  # a rule that writes into its input
+        return vectors[self.f : len(vectors) - self.f].mean(0)
+
+class Average:
+    def __call__(self, vectors):
+        return vectors.mean(0)
+
+class Drifting:
+    def __init__(self, m=None, tau=1.0):
+        self.m = m
+    def __call__(self, vectors):
+        self.m = torch.zeros_like(vectors[0]) if self.m is None else self.m
+        return self.m + 1
+
+class Drawn:
+    def __call__(self, vectors):
+        return vectors[int(torch.randint(len(vectors), ()))]
+
+class Nothing:
+    def __call__(self, vectors):
+        return None
+
+class Wrong:
+    def __call__(self, vectors):
+        return vectors
+
+class NoRule:
+    pass
+
+def function(vectors):
+    return vectors.mean(0)
+"""
+
+FLOWER_APP = """\
+class Array:
+    def __init__(self, values): self.values = values
+    def numpy(self): return self.values
+class ArrayRecord(dict): pass
+class MetricRecord(dict): pass
+class RecordDict(dict):
+    @property
+    def array_records(self): return {k: v for k, v in self.items() if isinstance(v, ArrayRecord)}
+    @property
+    def metric_records(self): return {k: v for k, v in self.items() if isinstance(v, MetricRecord)}
+"""
+
+FLOWER_STRATEGIES = """\
+import logging
+from flwr.app import Array, ArrayRecord
+
+class FedAvg:
+    def __init__(self, fraction_train=1.0, weighted_by_key="num-examples", arrayrecord_key="arrays"):
+        self.weighted_by_key, self.arrayrecord_key = weighted_by_key, arrayrecord_key
+    def configure_train(self, *args): ...
+    def aggregate_train(self, server_round, replies):
+        logging.getLogger("flwr").info("a line a round")
+        assert not any(r.has_error() for r in replies)
+        total = sum(r.content["metrics"][self.weighted_by_key] for r in replies)
+        mean = 0.0
+        for r in replies:
+            weight = r.content["metrics"][self.weighted_by_key] / total
+            mean = mean + r.content[self.arrayrecord_key].pop("update").numpy() * weight  # pops: empties its input
+        return ArrayRecord(update=Array(mean)), None
+
+class Krum(FedAvg):
+    def __init__(self, num_malicious_nodes=0, **rest):
+        super().__init__(**rest)
+        self.num_malicious_nodes = num_malicious_nodes
+    def aggregate_train(self, server_round, replies):
+        if len(replies) < 2 * self.num_malicious_nodes + 3:
+            return None, None
+        return ArrayRecord(update=replies[self.num_malicious_nodes].content["arrays"].pop("update")), None
+
+class FedAdam(FedAvg):
+    def configure_train(self, *args):
+        self.model = args
+"""
+
+
+@pytest.fixture
+def byzfl(tmp_path, monkeypatch):
+    """A stand-in for ByzFL."""
+    put(tmp_path, monkeypatch, {"byzfl/__init__": "", "byzfl/aggregators/__init__": "",
+                                "byzfl/aggregators/aggregators": BYZFL})  # fmt: skip
+
+
+@pytest.fixture
+def flower(tmp_path, monkeypatch):
+    """A stand-in for Flower."""
+    put(tmp_path, monkeypatch, {"flwr/__init__": "", "flwr/app": FLOWER_APP, "flwr/serverapp/__init__": "",
+                                "flwr/serverapp/strategy": FLOWER_STRATEGIES})  # fmt: skip
+
+
+def put(folder, monkeypatch, files):
+    for name, text in files.items():
+        path = folder / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    top = next(iter(files)).partition("/")[0]
+    for name in [m for m in sys.modules if m == top or m.startswith(f"{top}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(folder)
+    # What the test imports goes again at its end, and the real package comes back if there is one.
+    for name in files:
+        module = name.removesuffix("/__init__").replace("/", ".")
+        monkeypatch.setitem(sys.modules, module, None)
+        monkeypatch.delitem(sys.modules, module)
+
+
+def stack(clients=9, dim=5, cells=2):
+    return torch.randn(cells, clients, dim, generator=torch.Generator().manual_seed(1))
+
+
+def says(text):
+    with pytest.raises(UserError) as caught:
+        plugins.resolve("aggregator", text)
+    return str(caught.value)
+
+
+def test_f_comes_from_the_cohort_unless_the_reference_gives_it(byzfl):
+    x = stack()
+    for reference, f in [("byzfl:TrMean", 2), ("byzfl:TrMean(f=1)", 1), ("byzfl:TrMean(f=0)", 0)]:
+        answer = plugins.resolve("aggregator", reference)(x, Cohort.of(x, byzantine=2))
+        assert torch.allclose(answer, trimmed_mean(x, Cohort.of(x, byzantine=f)), atol=1e-6)
+    assert torch.allclose(plugins.resolve("aggregator", "byzfl:Average")(x, Cohort.of(x, byzantine=2)), x.mean(1))
+
+
+@pytest.mark.parametrize("name", ["byzfl:TrMean", "byzfl:Drawn", "byzfl:Drifting", "byzfl:Average"])
+def test_the_bench_is_left_alone_and_a_stack_is_its_cells(byzfl, name):
+    contract(plugins.resolve("aggregator", name), stack())
+
+
+@pytest.mark.parametrize("name", ["flower:FedAvg", "flower:Krum"])
+def test_flower_empties_copies_only(flower, name):
+    contract(plugins.resolve("aggregator", name), stack())
+
+
+def contract(rule, x):
+    """What the federation asks: shape, dtype, inputs and generators untouched, same answer twice, cells apart."""
+    cohort = Cohort.of(x, byzantine=2, seeds=torch.arange(len(x)), round=3)
+    before, drawn = x.clone(), torch.get_rng_state()
+    answer = rule(x, cohort)
+    assert answer.shape == (len(x), x.shape[-1])
+    assert answer.dtype == x.dtype
+    assert torch.equal(x, before)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert torch.equal(rule(x, cohort), answer)
+    for i in range(len(x)):
+        alone = Cohort.of(x[i], byzantine=2, seeds=torch.tensor(i), round=3)
+        assert torch.equal(rule(x[i], alone), answer[i])
+    assert pickle.loads(pickle.dumps(rule)) == rule
+
+
+def test_draws_differ_from_round_to_round_and_cell_to_cell(byzfl):
+    x = stack(clients=50, cells=1)[0]
+    rule = plugins.resolve("aggregator", "byzfl:Drawn")
+    seen = {tuple(rule(x, Cohort.of(x, round=r, seeds=torch.tensor(s))).tolist()) for r in range(5) for s in range(5)}
+    assert len(seen) > 10
+
+
+def test_a_rule_that_remembers_starts_from_the_last_update(byzfl):
+    x = stack(cells=1)[0]
+    rule = plugins.resolve("aggregator", "byzfl:Drifting")
+    assert rule(x, Cohort.of(x, previous=torch.full((5,), 4.0))).tolist() == [5.0] * 5
+
+
+def test_flower_weighs_by_examples(flower):
+    x = stack(cells=1)[0]
+    weights = torch.arange(1.0, 10.0) / 45
+    answer = plugins.resolve("aggregator", "flower:FedAvg")(x, Cohort.of(x, weights=weights))
+    assert torch.allclose(answer, weights @ x, atol=1e-6)
+    picked = plugins.resolve("aggregator", "flower:Krum")(x, Cohort.of(x, byzantine=3))
+    assert torch.equal(picked, x[3])
+
+
+def test_flower_logs_no_line_a_round(flower, caplog):
+    x = stack(cells=1)[0]
+    with caplog.at_level(logging.INFO, logger="flwr"):
+        plugins.resolve("aggregator", "flower:FedAvg")(x, Cohort.of(x))
+    assert not caplog.records
+
+
+def test_what_their_rules_refuse_is_infeasible(byzfl, flower):
+    x = stack(clients=4)
+    with pytest.raises(Infeasible, match="byzfl:TrMean: cannot tolerate f=2 of n=4"):
+        plugins.resolve("aggregator", "byzfl:TrMean")(x, Cohort.of(x, byzantine=2))
+    with pytest.raises(Infeasible, match="flower:Krum gives no answer to 4 clients with f = 2"):
+        plugins.resolve("aggregator", "flower:Krum")(x, Cohort.of(x, byzantine=2))
+    with pytest.raises(Infeasible, match="byzfl:Nothing gives no answer"):
+        plugins.resolve("aggregator", "byzfl:Nothing")(x, Cohort.of(x))
+    with pytest.raises(UserError, match="byzfl:Wrong gave no vector of 5 numbers"):
+        plugins.resolve("aggregator", "byzfl:Wrong")(x, Cohort.of(x))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("byzfl:TrMen", "byzfl has no rule 'TrMen' - did you mean 'TrMean'?; there are Average"),
+        ("byzfl:TrMean(g=1)", "byzfl:TrMean: unknown option 'g'; its options are f"),
+        ("byzfl:TrMean(f=-1)", "byzfl:TrMean(f=-1): f must be a non-negative integer"),
+        ("byzfl:Average(f=1)", "byzfl:Average: unknown option 'f'; it has no options"),
+        ("byzfl:function", "byzfl has no rule 'function'"),
+        ("byzfl:NoRule", "cannot run in a grid; there are Average"),
+        ("flower:FedAdam", "flower:FedAdam keeps more than a round's updates"),
+        ("flower:Krumm", "flwr has no rule 'Krumm' - did you mean 'Krum'?; there are FedAvg, Krum"),
+    ],
+)
+def test_mistakes_say_what_was_needed(byzfl, flower, text, said):
+    assert said in says(text)
+
+
+def test_a_missing_package_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "byzfl", None)
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    assert says("byzfl:TrMean") == (
+        "byzfl:TrMean needs the package byzfl, which is not installed here: pip install byzfl torchvision"
+    )
+    assert "flower:Krum needs the package flwr, which is not installed here: pip install 'flwr" in says("flower:Krum")
+
+
+def test_a_package_that_does_not_load_says_why(byzfl, tmp_path):
+    (tmp_path / "byzfl/__init__.py").write_text("import torchvision_that_is_missing")
+    said = says("byzfl:TrMean")
+    assert "is installed but does not load (No module named 'torchvision_that_is_missing')" in said
+
+
+def test_another_version_is_another_experiment(byzfl, tmp_path, monkeypatch):
+    one = plugins.source_hash("aggregator", "byzfl:TrMean")
+    assert one is not None
+    assert len(one) == 64
+    assert plugins.source_hash("aggregator", "nnm | byzfl:TrMean") not in {None, one}
+    monkeypatch.setattr(adapters, "_version", lambda package: "9.9")
+    assert plugins.source_hash("aggregator", "byzfl:TrMean") != one
+
+
+def test_a_chain_can_end_in_another_suites_rule(byzfl):
+    x = stack()
+    answer = plugins.resolve("aggregator", "nnm | byzfl:TrMean")(x, Cohort.of(x, byzantine=2))
+    assert answer.shape == (2, 5)
+
+
+@needs_byzfl
+@pytest.mark.parametrize(
+    "name",
+    ["Average", "CAF", "CenteredClipping", "GeometricMedian", "Krum", "MDA", "Meamed", "Median", "MoNNA", "MultiKrum",
+     "SMEA", "TrMean"],
+)  # fmt: skip
+def test_every_rule_of_the_real_byzfl_keeps_the_contract(name):
+    assert name in adapters.names("byzfl")
+    contract(plugins.resolve("aggregator", f"byzfl:{name}"), stack())
+
+
+@needs_byzfl
+def test_the_real_byzfl_agrees_where_definitions_do():
+    x = stack(clients=11)
+    cohort = Cohort.of(x, byzantine=3)
+    for theirs, ours in [("TrMean", trimmed_mean), ("Median", median)]:
+        assert torch.allclose(plugins.resolve("aggregator", f"byzfl:{theirs}")(x, cohort), ours(x, cohort), atol=1e-6)
+
+
+@needs_flower
+@pytest.mark.parametrize("name", ["Bulyan", "FedAvg", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum"])
+def test_every_rule_of_the_real_flower_keeps_the_contract(name):
+    assert name in adapters.names("flower")
+    contract(plugins.resolve("aggregator", f"flower:{name}"), stack(clients=11))
+
+
+@needs_flower
+def test_the_real_flower_agrees_where_definitions_do():
+    x = stack(clients=11)
+    cohort = Cohort.of(x, byzantine=3)
+    for theirs, ours in [("Krum", krum), ("FedMedian", median)]:
+        assert torch.allclose(plugins.resolve("aggregator", f"flower:{theirs}")(x, cohort), ours(x, cohort), atol=1e-6)
+
+
+def test_the_strategy_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    monkeypatch.setitem(sys.modules, "flwr.app", None)
+    monkeypatch.delitem(sys.modules, "bench.flower", raising=False)
+    with pytest.raises(ImportError, match="pip install 'flwr"):
+        importlib.import_module("bench.flower")
+
+
+# A federation of Flower's own messages, ClientApp and Strategy.start; the grid calls the clients in this process.
+
+TRUTH = {"weight": [[1.0, -2.0], [0.5, 3.0]], "bias": [0.25, -1.0]}
+LIARS = {3, 4}
+
+
+def federation(strategy: Any, rounds: int = 4) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Honest clients step half way to the truth, liars far away from it or nonsense; the last and the first model."""
+    import numpy as np
+    from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import Grid
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1  # what a SuperLink sets
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        model = message.content["arrays"].to_numpy_ndarrays()
+        names, node = list(message.content["arrays"]), context.node_id
+        goal = {k: np.array(v, np.float32) + 0.01 * node for k, v in TRUTH.items()}
+        new = {n: w if n == "steps" else w + 0.5 * (goal[n] - w) for n, w in zip(names, model, strict=True)}
+        if node == 3:
+            new = {n: w if n == "steps" else w * 0 + 1e6 for n, w in new.items()}
+        if node == 4:  # every round another nonsense
+            turn = message.content["config"]["server-round"] % 3
+            new = [{"other": new["bias"]}, {**new, "bias": new["bias"] * np.nan}, {**new, "bias": new["weight"]}][turn]
+        arrays = ArrayRecord({n: Array(w.astype(np.float32) if n != "steps" else w) for n, w in new.items()})
+        content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 10.0, "loss": 1.0})})
+        return Message(content, reply_to=message)
+
+    class InProcess(Grid):
+        def set_run(self, run: Any) -> None: ...
+        def run(self) -> Any: ...
+        def create_message(self, *args: Any, **options: Any) -> Any: ...
+        def push_messages(self, messages: Any) -> Any: ...
+        def pull_messages(self, message_ids: Any) -> Any: ...
+
+        def get_node_ids(self) -> list[int]:
+            return list(range(9))
+
+        def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Any]:
+            return [app(m, Context(1, m.metadata.dst_node_id, {}, RecordDict(), {})) for m in messages]
+
+    start = {**{k: np.zeros_like(np.array(v, np.float32)) for k, v in TRUTH.items()}, "steps": np.array(7)}
+    result = strategy.start(InProcess(), ArrayRecord({k: Array(v) for k, v in start.items()}), num_rounds=rounds)
+    return {k: v.numpy() for k, v in result.arrays.items()}, start
+
+
+@needs_flower
+@pytest.mark.parametrize("rule", ["krum", "trimmed_mean", "nnm | geometric_median", "foolsgold", "fedavg"])
+def test_our_rules_run_a_federation_of_flowers(rule):
+    import numpy as np
+
+    from bench.flower import RobustStrategy
+
+    rounds = 6
+    model, _ = federation(RobustStrategy(rule, byzantine=2, fraction_evaluate=0.0), rounds)
+    distance = max(np.abs(model[k] - np.array(v)).max() for k, v in TRUTH.items())
+    assert model["steps"] == 7
+    assert model["weight"].dtype == np.float32
+    assert model["weight"].shape == (2, 2)
+    if rule == "fedavg":
+        assert distance > 1e4  # the negative control
+    elif rule != "foolsgold":  # it takes those that agree for sybils; it has only to run and remember
+        assert distance < 3 * 0.5**rounds + 0.1
+
+
+@needs_flower
+def test_the_strategy_moves_the_model_by_the_rules_update_and_shrinks_f():
+    import numpy as np
+
+    from bench.flower import RobustStrategy
+
+    seen: list[tuple[Any, Cohort]] = []
+
+    def spy(updates: Any, cohort: Cohort, /) -> Any:
+        seen.append((updates.clone(), cohort))
+        return updates.mean(-2)
+
+    model, start = federation(RobustStrategy(spy, byzantine=2, fraction_evaluate=0.0, seed=5), 1)
+    updates, cohort = seen[0]
+    assert updates.shape == (8, 6)  # nobody but the client that sent nonsense is left out
+    assert cohort.byzantine == 1
+    assert torch.allclose(cohort.weights, torch.full((8,), 1 / 8))
+    assert cohort.clients.tolist() == list(range(8))
+    assert {k: s for k, (_, s) in cohort.layout.items()} == {"weight": (2, 2), "bias": (2,)}
+    for name, (place, shape) in cohort.layout.items():
+        step = updates.mean(0)[place].reshape(shape).numpy()
+        assert np.allclose(model[name], start[name] + step)
+    with pytest.raises(Infeasible, match="n"):
+        federation(RobustStrategy("krum", byzantine=7, fraction_evaluate=0.0), 1)
+    with pytest.raises(ValueError, match="byzantine"):
+        RobustStrategy("krum", byzantine=-1)
+    with pytest.raises(RuntimeError, match="configure_train"):
+        RobustStrategy("krum").aggregate_train(1, [])
+
+
+@needs_flower
+def test_the_servers_own_training_reaches_rules_that_trust_it():
+    import numpy as np
+
+    from bench.flower import RobustStrategy
+
+    def own(arrays: dict[str, Any]) -> dict[str, Any]:
+        return {k: w if k == "steps" else w + 0.5 * (np.array(TRUTH[k], np.float32) - w) for k, w in arrays.items()}
+
+    model, _ = federation(RobustStrategy("fltrust", byzantine=2, trusted=own, fraction_evaluate=0.0), 8)
+    assert max(np.abs(model[k] - np.array(v)).max() for k, v in TRUTH.items()) < 0.2
