@@ -202,7 +202,7 @@ class Federation:
         """m <- beta m + (1 - beta) update, kept by the client; what it sends is m."""
         beta = self.facts.client_momentum
         if ids.shape[1] == self.facts.clients:
-            return self.momenta.lerp_(updates, 1.0 - beta).clone()
+            return self.momenta.lerp_(updates, 1.0 - beta)
         place = ids.to(updates.device).unsqueeze(-1).expand_as(updates)
         sent = self.momenta.gather(1, place).lerp_(updates, 1.0 - beta)
         self.momenta.scatter_(1, place, sent)
@@ -292,7 +292,9 @@ class Federation:
             raise BadUpdateError(
                 f"{name} returned an update that is not finite in round {cohort.round}, from finite updates"
             )
-        return update
+        # A view of a row would change when clients move on (momenta are updated in place).
+        shared = update.untyped_storage().data_ptr() == updates.untyped_storage().data_ptr()
+        return update.clone() if shared else update
 
     def _record(self, r: int, clients: list[list[int]], updates: Tensor, cohort: Cohort, update: Tensor) -> None:
         """The raw facts of an evaluated round."""
