@@ -74,7 +74,8 @@ def rules(runs: list[dict[str, Any]]) -> None:
         given, mine = run["params"], run["stats"]["median"] * 1e3
         stream = run["extra_info"]["stream_ms"]
         print(
-            f"| {given['name'].replace('|', chr(92) + '|')} | {given['n']} | {given['dim']:,} | {mine:.2f} | {mine / stream:.1f} |"
+        name = given["name"].replace("|", "\\|")
+        print(f"| {name} | {given['n']} | {given['dim']:,} | {mine:.2f} | {mine / stream:.1f} |")
         )
     print()
 
