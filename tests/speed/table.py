@@ -73,10 +73,8 @@ def rules(runs: list[dict[str, Any]]) -> None:
     for run in runs:
         given, mine = run["params"], run["stats"]["median"] * 1e3
         stream = run["extra_info"]["stream_ms"]
-        print(
         name = given["name"].replace("|", "\\|")
         print(f"| {name} | {given['n']} | {given['dim']:,} | {mine:.2f} | {mine / stream:.1f} |")
-        )
     print()
 
 
