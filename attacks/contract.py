@@ -1,20 +1,46 @@
 """The three places where an attack can act, told by the name of its first parameter.
 
 * ``labels``  : a label flip. ``attack(labels, scene, /, *, option=...) -> Proposal`` says, for every example of one
-  malicious client, which label it would carry if it were flipped and whether it may be flipped at all. Which of the
-  eligible examples *are* flipped (exactly ``round(rate * eligible)``) is drawn once, by the bench, for all attacks.
-* ``examples``: acts on the pixels of malicious clients (a backdoor).
-* ``updates`` : acts on what malicious clients send.
+  malicious client, which label it would carry if it were flipped and whether it may be flipped at all.
+* ``examples``: a backdoor. ``attack(examples, labels, studio, /, *, option=...) -> Stamped`` says the same of pixels.
+* ``updates`` : ``attack(updates, wire, /, *, option=...) -> updates`` replaces what the malicious clients of a round
+  send, knowing everything that the honest ones send.
 
-An attack never learns which rule it faces, and never sees test data or an honest client's labels one by one.
+A class says its place by an attribute ``place``. In a grid, attacks that act in different places are chained with
+``|``: ``targeted(source=6, target=4) | scaled(factor=10)``. Which of the eligible examples *are* poisoned (exactly
+``round(rate * eligible)``) is drawn once, by the bench, for all attacks.
+
+An attack never learns which rule it faces, and never sees test data or an honest client's labels one by one, unless
+it says ``adaptive = True`` (tables mark it then): a label attack may then ask `Trials`, an update attack
+`Wire.aggregate`.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+
+from aggregators.contract import Layout
+
+PLACES = ("labels", "examples", "updates")
+
+
+def _not_told(what: str) -> NoReturn:
+    raise ValueError(f"the attack asks for {what}, which only an attack that declares it is told")
+
+
+def _no_confusion() -> Tensor:
+    _not_told("the confusion of a clean model (the attribute `confusion = True`)")
+
+
+def _no_rule(candidates: Tensor) -> Tensor:
+    _not_told("the rule's answer (the attribute `adaptive = True`)")
 
 
 @dataclass(frozen=True)
@@ -25,11 +51,18 @@ class Scene:
         classes: L, the task's number of classes.
         pool: ``(examples,)`` int64, the labels of all clients together (for flips drawn from the label frequencies).
         generator: the attack's own generator: it depends on the seed and the client, never on the defence.
+        scores: ``(examples, L)`` logits that the current global model gives the examples; only for an attack that
+            says ``dynamic = True`` and is therefore asked again in every round. All its examples are eligible.
+        confusion: ``(L, L)`` float64, rows sum to 1: how a model of a federation without malicious clients, under
+            FedAvg, spreads the training examples of each class over the classes; only for an attack that says
+            ``confusion = True``, because it costs a federation (one a seed, shared by all cells).
     """
 
     classes: int
     pool: Tensor
     generator: torch.Generator
+    scores: Tensor | None = None
+    confusion: Callable[[], Tensor] = _no_confusion
 
 
 @dataclass(frozen=True)
@@ -45,3 +78,125 @@ class Proposal:
     labels: Tensor
     eligible: Tensor
     with_replacement: bool = False
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What an attack on examples may know.
+
+    Attributes:
+        classes: L.
+        low: the darkest value that a pixel of the training images takes, after scaling.
+        high: the brightest.
+    """
+
+    classes: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """An attack on examples answers; a function of the examples alone, so that test images can be stamped alike.
+
+    Attributes:
+        examples: ``(examples, channels, height, width)``, the poisoned pictures.
+        labels: ``(examples,)`` int64, the labels that they would carry.
+        eligible: ``(examples,)`` bool, whether the attack would poison it.
+    """
+
+    examples: Tensor
+    labels: Tensor
+    eligible: Tensor
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What an attack on updates may know: all that travels in one round of one federation.
+
+    Attributes:
+        honest: ``(honest, dim)``, what the honest clients of the round send; never empty.
+        weights: ``(honest + malicious,)``, each client's share of the examples, honest clients first.
+        previous: ``(dim,)``, the last update that the server applied; zeros before the first.
+        layout: parameter name -> (slice of dim, shape).
+        round: from 1.
+        generator: the attack's own, for this round: it depends on the seed and the round, never on the defence.
+        aggregate: the real rule, for an attack that says ``adaptive = True``: ``(trials, malicious, dim)`` candidates
+            for what the malicious clients send give ``(trials, dim)``, the server's update for each. A rule's memory
+            does not change by asking.
+    """
+
+    honest: Tensor
+    weights: Tensor
+    previous: Tensor
+    layout: Layout
+    round: int
+    generator: torch.Generator
+    aggregate: Callable[[Tensor], Tensor] = _no_rule
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What an adaptive label attack may try before the federation begins.
+
+    Attributes:
+        classes: L.
+        counts: ``(L,)`` int64, how many examples of each class the malicious clients hold.
+        confusion: see `Scene`; of the same federation without malicious clients under the rule that it faces.
+        harm: the damage that label maps (source -> target) do after the real rule, each in a trial federation with
+            the cell's own seed, clients and rate: ``harm(maps, rounds) -> damages``. Measured on training examples
+            of all clients, with their true labels, never on test data.
+        rounds: of the cell.
+        generator: of the search.
+    """
+
+    classes: int
+    counts: Tensor
+    confusion: Tensor
+    harm: Callable[[Sequence[Mapping[int, int]], int], list[float]]
+    rounds: int
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an adaptive label attack found.
+
+    Attributes:
+        mapping: source -> target, the map that it will use, by every malicious client.
+        harm: its damage in the trials.
+        trials: how many trial federations were run.
+        report: plain values to be stored with the cell.
+    """
+
+    mapping: Mapping[int, int]
+    harm: float
+    trials: int
+    report: Mapping[str, Any]
+
+
+def place(attack: Any) -> str:
+    """Where an attack acts: its attribute ``place``, else the name of its first parameter.
+
+    Raises:
+        ValueError: neither is one of the three places.
+    """
+    bare = attack.func if isinstance(attack, partial) else attack
+    told = getattr(bare, "place", None)
+    if told is None:
+        try:
+            told = next(iter(inspect.signature(bare).parameters), None)
+        except (ValueError, TypeError):
+            told = None
+    if told not in PLACES:
+        raise ValueError(
+            f"an attack's first parameter must be called labels, examples or updates (or its attribute `place` must "
+            f"say so), which tells where it acts; it is called {told!r}"
+        )
+    return str(told)
+
+
+def declares(attack: Any, what: str) -> bool:
+    """Whether an attack says ``what = True``, through bound options too."""
+    bare = attack.func if isinstance(attack, partial) else attack
+    return bool(getattr(bare, what, False))
