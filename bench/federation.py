@@ -159,10 +159,8 @@ class Federation:
         factor = self.parts.schedule(r - 1, facts.rounds)
         recipe = local.Recipe(facts.learning_rate * factor, facts.momentum, facts.weight_decay)
         batches = self._batches(clients, r)
-        updates = local.train(self.net, self.layout, self.weights, self.task.train, batches, recipe)
         ids = torch.tensor(clients)  # (cells, clients)
-        if facts.client_momentum:
-            updates = self._with_momentum(ids, updates)
+        updates = self._local_updates(ids, batches, recipe)
         self.clock.lap("local")
         cohort = self._cohort(ids, updates, r, recipe)
         update, bad = self._aggregate(updates, cohort)
@@ -198,10 +196,17 @@ class Federation:
             labels.append((population.flipped if on else population.labels)[index])
         return _merge(indices, counts, labels, self.task.train.device)
 
-    def _with_momentum(self, ids: Tensor, updates: Tensor) -> Tensor:
-        """m <- beta m + (1 - beta) update, kept by the client; what it sends is m."""
+    def _local_updates(self, ids: Tensor, batches: local.Batches, recipe: local.Recipe) -> Tensor:
+        """What the clients send: their updates, or with client momentum m <- beta m + (1 - beta) update."""
         beta = self.facts.client_momentum
-        if ids.shape[1] == self.facts.clients:
+        everybody = ids.shape[1] == self.facts.clients
+        facts = (self.net, self.layout, self.weights, self.task.train, batches, recipe)
+        if beta and everybody and batches.index.shape[2] == 1:
+            return local.train(*facts, momenta=self.momenta, keep=beta)
+        updates = local.train(*facts)
+        if not beta:
+            return updates
+        if everybody:
             return self.momenta.lerp_(updates, 1.0 - beta)
         place = ids.to(updates.device).unsqueeze(-1).expand_as(updates)
         sent = self.momenta.gather(1, place).lerp_(updates, 1.0 - beta)
