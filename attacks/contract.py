@@ -11,8 +11,10 @@ A class says its place by an attribute ``place``. In a grid, attacks that act in
 ``round(rate * eligible)``) is drawn once, by the bench, for all attacks.
 
 An attack never learns which rule it faces, and never sees test data or an honest client's labels one by one, unless
-it says ``adaptive = True`` (tables mark it then): a label attack may then ask `Trials`, an update attack
-`Wire.aggregate`.
+it says ``adaptive = True`` (tables mark it then). An adaptive label attack is a frozen dataclass with
+``search(trials: Trials) -> Found``, asked once before the federation begins; an adaptive update attack may ask
+`Wire.aggregate`. An attack on updates with memory is a frozen dataclass with ``init(updates, wire) -> state`` and
+``__call__(updates, wire, state) -> (updates, state)``.
 """
 
 from __future__ import annotations
@@ -135,6 +137,9 @@ class Wire:
     aggregate: Callable[[Tensor], Tensor] = _no_rule
 
 
+LabelFlip = Callable[[Tensor, Scene], Proposal]
+
+
 @dataclass(frozen=True)
 class Trials:
     """What an adaptive label attack may try before the federation begins.
@@ -142,18 +147,17 @@ class Trials:
     Attributes:
         classes: L.
         counts: ``(L,)`` int64, how many examples of each class the malicious clients hold.
-        confusion: see `Scene`; of the same federation without malicious clients under the rule that it faces.
-        harm: the damage that label maps (source -> target) do after the real rule, each in a trial federation with
-            the cell's own seed, clients and rate: ``harm(maps, rounds) -> damages``. Measured on training examples
-            of all clients, with their true labels, never on test data.
+        run: trial federations with the cell's own rule, seed, clients and rate, one for each label flip (None: the
+            malicious clients flip nothing): ``run(flips, rounds)`` gives for each the ``(L, L)`` int64 confusion
+            matrix (rows true) after so many rounds. Measured on training examples of all clients with their true
+            labels, never on test data.
         rounds: of the cell.
         generator: of the search.
     """
 
     classes: int
     counts: Tensor
-    confusion: Tensor
-    harm: Callable[[Sequence[Mapping[int, int]], int], list[float]]
+    run: Callable[[Sequence[LabelFlip | None], int], list[Tensor]]
     rounds: int
     generator: torch.Generator
 
@@ -163,15 +167,14 @@ class Found:
     """What an adaptive label attack found.
 
     Attributes:
-        mapping: source -> target, the map that it will use, by every malicious client.
-        harm: its damage in the trials.
-        trials: how many trial federations were run.
-        report: plain values to be stored with the cell.
+        flip: the label flip that every malicious client will use.
+        mapping: its source -> target, where it is a fixed map.
+        report: plain values to be stored with the cell: ``objective``, ``harm`` (of the flip, in the trials),
+            ``trials`` (how many were run) and whatever else a reader should know.
     """
 
-    mapping: Mapping[int, int]
-    harm: float
-    trials: int
+    flip: LabelFlip
+    mapping: Mapping[int, int] | None
     report: Mapping[str, Any]
 
 

@@ -31,7 +31,7 @@ def _as_reference(value: Any) -> str:
         raise ValueError(f"needs a name like 'krum' or 'trimmed_mean(trim=3)', got {value!r}")
     one = reference.canonical(value)
     if "|" in one and len(reference.parse_chain(one)) > 1:
-        raise ValueError(f"only an aggregator can be a chain with '|', got {value!r}")
+        raise ValueError(f"only aggregators and attacks can be chains with '|', got {value!r}")
     return one
 
 
@@ -78,15 +78,19 @@ class Cell:
         server_learning_rate: factor on the aggregated update.
         server_momentum: of the server's step.
         evaluate_every: rounds between evaluations; the first and the last round are always evaluated.
-        attack: ``none`` or an attack with options (``targeted(source=6, target=4)``).
-        flip_rate: share of a malicious client's eligible labels that are flipped, exactly round(rate * eligible).
+        attack: ``none``, an attack with options (``targeted(source=6, target=4)``), or a chain of attacks that act in
+            different places (``mirrored | scaled(factor=10)``).
+        flip_rate: share of a malicious client's eligible labels that are flipped (or pictures that are stamped),
+            exactly round(rate * eligible).
         malicious_fraction: share of the N clients that are malicious (nearest whole number, halves up);
             exclusive with malicious_count.
         malicious_count: number of malicious clients.
         declared_byzantine: f, as told to the rule; null: the true number among a round's clients (under client
             sampling the expected number, rounded up).
-        attack_start: first round in which labels are flipped, from 1.
-        attack_stop: last round in which labels are flipped; null: the last.
+        attack_start: first round of the attack, from 1.
+        attack_stop: last round of the attack; null: the last.
+        attack_availability: share of the rounds from attack_start to attack_stop in which malicious clients attack,
+            exactly round(share * rounds), drawn per seed and nested over shares; in the others they are honest.
         root_examples: training examples that the server keeps for itself, for rules that need a trusted update
             (fltrust); drawn per seed before the rest is dealt to the clients.
         aggregator: a rule with options, or a chain ``nnm | trimmed_mean``.
@@ -112,13 +116,14 @@ class Cell:
     server_learning_rate: Rate = 1.0
     server_momentum: Momentum = 0.0
     evaluate_every: Count = 1
-    attack: Name = CLEAN
+    attack: Chain = CLEAN
     flip_rate: Share = 1.0
     malicious_fraction: Share | None = None
     malicious_count: Annotated[int, Field(ge=0)] | None = None
     declared_byzantine: Annotated[int, Field(ge=0)] | None = None
     attack_start: Count = 1
     attack_stop: Count | None = None
+    attack_availability: Annotated[float, Field(gt=0, le=1)] = 1.0
     root_examples: Annotated[int, Field(ge=0)] = 0
     aggregator: Chain = "fedavg"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -177,7 +182,14 @@ def _nearest(fraction: float, clients: int) -> int:
 
 FACTS = tuple(f.name for f in fields(Cell))  # in the order of tables
 
-_OF_THE_ATTACK: dict[str, Any] = {"attack": CLEAN, "flip_rate": 1.0, "attack_start": 1, "attack_stop": None}
+_OF_THE_ATTACK: dict[str, Any] = {
+    "attack": CLEAN,
+    "flip_rate": 1.0,
+    "attack_start": 1,
+    "attack_stop": None,
+    "attack_availability": 1.0,
+}
+_LATER: dict[str, Any] = {"attack_availability": 1.0}  # facts newer than stored cells: in keys unless at this value
 
 
 def normal(cell: Cell) -> Cell:
@@ -220,6 +232,9 @@ def key(cell: Cell, content: Mapping[str, str]) -> str:
     """
     facts = dict(vars(normal(cell)))
     facts["dataset"] = _without_path(cell.dataset)
+    for name, before in _LATER.items():
+        if facts[name] == before:
+            del facts[name]
     return hashlib.sha256(canonical_json({"schema": SCHEMA, "facts": facts, "content": dict(content)})).hexdigest()
 
 

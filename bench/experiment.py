@@ -10,22 +10,26 @@ import subprocess
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from aggregators.contract import Infeasible
-from bench import data, plugins
+from attacks.chain import Chain
+from attacks.contract import Stamped, Studio
+from bench import data, plugins, rehearsal
+from bench.attackers import BadAttackError
 from bench.cell import SCHEMA, Cell, clean_twin, key, normal
 from bench.data.dataset import Dataset
 from bench.errors import UserError
 from bench.federation import BadUpdateError, Parts, Task, run
 from bench.memory import keep_freed_memory
-from bench.population import LabelFlip, class_map, populate
+from bench.population import Partition, Population, class_map, populate
 
 Record = dict[str, Any]
 
@@ -57,7 +61,7 @@ def perform(
     try:
         prepared = _prepare(jobs)
         setup = (time.perf_counter() - started) / len(jobs)
-        results = run(*prepared[:2], *prepared[2:4])
+        results = run(prepared.cells, prepared.populations, prepared.task, prepared.parts)
     except Infeasible as error:
         if len(jobs) > 1:
             return _one_by_one(jobs, circumstances, attempts)
@@ -65,7 +69,7 @@ def perform(
     except (Exception, SystemExit) as error:  # a plug-in may raise anything, and the other cells must run
         if len(jobs) > 1:
             return _one_by_one(jobs, circumstances, attempts)
-        reason = str(error) if isinstance(error, UserError | BadUpdateError) else _told(error)
+        reason = str(error) if isinstance(error, UserError | BadUpdateError | BadAttackError) else _told(error)
         text = "".join(traceback.format_exception(error))
         return [failure(jobs[0], circumstances, reason, attempts or {}, text)]
     described = _described(jobs[0].cell)
@@ -75,11 +79,14 @@ def perform(
             circumstances,
             "done",
             task=described,
-            mapping=_mapping(job.cell, len(described["classes"])),
+            mapping=mapping,
+            attack=attack,
             result=result,
             seconds={"setup": setup, **seconds},
         )
-        for job, (result, seconds) in zip(jobs, results, strict=True)
+        for job, attack, mapping, (result, seconds) in zip(
+            jobs, prepared.attacks, prepared.mappings, results, strict=True
+        )
     ]
 
 
@@ -104,10 +111,18 @@ def failure(
     return _record(job, circumstances, "failed", reason=reason, traceback=text, attempts=number)
 
 
+_VARYING = frozenset(
+    {"seed", "attack", "flip_rate", "malicious_count", "attack_start", "attack_stop", "attack_availability"}
+)
+
+
 def stackable(cell: Cell) -> tuple[Any, ...]:
-    """Cells with equal values of this may run in one stack: all that shapes the computation."""
+    """Cells with equal values of this may run in one stack: all that shapes the computation.
+
+    An attack on examples is among it: a stack has one stamped training set.
+    """
     facts = asdict(normal(cell))
-    for name in ("seed", "attack", "flip_rate", "malicious_count", "attack_start", "attack_stop"):
+    for name in _VARYING if chain_of(cell).examples is None else _VARYING - {"attack"}:
         del facts[name]
     return tuple(facts.items())
 
@@ -131,31 +146,105 @@ def width(cell: Cell, device_memory: int | None = None) -> int:
     return max(1, min(8, (4 << 20) // size))
 
 
-def _prepare(jobs: Sequence[Job]) -> tuple[Any, ...]:
-    """Everything that names stand for, resolved: cells, populations, task, parts."""
+@dataclass(frozen=True)
+class _Prepared:
+    """A stack ready to run, and what the record says of each cell's attack."""
+
+    cells: list[Cell]
+    populations: list[Population]
+    task: Task
+    parts: Parts
+    attacks: list[dict[str, Any] | None]
+    mappings: list[list[list[int]] | None]
+
+
+def _prepare(jobs: Sequence[Job]) -> _Prepared:
+    """Everything that names stand for, resolved, and what attackers do before the first round."""
     first = jobs[0].cell
     dataset, task = _dataset(first.dataset), _task(first.dataset, first.features, first.device)
-    partition = plugins.resolve("partition", first.partition)
+    classes = len(dataset.classes)
     cells = [normal(job.cell) for job in jobs]
-    populations = [populate(c, dataset.train_y, len(dataset.classes), partition, _flip(c)) for c in cells]
-    parts = Parts(
-        plugins.resolve("model", first.model),
-        plugins.resolve("schedule", first.schedule),
-        plugins.resolve("aggregator", first.aggregator),
+    parts, partition = _parts(first), plugins.resolve("partition", first.partition)
+    stamp = chain_of(first).examples
+    stamped, task = (None, task) if stamp is None else _stamped(first.attack, stamp, dataset.train_y, task)
+    populations, attacks, mappings = [], [], []
+    for cell in cells:
+        chain, told, mapping = chain_of(cell), None, None
+        if chain.links:
+            told = {
+                "places": chain.places,
+                "adaptive": chain.declares("adaptive"),
+                "dynamic": chain.declares("dynamic"),
+                "search": None,
+                "target": None if stamped is None else _only(stamped.labels),
+            }
+            confusion = partial(_confusion, rehearsal.clean_of(cell))
+            if chain.declares("adaptive") and hasattr(chain.labels, "search"):
+                alone = hasattr(parts.rule, "init")
+                found = rehearsal.found(cell, dataset.train_y, partition, task, parts, chain, confusion, alone)
+                chain = replace(chain, labels=found.flip)
+                mapping = None if found.mapping is None else sorted(found.mapping.items())
+                told["search"] = {**found.report, "mapping": mapping}
+            else:
+                mapping = class_map(chain, classes)
+            people = populate(cell, dataset.train_y, classes, partition, chain, confusion=confusion, stamped=stamped)
+        else:
+            people = populate(cell, dataset.train_y, classes, partition, None)
+        populations.append(people)
+        attacks.append(told)
+        mappings.append(None if mapping is None else [list(pair) for pair in mapping])
+    return _Prepared(cells, populations, task, parts, attacks, mappings)
+
+
+def chain_of(cell: Cell) -> Chain:
+    """What the malicious clients of a cell do; nothing where there are none."""
+    return _chain(cell.attack) if cell.attacked else Chain()
+
+
+def _chain(attack: str) -> Chain:
+    return Chain.of(plugins.resolve("attack", attack))
+
+
+def _parts(cell: Cell) -> Parts:
+    return Parts(
+        plugins.resolve("model", cell.model),
+        plugins.resolve("schedule", cell.schedule),
+        plugins.resolve("aggregator", cell.aggregator),
     )
-    return cells, populations, task, parts
 
 
-def _flip(cell: Cell) -> LabelFlip | None:
-    if not cell.attacked:
-        return None
-    attack: LabelFlip = plugins.resolve("attack", cell.attack)
-    return attack
+def _stamped(attack: str, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamped, Task]:
+    """The training set as an attack on examples would have it, and the task with it and stamped test images."""
+    studio = Studio(task.classes, float(task.train.min()), float(task.train.max()))
+    try:
+        train, test = stamp(task.train, labels, studio), stamp(task.test, task.test_labels.cpu(), studio)
+    except ValueError as error:
+        raise UserError(f"attack {attack}: {error}") from error
+    for one, true in ((train, task.train), (test, task.test)):
+        if not isinstance(one, Stamped) or one.examples.shape != true.shape or one.examples.dtype != true.dtype:
+            raise UserError(f"attack {attack} must return attacks.Stamped with examples of shape {tuple(true.shape)}")
+    shown = test.eligible.to(task.test.device)
+    with_stamps = replace(
+        task,
+        train=torch.cat([task.train, train.examples]),
+        stamped_test=test.examples[shown],
+        stamped_labels=task.test_labels[shown],
+    )
+    return train, with_stamps
 
 
-def _mapping(cell: Cell, classes: int) -> list[list[int]] | None:
-    pairs = class_map(_flip(cell), classes)
-    return None if pairs is None else [list(p) for p in pairs]
+def _only(labels: Tensor) -> int | None:
+    """The one target of a backdoor; None where it has several."""
+    values = labels.unique().tolist()
+    return int(values[0]) if len(values) == 1 else None
+
+
+@lru_cache(maxsize=64)
+def _confusion(clean: Cell) -> Tensor:
+    """A clean model's confusion: one federation a seed, for all rules, attacks and malicious fractions."""
+    dataset, task = _dataset(clean.dataset), _task(clean.dataset, clean.features, clean.device)
+    partition: Partition = plugins.resolve("partition", clean.partition)
+    return rehearsal.confusion(clean, dataset.train_y, partition, task, _parts(clean))
 
 
 def check_device(device: str) -> None:
@@ -193,7 +282,7 @@ def _described(cell: Cell) -> dict[str, Any]:
 
 
 def _record(job: Job, circumstances: Mapping[str, Any], status: str, **more: Any) -> Record:
-    blank: Record = dict.fromkeys(("task", "mapping", "reason", "traceback", "result"), None)
+    blank: Record = dict.fromkeys(("task", "mapping", "attack", "reason", "traceback", "result"), None)
     return {
         **blank,
         "schema": SCHEMA,

@@ -10,14 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from aggregators.contract import Cohort
+from aggregators.contract import Cohort, cohort_of_cell
 from bench import layout as vectors
 from bench import local, lockstep, models
+from bench.attackers import Relabeller, Senders, without_trace
 from bench.cell import Cell, named_seed
 from bench.influence import influence
 from bench.population import BatchStream, Population, participants
@@ -32,16 +34,20 @@ class Task:
     """A data set ready for training, on the device.
 
     Attributes:
-        train: ``(examples, *shape)`` float32.
+        train: ``(examples, *shape)`` float32; with an attack on examples twice as many, the stamped ones behind.
         test: ``(examples, *shape)`` float32.
         test_labels: ``(examples,)`` int64.
         classes: L.
+        stamped_test: test images with the trigger that the attack would stamp, ``(some, *shape)``; None without one.
+        stamped_labels: their true labels.
     """
 
     train: Tensor
     test: Tensor
     test_labels: Tensor
     classes: int
+    stamped_test: Tensor | None = None
+    stamped_labels: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -75,6 +81,7 @@ class _Log:
     influence: list[list[float]] = field(default_factory=list)
     norms: list[list[float]] = field(default_factory=list)
     fedavg_gap: list[float] = field(default_factory=list)
+    stamped: list[list[list[int]]] = field(default_factory=list)
     nonfinite: dict[str, int] = field(default_factory=dict)
 
 
@@ -118,15 +125,7 @@ def run(
     for r in range(1, cells[0].rounds + 1):
         federation.round(r)
     seconds = {k: v / len(cells) for k, v in asdict(federation.clock).items() if not k.startswith("_")}
-    return [(_result(log, p), dict(seconds)) for log, p in zip(federation.logs, populations, strict=True)]
-
-
-def _result(log: _Log, population: Population) -> dict[str, Any]:
-    return asdict(log) | {
-        "malicious": list(population.malicious),
-        "flips": [asdict(f) for f in population.flips],
-        "examples": list(population.sizes),
-    }
+    return [(federation.result(s), dict(seconds)) for s in range(len(cells))]
 
 
 class Federation:
@@ -147,6 +146,14 @@ class Federation:
         self.rosters = [participants(c) for c in cells]
         self.turns = [[0] * c.clients for c in cells]
         self.seeds = torch.tensor([c.seed for c in cells])
+        self.relabellers = [
+            None if p.dynamic is None else Relabeller(c, p, task.classes, {}, {})
+            for c, p in zip(cells, populations, strict=True)
+        ]
+        self.senders = [
+            None if p.chain.updates is None else Senders(c, p.chain.updates, frozenset(p.malicious))
+            for c, p in zip(cells, populations, strict=True)
+        ]
         self.state: Any = None
         self.norms = torch.zeros(0)  # of the round's updates
         self.logs, self.clock = [_Log() for _ in cells], _Clock()
@@ -161,8 +168,9 @@ class Federation:
         batches = self._batches(clients, r)
         ids = torch.tensor(clients)  # (cells, clients)
         updates = self._local_updates(ids, batches, recipe)
-        self.clock.lap("local")
         cohort = self._cohort(ids, updates, r, recipe)
+        updates = self._sent(updates, cohort, r)
+        self.clock.lap("local")
         update, bad = self._aggregate(updates, cohort)
         self.velocity.mul_(facts.server_momentum).add_(update)
         before = self.weights
@@ -190,11 +198,50 @@ class Federation:
             for c in clients[s]:
                 self.turns[s][c] += 1
             index, count = drawn[cell.seed]
-            on = r >= cell.attack_start and (cell.attack_stop is None or r <= cell.attack_stop)
-            indices.append(index)
+            on, relabeller = r in population.attack_rounds, self.relabellers[s]
+            if on and relabeller is not None:
+                labels.append(relabeller.labels(clients[s], index, r, partial(self._scores, s)))
+            else:
+                labels.append((population.flipped if on else population.labels)[index])
+            indices.append(population.moved[index] if on and population.moved is not None else index)
             counts.append(count)
-            labels.append((population.flipped if on else population.labels)[index])
         return _merge(indices, counts, labels, self.task.train.device)
+
+    def _scores(self, s: int, rows: Tensor) -> Tensor:
+        """Logits ``(rows, L)`` that the global model of one cell gives training examples."""
+        x = self.task.train[rows.to(self.task.train.device)]
+        return local.scores(self.net, self.layout, self.weights[s], x)
+
+    def _sent(self, updates: Tensor, cohort: Cohort, r: int) -> Tensor:
+        """The clients' updates after the attacks on updates; without any they are handed on as they are."""
+        attacked = [s for s, p in enumerate(self.populations) if self.senders[s] is not None and r in p.attack_rounds]
+        if not attacked:
+            return updates
+        out = updates.clone()  # clients keep their own momenta, whatever they send
+        ask = without_trace(self.parts.rule, self.state)
+        for s in attacked:
+            sender = self.senders[s]
+            assert sender is not None
+            alone = cohort_of_cell(cohort, (len(self.cells),), s)
+            out[s] = sender.sent(updates[s], alone, r, ask)
+        return out
+
+    def result(self, s: int) -> dict[str, Any]:
+        """What is stored of one cell."""
+        population, relabeller = self.populations[s], self.relabellers[s]
+        flips = [asdict(f) for f in population.flips]
+        if relabeller is not None:  # the share that changed over all rounds, of what was selected
+            for flip in (f for f in flips if f["place"] == "labels" and f["client"] in relabeller.asked):
+                share = relabeller.changed[flip["client"]] / relabeller.asked[flip["client"]]
+                flip["changed"] = round(share * flip["selected"])
+        log = asdict(self.logs[s])
+        return log | {
+            "stamped": log["stamped"] or None,
+            "malicious": list(population.malicious),
+            "flips": flips,
+            "examples": list(population.sizes),
+            "attacked_rounds": sorted(population.attack_rounds),
+        }
 
     def _local_updates(self, ids: Tensor, batches: local.Batches, recipe: local.Recipe) -> Tensor:
         """What the clients send: their updates, or with client momentum m <- beta m + (1 - beta) update."""
@@ -305,6 +352,7 @@ class Federation:
         """The raw facts of an evaluated round."""
         task = self.task
         matrices = local.confusion(self.net, self.layout, self.weights, task.test, task.test_labels, task.classes).cpu()
+        stamped = self._stamped()
         shares = influence(updates, update)
         # Element by element: a matrix product's last bits depend on where in memory a cell of the stack begins.
         fedavg = torch.zeros_like(update)
@@ -315,11 +363,21 @@ class Federation:
         for s, log in enumerate(self.logs):
             log.rounds.append(r)
             log.confusion.append(matrices[s].tolist())
+            if stamped is not None:
+                log.stamped.append(stamped[s].tolist())
             log.clients.append(clients[s])
             log.influence.append(shares[s].tolist())
             log.norms.append(self.norms[s].tolist())
             # Nothing over nothing is no gap; something over nothing has no ratio.
             log.fedavg_gap.append(0.0 if not gaps[s] else float(gaps[s] / sizes[s]) if sizes[s] else float("nan"))
+
+    def _stamped(self) -> Tensor | None:
+        """Confusion on stamped test images, ``(cells, L, L)``."""
+        task = self.task
+        if task.stamped_test is None or task.stamped_labels is None:
+            return None
+        facts = (task.stamped_test, task.stamped_labels, task.classes)
+        return local.confusion(self.net, self.layout, self.weights, *facts).cpu()
 
 
 def _merge(

@@ -71,7 +71,7 @@ def check_reference(kind: str, text: str) -> None:
     try:
         target = plugins.resolve(kind, text)
         parts = parse_chain(text)
-        kinds = ["preaggregation"] * (len(parts) - 1) + [kind]
+        kinds = plugins.kinds_of(kind, len(parts))
         if kind in _TRIALS and all(plugins.is_shipped(k, one.name) for k, one in zip(kinds, parts, strict=True)):
             _TRIALS[kind](target)
     except (ValueError, TypeError) as error:
@@ -79,22 +79,29 @@ def check_reference(kind: str, text: str) -> None:
 
 
 def check_attack(text: str, classes: int) -> None:
-    """See that a shipped label attack fits data with so many classes.
+    """See that shipped attacks on labels and examples fit data with so many classes.
 
     Raises:
         FieldError: in the attack's own words.
     """
-    if text == CLEAN or not plugins.is_shipped("attack", parse(text).name):
+    if text == CLEAN:
         return
     import torch
 
-    from attacks.contract import Scene
+    from attacks.contract import Scene, Studio, declares, place
 
-    labels = torch.arange(classes)
-    try:
-        plugins.resolve("attack", text)(labels, Scene(classes, labels, torch.Generator().manual_seed(0)))
-    except ValueError as error:
-        raise FieldError(str(error)) from error
+    labels, even = torch.arange(classes), torch.full((classes, classes), 1.0 / classes, dtype=torch.float64)
+    for link in parse_chain(text):
+        if not plugins.is_shipped("attack", link.name):
+            continue
+        attack = plugins.resolve("attack", link)
+        try:
+            if place(attack) == "labels" and not declares(attack, "adaptive"):
+                attack(labels, Scene(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even))
+            elif place(attack) == "examples":
+                attack(torch.zeros(classes, 1, 64, 64), labels, Studio(classes, 0.0, 1.0))
+        except ValueError as error:
+            raise FieldError(str(error)) from error
 
 
 def check_partition(text: str, clients: int, classes: int) -> None:

@@ -357,3 +357,10 @@ def confusion(net: Stacked, layout: Layout, weights: Tensor, data: Tensor, label
         place = y.unsqueeze(0) * classes + logits.argmax(-1)  # (cells, examples)
         total.scatter_add_(1, place, torch.ones_like(place))
     return total.view(cells, classes, classes)
+
+
+@torch.no_grad()
+def scores(net: Stacked, layout: Layout, weights: Tensor, data: Tensor) -> Tensor:
+    """Logits ``(examples, L)`` that one model ``(dim,)`` gives ``(examples, *shape)``."""
+    logits, _ = net(data.unsqueeze(0), views(weights.unsqueeze(0), layout), False, None)
+    return logits.squeeze(0)

@@ -20,6 +20,8 @@ from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, cast
 
+from attacks.chain import Chain
+from attacks.contract import place
 from bench import adapters, plugin_files, signatures
 from bench.errors import UserError
 from bench.reference import Reference, parse, parse_chain
@@ -61,6 +63,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
+_ARGUMENTS = {"labels": 2, "examples": 3, "updates": 2}  # of an attack, by position
+
+
 class Entry(NamedTuple):
     """One line of ``flipbench list``."""
 
@@ -70,12 +75,13 @@ class Entry(NamedTuple):
     options: tuple[str, ...]
 
 
-def resolve(kind: str, ref: str | Reference) -> Callable[..., Any]:
+def resolve(kind: str, ref: str | Reference) -> Any:
     """The callable that a reference names, with its options bound.
 
     Args:
         kind: a key of `KINDS`.
-        ref: a reference or its text; for aggregators also a chain ``nnm | trimmed_mean(trim=3)``.
+        ref: a reference or its text; for aggregators also a chain ``nnm | trimmed_mean(trim=3)``, for attacks a
+            chain ``mirrored | scaled``, which is answered by an `attacks.chain.Chain`.
 
     Raises:
         UserError: no such name, a plug-in that does not load, or options that do not fit; with what was needed.
@@ -83,6 +89,11 @@ def resolve(kind: str, ref: str | Reference) -> Callable[..., Any]:
     parts = _parts(kind, ref)
     if len(parts) == 1:
         return _one(kind, parts[0])
+    if kind == "attack":
+        try:
+            return Chain.of(*(_one(kind, r) for r in parts))
+        except ValueError as error:
+            raise PluginError(f"{' | '.join(map(str, parts))}: {error}") from error
     compose: Callable[..., Callable[..., Any]] | None = getattr(importlib.import_module("aggregators"), "compose", None)
     if compose is None:
         raise PluginError(f"{' | '.join(map(str, parts))} is a chain, and this version has no pre-aggregations")
@@ -96,8 +107,7 @@ def source_hash(kind: str, ref: str | Reference) -> str | None:
     point: these and the version of its distribution. A chain: the hashes of its plug-ins in order.
     """
     parts = _parts(kind, ref)
-    kinds = ["preaggregation"] * (len(parts) - 1) + [kind]
-    hashes = [_source_hash(k, r.name) for k, r in zip(kinds, parts, strict=True)]
+    hashes = [_source_hash(k, r.name) for k, r in zip(kinds_of(kind, len(parts)), parts, strict=True)]
     if all(h is None for h in hashes):
         return None
     if len(hashes) == 1:
@@ -110,6 +120,11 @@ def shipped(kind: str) -> Mapping[str, Callable[..., Any]]:
     spec = _kind(kind)
     registry: Mapping[str, Callable[..., Any]] = getattr(importlib.import_module(spec.module), spec.registry, {})
     return registry
+
+
+def kinds_of(kind: str, links: int) -> list[str]:
+    """The kind of each link of a chain: before an aggregator stand pre-aggregations, an attack's links are attacks."""
+    return [kind] * links if kind == "attack" else ["preaggregation"] * (links - 1) + [kind]
 
 
 def is_shipped(kind: str, name: str) -> bool:
@@ -141,7 +156,7 @@ def _parts(kind: str, ref: str | Reference) -> tuple[Reference, ...]:
     _kind(kind)
     if isinstance(ref, Reference):
         return (ref,)
-    return parse_chain(ref) if kind == "aggregator" else (parse(ref),)
+    return parse_chain(ref) if kind in ("aggregator", "attack") else (parse(ref),)
 
 
 def _one(kind: str, ref: Reference) -> Callable[..., Any]:
@@ -197,9 +212,15 @@ def _check_plugin(spec: Kind, name: str, target: Any) -> None:
     """A plug-in must be callable and take what the bench will pass."""
     if not callable(target):
         raise PluginError(f"{name} is {type(target).__name__}, not a function or a class: name a {spec.noun}")
-    if spec.positional is None or isinstance(target, type):
+    count = spec.positional
+    if spec.noun == "attack":
+        try:
+            count = _ARGUMENTS[place(target)]
+        except ValueError as error:
+            raise PluginError(f"{name}: {error}") from error
+    if count is None or isinstance(target, type):
         return
-    if problem := signatures.wrong_positionals(target, spec.positional):
+    if problem := signatures.wrong_positionals(target, count):
         raise PluginError(f"{name} cannot be used as {spec.noun}: {problem}")
 
 

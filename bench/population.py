@@ -8,28 +8,39 @@ flipped examples over rates (the first k of one permutation), which makes differ
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from attacks.contract import Proposal, Scene
+from attacks.chain import Chain
+from attacks.contract import Proposal, Scene, Stamped, declares
 from bench.cell import Cell, named_seed
 from bench.errors import UserError
 
 Partition = Callable[..., list[Tensor]]
-LabelFlip = Callable[[Tensor, Scene], Proposal]
 
 
 @dataclass(frozen=True)
 class Flip:
-    """What became of one malicious client's labels."""
+    """What became of one malicious client's labels or pictures.
+
+    Attributes:
+        client: its id.
+        examples: that it holds.
+        eligible: of them, in the attack's eyes.
+        selected: of the eligible, exactly round(rate * eligible).
+        changed: examples that carry another label now; of a dynamic attack known only when the federation is over.
+        place: ``labels`` or ``examples``.
+    """
 
     client: int
     examples: int
     eligible: int
     selected: int
     changed: int
+    place: str = "labels"
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,12 @@ class Population:
         malicious: ids of the malicious clients, ascending.
         labels: ``(examples,)`` int64, the true training labels.
         flipped: ``(examples,)`` int64, the labels that are trained on while the attack is on.
-        flips: one record a malicious client.
+        flips: one record a malicious client and place.
+        moved: ``(examples,)`` int64, which row of [training set, stamped training set] is trained on while the attack
+            is on; None: nothing is stamped.
+        dynamic: ``(examples,)`` bool, whose labels a dynamic attack chooses anew in every round; None: nobody's.
+        chain: what the malicious clients do.
+        attack_rounds: the rounds in which they do it.
     """
 
     parts: tuple[Tensor, ...]
@@ -51,6 +67,10 @@ class Population:
     labels: Tensor
     flipped: Tensor
     flips: tuple[Flip, ...]
+    moved: Tensor | None = None
+    dynamic: Tensor | None = None
+    chain: Chain = field(default_factory=Chain)
+    attack_rounds: frozenset[int] = frozenset()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -63,19 +83,72 @@ def generator(seed: int, purpose: str, *which: int) -> torch.Generator:
     return torch.Generator().manual_seed(named_seed(seed, purpose, *which))
 
 
-def populate(cell: Cell, labels: Tensor, classes: int, partition: Partition, attack: LabelFlip | None) -> Population:
-    """Deal the training set to the clients and let the malicious ones flip.
+def populate(
+    cell: Cell,
+    labels: Tensor,
+    classes: int,
+    partition: Partition,
+    attack: Any,
+    *,
+    confusion: Callable[[], Tensor] | None = None,
+    stamped: Stamped | None = None,
+) -> Population:
+    """Deal the training set to the clients and let the malicious ones prepare their examples.
 
     Args:
         cell: the facts.
         labels: ``(examples,)`` int64, the true training labels.
         classes: L.
         partition: ``(labels, clients, generator) -> rows of each client``.
-        attack: a label flip, or None.
+        attack: an attack or a chain of them, or None.
+        confusion: of a clean model, for an attack that asks.
+        stamped: the whole training set as the chain's attack on examples would have it.
 
     Raises:
         UserError: more root examples than there are, or a partition or attack that does not fit the data.
     """
+    root, held = _dealt(cell, labels, partition)
+    malicious: tuple[int, ...] = ()
+    if cell.attacked:
+        drawn = torch.randperm(cell.clients, generator=generator(cell.seed, "malicious"))
+        malicious = tuple(sorted(drawn[: cell.malicious].tolist()))
+    if attack is None or not malicious:
+        return Population(held, root, malicious, labels, labels, ())
+    chain = Chain.of(attack)
+    flipped, flips = labels.clone(), []
+    dynamic = torch.zeros(len(labels), dtype=torch.bool) if declares(chain.labels, "dynamic") else None
+    moved = torch.arange(len(labels)) if stamped is not None else None
+    for client in malicious:
+        rows = held[client]
+        if chain.labels is not None:
+            facts: dict[str, Any] = {}
+            if confusion is not None and declares(chain.labels, "confusion"):
+                facts["confusion"] = confusion
+            scene = Scene(classes, labels, generator(cell.seed, "flipped labels", client), **facts)
+            try:
+                proposal = chain.labels(labels[rows], scene)
+            except ValueError as error:
+                raise UserError(f"attack {cell.attack}: {error}") from error
+            chosen = _choose(proposal, cell.flip_rate, generator(cell.seed, "flipped examples", client))
+            if dynamic is not None:
+                dynamic[rows[chosen]] = True
+            else:
+                flipped[rows[chosen]] = proposal.labels[chosen]
+            changed = int((flipped[rows] != labels[rows]).sum())
+            flips.append(Flip(client, len(rows), int(proposal.eligible.sum()), len(chosen), changed))
+        if stamped is not None and moved is not None:
+            eligible = stamped.eligible[rows]
+            offer = Proposal(stamped.labels[rows], eligible)
+            chosen = _choose(offer, cell.flip_rate, generator(cell.seed, "flipped examples", client))
+            flipped[rows[chosen]] = offer.labels[chosen]
+            moved[rows[chosen]] += len(labels)
+            changed = int((offer.labels[chosen] != labels[rows[chosen]]).sum())
+            flips.append(Flip(client, len(rows), int(eligible.sum()), len(chosen), changed, "examples"))
+    return Population(held, root, malicious, labels, flipped, tuple(flips), moved, dynamic, chain, attack_rounds(cell))
+
+
+def _dealt(cell: Cell, labels: Tensor, partition: Partition) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The server's own examples and each client's, as rows of the training set."""
     if cell.root_examples >= len(labels):
         raise UserError(f"root_examples is {cell.root_examples}, but there are only {len(labels)} training examples")
     shuffled = torch.randperm(len(labels), generator=generator(cell.seed, "root"))
@@ -87,25 +160,16 @@ def populate(cell: Cell, labels: Tensor, classes: int, partition: Partition, att
         raise
     except ValueError as error:
         raise UserError(f"partition {cell.partition}: {error}") from error
-    held = tuple(rest[p] for p in parts)
-    malicious: tuple[int, ...] = ()
-    if cell.attacked:
-        drawn = torch.randperm(cell.clients, generator=generator(cell.seed, "malicious"))
-        malicious = tuple(sorted(drawn[: cell.malicious].tolist()))
-    flipped, flips = labels.clone(), []
-    for client in malicious if attack is not None else ():
-        assert attack is not None
-        rows = held[client]
-        scene = Scene(classes, labels, generator(cell.seed, "flipped labels", client))
-        try:
-            proposal = attack(labels[rows], scene)
-        except ValueError as error:
-            raise UserError(f"attack {cell.attack}: {error}") from error
-        chosen = _choose(proposal, cell.flip_rate, generator(cell.seed, "flipped examples", client))
-        flipped[rows[chosen]] = proposal.labels[chosen]
-        changed = int((flipped[rows] != labels[rows]).sum())
-        flips.append(Flip(client, len(rows), int(proposal.eligible.sum()), len(chosen), changed))
-    return Population(held, root, malicious, labels, flipped, tuple(flips))
+    return root, tuple(rest[p] for p in parts)
+
+
+def attack_rounds(cell: Cell) -> frozenset[int]:
+    """The rounds in which malicious clients attack: a share of the window, nested over shares."""
+    window = range(cell.attack_start, min(cell.attack_stop or cell.rounds, cell.rounds) + 1)
+    if cell.attack_availability == 1.0:
+        return frozenset(window)
+    order = torch.randperm(len(window), generator=generator(cell.seed, "attack rounds")).tolist()
+    return frozenset(window[i] for i in order[: round(cell.attack_availability * len(window))])
 
 
 def _choose(proposal: Proposal, rate: float, draws: torch.Generator) -> Tensor:
@@ -117,15 +181,16 @@ def _choose(proposal: Proposal, rate: float, draws: torch.Generator) -> Tensor:
     return eligible[torch.randperm(len(eligible), generator=draws)[:number]]
 
 
-def class_map(attack: LabelFlip | None, classes: int) -> list[tuple[int, int]] | None:
-    """Source and target of each class that the attack flips; None where the target is drawn at random.
+def class_map(attack: Any, classes: int) -> list[tuple[int, int]] | None:
+    """Source and target of each class that the attack flips; None where the target is not fixed, or nothing is flipped.
 
     Asked of the attack itself, so that it holds for plug-ins: 64 examples of each class, all of which must agree.
     """
-    if attack is None:
+    flip = None if attack is None else Chain.of(attack).labels
+    if flip is None or declares(flip, "dynamic") or declares(flip, "confusion") or declares(flip, "adaptive"):
         return None
     labels = torch.arange(classes).repeat_interleave(64)
-    proposal = attack(labels, Scene(classes, labels, torch.Generator().manual_seed(0)))
+    proposal = flip(labels, Scene(classes, labels, torch.Generator().manual_seed(0)))
     pairs = []
     for c in range(classes):
         mine = labels == c

@@ -88,7 +88,8 @@ def test_every_shipped_name_is_found_and_listed(kind):
     for entry in entries:
         assert entry.doc, f"{entry.name} has no docstring"
         if all("=" in option for option in entry.options):
-            assert callable(plugins.resolve(kind, entry.name))
+            found = plugins.resolve(kind, entry.name)
+            assert callable(found) or callable(found.search)
         assert plugins.source_hash(kind, entry.name) is None
 
 
@@ -110,12 +111,12 @@ def test_options_are_bound():
         ("attack", "targeted(source=1, target=2, rate=1)", "unknown option 'rate'"),
         ("attack", "targeted(sorce=1, target=2)", "did you mean 'source'?; its options are source, target"),
         ("attack", "mirrored(x=1)", "unknown option 'x'; it has no options"),
-        ("attack", "all_to_one(target='a')", "option target: should be a valid integer"),
+        ("attack", "all_to_one(target='a')", "option target: needs a whole number"),
         ("attack", "all_to_one(target=true)", "got True"),
         ("attack", "all_to_one(target=1.5)", "got 1.5"),
         ("attack", "permuted(mapping=[1])", "option mapping"),
-        ("model", "cnn(norm=layer)", "option norm: should be 'none' or 'batch'"),
-        ("model", "mlp(widths=100)", "option widths: should be a valid list"),
+        ("model", "cnn(norm=layer)", "option norm: needs 'none' or 'batch'"),
+        ("model", "mlp(widths=100)", "option widths: needs a list of whole numbers"),
         ("schedule", "../x", "is not a name"),
         ("aggregator", "os:getcwd", "is called with 2 arguments by position"),
         ("aggregator", "no_such.module:x", "there is no module 'no_such'"),

@@ -1,0 +1,53 @@
+"""Several attacks at once, one a place: ``targeted(source=6, target=4) | scaled(factor=10)``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from attacks.contract import PLACES, declares, place
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What malicious clients do, place by place; None where they are honest.
+
+    Attributes:
+        labels: a label flip.
+        examples: an attack on pictures.
+        updates: an attack on what is sent; it is given what the other two made of the updates.
+    """
+
+    labels: Any = None
+    examples: Any = None
+    updates: Any = None
+
+    @classmethod
+    def of(cls, *links: Any) -> Chain:
+        """The chain of some attacks; a chain is a chain of itself.
+
+        Raises:
+            ValueError: two of them act in one place, or one does not say where it acts.
+        """
+        found: dict[str, Any] = {}
+        for link in links:
+            parts = link.links if isinstance(link, Chain) else {place(link): link}
+            for where, attack in parts.items():
+                if where in found:
+                    raise ValueError(f"a chain of attacks needs links that act in different places, got two on {where}")
+                found[where] = attack
+        return cls(**found)
+
+    @property
+    def links(self) -> dict[str, Any]:
+        """Place -> attack."""
+        return {p: getattr(self, p) for p in PLACES if getattr(self, p) is not None}
+
+    @property
+    def places(self) -> list[str]:
+        """Where it acts."""
+        return list(self.links)
+
+    def declares(self, what: str) -> bool:
+        """Whether a link says ``what = True``."""
+        return any(declares(a, what) for a in self.links.values())
