@@ -15,7 +15,7 @@ from attacks.contract import Scene, Wire, declares
 from bench.cell import Cell
 from bench.population import Population, generator
 
-_TRIAL_BYTES = 1 << 28  # of stacked updates that a rule is asked about at once
+_TRIAL_BYTES = 1 << 23  # of stacked updates that a rule is asked about at once: they stay in the cache
 
 
 class BadAttackError(RuntimeError):
@@ -106,10 +106,13 @@ class Senders:
         bad = torch.tensor([int(c) in self.malicious for c in cohort.clients.tolist()], device=updates.device)
         if not bool(bad.any()) or bool(bad.all()):
             return updates  # nobody to attack with, or nobody to be hidden among
-        mine, honest = updates[bad], updates[~bad]
+        good = ~bad & torch.isfinite(torch.linalg.vector_norm(updates, dim=1))  # a client that diverged is no model
+        if not bool(good.any()):
+            return updates
+        mine, honest = updates[bad], updates[good]
         wire = Wire(
             honest,
-            torch.cat([cohort.weights[~bad], cohort.weights[bad]]),
+            torch.cat([cohort.weights[good], cohort.weights[bad]]),
             cohort.previous,
             cohort.layout,
             r,
@@ -149,10 +152,11 @@ class Senders:
 
 def _asked(candidates: Tensor, updates: Tensor, bad: Tensor, cohort: Cohort, ask: Callable[..., Tensor]) -> Tensor:
     """The rule's answer to each candidate ``(trials, malicious, dim)``, as many at once as fit."""
-    size = max(1, _TRIAL_BYTES // max(1, updates.numel() * updates.element_size()))
+    size = min(len(candidates), max(1, _TRIAL_BYTES // max(1, updates.numel() * updates.element_size())))
+    room = updates.expand(size, *updates.shape).clone()  # the honest rows are copied once
     answers = []
     for some in candidates.split(size):
-        many = updates.expand(len(some), *updates.shape).clone()
+        many = room[: len(some)]
         many[:, bad] = some
 
         def spread(t: Tensor, trials: int = len(some)) -> Tensor:
