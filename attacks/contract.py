@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
@@ -126,6 +126,7 @@ class Wire:
         aggregate: the real rule, for an attack that says ``adaptive = True``: ``(trials, malicious, dim)`` candidates
             for what the malicious clients send give ``(trials, dim)``, the server's update for each. A rule's memory
             does not change by asking.
+        clients: ``(honest + malicious,)`` int64, who they are, in the order of the weights; empty: not told.
     """
 
     honest: Tensor
@@ -135,6 +136,7 @@ class Wire:
     round: int
     generator: torch.Generator
     aggregate: Callable[[Tensor], Tensor] = _no_rule
+    clients: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
 
 LabelFlip = Callable[[Tensor, Scene], Proposal]

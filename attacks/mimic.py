@@ -33,7 +33,7 @@ class Memory:
         rounds: in which they attacked so far.
         centre: ``(dim,)`` float64, mu.
         direction: ``(dim,)`` float64, z.
-        client: the honest client, a row of ``Wire.honest``, that they mimicked last.
+        client: the honest client that they mimicked last (its row in ``Wire.honest`` where ids are not told).
     """
 
     rounds: int
@@ -49,9 +49,8 @@ class mimic:  # noqa: N801 - named in grids like the functions beside it
     Attributes:
         client: mimic this one, counted from 0 among the round's honest clients; null: learn which.
         warmup: rounds of the attack in which the direction is learnt, at least 1.
-        fixed: after them keep to one client, as published; else choose in every round the one that is farthest along
-            the learnt direction. Clients are known by their place among the honest ones of a round, so with
-            ``clients_per_round`` only ``fixed=false`` makes sense.
+        fixed: after them keep to one client, as published, and in a round without it to whoever is farthest along the
+            learnt direction; false: choose that one in every round.
     """
 
     place: ClassVar[str] = "updates"
@@ -86,14 +85,16 @@ class mimic:  # noqa: N801 - named in grids like the functions beside it
                     f"got {len(honest)}"
                 )
             return all_alike(honest[self.client], updates), state
+        who = wire.clients[: len(honest)].tolist() or list(range(len(honest)))
         if state.rounds < self.warmup:
-            state = _learnt(honest, state)
-        elif not self.fixed or state.client >= len(honest):
-            state = Memory(state.rounds, state.centre, state.direction, _farthest(honest, state.direction))
-        return all_alike(honest[state.client], updates), state
+            state = _learnt(honest, who, state)
+        elif not self.fixed:
+            state = Memory(state.rounds, state.centre, state.direction, who[_farthest(honest, state.direction)])
+        row = who.index(state.client) if state.client in who else _farthest(honest, state.direction)
+        return all_alike(honest[row], updates), state
 
 
-def _learnt(honest: Tensor, state: Memory) -> Memory:
+def _learnt(honest: Tensor, who: list[int], state: Memory) -> Memory:
     """The memory after one more round of the warm-up."""
     t = state.rounds
     known = finite(honest)
@@ -106,7 +107,7 @@ def _learnt(honest: Tensor, state: Memory) -> Memory:
         # In the first round the random start counts for nothing.
         direction = (t * direction + spread / length) / (1 + t)
         direction = direction / direction.norm()
-    return Memory(t + 1, centre, direction, _farthest(honest, direction))
+    return Memory(t + 1, centre, direction, who[_farthest(honest, direction)])
 
 
 def _farthest(honest: Tensor, direction: Tensor) -> int:

@@ -6,7 +6,7 @@ Tables and heatmaps draw the same squares. A square is one aggregator under one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -21,9 +21,10 @@ from bench.summary import summarise
 FIRST = "fedavg"  # the yardstick stands on top, as in papers
 PAGE_FACTS = ("dataset", "partition")  # numbers of two data sets have no common scale: one page each
 # Facts of the attack that a clean twin lacks (or, declared f, shares with several attacked cells).
-LEVEL_FACTS = ("malicious_fraction", "flip_rate", "attack_start", "attack_stop", "declared_byzantine")
-EVERY_PAIR = "every_pair"  # as grids name them: all source and target classes, one attack each
-MOST_PAIRS = 12  # attacks on a single pair that still stand side by side
+LEVEL_FACTS = (
+    *("malicious_fraction", "flip_rate", "attack_availability"),
+    *("attack_start", "attack_stop", "declared_byzantine"),
+)
 _ELSEWHERE = {"aggregator", "attack", "seed", "malicious_count"}
 
 Values = tuple[Any, ...]
@@ -77,6 +78,8 @@ class Page:
         constant: facts with one value on this page.
         rows: aggregators, FedAvg first, then in the order of the plan.
         attacks: in the order of the plan, the clean twins' ``none`` left out.
+        adaptive: those of them that know the rule they face.
+        backdoors: those of them whose success is measured on stamped test images.
         settings: names of facts that vary and that a clean twin shares with its attacked cell.
         levels: names of facts of the attack that vary.
         classes: names of the classes.
@@ -89,6 +92,8 @@ class Page:
     constant: Mapping[str, Any]
     rows: tuple[str, ...]
     attacks: tuple[str, ...]
+    adaptive: frozenset[str]
+    backdoors: frozenset[str]
     settings: tuple[str, ...]
     levels: tuple[str, ...]
     classes: tuple[str, ...]
@@ -145,6 +150,8 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
         constant=constant if len(attacked) else {f: v for f, v in constant.items() if f not in LEVEL_FACTS},
         rows=tuple(sorted(dict.fromkeys(cells["aggregator"]), key=lambda name: name != FIRST)),
         attacks=tuple(dict.fromkeys(attacked["attack"])),
+        adaptive=frozenset(attacked.loc[attacked["adaptive"].astype(bool), "attack"]),
+        backdoors=frozenset(attacked.loc[attacked["stamped"].notna(), "attack"]),
         settings=tuple(f for f in vary if f not in LEVEL_FACTS),
         levels=tuple(f for f in LEVEL_FACTS if f in vary),
         classes=classes,
@@ -152,25 +159,6 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
         cells=cells,
         unknown=unknown,
     )
-
-
-def single_pairs(page: Page) -> dict[str, tuple[int, int]]:
-    """Attacks that flip one source class to one target class, with the pair; the pooled ones count as one."""
-    found = {}
-    for attack, mapping in zip(page.cells["attack"], page.cells["mapping"], strict=True):
-        if mapping is not None and len(mapping) == 1:
-            found[str(attack)] = (int(mapping[0][0]), int(mapping[0][1]))
-    return found
-
-
-def pooled(page: Page) -> Page:
-    """The page with its single-pair attacks as one, where they are too many to stand side by side."""
-    pairs = single_pairs(page)
-    if len(pairs) <= MOST_PAIRS:
-        return page
-    cells = page.cells.assign(attack=page.cells["attack"].where(~page.cells["attack"].isin(list(pairs)), EVERY_PAIR))
-    attacks = dict.fromkeys(EVERY_PAIR if a in pairs else a for a in page.attacks)
-    return replace(page, cells=cells, attacks=tuple(attacks))
 
 
 def squares(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]) -> pd.DataFrame:
@@ -222,7 +210,7 @@ def _clean_cells(page: Page, cells: pd.DataFrame, attacked: pd.DataFrame, shown:
     if shown.clean is None:
         return cells.iloc[:0].assign(value=())
     if shown.needs_mapping:  # the twin's number depends on the attack's mapping, and stands beside the attacked one
-        once = attacked.drop_duplicates(["twin", "mapping"])
+        once = attacked[~attacked["attack"].isin(page.backdoors)].drop_duplicates(["twin", "mapping"])
         return once.assign(value=once[shown.clean], attack=CLEAN)
     clean = cells[cells["attack"] == CLEAN]
     twins = set(page.cells.loc[page.cells["attack"] != CLEAN, "twin"])
@@ -259,11 +247,11 @@ def _statement(members: Sequence[tuple[str, Any, Any]], stats: Mapping[Any, Any]
 
 def _reading_order(column: Column, attacks: Sequence[str]) -> tuple[Any, ...]:
     place = -1 if column.clean else list(attacks).index(column.attack)
-    return (_sortable(column.setting), place, _sortable(column.level))
+    return (reading_values(column.setting), place, reading_values(column.level))
 
 
-def _sortable(values: Values) -> tuple[tuple[int, float, str], ...]:
-    """Nothing, then numbers, then text."""
+def reading_values(values: Values) -> tuple[tuple[int, float, str], ...]:
+    """A sorting key: nothing, then numbers, then text."""
     return tuple(
         (0, 0.0, "") if is_nothing(v) else (1, float(v), "") if isinstance(v, int | float) else (2, 0.0, str(v))
         for v in values

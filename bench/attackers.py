@@ -117,6 +117,7 @@ class Senders:
             cohort.layout,
             r,
             generator(self.cell.seed, "update attack", r),
+            clients=torch.cat([cohort.clients[good], cohort.clients[bad]]),
         )
         if declares(self.attack, "adaptive"):
             wire = replace(wire, aggregate=lambda c: _asked(c, updates, bad, cohort, ask))

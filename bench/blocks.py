@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from bench.arrangement import EVERY_PAIR, Column, Measure, Page, columns_of, measure, pooled, single_pairs, squares
-from bench.labels import aggregator_label, attack_label, fact_label, value_label
+from bench.arrangement import Column, Measure, Page, columns_of, measure, squares
+from bench.labels import ADAPTIVE, aggregator_label, attack_label, fact_label, value_label
+from bench.page_attacks import attack_name, pooled, showable, stamped_note
 
 DASH, UNKNOWN, NAN = "–", "?", "n/a"
 STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate", "accuracy_last5")
@@ -41,6 +42,8 @@ class Block:
         header: one row a level, one text a column; equal neighbours are one group.
         rows: (aggregator, entries).
         notes: footnotes, (letter, text).
+        corner: what the rows are.
+        text: how many of the last columns are text rather than numbers.
     """
 
     heading: str
@@ -48,10 +51,12 @@ class Block:
     header: tuple[tuple[str, ...], ...]
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
     notes: tuple[tuple[str, str], ...]
+    corner: str = "aggregator"
+    text: int = 0
 
     @property
     def width(self) -> int:
-        """Columns of numbers."""
+        """Columns beside the names of the rows."""
         return len(self.header[0])
 
 
@@ -59,10 +64,10 @@ def sections(page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD) ->
     """The squares of each measure, of all attacks that it can be said of; one after the other where each has its own
     clean value."""
     page = pooled(page)
-    pairs = [a for a in page.attacks if a in single_pairs(page) or a == EVERY_PAIR]
     for name in names:
         shown = measure(name)
-        groups = [[a] for a in pairs] if shown.needs_mapping else [list(page.attacks)]
+        told = showable(page, shown)
+        groups = [[a] for a in told] if shown.needs_mapping else [told]
         for attacks in groups:
             if attacks or shown.clean:
                 yield shown, squares(page, tidy, shown, attacks)
@@ -91,22 +96,28 @@ def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column
 
 def _block(page: Page, shown: Measure, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
     at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
-    attacks = [attack_label(a, page.classes) for a in dict.fromkeys(c.attack for c in columns if not c.clean)]
+    attacks = [attack_name(page, a) for a in dict.fromkeys(c.attack for c in columns if not c.clean)]
     alone = len(attacks) <= 1
     levels, header = header_of(page, columns, with_attack=not alone)
     notes: dict[str, str] = {}
     rows = []
     for row in page.rows:
-        entries = [_entry(at[(row, c)], notes) for c in columns]
+        entries = [entry_of(at[(row, c)], notes) for c in columns]
         rows.append((aggregator_label(row), tuple(entries)))
     heading = f"{shown.label} (%)" + (f", {attacks[0]}" if attacks and alone else "")
+    stamped = stamped_note(page, shown, [c.attack for c in columns])
     return Block(
-        heading,
+        f"{heading}; {stamped}" if stamped else heading,
         levels,
         header,
-        _best(shown, rows, [[at[(r, c)] for c in columns] for r in page.rows]),
-        tuple((letter, text) for text, letter in notes.items()),
+        with_best(shown, rows, [[at[(r, c)] for c in columns] for r in page.rows]),
+        (*((letter, text) for text, letter in notes.items()), *adaptive_note(attacks)),
     )
+
+
+def adaptive_note(told: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The footnote that a table needs in which a name carries the mark."""
+    return ((ADAPTIVE, "the attack knows the rule it faces"),) if any(ADAPTIVE in text for text in told) else ()
 
 
 def header_of(
@@ -118,7 +129,7 @@ def header_of(
     lines = []
     for column in columns:
         setting = [value_label(f, v) for f, v in zip(page.settings, column.setting, strict=True)]
-        inner = [attack_label(column.attack, page.classes)] if named else []
+        inner = [attack_name(page, column.attack)] if named else []
         inner += [value_label(f, v) for f, v in zip(page.levels, column.level, strict=False)]
         if column.clean:
             inner = [*[""] * (len(names) - len(setting) - 1), attack_label(column.attack)]
@@ -126,20 +137,21 @@ def header_of(
     return tuple(names), tuple(zip(*lines, strict=True))
 
 
-def _entry(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
+def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
+    """A square as text; what needs saying becomes a footnote."""
     state = square["state"]
     if state == "infeasible":
-        return Entry(DASH, note=_letter(notes, f"infeasible: {square['reason']}"))
+        return Entry(DASH, note=letter_of(notes, f"infeasible: {square['reason']}"))
     if state == "undefined":
-        return Entry(NAN, note=_letter(notes, "not defined on this test set"))
+        return Entry(NAN, note=letter_of(notes, "not defined on this test set"))
     if state != "done":
         text = {"failed": "the cell failed", "missing": "not run yet", "absent": "not in the grid"}[state]
-        return Entry(UNKNOWN, note=_letter(notes, text))
+        return Entry(UNKNOWN, note=letter_of(notes, text))
     text = number(square["mean"])
     if square["n"] > 1:
-        text += f" ± {number((square['high'] - square['low']) / 2)}"
+        text += f" ± {half_width(square)}"
     partly = square["n"] < square["planned"]
-    return Entry(text, note=_letter(notes, f"{square['n']} of {square['planned']} seeds") if partly else "")
+    return Entry(text, note=letter_of(notes, f"{square['n']} of {square['planned']} seeds") if partly else "")
 
 
 def number(share: float) -> str:
@@ -147,13 +159,18 @@ def number(share: float) -> str:
     return f"{round(100 * share, _DECIMALS) + 0.0:.{_DECIMALS}f}"
 
 
-def _letter(notes: dict[str, str], text: str) -> str:
+def half_width(square: Mapping[Any, Any]) -> str:
+    """Half of the 95 % interval, in per cent."""
+    return number((square["high"] - square["low"]) / 2)
+
+
+def letter_of(notes: dict[str, str], text: str) -> str:
     """The footnote's letter: a, b, ... z, then numbers."""
     place = len(notes)
     return notes.setdefault(text, chr(ord("a") + place) if place < 26 else str(place + 1))
 
 
-def _best(
+def with_best(
     shown: Measure, rows: Sequence[tuple[str, tuple[Entry, ...]]], numbers: Sequence[Sequence[Mapping[Any, Any]]]
 ) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
     """Mark the best of each column, all that show the same number with it; nothing where there is no choice."""

@@ -32,9 +32,9 @@ SMALL, NORMAL = 7.0, 8.0  # points; nothing is smaller
 DPI = 200  # of the PNG
 MARK = "flipbench"  # in the metadata of every file, by which stale ones are known as ours
 HATCH = "////"
-# Okabe & Ito's colours, the yellow left out (too light on white); then the dashes tell lines apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Okabe & Ito's colours, the yellow left out (too light on white), a grey and a wine red; then markers tell lines apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#808080", "#882255")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 _STYLE = {
     "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same widths everywhere
@@ -163,6 +163,21 @@ def keys_of(states: set[str]) -> list[Patch]:
     if "undefined" in states:
         found.append(Patch(facecolor="0.9", edgecolor="none", label="n/a not defined on this test set"))
     return found
+
+
+def legend_at(made: Figure, keys: Sequence[Patch], height: float) -> None:
+    """A legend in one line from the left edge, at a height in inches."""
+    w, h = made.get_size_inches()
+    made.legend(
+        handles=list(keys),
+        loc="lower left",
+        bbox_to_anchor=(0.1 / w, height / h),
+        ncols=len(keys),
+        frameon=False,
+        borderaxespad=0,
+        borderpad=0,
+        handlelength=1.6,
+    )
 
 
 @lru_cache(maxsize=4096)

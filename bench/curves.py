@@ -1,4 +1,8 @@
-"""Accuracy per evaluated round, attacked against clean twin: means with 95 % bands, a panel a malicious fraction."""
+"""Accuracy per evaluated round, attacked against clean twin: means with bands, a panel a malicious fraction.
+
+The band is the 95 % interval from five seeds on; with fewer, Student's factor makes it so wide (12.7 times the standard
+error for two seeds) that it would hide the lines, so it is the range of the seeds.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,14 @@ from bench import canvas
 from bench.arrangement import Page, level_values
 from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
 from bench.heatmaps import circumstances, words
-from bench.labels import aggregator_label, attack_label, fact_label, value_label
+from bench.labels import aggregator_label, fact_label, value_label
 from bench.metrics import accuracy
+from bench.page_attacks import attack_name
 from bench.summary import summarise
 
 FACETS = "malicious_fraction"  # across; what else varies goes down
 _HIGH, _GAP = 1.35, 0.14  # inches: of a panel, between two
+FEW = 5  # seeds; with fewer, bands are their range
 _DASHES = (0, (3, 2))
 _MOST_DOWN = 6  # rows of panels; more do not fit on a page
 
@@ -31,7 +37,8 @@ def series(page: Page, attack: str) -> pd.DataFrame:
 
     Returns:
         One row an aggregator, panel, side (attacked or clean) and round: ``aggregator, across, down, side, round`` and
-        mean, sd, n, low, high over seeds. ``across`` is the malicious fraction, ``down`` the other varying facts.
+        mean, sd, n, low, high over seeds, ``least`` and ``most`` of them.
+        ``across`` is the malicious fraction, ``down`` the other varying facts.
     """
     done = page.cells[page.cells["status"] == "done"]
     attacked = done[done["attack"] == attack]
@@ -46,7 +53,23 @@ def series(page: Page, attack: str) -> pd.DataFrame:
                 told = zip(rounds.tolist(), accuracy(counts).tolist(), strict=True)
                 lines += [(row["aggregator"], across[0], down, side, row["seed"], r, a) for r, a in told]
     by = ["aggregator", "across", "down", "side"]
-    return summarise(pd.DataFrame(lines, columns=[*by, "seed", "round", "accuracy"]), [*by, "round"], "accuracy")
+    each = pd.DataFrame(lines, columns=[*by, "seed", "round", "accuracy"])
+    return spread(each, [*by, "round"], "accuracy")
+
+
+def spread(each: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+    """`bench.summary.summarise` with the ``least`` and the ``most`` of a seed in each group beside its statistics."""
+    over = summarise(each, by, metric)
+    seeds = each.groupby([*by, "seed"], sort=False, dropna=False)[metric].mean()
+    ends = seeds.groupby(level=list(range(len(by))), sort=False, dropna=False).agg(["min", "max"])
+    return over.assign(least=ends["min"].to_numpy(), most=ends["max"].to_numpy())
+
+
+def band(lines: pd.DataFrame) -> tuple[str, str, str]:
+    """The columns between which a band runs, and what it is called."""
+    if len(lines) and int(lines["n"].max()) >= FEW:
+        return "low", "high", "95 % Student interval"
+    return "least", "most", "range of the seeds (fewer than five)"
 
 
 def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
@@ -63,16 +86,16 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
     rest = [f for f in (*page.settings, *page.levels) if f != FACETS]
     with canvas.style():
         heading = [
-            wrapped(f"Accuracy per round: {attack_label(attack, page.classes)}", WIDTH - 0.2, NORMAL + 1),
+            wrapped(f"Accuracy per round: {attack_name(page, attack)}", WIDTH - 0.2, NORMAL + 1),
             wrapped(circumstances(page), WIDTH - 0.2),
         ]
         caption = wrapped(
-            "Mean over seeds of the test accuracy at evaluated rounds, with the 95 % interval as a band. "
-            f"Solid: attacked; dashed: the clean twin (same seed, no flip). Across: {fact_label(FACETS)}.{cut}",
+            f"Mean over seeds of the test accuracy at evaluated rounds; band: {band(lines)[2]}. "
+            f"Solid: attacked; dashed: the clean twin (same seed, no attack). Across: {fact_label(FACETS)}.{cut}",
             WIDTH - 0.2,
             SMALL,
         )
-        keys = _keys(page)
+        keys = [*keys_of(page.rows), Line2D([], [], linewidth=1.0, color="0.4", linestyle=_DASHES, label="clean twin")]
         beside = [_beside(rest, values) for values in down]
         left = 0.55 + 0.13 * max(label.count("\n") for label in beside)
         top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
@@ -86,7 +109,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         low, high = _limits(lines)
         for i, j in np.ndindex(len(down), len(across)):
             ax = canvas.place(made, left + j * (each + 0.1), height - top - i * (_HIGH + _GAP) - _HIGH, each, _HIGH)
-            _panel(ax, page.rows, lines[(lines["across"] == across[j]) & (lines["down"] == down[i])])
+            _panel(ax, page.rows, lines[(lines["across"] == across[j]) & (lines["down"] == down[i])], band(lines)[:2])
             if i == 0:
                 title = f"{fact_label(FACETS)} {value_label(FACETS, across[j])}"
                 ax.set_title(
@@ -117,18 +140,19 @@ def _beside(facts: Sequence[str], values: Sequence[Any]) -> str:
     return "\n".join([*([wrapped(told, _HIGH + _GAP, SMALL)] if told else []), "accuracy (%)"])
 
 
-def _look(place: int) -> dict[str, Any]:
+def look(place: int) -> dict[str, Any]:
+    """Colour and marker of the rule in this place of the legend."""
     n = len(canvas.COLOURS)
     return {"color": canvas.COLOURS[place % n], "marker": canvas.MARKERS[(place + place // n) % n], "markersize": 2.5}
 
 
-def _panel(ax: Axes, rows: Sequence[str], mine: pd.DataFrame) -> None:
+def _panel(ax: Axes, rows: Sequence[str], mine: pd.DataFrame, ends: tuple[str, str]) -> None:
     for place, row in enumerate(rows):
         for side, dashes in (("clean", _DASHES), ("attacked", "solid")):
             one = mine[(mine["aggregator"] == row) & (mine["side"] == side)].sort_values("round")
             if one.empty:
                 continue
-            look = _look(place) if side == "attacked" else {"color": _look(place)["color"]}
+            own = look(place) if side == "attacked" else {"color": look(place)["color"]}
             every = max(1, len(one) // 6)
             ax.plot(
                 one["round"],
@@ -137,14 +161,14 @@ def _panel(ax: Axes, rows: Sequence[str], mine: pd.DataFrame) -> None:
                 linewidth=1.0,
                 markevery=every,
                 label=f"{row}, {side}",
-                **look,
+                **own,
             )
-            if side == "attacked":
+            if side == "attacked" and (one["n"] > 1).any():
                 ax.fill_between(
                     one["round"],
-                    one["low"].clip(0, 1),
-                    one["high"].clip(0, 1),
-                    color=look["color"],
+                    one[ends[0]].clip(0, 1),
+                    one[ends[1]].clip(0, 1),
+                    color=own["color"],
                     alpha=0.18 if len(rows) <= 5 else 0.08,  # many bands would hide the lines
                     linewidth=0,
                 )
@@ -160,9 +184,9 @@ def _limits(lines: pd.DataFrame) -> tuple[float, float]:
     return max(0.0, low - air), min(1.0, high + air)
 
 
-def _keys(page: Page) -> list[Line2D]:
-    rules = [
-        Line2D([], [], linewidth=1.0, label=wrapped(aggregator_label(row), 1.5, SMALL), **_look(place))
-        for place, row in enumerate(page.rows)
+def keys_of(rules: Sequence[str]) -> list[Line2D]:
+    """Legend entries of rules."""
+    return [
+        Line2D([], [], linewidth=1.0, label=wrapped(aggregator_label(row), 1.5, SMALL), **look(place))
+        for place, row in enumerate(rules)
     ]
-    return [*rules, Line2D([], [], linewidth=1.0, color="0.4", linestyle=_DASHES, label="clean twin")]

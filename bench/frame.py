@@ -7,6 +7,7 @@ seconds); metrics are `bench.metrics`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.cell import CLEAN, FACTS
+from bench.cell import CLEAN, FACTS, Cell
 from bench.store import Store
 
 PHASES = ("setup", "local", "aggregation", "evaluation")
@@ -27,6 +28,7 @@ COLUMNS = (
     *("task", "classes", "split", "train", "test", "pixels", "data_sha256", "mapping"),
     *("rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"),
     *("malicious", "flips", "examples", "nonfinite"),
+    *("places", "adaptive", "dynamic", "search", "trials", "stamped", "target", "attacked_rounds"),
     *(f"seconds_{phase}" for phase in PHASES),
     "seconds",
     *(f"provenance_{name}" for name in PROVENANCE),
@@ -34,6 +36,8 @@ COLUMNS = (
 
 _ARRAYS = {"classes", "mapping", "rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"}
 _ARRAYS |= {"malicious", "flips", "examples", "nonfinite"}
+_ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
+_DEFAULTS = {f.name: f.default for f in fields(Cell)}  # a fact that cells of an earlier version lack was this
 
 
 def load(folder: Path) -> pd.DataFrame:
@@ -51,10 +55,15 @@ def load(folder: Path) -> pd.DataFrame:
         - ``participants``: (rounds, clients a round) int, who took part;
         - ``influence``, ``norms``: (rounds, clients a round) float; ``fedavg_gap``: (rounds,) float; NaN where null;
         - ``malicious``: tuple of ids; ``examples``: (clients,) int; ``nonfinite``: {round: count};
-        - ``flips``: tuple of {client, examples, eligible, selected, changed}, one a malicious client.
+        - ``flips``: tuple of {client, examples, eligible, selected, changed}, one a malicious client;
+        - ``places``: tuple of where the attack acts (labels, examples, updates), empty for a clean cell; ``search``:
+          what an adaptive label attack tried and found, or None; ``trials``: how many federations that took;
+        - ``stamped``: (rounds, L, L) int, the confusion over test images with a backdoor's trigger, or None;
+          ``target``: the backdoor's class; ``attacked_rounds``: tuple of rounds, None where it was not recorded.
 
         ``malicious_fraction`` is malicious_count / clients; ``clean`` says whether nothing is attacked (then
-        ``declared_byzantine`` tells which twin it is). ``seconds`` is the sum over the phases.
+        ``declared_byzantine`` tells which twin it is). ``adaptive`` says whether the attack knows the rule it faces,
+        ``dynamic`` whether it follows the global model. ``seconds`` is the sum over the phases.
 
     Raises:
         UserError: the folder holds no plan, or cannot be read.
@@ -86,6 +95,7 @@ def row(record: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
     known = [s for s in spent if s is not None]
     return {
         **{name: record[name] for name in ("key", "twin", "status", "reason", "traceback", "attempts")},
+        **_DEFAULTS,
         **facts,
         "clean": facts["attack"] == CLEAN,
         "malicious_fraction": facts["malicious_count"] / facts["clients"],
@@ -95,10 +105,25 @@ def row(record: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
         "pixels": task.get("features"),
         "data_sha256": record["content"].get("dataset"),
         "mapping": None if record["mapping"] is None else tuple((s, t) for s, t in record["mapping"]),
+        **_attack(record),
         **_counts(record["result"]),
         **{f"seconds_{phase}": value for phase, value in zip(PHASES, spent, strict=True)},
         "seconds": sum(known) if known else None,
         **{f"provenance_{name}": record["provenance"].get(name) for name in PROVENANCE},
+    }
+
+
+def _attack(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How the attack works; cells from before this was recorded were all attacked by static label flips."""
+    attacked = record["facts"]["attack"] != CLEAN
+    told: Mapping[str, Any] = record.get("attack") or {"places": ["labels"] if attacked else []}
+    search = told.get("search")
+    return {
+        "places": tuple(told["places"]),
+        "adaptive": bool(told.get("adaptive", False)),
+        "dynamic": bool(told.get("dynamic", False)),
+        "search": search,
+        "trials": None if search is None else search.get("trials"),
     }
 
 
@@ -116,6 +141,9 @@ def _counts(result: Mapping[str, Any] | None) -> dict[str, Any]:
         "flips": tuple(result["flips"]),
         "examples": np.array(result["examples"], dtype=np.int64),
         "nonfinite": {int(number): count for number, count in result["nonfinite"].items()},
+        "stamped": None if result.get("stamped") is None else np.array(result["stamped"], dtype=np.int64),
+        "target": result.get("target"),
+        "attacked_rounds": None if result.get("attacked_rounds") is None else tuple(result["attacked_rounds"]),
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,24 +13,28 @@ from matplotlib.figure import Figure
 
 from bench import canvas
 from bench.arrangement import Column, Measure, Page, columns_of
-from bench.blocks import header_of, number
+from bench.blocks import half_width, header_of, number
 from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
-from bench.labels import aggregator_label, attack_label, dataset_label, value_label
+from bench.labels import ADAPTIVE, aggregator_label, dataset_label, value_label
+from bench.page_attacks import attack_name, stamped_note
+from bench.worst import WORST
 
 _ROW, _LINE = 0.40, 0.17  # inches: of a square's height, of a line of labels
 _SQUARE, _WIDEST = 0.44, 0.85  # inches: "100.0" with room on both sides; more is only white
+_NAME = 0.8  # inches, of an attack's name in a square
 _BAR = 0.75  # inches right of the squares, with one line of text along the bar
 
 
-def heatmap(page: Page, table: pd.DataFrame, shown: Measure, norm: Normalize, attack: str) -> Figure:
-    """One attack, one measure: the mean over seeds in each square, its standard deviation below.
+def heatmap(page: Page, table: pd.DataFrame, shown: Measure, attack: str, norm: Normalize) -> Figure:
+    """One attack, one measure: the mean over seeds in each square, half its interval below.
 
     Args:
         page: whose squares.
-        table: of `bench.arrangement.squares`, of this attack.
+        table: of `bench.arrangement.squares`, of this attack; or of `bench.worst.worst`, whose squares also name the
+            attack.
         shown: the measure.
+        attack: its reference, or `bench.worst.WORST`.
         norm: the colour scale, shared by all heatmaps of the measure.
-        attack: its reference.
     """
     columns, names = columns_of(table), [aggregator_label(r) for r in page.rows]
     levels, header = header_of(page, columns, with_attack=False)
@@ -37,17 +42,22 @@ def heatmap(page: Page, table: pd.DataFrame, shown: Measure, norm: Normalize, at
     with canvas.style():
         names = [wrapped(n, 1.7) for n in names]
         left = 0.25 + max(width_of(line) for n in [*names, *levels] for line in n.split("\n"))
-        rows = [max(_ROW, 0.14 * (n.count("\n") + 1)) for n in names]
+        room = min(_NAME, max(_SQUARE, (WIDTH - left - _BAR) / len(columns)) - 0.08)
+        named = _named(page, table, room) if attack == WORST else {}
+        lines = 2 + max((text.count("\n") + 1 for text in named.values()), default=0)
+        rows = [max(_ROW, 0.14 * (n.count("\n") + 1), 0.115 * lines + 0.06) for n in names]
         tall = len(rows) * max(rows)
         along = wrapped(f"{shown.label} (%)", tall + 0.3)  # the bar
         right = _BAR + 0.14 * along.count("\n")
-        square = min(_WIDEST, max(_SQUARE, (WIDTH - left - right) / len(columns)))
+        least = max([_SQUARE, *(width_of(line, SMALL) + 0.08 for t in named.values() for line in t.split("\n"))])
+        square = max(least, min(_WIDEST, (WIDTH - left - right) / len(columns)))
         width = max(4.5, left + square * len(columns) + right)
         heading = [
             wrapped(_title(shown, page, attack), width - 0.2, NORMAL + 1),
             wrapped(circumstances(page), width - 0.2),
         ]
-        caption = wrapped(_caption(shown, table), width - 0.2, SMALL)
+        marked = any(ADAPTIVE in text for text in [*named.values(), attack_name(page, attack)])
+        caption = wrapped(_caption(page, shown, table, marked), width - 0.2, SMALL)
         states = set(table["state"])
         keys = canvas.keys_of(states)
         top = 0.12 + 0.17 * sum(h.count("\n") + 1 for h in heading)
@@ -56,23 +66,14 @@ def heatmap(page: Page, table: pd.DataFrame, shown: Measure, norm: Normalize, at
         height = top + tall + below + foot
         made = canvas.figure(width, height)
         ax = canvas.place(made, left, foot + below, square * len(columns), tall)
-        _squares(ax, page.rows, columns, table, norm, cmap)
+        _squares(ax, page.rows, columns, table, norm, cmap, named)
         ax.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=NORMAL)
         _levels(ax, columns, levels, header, tall)
         bar = canvas.place(made, left + square * len(columns) + 0.1, foot + below, 0.12, tall)
         canvas.colour_bar(made, bar, norm, cmap, along)
         words(made, heading, caption)
         if keys:
-            made.legend(
-                handles=keys,
-                loc="lower left",
-                bbox_to_anchor=(0.1 / width, (foot - 0.17) / height),
-                ncols=len(keys),
-                frameon=False,
-                borderaxespad=0,
-                borderpad=0,
-                handlelength=1.6,
-            )
+            canvas.legend_at(made, keys, foot - 0.17)
     return made
 
 
@@ -91,18 +92,31 @@ def circumstances(page: Page) -> str:
     return ", ".join([*told, f"{page.seeds} seed{'s' * (page.seeds > 1)}"])
 
 
+def _named(page: Page, table: pd.DataFrame, inches: float) -> dict[Any, str]:
+    """The worst attack of each square, on lines of so many inches."""
+    found = [(s["aggregator"], s["column"], s["worst"]) for s in table.to_dict("records") if s["worst"]]
+    return {(r, c): wrapped(attack_name(page, a), inches, SMALL) for r, c, a in found}
+
+
 def _title(shown: Measure, page: Page, attack: str) -> str:
-    return f"{shown.label}: {attack_label(attack, page.classes)}"
+    if attack == WORST:
+        return f"{shown.label}: worst case over the {len(page.attacks)} attacks"
+    return f"{shown.label}: {attack_name(page, attack)}"
 
 
-def _caption(shown: Measure, table: pd.DataFrame) -> str:
-    told = "Mean over seeds and, below it, ± standard deviation, in %, after the last round."
+def _caption(page: Page, shown: Measure, table: pd.DataFrame, adaptive: bool) -> str:
+    told = "Mean over seeds and, below it, ± half width of its 95 % Student interval, in %, after the last round."
     if (table["n"] <= 1).all():
         told = "One seed, in %, after the last round."
     if any(c.clean for c in columns_of(table)):
-        told += " clean: without the flip, the rule told the same f."
+        told += " clean: without the attack, the rule told the same f."
     elif shown.clean is None:
         told += " Damage: clean twin minus attacked, same seed."
+    if "worst" in table:
+        told += " Below: the attack of the grid with the least mean, whose interval it is."
+    if note := stamped_note(page, shown, [c.attack for c in columns_of(table)]):
+        told += f" {note[0].upper()}{note[1:]}."
+    told += f" {ADAPTIVE}: knows the rule it faces." if adaptive else ""
     partly = (table["n"] > 0) & (table["n"] < table["planned"])
     return f"{told} n: seeds, where some are not done." if partly.any() else told
 
@@ -118,7 +132,13 @@ def words(made: Figure, heading: Sequence[str], caption: str) -> None:
 
 
 def _squares(
-    ax: Axes, rows: Sequence[str], columns: Sequence[Column], table: pd.DataFrame, norm: Normalize, cmap: Colormap
+    ax: Axes,
+    rows: Sequence[str],
+    columns: Sequence[Column],
+    table: pd.DataFrame,
+    norm: Normalize,
+    cmap: Colormap,
+    named: Mapping[Any, str],
 ) -> None:
     """The mesh, a text in every square, hatches and marks; row 0 on top."""
     values = table["mean"].to_numpy(dtype=float).reshape(len(rows), len(columns))
@@ -128,31 +148,30 @@ def _squares(
     ax.spines[:].set_visible(False)
     for place, square in enumerate(table.to_dict("records")):
         i, j = divmod(place, len(columns))
-        state = square["state"]
-        if state == "infeasible":
-            ax.add_patch(canvas.infeasible(j, i))
-        elif state == "done":
-            lines = [number(square["mean"])]
-            lines += [f"±{number(square['sd'])}"] if square["n"] > 1 else []
-            lines += [f"n={square['n']}"] if square["n"] < square["planned"] else []
-            colour = canvas.ink(square["mean"], norm, cmap)
-            ax.text(
-                j + 0.5,
-                i + 0.5,
-                "\n".join(lines),
-                ha="center",
-                va="center",
-                fontsize=SMALL,
-                color=colour,
-                linespacing=1.05,
-            )
-        elif state != "absent":
-            ax.add_patch(canvas.unknown(j, i))
-            ax.text(j + 0.5, i + 0.5, "n/a" if state == "undefined" else "?", ha="center", va="center", fontsize=NORMAL)
+        draw_square(ax, i, j, square, norm, cmap, named.get((square["aggregator"], square["column"])))
     for j in range(1, len(columns)):  # the clean twins stand apart, then the groups of the outer level
         before, here = columns[j - 1], columns[j]
         if before.clean or here.clean or before.level[:1] != here.level[:1]:
             ax.axvline(j, color="white", linewidth=4 if before.clean or here.clean else 2)
+
+
+def draw_square(
+    ax: Axes, i: int, j: int, square: Mapping[Any, Any], norm: Normalize, cmap: Colormap, more: str | None = None
+) -> None:
+    """The text or the mark of the square in row i (from the top) and column j: mean, half its interval, ``more``."""
+    state = square["state"]
+    if state == "infeasible":
+        ax.add_patch(canvas.infeasible(j, i))
+    elif state == "done":
+        lines = [number(square["mean"])]
+        lines += [f"±{half_width(square)}"] if square["n"] > 1 else []
+        lines += [f"n={square['n']}"] if square["n"] < square["planned"] else []
+        lines += [more] if more else []
+        look: dict[str, Any] = {"color": canvas.ink(square["mean"], norm, cmap), "linespacing": 1.05}
+        ax.text(j + 0.5, i + 0.5, "\n".join(lines), ha="center", va="center", fontsize=SMALL, **look)
+    elif state != "absent":
+        ax.add_patch(canvas.unknown(j, i))
+        ax.text(j + 0.5, i + 0.5, "n/a" if state == "undefined" else "?", ha="center", va="center", fontsize=NORMAL)
 
 
 def _levels(

@@ -17,7 +17,9 @@ FACT_LABELS = {
     "attack_start": "first attacked round",
     "attack_stop": "last attacked round",
 }
-_SHARES = {"malicious_fraction", "flip_rate"}
+_SHARES = {"malicious_fraction", "flip_rate", "attack_availability"}
+_USUAL = {"attack_availability": 1}  # goes without saying
+ADAPTIVE = "†"  # behind the name of an attack that knows the rule it faces
 _OF_CLASSES = ("source", "target", "first", "second")
 _LONGEST = 200
 
@@ -72,13 +74,16 @@ def aggregator_label(text: str) -> str:
 
 
 def attack_label(text: str, classes: Sequence[str] = ()) -> str:
-    """An attack with the names of its classes in place of their numbers."""
+    """An attack, or a chain of them, with the names of its classes in place of their numbers."""
     if text == CLEAN:
         return "clean"
     try:
-        one = parse(text)
+        return printable(" | ".join(_attack(one, classes) for one in parse_chain(text)))
     except UserError:
         return printable(text)
+
+
+def _attack(one: Reference, classes: Sequence[str]) -> str:
     sides = [_classes(one.options[o], classes) for o in _OF_CLASSES if o in one.options]
     if "mapping" in one.options and isinstance(one.options["mapping"], Mapping):
         pairs = one.options["mapping"].items()
@@ -87,8 +92,16 @@ def attack_label(text: str, classes: Sequence[str] = ()) -> str:
     name = str(Reference(rest.name.rpartition("/")[2], rest.options)).replace("_", " ", 2)
     arrow = "↔" if "first" in one.options else "→"
     if len(sides) == 1:
-        return printable(f"{name} {sides[0][0]}")
-    return printable(" ".join([name, ", ".join(f"{s}{arrow}{t}" for s, t in zip(*sides, strict=False))]).strip())
+        return f"{name} {sides[0][0]}"
+    return " ".join([name, ", ".join(f"{s}{arrow}{t}" for s, t in zip(*sides, strict=False))]).strip()
+
+
+def mapping_label(mapping: Sequence[tuple[int, int]], classes: Sequence[str]) -> str:
+    """A class map: "0→9, 1→7"; "all→4" where every other class goes to one."""
+    targets = {t for _, t in mapping}
+    if len(targets) == 1 and len(mapping) > 2 and {s for s, _ in mapping} >= set(range(len(classes))) - targets:
+        return f"all→{class_name(next(iter(targets)), classes)}"
+    return printable(", ".join(f"{class_name(s, classes)}→{class_name(t, classes)}" for s, t in mapping))
 
 
 def class_name(index: Any, classes: Sequence[str]) -> str:
@@ -107,6 +120,7 @@ def slug(text: str) -> str:
 
 
 def facts_line(facts: Mapping[str, Any]) -> str:
-    """Facts that hold for a whole table, on one line; those that are not set are left out."""
-    told = [f"{fact_label(f)} {value_label(f, v)}" for f, v in facts.items() if not is_nothing(v)]
+    """Facts that hold for a whole table, on one line; those that are not set or go without saying are left out."""
+    said = {f: v for f, v in facts.items() if not is_nothing(v) and _USUAL.get(f) != v}
+    told = [f"{fact_label(f)} {value_label(f, v)}" for f, v in said.items()]
     return ", ".join(told)

@@ -70,6 +70,11 @@ def attack_success_rate(counts: Counts, mapping: Mapping = None) -> Values:
     return _mean(_ratio(_float(counts)[..., sources, targets], _support(counts)[..., sources]))
 
 
+def backdoor_success_rate(stamped: Counts, target: int) -> Values:
+    """Share of the test images with the trigger (none of the target's class) that are taken for the target."""
+    return _ratio(_float(stamped)[..., target].sum(-1), _support(stamped).sum(-1))
+
+
 def target_precision(counts: Counts, mapping: Mapping = None) -> Values:
     """C[t,t] / C[.,t]; with several targets the mean over them; NaN where nothing is taken for a target."""
     if not mapping:
@@ -94,7 +99,8 @@ class Metric:
         label: for axes and headings.
         function: ``(counts (..., L, L), mapping) -> (...)`` float64, a share from 0 to 1, or NaN.
         higher_is_better: for the federation; False where high is the attacker's gain.
-        needs_mapping: NaN for attacks without a fixed map of classes.
+        needs_mapping: NaN for attacks without a fixed map of classes (of a backdoor the attack success rate is known
+            all the same: `backdoor_success_rate`).
     """
 
     name: str
@@ -155,7 +161,9 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
 
         - for each metric m: ``m`` (last round), ``m_last5`` (mean over the last up to 5 evaluated rounds),
           ``m_clean`` (the clean twin's last round, with this cell's mapping; NaN without a finished twin) and
-          ``m_damage`` (paired with the twin; positive is harm);
+          ``m_damage`` (paired with the twin; positive is harm). The attack success rate of a backdoor is that of
+          stamped test images, which its twin never sees: its ``_clean`` and ``_damage`` are NaN;
+        - ``adaptive``: whether the attack knows the rule; ``search_trials``: federations that its search took;
         - ``flips_eligible, flips_selected, flips_changed``: training labels, summed over the malicious clients;
         - ``malicious_influence`` (last round) and ``malicious_influence_mean`` (over evaluated rounds): summed
           least-squares weight in the update of the malicious clients taking part;
@@ -169,6 +177,8 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     added: dict[str, Any] = dict(_values(done))
     for kind in ("eligible", "selected", "changed"):
         added[f"flips_{kind}"] = np.array([sum(f[kind] for f in flips) for flips in done["flips"]], dtype=np.int64)
+    added["adaptive"] = done["adaptive"].to_numpy(dtype=bool)
+    added["search_trials"] = done["trials"].to_numpy(dtype=np.float64)
     shares = [malicious_influence(*one) for one in zip(*(done[c] for c in _INFLUENCE), strict=True)]
     added["malicious_influence"] = np.array([s[-1] for s in shares], dtype=np.float64)
     added["malicious_influence_mean"] = np.array([s.mean() for s in shares], dtype=np.float64)
@@ -214,7 +224,16 @@ def _values(done: pd.DataFrame) -> dict[str, Values]:
             columns[f"{name}_last{LAST}"][members] = values.mean(-1)
             columns[f"{name}_clean"][members] = twin
             columns[f"{name}_damage"][members] = metric.damage(twin, values[:, -1])
+    for i, (stamped, target) in enumerate(zip(done["stamped"], done["target"], strict=True)):
+        if stamped is not None and target is not None:
+            rates = backdoor_success_rate(stamped[-LAST:], int(target))
+            told = dict(zip(_BACKDOOR, (rates[-1], rates.mean(), np.nan, np.nan), strict=True))
+            for name, rate in told.items():
+                columns[name][i] = rate
     return columns
+
+
+_BACKDOOR = tuple(f"attack_success_rate{suffix}" for suffix in ("", f"_last{LAST}", "_clean", "_damage"))
 
 
 def _float(counts: Counts) -> Values:

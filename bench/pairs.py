@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bench import canvas
-from bench.arrangement import Measure, Page, single_pairs
+from bench.arrangement import Measure, Page
 from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
 from bench.heatmaps import circumstances, words
 from bench.labels import aggregator_label, class_name, percent
+from bench.page_attacks import single_pairs
 
 Matrix = NDArray[np.float64]  # (L, L), source down, target across
 _SMALLEST = 0.2  # inches; a smaller square has no room for its number

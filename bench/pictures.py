@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import pandas as pd
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from bench import canvas, curves, heatmaps, pairs
-from bench.arrangement import (
-    EVERY_PAIR,
-    MOST_PAIRS,
-    Measure,
-    Page,
-    level_values,
-    measure,
-    pages,
-    pooled,
-    single_pairs,
-    squares,
-)
+from bench import canvas, crossover, curves, declared_heatmaps, heatmaps, misdeclared, overviews, pairs
+from bench.arrangement import Measure, Page, level_values, measure, pages, squares
+from bench.attack_blocks import place_label
 from bench.cell import CLEAN
 from bench.labels import attack_label, fact_label, slug, value_label
+from bench.page_attacks import MOST_PAIRS, pooled, showable, single_pairs
 from bench.requests import wanted
+from bench.worst import WORST, has_overview, overview, overview_only, places, worst
 
 _SINGLE = {f"{m}{part}" for m in ("source_recall", "attack_success_rate") for part in ("", "_damage")}
 
@@ -54,29 +48,97 @@ def catalogue(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) 
 
 
 def _all(all_pages: Sequence[Page], tidy: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Iterator[Picture]:
+    plain = [p for p in all_pages if not misdeclared.applies(p)]
     for name in names["heatmap"]:
-        yield from _heatmaps(all_pages, tidy, measure(name))
+        yield from _heatmaps(plain, tidy, measure(name))
+        yield from _misdeclared([p for p in all_pages if misdeclared.applies(p)], tidy, measure(name))
     for page in all_pages:
         if len(single_pairs(page)) > MOST_PAIRS:
             for name in names["pairs"]:
                 yield from _pairs(page, tidy, measure(name))
+    yield from _crossovers(all_pages, tidy)
     for page in all_pages:
         yield from _curves(page)
 
 
+Drawing = tuple[str, pd.DataFrame, Callable[[Normalize], Figure]]  # name, squares, what draws them on a scale
+
+
 def _heatmaps(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Picture]:
-    """One an attack; all of them, on all pages, share one scale."""
-    found = []
+    """The worst case, every attack against every rule, one attack each: all of them, on all pages, share one scale."""
+    found = [
+        *_worst(all_pages, tidy, shown),
+        *_overviews(all_pages, tidy, shown),
+        *_one_by_one([p for p in all_pages if not overview_only(p)], tidy, shown),
+    ]
+    norm = canvas.scale([v for _, table, _ in found for v in table["mean"]], harm=not shown.higher_is_better)
+    for name, _, draw in found:
+        yield Picture(name, _later(draw, norm))
+
+
+def _worst(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Drawing]:
+    """The worst case over attacks, one a page with several."""
+    for page in all_pages:
+        if len(page.attacks) > 1 and not shown.needs_mapping and shown.clean is not None:
+            table = worst(page, tidy, shown)
+            yield _name(page, f"{shown.name}_worst-case"), table, partial(heatmaps.heatmap, page, table, shown, WORST)
+
+
+def _overviews(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Drawing]:
+    """Every attack against every rule, one a page and place."""
+    for page in all_pages:
+        for place in places(page) if has_overview(page, shown.name) else ():
+            table = overview(page, tidy, shown, place)
+            if table["attack"].nunique() > 1:
+                told = [slug(text) for text in place_label(page, place)]
+                name = "_".join([_name(page, f"{shown.name}_every-attack"), *told])
+                yield name, table, partial(overviews.draw, page, table, shown, place)
+
+
+def _one_by_one(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Drawing]:
+    """One an attack."""
     for page in map(pooled, all_pages):
-        single = {*single_pairs(page), EVERY_PAIR}
         clean_only = [] if page.attacks or shown.clean is None or shown.needs_mapping else [CLEAN]
-        for attack in [*page.attacks, *clean_only]:
-            if shown.name not in _SINGLE or attack in single:
-                found.append((page, attack, squares(page, tidy, shown, [attack] if attack != CLEAN else [])))
-    found = [(p, a, t) for p, a, t in found if (t["state"] != "undefined").any()]  # an attack without class map
-    norm = canvas.scale([v for _, _, t in found for v in t["mean"]], harm=not shown.higher_is_better)
-    for page, attack, table in found:
-        yield Picture(_name(page, shown.name, attack), _later(heatmaps.heatmap, page, table, shown, norm, attack))
+        told = showable(page, shown) if shown.name in _SINGLE else page.attacks
+        for attack in [*told, *clean_only]:
+            table = squares(page, tidy, shown, [attack] if attack != CLEAN else [])
+            if (table["state"] != "undefined").any():  # an attack without class map
+                yield _name(page, shown.name, attack), table, partial(heatmaps.heatmap, page, table, shown, attack)
+
+
+def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Picture]:
+    """Declared against true f, one an attack and value of what else varies: the metric, then the regret."""
+    if shown.clean is None:
+        return
+    found = [
+        (page, attack, values, misdeclared.table(page, tidy, shown, attack, values))
+        for page in all_pages
+        for attack in showable(page, shown)
+        for values in misdeclared.variants(page, attack)
+    ]
+    for regret, column in ((False, "mean"), (True, "regret_mean")):
+        harm = regret or not shown.higher_is_better
+        norm = canvas.scale([v for *_, t in found for v in t[column]], harm=harm)
+        for page, attack, values, table in found:
+            told = [
+                slug(f"{fact_label(f)} {value_label(f, v)}")
+                for f, v in zip(misdeclared.rest(page), values, strict=True)
+            ]
+            what = f"{shown.name}_declared" + ("_regret" if regret else "")
+            name = "_".join([_name(page, what, attack), *told])
+            yield Picture(name, _later(declared_heatmaps.draw, page, table, shown, norm, (attack, values, regret)))
+
+
+def _crossovers(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Picture]:
+    """Accuracy by partition, one a data set and place, where partitions vary."""
+    for group in crossover.groups(all_pages):
+        for place in crossover.all_places(group):
+            table = crossover.points(group, tidy, place)
+            if (table["state"] == "done").any():
+                about = [slug(value_label(f, v)) for f, v in group[0].about.items() if f != "partition"]
+                told = [slug(text) for text in place_label(group[0], place)]
+                name = "_".join([*about, "accuracy_by-partition", *told])
+                yield Picture(name, _later(crossover.draw, group, table, place))
 
 
 def _pairs(page: Page, tidy: pd.DataFrame, shown: Measure) -> Iterator[Picture]:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench import attack_csv, metrics, summary, tables
 from bench import frame as frames
-from bench import metrics, summary, tables
 from bench.errors import UserError
 from bench.labels import printable
 from bench.store import Store
@@ -40,13 +40,19 @@ def write(folder: Path) -> list[Path]:
     from bench import canvas, pictures  # matplotlib: the terminal's summary does without
 
     frame, tidy, plan = _read(folder)
-    texts = {
+    texts: dict[str, str | None] = {
         "cells.csv": tables.cells_csv(tidy),
         "summary.md": tables.markdown(frame, tidy, plan, warnings(frame, tidy, plan)),
         "summary.csv": tables.summary_csv(frame, tidy),
         "summary.tex": tables.latex(frame, tidy, plan),
+        "worst_over_attacks.csv": attack_csv.worst_csv(frame, tidy),
+        "declared_f.csv": attack_csv.declared_csv(frame, tidy),
+        "static_regret.csv": attack_csv.regret_csv(frame, tidy),
     }
-    written = [_put(folder / TABLES / name, text.encode()) for name, text in texts.items()]
+    written = [_put(folder / TABLES / name, text.encode()) for name, text in texts.items() if text is not None]
+    for name in (name for name, text in texts.items() if text is None):  # of an earlier plan
+        with suppress(OSError):
+            (folder / TABLES / name).unlink(missing_ok=True)
     for picture in pictures.catalogue(frame, tidy, plan):
         drawn = canvas.files(picture.draw())
         written += [_put(folder / HEATMAPS / f"{picture.name}{suffix}", raw) for suffix, raw in drawn.items()]

@@ -147,10 +147,10 @@ def _no_effect(done: pd.DataFrame) -> Iterator[Guard]:
     """Proof of life: labels were changed, and malicious clients' updates differ from those of the clean twin."""
     rows = {row["key"]: row for row in done.to_dict("records")}
     idle, dead = [], []
-    attacked = [row for row in rows.values() if not row["clean"] and row["flip_rate"] > 0]
+    attacked = [row for row in rows.values() if not row["clean"] and _wanted(row)]
     for row in attacked:
         twin = rows.get(row["twin"])
-        if row["flips"] and not any(flip["changed"] for flip in row["flips"]):
+        if row["places"] == ("labels",) and row["flips"] and not any(flip["changed"] for flip in row["flips"]):
             idle.append(row["key"])
         elif twin is not None and not _moved(row, twin):
             dead.append(row["key"])
@@ -159,8 +159,15 @@ def _no_effect(done: pd.DataFrame) -> Iterator[Guard]:
             "no_effect", f"not one label was changed in {_cells(idle, len(attacked))} under attack", tuple(idle)
         )
     if dead:
-        text = f"labels were changed but no update differs from the clean twin's in {_cells(dead, len(attacked))}"
+        labels = all(rows[key]["places"] == ("labels",) for key in dead)
+        text = "labels were changed but no update" if labels else "no update"
+        text += f" differs from the clean twin's in {_cells(dead, len(attacked))}"
         yield Guard("no_effect", f"{text} under attack (at evaluated rounds)", tuple(dead))
+
+
+def _wanted(row: dict[Any, Any]) -> bool:
+    """Whether the attack was to do anything: something to flip or to send, and a round to do it in."""
+    return (row["flip_rate"] > 0 or "updates" in row["places"]) and row["attacked_rounds"] != ()
 
 
 def _moved(row: dict[Any, Any], twin: dict[Any, Any]) -> bool:

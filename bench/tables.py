@@ -14,16 +14,20 @@ from typing import Any
 
 import pandas as pd
 
+from bench import attack_blocks
 from bench.arrangement import Page, pages
 from bench.blocks import Block, Entry, blocks, sections
 from bench.cell import FACTS
 from bench.labels import aggregator_label, dataset_label, fact_label, facts_line, is_nothing, printable, value_label
+from bench.worst import overview_only
 
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
 STATEMENT = (
     "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %. Best of each column {best}. "
-    "Clean: the same experiment without the flip, told the same f. "
-    "Damage: clean minus attacked, seed by seed. –: the rule is infeasible; ?: no number (yet)."
+    "Clean: the same experiment without the attack, told the same f. "
+    "Damage: clean minus attacked, seed by seed. "
+    "Worst case: the attack with the least mean, and that mean's interval. "
+    "–: the rule is infeasible; ?: no number (yet)."
 )
 _UNSHOWN = ("classes", "traceback")
 
@@ -35,7 +39,7 @@ def cells_csv(tidy: pd.DataFrame) -> str:
         tidy: of `bench.metrics.evaluate`.
     """
     names = [c for c in tidy.columns if c not in _UNSHOWN]
-    return _csv(names, zip(*(map(_plain_cell(name), tidy[name]) for name in names), strict=True))
+    return csv_text(names, zip(*(map(_plain_cell(name), tidy[name]) for name in names), strict=True))
 
 
 def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
@@ -53,9 +57,9 @@ def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
                 has |= dict(zip(page.settings, column.setting, strict=True))
                 has |= dict.fromkeys(page.levels) | dict(zip(page.levels, column.level, strict=False))
                 has["dataset"] = dataset_label(str(has["dataset"]))
-                told = [has.get(f) for f in facts]
+                told = [column.attack in page.adaptive, *(has.get(f) for f in facts)]
                 lines.append([shown.name, square["aggregator"], column.attack, *told, *(square[n] for n in numbers)])
-    return _csv(["metric", "aggregator", "attack", *facts, *numbers], lines)
+    return csv_text(["metric", "aggregator", "attack", "adaptive", *facts, *numbers], lines)
 
 
 def markdown(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
@@ -90,6 +94,13 @@ def terminal(frame: pd.DataFrame, tidy: pd.DataFrame, width: int, names: Sequenc
         parts += [about(page)] if page.about else []
         label = max([len("aggregator"), *(len(fact_label(f)) for f in (*page.settings, *page.levels))])
         label = max([label, *(min(len(aggregator_label(r)), 40) for r in page.rows)])
+        if names[0] == "accuracy":
+            whole = list(attack_blocks.worst_blocks(page, tidy, len(page.cells), named=False))
+            most = max(1, (width - label) // _cell(whole)) if whole else 1
+            parts += [_lines(b, label, _cell(whole)) for b in attack_blocks.worst_blocks(page, tidy, most, named=False)]
+        if overview_only(page):
+            parts.append(f"{len(page.attacks)} attacks one by one: see tables/summary.md")
+            continue
         for shown, table in sections(page, tidy, names):
             cell = _cell(blocks(page, shown, table, len(table) + 1))
             parts += [_lines(b, label, cell) for b in blocks(page, shown, table, max(1, (width - label) // cell))]
@@ -126,11 +137,17 @@ def preface(frame: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
 
 
 def _blocks(page: Page, tidy: pd.DataFrame) -> Iterable[Block]:
-    for shown, table in sections(page, tidy):
-        yield from blocks(page, shown, table, MOST_COLUMNS)
+    """What a defence is worth first; then every attack, side by side where they are many."""
+    yield from attack_blocks.worst_blocks(page, tidy, MOST_COLUMNS)
+    yield from attack_blocks.regret_blocks(page, tidy)
+    yield from attack_blocks.overview_blocks(page, tidy)
+    if not overview_only(page):
+        for shown, table in sections(page, tidy):
+            yield from blocks(page, shown, table, MOST_COLUMNS)
 
 
-def _csv(names: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
+def csv_text(names: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
+    """Lines under a heading; no cell is a formula."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
@@ -160,7 +177,7 @@ _TEX = {
     **{c: f"\\{c}" for c in "#$%&_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
-    **{"±": r"$\pm$", "→": r"$\to$", "↔": r"$\leftrightarrow$", "–": "--", "…": r"\ldots{}"},
+    **{"±": r"$\pm$", "→": r"$\to$", "↔": r"$\leftrightarrow$", "–": "--", "…": r"\ldots{}", "†": r"$^\dagger$"},
 }
 
 
@@ -179,8 +196,9 @@ def _tex_comment(text: str) -> str:
 def _md_table(block: Block) -> str:
     """Header rows joined into the one that Markdown has."""
     heads = [", ".join(dict.fromkeys(t for t in column if t)) for column in zip(*block.header, strict=True)]
-    corner = "aggregator \\ " + ", ".join(block.levels)
-    lines = [[_md(corner), *map(_md, heads)], ["---", *["---:"] * block.width]]
+    corner = " \\ ".join(filter(None, [block.corner, ", ".join(block.levels)]))
+    aligned = ["---:"] * (block.width - block.text) + ["---"] * block.text
+    lines = [[_md(corner), *map(_md, heads)], ["---", *aligned]]
     lines += [[_md(name), *map(_md_entry, entries)] for name, entries in block.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -200,12 +218,12 @@ def _tex_table(block: Block, caption: str) -> str:
         r"\begin{table}",
         r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_tex(caption)}}}",
-        rf"\begin{{tabular}}{{l{'r' * block.width}}}",
+        rf"\begin{{tabular}}{{l{'r' * (block.width - block.text)}{'l' * block.text}}}",
         r"\toprule",
     ]
     for place, (name, texts) in enumerate(zip(block.levels, block.header, strict=True)):
         if place == len(block.levels) - 1:
-            lines.append(" & ".join([_tex(name), *map(_tex, texts)]) + r" \\")
+            lines.append(" & ".join([_tex(name or block.corner), *map(_tex, texts)]) + r" \\")
             continue
         groups, at, rules = _groups(texts), 2, []
         for text, count in groups:
@@ -216,7 +234,7 @@ def _tex_table(block: Block, caption: str) -> str:
     lines.append(r"\midrule")
     lines += [" & ".join([_tex(name), *map(_tex_entry, entries)]) + r" \\" for name, entries in block.rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip\textsuperscript{{{a}}}\,{_tex(text)}" for a, text in block.notes]
+    lines += [rf"\par\smallskip\textsuperscript{{{_tex(a)}}}\,{_tex(text)}" for a, text in block.notes]
     return "\n".join([*lines, r"\end{table}"])
 
 

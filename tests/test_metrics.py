@@ -18,7 +18,15 @@ from records import BASE, LABEL_FLIPS, record, write_grid
 from bench import frame as frames
 from bench.cell import FACTS, clean_twin
 from bench.errors import UserError
-from bench.metrics import METRICS, absent_classes, evaluate, malicious_influence, recall, undefined
+from bench.metrics import (
+    METRICS,
+    absent_classes,
+    backdoor_success_rate,
+    evaluate,
+    malicious_influence,
+    recall,
+    undefined,
+)
 from bench.store import Store
 
 Matrix = list[list[int]]
@@ -316,6 +324,61 @@ def test_a_whole_grid(tmp_path: Path) -> None:
             assert row[name] == pytest.approx(own, nan_ok=True)
             damage = clean - own if metric.higher_is_better else own - clean
             assert row[f"{name}_damage"] == pytest.approx(damage, nan_ok=True)
+
+
+# ---- attacks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_backdoor_succeeds_on_stamped_test_images(tmp_path: Path) -> None:
+    store = Store(tmp_path / "grid")
+    early, late = [[0, 0, 0], [4, 1, 5], [0, 8, 2]], [[0, 0, 0], [6, 4, 0], [3, 1, 6]]  # of target 0 none is stamped
+    told = {"stamped": [early, late], "target": 0, "attacked_rounds": [1, 2]}
+    how = {"places": ["examples"], "adaptive": False, "dynamic": False, "search": None}
+    cell = replace(BASE, attack="backdoor(target=0)", malicious_fraction=0.2)
+    one = record(cell, confusion=matrix(90, 5), rounds=[1, 2], result=told, attack_told=how)
+    twin = record(clean_twin(cell), confusion=matrix(95, 5))
+    for made in (one, twin):
+        store.publish(made)
+    store.write_plan({"grid": "g", "keys": [one["key"], twin["key"]]})
+    frame = frames.load(store.folder)
+    assert frame["stamped"].iloc[0].shape == (2, 3, 3)
+    assert (frame["target"].iloc[0], frame["attacked_rounds"].iloc[0]) == (0, (1, 2))
+    tidy = evaluate(frame).iloc[0]
+    assert tidy["attack_success_rate"] == pytest.approx(9 / 20)
+    assert tidy["attack_success_rate_last5"] == pytest.approx((9 / 20 + 4 / 20) / 2)
+    assert np.isnan(tidy["attack_success_rate_damage"])  # the twin sees no stamped image
+    assert tidy["accuracy"] == pytest.approx(290 / 300)  # of the clean test images
+    assert np.isnan(tidy["source_recall"])
+
+
+def test_without_eligible_stamped_images_success_is_unknown() -> None:
+    assert np.isnan(backdoor_success_rate(np.zeros((3, 3), dtype=int), 1))
+
+
+def test_how_an_attack_works_is_in_the_frame(tmp_path: Path) -> None:
+    store = Store(tmp_path / "grid")
+    search = {"objective": "accuracy", "trials": 60, "harm": 0.3, "mapping": [[1, 2]]}
+    told = {"places": ["labels"], "adaptive": True, "dynamic": False, "search": search}
+    new = record(CELL, mapping=PAIR, attack_told=told)
+    old = record(replace(CELL, seed=5), mapping=PAIR)
+    clean = record(clean_twin(CELL))
+    for made in (new, old, clean):
+        store.publish(made)
+    store.write_plan({"grid": "g", "keys": [made["key"] for made in (new, old, clean)]})
+    frame = frames.load(store.folder)
+    assert list(frame["adaptive"]) == [True, False, False]
+    assert list(frame["places"]) == [("labels",), ("labels",), ()]
+    assert list(frame["trials"]) == [60, None, None]
+    assert frame["search"].iloc[0]["objective"] == "accuracy"
+    tidy = evaluate(frame)
+    assert list(tidy["adaptive"]) == [True, False, False]
+    np.testing.assert_array_equal(tidy["search_trials"], [60, np.nan, np.nan])
+
+
+def test_a_fact_that_older_cells_lack_has_its_default(tmp_path: Path) -> None:
+    one = record(CELL, mapping=PAIR)
+    del one["facts"]["schedule"]
+    assert frames.row(one, one["key"])["schedule"] == "constant"
 
 
 def test_a_folder_without_results(tmp_path: Path) -> None:

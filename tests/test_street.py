@@ -23,13 +23,22 @@ RIGHT = (
     "summary",
     "labels",
     "arrangement",
+    "page_attacks",
+    "worst",
+    "static_regret",
+    "misdeclared",
     "requests",
     "blocks",
+    "attack_blocks",
     "tables",
+    "attack_csv",
     "canvas",
     "heatmaps",
+    "overviews",
+    "declared_heatmaps",
     "pairs",
     "curves",
+    "crossover",
     "pictures",
     "report",
 )  # in the order of the street
@@ -123,8 +132,8 @@ def wrong(one: Import) -> str | None:
         there = module_of(one.target)
         if zone(there) not in MAY_CALL[here]:
             return f"{here} may not import {zone(there)}"
-        if here == "leaf" and there.split(".")[0] != one.module.split(".")[0]:
-            return "aggregators and attacks do not know each other"
+        if here == "leaf" and one.module.startswith("aggregators") and there.startswith("attacks"):
+            return "an aggregator does not know the attacks"
         if here == zone(there) == "right" and order(there) > order(one.module):
             return "right of the store the street runs " + " -> ".join(RIGHT)
         return None

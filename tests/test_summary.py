@@ -194,6 +194,24 @@ def test_one_malicious_update_that_differs_is(tmp_path: Path, place: tuple[int, 
     assert warnings(tmp_path, lambda _: norms(place)) == []
 
 
+def told_as(*places: str) -> dict[str, Any]:
+    return {"attack_told": {"places": list(places), "adaptive": False, "dynamic": False, "search": None}}
+
+
+def test_an_attack_on_updates_changes_no_label_but_must_change_an_update(tmp_path: Path) -> None:
+    idle = {"result": {"flips": flips(0)}}
+    assert warnings(tmp_path / "alive", lambda _: idle | told_as("updates")) == []
+    dead = {"result": {"flips": flips(0), **norms()["result"]}}
+    (found,) = warnings(tmp_path / "dead", lambda _: dead | told_as("updates"))
+    assert found.text == "no update differs from the clean twin's in 2 of 2 cells under attack (at evaluated rounds)"
+    assert kinds(warnings(tmp_path / "rate", lambda _: dead | told_as("updates"), replace(ATTACKED, flip_rate=0.0)))
+
+
+def test_an_attack_that_never_was_on_changes_nothing_by_request(tmp_path: Path) -> None:
+    off = {"result": {"flips": flips(0), "attacked_rounds": [], **norms()["result"]}}
+    assert warnings(tmp_path, lambda _: off | told_as("labels")) == []
+
+
 def test_where_no_malicious_client_was_seen_at_work_anybody_counts(tmp_path: Path) -> None:
     absent = {"clients": [list(range(10, 20)) + list(range(10))] * 3, "malicious": [20, 21]}
     dead = {"norms": [[1.0] * 20] * 3}
