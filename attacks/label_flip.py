@@ -8,13 +8,15 @@ label like any other, and every relabelling is simultaneous: it reads the true l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from attacks.contract import Proposal, Scene
 
-Classes = int | list[int]
+Class = Annotated[int, "class number"]
+Classes = Class | list[Class]
 
 
 def mirrored(labels: Tensor, scene: Scene, /) -> Proposal:
@@ -59,7 +61,7 @@ def targeted(labels: Tensor, scene: Scene, /, *, source: Classes, target: Classe
     return _mapped("targeted", labels, scene, dict(zip(sources, targets, strict=True)))
 
 
-def swapped(labels: Tensor, scene: Scene, /, *, first: int, second: int) -> Proposal:
+def swapped(labels: Tensor, scene: Scene, /, *, first: Class, second: Class) -> Proposal:
     """Two classes change names with each other, simultaneously.
 
     Raises:
@@ -68,7 +70,7 @@ def swapped(labels: Tensor, scene: Scene, /, *, first: int, second: int) -> Prop
     return _mapped("swapped", labels, scene, {first: second, second: first})
 
 
-def all_to_one(labels: Tensor, scene: Scene, /, *, target: int) -> Proposal:
+def all_to_one(labels: Tensor, scene: Scene, /, *, target: Class) -> Proposal:
     """Every label but the target becomes the target.
 
     Raises:

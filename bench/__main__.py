@@ -88,14 +88,15 @@ def run(
     watcher = shown.choose(count, quiet=not progress)
     outcome = runner.run(one, folder, workers=count, progress=watcher, command=_command(), retry_failed=retry_failed)
     if outcome.interrupted:
-        typer.echo(
-            f"interrupted: {outcome.done} cells are kept in {folder}; the same command goes on from there", err=True
-        )
+        kept = f"{shown.counted(outcome.done, 'cell')} {'is' if outcome.done == 1 else 'are'}"
+        typer.echo(f"interrupted: {kept} kept in {folder}; the same command goes on from there", err=True)
         raise typer.Exit(INTERRUPTED)
     _draw(folder)
-    typer.echo(f"{outcome.ran} cells run, {outcome.done} done, {outcome.infeasible} infeasible")
+    typer.echo(f"{shown.counted(outcome.ran, 'cell')} run, {outcome.done} done, {outcome.infeasible} infeasible")
     if outcome.failed:
-        typer.echo(f"{len(outcome.failed)} cells failed; the same command tries them again:", err=True)
+        again = "it" if len(outcome.failed) == 1 else "them"
+        failed = shown.counted(len(outcome.failed), "cell")
+        typer.echo(f"{failed} failed; the same command tries {again} again:", err=True)
         for key, text in outcome.failed:
             typer.echo(f"  {key[:12]} {text}", err=True)
         raise typer.Exit(FAILED)
@@ -132,6 +133,22 @@ def report(
     _draw(folder)
 
 
+@app.command()
+def results(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A grid's folder, like results/label_flip.")],
+    to: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Also write the cells: .csv, .json or .parquet.")
+    ] = None,
+) -> None:
+    """Count what is stored: done, infeasible, failed, missing, stale, quarantined; export it."""
+    from bench import cli_results
+
+    typer.echo(cli_results.text(cli_results.holdings(folder)))
+    if to is not None:
+        number = cli_results.export(folder, to)
+        typer.echo(f"wrote {to} ({number} cells)")
+
+
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="grid, aggregator, attack, dataset, ...")] = None,
@@ -159,16 +176,23 @@ def data(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to write: aggregator.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to write: aggregator or attack.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to make, like rules/my_rule.py.")],
+    place: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE", help="What an attack acts on: labels (the default), updates or examples."),
+    ] = None,
 ) -> None:
-    """Write a rule of ten lines that works, with its test beside it, to be written over."""
+    """Write a rule or an attack of ten lines that works, with its test beside it, to be written over."""
     from bench import template
 
-    rule, test = template.new(kind, path)
-    typer.echo(f"wrote {rule} and {test}")
-    typer.echo(f"test it:  pytest {shlex.quote(str(test))}")
-    typer.echo(f"run it:   flipbench run smoke --aggregator {shlex.quote(f'{rule}:{rule.stem}')}")
+    made, test = template.new(kind, path, place)
+    ref = f"{made}:{made.stem}"
+    option = f"--aggregator {shlex.quote(ref)}" if kind == "aggregator" else f"--set {shlex.quote(f'attack={ref}')}"
+    typer.echo(f"wrote {made} and {test}")
+    typer.echo(f"test it:   pytest {shlex.quote(str(test))}")
+    typer.echo(f"check it:  flipbench check {shlex.quote(ref)}")
+    typer.echo(f"run it:    flipbench run smoke {option}")
 
 
 @app.command()
@@ -184,7 +208,7 @@ def check(
         list[str] | None, typer.Option("--except-for", metavar="PROPERTY", help="Excused by definition; repeatable.")
     ] = None,
 ) -> None:
-    """Check that a rule or label attack keeps its word; the smallest failing case of each property."""
+    """Check that a rule or an attack keeps its word; the smallest failing case of each property."""
     from bench import cli_check
 
     if kind not in (None, "aggregator", "attack"):

@@ -28,7 +28,7 @@ def _as_reference(value: Any) -> str:
     if isinstance(value, Mapping):
         value = reference.from_mapping(value)
     if not isinstance(value, str):
-        raise ValueError(f"needs a name like 'krum' or 'trimmed_mean(trim=3)', got {value!r}")
+        raise ValueError(f"needs a name like 'iid' or 'dirichlet(alpha=0.5)', got {value!r}")
     one = reference.canonical(value)
     if "|" in one and len(reference.parse_chain(one)) > 1:
         raise ValueError(f"only aggregators and attacks can be chains with '|', got {value!r}")
@@ -39,7 +39,7 @@ def _as_chain(value: Any) -> str:
     if isinstance(value, Mapping):
         value = reference.from_mapping(value)
     if not isinstance(value, str):
-        raise ValueError(f"needs a name like 'krum' or 'nnm | trimmed_mean(trim=3)', got {value!r}")
+        raise ValueError(f"needs a name like 'krum' or 'mirrored', or a chain of names with '|', got {value!r}")
     return reference.canonical(value)
 
 

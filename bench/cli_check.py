@@ -1,4 +1,4 @@
-"""``flipbench check``: does a rule or a label attack keep its word? One table; the smallest failing case of each."""
+"""``flipbench check``: does a rule or an attack keep its word? One table; the smallest failing case of each."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import inspect
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from bench import plugin_files, plugins
-from bench.conformance import PROPERTIES, Defect, check_label_attack, checks
-from bench.conformance_flips import FLIP_PROPERTIES
+from attacks.contract import PLACES
+from bench import adapters, plugin_files, plugins
+from bench.conformance import PROPERTIES, Check, Defect, attack_checks, checks
 from bench.errors import UserError
-from bench.reference import parse, parse_chain
+from bench.reference import Reference, parse_chain
 
 _WIDTH = 118
 
@@ -44,33 +44,40 @@ def check(ref: str, kind: str | None, except_for: Sequence[str] = (), definition
         UserError: a reference that leads nowhere, or an unknown kind or property.
     """
     torch.set_num_threads(1)
+    chain = parse_chain(ref)
+    if (kind or _kind(chain)) == "aggregator":
+        return _checked_rule(ref, except_for, definition)
+    if except_for or definition:
+        raise UserError("attacks have no exceptions and no definitions to claim: leave these options out")
+    found = [_checked_attack(str(link)) for link in chain]
+    return "\n\n".join(text for text, _ in found), sum(failures for _, failures in found)
+
+
+def _checked_rule(ref: str, except_for: Sequence[str], definition: str | None) -> tuple[str, int]:
     started = time.monotonic()
-    if (kind or _kind(ref)) == "attack":
-        if except_for or definition:
-            raise UserError("label attacks have no exceptions and no definitions to claim: leave these options out")
-        lines = list(_attack_lines(ref))
-        head = f"{ref} (label attack)"
-    else:
-        found = checks(ref, except_for=except_for, definition=definition)
-        claim = found[0].subject.definition
-        head = f"{ref} (aggregator{f', checked as {claim}' if claim else ''})"
-        lines = list(_rule_lines(found))
-    failures = sum(line.result == "FAIL" for line in lines)
-    return _text(head, lines, time.monotonic() - started), failures
+    found = checks(ref, except_for=except_for, definition=definition)
+    claim = found[0].subject.definition
+    head = f"{ref} (aggregator{f', checked as {claim}' if claim else ''})"
+    return _table(head, list(_rule_lines(found)), started)
 
 
-def _rule_lines(found: Sequence[Any]) -> Iterator[Line]:
+def _checked_attack(ref: str) -> tuple[str, int]:
+    started = time.monotonic()
+    where, found = attack_checks(ref)
+    return _table(f"{ref} (attack on {where})", [_run(c.name, c.property.title, c) for c in found], started)
+
+
+def _table(head: str, lines: Sequence[Line], started: float) -> tuple[str, int]:
+    return _text(head, lines, time.monotonic() - started), sum(line.result == "FAIL" for line in lines)
+
+
+def _rule_lines(found: Sequence[Check]) -> Iterator[Line]:
     for one in found:
         title = PROPERTIES[one.name].title
         if one.excuse is not None:
             yield Line(one.name, "declared", f"{title}; excused: {one.excuse}")
         else:
             yield _run(one.name, title, one)
-
-
-def _attack_lines(ref: str) -> Iterator[Line]:
-    for name, one in check_label_attack(_attack(ref), name=ref):
-        yield _run(name, FLIP_PROPERTIES[name].title, one)
 
 
 def _run(name: str, title: str, one: Callable[[], None]) -> Line:
@@ -95,33 +102,21 @@ def _text(head: str, lines: Sequence[Line], seconds: float) -> str:
     return "\n".join(out)
 
 
-def _kind(ref: str) -> str:
-    """What a reference names: an attack, if it is one of the shipped or installed, or takes labels first."""
-    chain = parse_chain(ref)
-    name = chain[0].name
-    if len(chain) > 1 or plugins.is_shipped("aggregator", name):
+def _kind(chain: Sequence[Reference]) -> str:
+    """What a reference names, judged by its last link: an attack if it is a shipped or installed one, or says so."""
+    name = chain[-1].name
+    if plugins.is_shipped("aggregator", name):
         return "aggregator"
     if ":" not in name:
         return "attack" if name in {e.name for e in plugins.catalogue("attack")} else "aggregator"
-    target = _loaded(name)
+    if adapters.is_foreign(name):
+        return "aggregator"
+    target = plugin_files.from_file(name) if ".py:" in name else plugin_files.from_module(name)
+    if getattr(target, "place", None) in PLACES:
+        return "attack"
     if not callable(target) or isinstance(target, type):
         return "aggregator"
-    first = next(iter(inspect.signature(target).parameters), "")
-    if first == "examples":
-        raise UserError(f"{ref} acts on examples, and only label attacks (their first parameter is labels) are checked")
-    return "attack" if first == "labels" else "aggregator"
-
-
-def _attack(ref: str) -> Callable[..., Any]:
-    """The attack; one that needs options may come without them, as it is tried with several."""
-    one = parse(ref)
-    if one.options or (":" not in one.name and not plugins.is_shipped("attack", one.name)):
-        return plugins.resolve("attack", one)
-    target = _loaded(one.name) if ":" in one.name else plugins.shipped("attack")[one.name]
-    if not callable(target):
-        raise UserError(f"{ref} is {type(target).__name__}, not a function: name a label attack")
-    return target
-
-
-def _loaded(name: str) -> Any:
-    return plugin_files.from_file(name) if ".py:" in name else plugin_files.from_module(name)
+    parameters = list(inspect.signature(target).parameters)
+    if parameters[:1] == ["updates"]:  # a rule's second is the cohort, an attack's is the wire
+        return "attack" if parameters[1:2] == ["wire"] else "aggregator"
+    return "attack" if parameters and parameters[0] in PLACES else "aggregator"

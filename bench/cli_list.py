@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bench import grid, plugins
+import importlib.util
+
+from bench import adapters, grid, plugins
 from bench.errors import UserError
 from bench.suggest import near
 
@@ -42,4 +44,14 @@ def _section(kind: str) -> str:
         origin = "" if entry.origin == "flipbench" else f"  [{entry.origin}]"
         lines.append(f"  {entry.name}{options}{origin}")
         lines += [f"      {entry.doc}"] if entry.doc else []
-    return "\n".join(lines)
+    return "\n".join(lines + (_foreign() if kind == "aggregator" else []))
+
+
+def _foreign() -> list[str]:
+    """The rules of other suites; they are not listed one by one, as that would load the whole suite."""
+    lines = []
+    for suite, facts in adapters.SUITES.items():
+        there = importlib.util.find_spec(facts.package) is not None
+        lines.append(f"  {suite}:NAME  [{facts.package if there else f'not installed: {facts.install}'}]")
+        lines.append(f"      A rule of {facts.package}, as it is; {suite}:help is answered with the names there are.")
+    return lines

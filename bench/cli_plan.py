@@ -18,7 +18,7 @@ from aggregators.contract import Cohort, Infeasible
 from bench import data, plugins
 from bench.cell import FACTS, Cell, key
 from bench.grid import Grid, contents
-from bench.progress import clock, label
+from bench.progress import clock, counted, label
 from bench.store import Store
 
 RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
@@ -98,7 +98,7 @@ def text(grid: Grid, plan: Plan, workers: int) -> str:
     count = Counter(plan.states.values())
     clean = sum(not c.attacked for c in plan.cells.values())
     width = len(f"{len(plan.cells):,}")
-    lines = [f"{grid.name}: {len(plan.cells):,} cells, {clean:,} of them clean"]
+    lines = [f"{grid.name}: {counted(len(plan.cells), 'cell')}, {clean:,} of them clean"]
     lines += [f"  {name:<22} {count[state]:>{width},}" for name, state in _ROWS]
     lines += [f"  {'to run':<22} {len(plan.pending):>{width},}"]
     for why, times in Counter(plan.refused.values()).items():
@@ -108,8 +108,10 @@ def text(grid: Grid, plan: Plan, workers: int) -> str:
             "a guess from the number of operations" if plan.guessed else "judged by finished cells of equal training"
         )
         if 0 < plan.guessed < len(plan.pending) - len(plan.refused):
-            basis = f"a guess for {plan.guessed:,} cells, the others judged by finished cells of equal training"
-        lines.append(f"about {clock(plan.seconds / workers)} on {workers} workers ({basis})")
+            basis = (
+                f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
+            )
+        lines.append(f"about {clock(plan.seconds / workers)} on {counted(workers, 'worker')} ({basis})")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What every aggregator and every label attack must satisfy, as checks that anybody can run on a rule of their own.
+"""What every aggregator and every attack must satisfy, as checks that anybody can run on a rule of their own.
 
     for name, check in check_aggregator(my_rule):
         check()                      # raises Defect with the smallest failing case found
@@ -24,6 +24,7 @@ import torch
 
 from aggregators.contract import Infeasible
 from bench import plugins
+from bench.conformance_attacks import attack_checks, check_attack
 from bench.conformance_cases import Broken, Defect, Subject
 from bench.conformance_oracles import DEFINITIONS
 from bench.conformance_properties import PROPERTIES
@@ -38,8 +39,9 @@ __all__ = [
     "PROPERTIES",
     "Check",
     "Defect",
+    "attack_checks",
     "check_aggregator",
-    "check_label_attack",
+    "check_attack",
     "checks",
     "parametrize_with_checks",
 ]
@@ -159,24 +161,3 @@ def _known(what: str, names: Any, known: Mapping[str, Any]) -> None:
     for name in names:
         if name not in known:
             raise UserError(f"{what} names {name!r}{near(str(name), known)}; there are {', '.join(known)}")
-
-
-def check_label_attack(
-    attack: Callable[..., Any] | str, *, name: str | None = None
-) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The checks that a label attack must pass, each by the name of its property.
-
-    Args:
-        attack: ``(labels, scene, /, *, options) -> Proposal``, or a reference as in a grid. One that needs classes as
-            options is tried with class 0 as source and as target.
-        name: as messages say it; null: its own.
-
-    Yields:
-        ``(property, check)``; ``check()`` raises `Defect`, an AssertionError.
-    """
-    from bench.conformance_flips import FLIP_PROPERTIES, FlipCheck
-
-    target = attack if callable(attack) else plugins.resolve("attack", attack)
-    shown = name or (attack if isinstance(attack, str) else name_of(attack))
-    for one in FLIP_PROPERTIES:
-        yield one, FlipCheck(one, target, shown)

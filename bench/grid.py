@@ -24,6 +24,8 @@ __all__ = ["SHIPPED", "Grid", "GridError", "contents", "forget", "locate", "read
 
 SHIPPED = Path(__file__).parent / "grids"
 
+_LISTS = "; there are "  # begins a list of names in a message
+
 
 class GridError(UserError):
     """All mistakes of one grid.
@@ -83,8 +85,19 @@ def read(which: str | Path, overrides: Sequence[str] = (), add_aggregators: Iter
     grid_file.check(sheet)
     cells = grid_cells.expand(sheet)
     if sheet.mistakes:
-        raise GridError([m.text(str(path)) for m in sorted(sheet.mistakes, key=lambda m: m.place)])
+        raise GridError(_lists_once([m.text(str(path)) for m in sorted(sheet.mistakes, key=lambda m: m.place)]))
     return Grid(sheet.name, sheet.title, text, str(path), cells, tuple(sheet.figures))
+
+
+def _lists_once(errors: Sequence[str]) -> list[str]:
+    """Many misspelt names of one kind fail alike: what there is to choose from is told with the first."""
+    told: set[str] = set()
+    short = []
+    for error in errors:
+        start, found, names = error.partition(_LISTS)
+        short.append(start if names in told else error)
+        told |= {names} if found else set()
+    return short
 
 
 def shipped() -> list[str]:

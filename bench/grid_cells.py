@@ -27,7 +27,7 @@ _DEALS = 50  # partitions tried out, some ms each
 
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Cell)}
 _WORD = re.compile(r"[a-z_]+")
-_OF_THE_FLIP = {"attack", "flip_rate", "attack_start", "attack_stop"}
+_OF_THE_FLIP = {"attack", "flip_rate", "attack_start", "attack_stop", "attack_availability"}
 _but_the_flip = itemgetter(*(f for f in FACTS if f not in _OF_THE_FLIP))  # cells equal in these share their twin
 
 
@@ -46,15 +46,14 @@ def expand(sheet: Sheet) -> tuple[Cell, ...]:
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
     for facts in itertools.islice(_products(sheet, seen), enough):
         cell = _bare(facts)
-        try:
-            _together(cell)
-        except ValueError as error:
-            _blame(sheet, facts, str(error), seen)
+        pairs.add((cell.attack, cell.dataset))
+        deals.add((cell.partition, cell.clients, cell.dataset))
+        if conflicts := _conflicts(cell):
+            for text in conflicts:
+                _blame(sheet, facts, text, seen)
             if len(seen) >= _MAX_MISTAKES:
                 break
             continue
-        pairs.add((cell.attack, cell.dataset))
-        deals.add((cell.partition, cell.clients, cell.dataset))
         shared = _but_the_flip(facts)
         if (twin := twins.get(shared)) is None:
             twin = twins[shared] = clean_twin(cell)
@@ -103,6 +102,7 @@ def _too_many(sheet: Sheet) -> bool:
 
 
 def _check_attacks(sheet: Sheet, pairs: set[tuple[str, str]], seen: set[tuple[Place, str]]) -> None:
+    found: list[tuple[Place, str, str]] = []
     for attack, dataset in sorted(pairs):
         names = _classes(dataset)
         if names is None or "dataset" in sheet.broken:
@@ -110,8 +110,13 @@ def _check_attacks(sheet: Sheet, pairs: set[tuple[str, str]], seen: set[tuple[Pl
         try:
             check_attack(attack, len(names))
         except FieldError as error:
-            text = f"{error} ({dataset}: {', '.join(f'{i} {n}' for i, n in enumerate(names))})"
-            _note(sheet, _place_of(sheet, "attack", attack), "attack", text, seen)
+            found.append((_place_of(sheet, "attack", attack), dataset, str(error)))
+    listed: set[str] = set()
+    for place, dataset, text in sorted(found):
+        names = () if dataset in listed else _classes(dataset) or ()
+        listed.add(dataset)  # once is enough, however many attacks name classes that there are not
+        told = [f"{i} {n}" for i, n in enumerate(names) if n != str(i)]
+        _note(sheet, place, "attack", f"{text} ({dataset}{': ' * bool(told)}{', '.join(told)})", seen)
 
 
 def _check_partitions(sheet: Sheet, deals: set[tuple[str, int, str]], seen: set[tuple[Place, str]]) -> None:
@@ -154,9 +159,21 @@ def _place_of(sheet: Sheet, name: str, value: Any) -> Place:
     return next((g.place for g in given if g.value in (value, EVERY_PAIR)), Place())
 
 
-def _together(cell: Any) -> None:
-    """The cell's own check of facts against each other; a ValueError names the fields."""
-    cell._together()
+def _conflicts(cell: Any) -> list[str]:
+    """Everything that does not go together; after each finding the first field that it names is set aside."""
+    found: list[str] = []
+    while True:
+        try:
+            cell._together()
+        except ValueError as error:
+            found.append(str(error))
+        else:
+            return found
+        facts = vars(cell)
+        given = (w for w in _WORD.findall(found[-1]) if w in FACTS and facts[w] != _DEFAULTS[w])
+        if (first := next(given, None)) is None:
+            return found
+        cell = _bare(facts | {first: _DEFAULTS[first]})
 
 
 def _bare(facts: dict[str, Any]) -> Cell:

@@ -242,12 +242,13 @@ def _read_base(sheet: Sheet, node: Node) -> None:
 def _read_axes(sheet: Sheet, node: Node) -> None:
     sheet.axes_place = _place(node)
     for key, value in _fields(sheet, node, "axes"):
-        if value.kind != "list":
+        if value.value is None or value.value == []:
+            text = "the axis is empty; give at least one value in brackets, or leave it out"
+            sheet.wrong(_place(value), key.value, text)
+            sheet.broken.add(key.value)
+        elif value.kind != "list":
             mend = f"{key.value}: [{_text(value)}]"
             sheet.wrong(_place(value), key.value, f"an axis needs a list; write {mend}, or move it under base:")
-            sheet.broken.add(key.value)
-        elif not value.items:
-            sheet.wrong(_place(value), key.value, "the axis is empty; give at least one value or leave it out")
             sheet.broken.add(key.value)
         else:
             sheet.axes[key.value] = [Given(yaml_marks.plain(v), _place(v)) for v in value.items]

@@ -89,7 +89,9 @@ def _attack(one: Reference, classes: Sequence[str]) -> str:
         pairs = one.options["mapping"].items()
         sides = [_classes([s for s, _ in pairs], classes), _classes([t for _, t in pairs], classes)]
     rest = one.without(*_OF_CLASSES, "mapping")
-    name = str(Reference(rest.name.rpartition("/")[2], rest.options)).replace("_", " ", 2)
+    plugin = ":" in rest.name  # an author's names stay as they are written
+    name = str(Reference(rest.name.rpartition("/")[2], rest.options))
+    name = name if plugin else name.replace("_", " ", 2)
     arrow = "↔" if "first" in one.options else "→"
     if len(sides) == 1:
         return f"{name} {sides[0][0]}"

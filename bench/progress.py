@@ -68,7 +68,7 @@ class Lines:
     def start(self, total: int, done: int) -> None:
         """Say how much is to do."""
         self.total, self.finished = total, done
-        print(f"{total} cells, {done} done before", file=self.stream, flush=True)
+        print(f"{counted(total, 'cell')}, {done:,} done before", file=self.stream, flush=True)
 
     def cell_finished(self, cell: Cell, status: str, seconds: float) -> None:
         """``[ 12/336] done       krum  mirrored  rate=1 malicious=4 seed=0  0.42 s``."""
@@ -125,7 +125,7 @@ class Board:
         table.add_row("cells", ProgressBar(max(1, self.total), self.before + ran, width=40))
         table.add_row("", f"{self.before + ran:,} of {self.total:,} ({self.before:,} done before)")
         table.add_row("time", f"{clock(elapsed)} so far, {'-' if eta is None else clock(eta)} to go")
-        table.add_row("rate", f"{ran / elapsed if elapsed > 0 else 0:.2f} cells/s on {self.workers} workers")
+        table.add_row("rate", f"{ran / elapsed if elapsed > 0 else 0:.2f} cells/s on {counted(self.workers, 'worker')}")
         table.add_row("infeasible", f"{self.counts['infeasible']:,}")
         table.add_row("failed", Text(f"{self.counts['failed']:,}", style="red" if self.counts["failed"] else ""))
         table.add_row("last", Text(self.last, overflow="ellipsis", no_wrap=True))
@@ -133,9 +133,14 @@ class Board:
 
 
 def clock(seconds: float) -> str:
-    """``4 s``, ``3:05 min``, ``2:10:07 h``."""
+    """``4 s``, ``3 min 5 s``, ``2 h 10 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     minutes, s = divmod(whole, 60)
-    return f"{minutes}:{s:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{s:02d} h"
+    return f"{minutes} min {s} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 cell``, ``1,200 cells``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

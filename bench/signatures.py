@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
@@ -34,8 +35,7 @@ def mismatch(target: Callable[..., Any], given: Mapping[str, Any]) -> str | None
         example = ", ".join(f"{n}=..." for n in missing)
         return f"needs the option{'s' * (len(missing) > 1)} {' and '.join(missing)}; write {_name(target)}({example})"
     for name, value in given.items():
-        adapter = _adapter(target, name)
-        if adapter is not None and (problem := _wrong_type(adapter, value)):
+        if problem := _wrong_type(target, name, value):
             return f"option {name}: {problem}, got {value!r}"
     return None
 
@@ -102,10 +102,13 @@ def _parameters(target: Callable[..., Any]) -> Mapping[str, Parameter]:
 def _adapter(target: Callable[..., Any], name: str) -> TypeAdapter[Any] | None:
     """Checks one option strictly; None where its annotation says nothing that can be checked."""
     try:
-        hints = typing.get_type_hints(inspect.unwrap(target), include_extras=True)
-        return TypeAdapter(hints[name], config=ConfigDict(strict=True))
+        return TypeAdapter(_hints(target)[name], config=ConfigDict(strict=True))
     except (NameError, TypeError, AttributeError, KeyError, PydanticUserError, PydanticUndefinedAnnotation):
         return None
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    return typing.get_type_hints(inspect.unwrap(target), include_extras=True)
 
 
 def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -117,10 +120,54 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
         return adapter.validate_json(json.dumps(value))  # here a list may stand for a tuple
 
 
-def _wrong_type(adapter: TypeAdapter[Any], value: Any) -> str | None:
+def _wrong_type(target: Callable[..., Any], name: str, value: Any) -> str | None:
+    """Why a value does not fit its annotation, or None: what is needed where the type is wrong, else the bound."""
+    adapter = _adapter(target, name)
+    if adapter is None:
+        return None
     try:
         _validated(adapter, value)
     except ValidationError as error:
-        texts = dict.fromkeys(e["msg"].removeprefix("Input ") for e in error.errors(include_url=False))
+        errors = error.errors(include_url=False)
+        needed = _described(_hints(target)[name])
+        if needed is not None and all(e["type"].endswith(_OF_TYPE) for e in errors):
+            return f"needs {needed}"
+        texts = dict.fromkeys(e["msg"].removeprefix("Input ") for e in errors)
         return " or ".join(t[:1].lower() + t[1:] for t in texts)
+    return None
+
+
+_OF_TYPE = ("_type", "_parsing", "literal_error")  # kinds of pydantic's errors
+_ONE: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    bool: ("true or false", "true or false"),
+    str: ("text", "texts"),
+}
+
+
+def _described(hint: Any, many: bool = False) -> str | None:
+    """An annotation in words, or in the author's own words where it says ``Annotated[int, "class number"]``.
+
+    Returns:
+        ``a whole number or a list of whole numbers``; None for what has no simple words.
+    """
+    if hint in _ONE:
+        return _ONE[hint][many]
+    if hint is types.NoneType:
+        return "null"
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        own = next((a for a in arguments[1:] if isinstance(a, str)), None)
+        if own is None:
+            return _described(arguments[0], many)
+        return f"{own}s" if many else f"a {own}"
+    if origin is typing.Literal:
+        return " or ".join(map(_text, arguments))
+    if origin in (list, tuple):
+        inside = {_described(a, many=True) for a in arguments if a is not Ellipsis}
+        return None if len(inside) != 1 or None in inside else f"{'lists' if many else 'a list'} of {inside.pop()}"
+    if origin in (typing.Union, types.UnionType):
+        each = [_described(a, many) for a in arguments]
+        return None if None in each else " or ".join(dict.fromkeys(str(e) for e in each))
     return None

@@ -1,7 +1,6 @@
-"""``flipbench new``: a rule of ten lines that works, with its own test beside it, to be written over.
+"""``flipbench new``: a rule or an attack of ten lines that works, with its own test beside it, to be written over.
 
-The template is a real defence (the mean of the updates nearest to the coordinate-wise median), not a shape with
-holes: it runs in a grid as it stands.
+The templates are real ones, not shapes with holes: they run in a grid as they stand.
 """
 
 from __future__ import annotations
@@ -9,9 +8,11 @@ from __future__ import annotations
 import keyword
 from pathlib import Path
 
+from bench import template_attacks
 from bench.errors import UserError
 
-KINDS = ("aggregator",)
+KINDS = ("aggregator", "attack")
+PLACES = tuple(template_attacks.ATTACKS)
 
 _RULE = '''\
 """{name}: the mean of the n - f updates that lie nearest to the coordinate-wise median."""
@@ -91,31 +92,32 @@ class TemplateError(UserError):
     """The files cannot be written as asked; the message says what to do."""
 
 
-def new(kind: str, path: Path) -> tuple[Path, Path]:
-    """Write a working plug-in and its test; the rule is named after the file.
+def new(kind: str, path: Path, place: str | None = None) -> tuple[Path, Path]:
+    """Write a working plug-in and its test; the rule or attack is named after the file.
 
     Args:
-        kind: what to write: ``aggregator``.
+        kind: what to write: ``aggregator`` or ``attack``.
         path: the file to make, like ``rules/my_rule.py``; missing folders are made.
+        place: of an attack, what it acts on: ``labels`` (where none is given), ``updates`` or ``examples``.
 
     Returns:
-        The file of the rule and the file of its test.
+        The file of the rule or attack and the file of its test.
 
     Raises:
-        TemplateError: another kind, a name that is no Python name, a file that exists, a folder that cannot be written.
+        TemplateError: another kind or place, a place for a rule, a name that is no Python name, a file that exists, a
+            folder that cannot be written.
     """
-    if kind not in KINDS:
-        raise TemplateError(f"there is a template for {', '.join(KINDS)}, not for {kind!r}")
-    name = path.stem
+    code, tests = _template(kind, place)
+    name, noun = path.stem, "rule" if kind == "aggregator" else "attack"
     if path.suffix != ".py" or not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise TemplateError(
-            f"{path} cannot be a rule's file: the rule is named after it, so it needs the form path/my_rule.py "
-            "with a name of letters, digits and '_'"
+            f"{path} cannot be the file of an {kind}: the {noun} is named after it, so it needs the form "
+            f"path/my_{noun}.py with a name of letters, digits and '_'"
         )
     test = path.with_name(f"test_{path.name}")
     texts = {
-        path: _RULE.format(name=name),
-        test: _TEST.format(name=name, file=path.name, test=test.name),
+        path: code.format(name=name),
+        test: tests.format(name=name, file=path.name, test=test.name),
     }
     for file in texts:
         if file.exists() or file.is_symlink():
@@ -130,3 +132,17 @@ def new(kind: str, path: Path) -> tuple[Path, Path]:
             f"{path} cannot be written ({error.strerror}): choose a folder that you may write"
         ) from error
     return path, test
+
+
+def _template(kind: str, place: str | None) -> tuple[str, str]:
+    """The texts of the plug-in and of its test, with the name left open."""
+    if kind not in KINDS:
+        raise TemplateError(f"there is a template for {' and '.join(KINDS)}, not for {kind!r}")
+    if kind == "aggregator":
+        if place is not None:
+            raise TemplateError(f"--place {place} says where an attack acts; an aggregator has none: leave it out")
+        return _RULE, _TEST
+    chosen = "labels" if place is None else place
+    if chosen not in PLACES:
+        raise TemplateError(f"an attack acts on {', '.join(PLACES)}, not on {chosen!r}: name one with --place")
+    return template_attacks.ATTACKS[chosen]

@@ -3,13 +3,17 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from bench import __main__ as main
 from bench import progress
 from bench.__main__ import app
 from bench.cell import Cell
@@ -157,8 +161,12 @@ def outcome(**facts):
     ("came", "code", "said"),
     [
         ({}, 0, "4 cells run, 4 done"),
-        ({"done": 3, "failed": (("f" * 64, "RuntimeError: no luck"),)}, 3, "ffffffffffff RuntimeError: no luck"),
-        ({"done": 1, "ran": 1, "interrupted": True}, 130, "1 cells are kept in results/tiny"),
+        (
+            {"done": 3, "failed": (("f" * 64, "RuntimeError: no luck"),)},
+            3,
+            "1 cell failed; the same command tries it again",
+        ),
+        ({"done": 1, "ran": 1, "interrupted": True}, 130, "1 cell is kept in results/tiny"),
     ],
     ids=["done", "failed", "interrupted"],
 )
@@ -187,6 +195,51 @@ def test_an_interrupt_before_the_run_exits_with_130(call, monkeypatch):
     assert call("plan", "tiny.yaml").exit_code == 130
 
 
+SLOW = """\
+name: slow
+base: {dataset: digits, model: softmax, clients: 5, rounds: 120, local_steps: 2, malicious_count: 1, attack: mirrored}
+axes:
+  aggregator: [fedavg, krum, median, trimmed_mean]
+  seed: [0, 1, 2, 3, 4, 5]
+"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(os.name != "posix", reason="a terminal's interrupt reaches a process group on POSIX only")
+def test_an_interrupt_keeps_what_is_stored_and_a_second_run_does_the_rest(tmp_path, call, monkeypatch):
+    (tmp_path / "slow.yaml").write_text(SLOW)
+    command = [sys.executable, "-m", "bench", "run", "slow.yaml", "--workers", "2"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        started = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=out, stderr=err, start_new_session=True)
+    try:
+        until = time.monotonic() + 90
+        while not (stored := list(tmp_path.glob("results/slow/cells/*/*.json"))) and time.monotonic() < until:
+            assert started.poll() is None, (tmp_path / "err").read_text()
+            time.sleep(0.02)
+        assert stored
+        os.killpg(started.pid, signal.SIGINT)  # as a terminal does: to the driver and to all workers
+        code = started.wait(timeout=10)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+    said = (tmp_path / "out").read_text() + (tmp_path / "err").read_text()
+    assert code == 130, said
+    assert "Traceback" not in said
+    assert "the same command goes on from there" in said
+    kept = {p: p.read_bytes() for p in tmp_path.glob("results/slow/cells/*/*.json")}
+    plan = json.loads((tmp_path / "results/slow/plan.json").read_text())
+    assert 0 < len(kept) < len(plan["keys"])
+    assert f"{len(kept)} cell" in said
+    assert all(json.loads(text)["status"] == "done" for text in kept.values())
+    monkeypatch.setattr(main, "_draw", lambda folder: None)  # which takes longer than the cells
+    again = call("run", "slow.yaml", "--workers", 1, "--no-progress", "--set", "seed=[0]")  # fewer, to be quick
+    assert again.exit_code == 0, again.output
+    assert {p: p.read_bytes() for p in kept} == kept
+    wanted = json.loads((tmp_path / "results/slow/plan.json").read_text())["keys"]
+    assert {p.stem for p in tmp_path.glob("results/slow/cells/*/*.json")} == {p.stem for p in kept} | set(wanted)
+
+
 CELL = Cell(aggregator="krum", attack="mirrored", malicious_count=4)
 
 
@@ -202,6 +255,11 @@ def test_plain_progress_is_one_line_a_cell():
         "[ 12/336] done       krum  mirrored  rate=1 malicious=4 seed=0  0.42 s",
         "[ 13/336] infeasible krum  mirrored  rate=1 malicious=4 seed=0  0.00 s",
     ]
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 cells"), (1, "1 cell"), (1200, "1,200 cells")])
+def test_one_is_no_plural(number, said):
+    assert progress.counted(number, "cell") == said
 
 
 def test_quiet_progress_says_nothing(capsys):
@@ -232,6 +290,6 @@ def test_a_terminal_gets_a_live_table(monkeypatch):
         assert said in shown
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (59, "59 s"), (185, "3:05 min"), (7807, "2:10:07 h")])
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (59, "59 s"), (185, "3 min 5 s"), (7807, "2 h 10 min")])
 def test_clock(seconds, said):
     assert progress.clock(seconds) == said

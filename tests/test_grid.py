@@ -144,11 +144,17 @@ BAD = [
     ("base: {aggregator: krumm}", ["1:20: aggregator: unknown aggregator 'krumm' - did you mean 'krum'?"]),
     ("base: {aggregator: 'krum('}", ["1:20: aggregator: 'krum(' lacks its closing bracket"]),
     ("base: {aggregator: trimmed_mean(trm=1)}", ["1:20: aggregator: trimmed_mean: unknown option 'trm'"]),
-    ("base: {aggregator: trimmed_mean(trim=a)}", ["1:20: aggregator: trimmed_mean: option trim: "]),
+    (
+        "base: {aggregator: trimmed_mean(trim=a)}",
+        ["1:20: aggregator: trimmed_mean: option trim: needs a whole number or null, got 'a'"],
+    ),
     ("base: {attack: krum}", ["1:16: attack: unknown attack 'krum'"]),
     ("base: {attack: targeted(source=1)}", ["1:16: attack: targeted: needs the option target"]),
     ("base: {attack: every_pair(x=1)}", ["1:16: attack: unknown attack 'every_pair'"]),
-    ("base: {attack: mirrored | uniform}", ["1:16: attack: only an aggregator can be a chain"]),
+    (
+        "base: {attack: mirrored | uniform}",
+        ["1:16: attack: mirrored | uniform: a chain of attacks needs links that act in diff"],
+    ),
     ("base: {attack: {nam: mirrored}}", ["1:16: attack: a reference written as a mapping needs a 'name'"]),
     ("base: {attack: __import__('os')}", ["1:16: attack: "]),
     ("base: {partition: dirichlet}", ["1:19: partition: dirichlet: needs the option alpha"]),
@@ -158,6 +164,7 @@ BAD = [
     ("base: {features: scaled(divisor=0)}", ["1:18: features: scaled needs a positive divisor"]),
     ("axes: {seed: 3}", ["1:14: seed: an axis needs a list; write seed: [3], or move it under base:"]),
     ("axes: {seed: []}", ["1:14: seed: the axis is empty"]),
+    ("axes:\n  attack:\n  seed: [1]", ["2:10: attack: the axis is empty; give at least one value in brackets"]),
     ("axes: {sed: [1]}", ["1:8: sed: unknown field - did you mean 'seed'?"]),
     ("axes: {seed: [1, x, 2, -1]}", ['1:18: seed: should be a valid integer, got "x"', "1:24: seed: "]),
     ("base: {seed: 1}\naxes: {seed: [1]}", ["1:8: seed: given under base and as an axis at 2:8; keep one"]),
@@ -168,6 +175,18 @@ BAD = [
     ("figures: {kind: heatmap}", ["1:10: figures: needs a list"]),
     ("figures: [{kind: heatmp}]", ["1:18: figures: kind: 'heatmp' is none of heatmap, pairs, rounds"]),
     ("figures: [{metric: accuracy}]", ["1:11: figures: a figure needs a kind"]),
+    (
+        "base:\n  local_epochs: 1\n  local_steps: 1\n  malicious_fraction: 0.2\n  malicious_count: 30\n"
+        "  clients_per_round: 21\n  attack_start: 3\n  attack_stop: 2\n  attack: all_to_one(target=10)",
+        [
+            "2:17: local_epochs: local_epochs and local_steps are both set",
+            "4:23: malicious_fraction: malicious_fraction and malicious_count are both set",
+            "5:20: malicious_count: malicious_count is 30, more than the 20 clients",
+            "6:22: clients_per_round: clients_per_round is 21, more than the 20 clients",
+            "8:16: attack_stop: attack_stop is 2, before attack_start 3",
+            "9:11: attack: all_to_one names class 10",
+        ],
+    ),
     ("base: {local_epochs: 1, local_steps: 1}", ["1:22: local_epochs: local_epochs and local_steps are both set"]),
     (
         "base: {clients: 3, malicious_count: 4}",
@@ -211,6 +230,24 @@ def test_a_bad_grid_tells_all_its_mistakes_with_their_places(write, text, expect
     for error, start in zip(errors, expected, strict=True):
         assert error.startswith(f"{path}:{start}"), error
     assert str(caught.value).endswith("nothing was run")
+
+
+def test_names_and_classes_that_there_are_are_told_once(write):
+    text = "base: {malicious_count: 1}\naxes:\n  dataset: [mnist, ham10000]\n"
+    text += (
+        '  attack: [all_to_one(target=10), "all_to_one(target=11)", mirored, unifrm]\n  aggregator: [krumm, mediann]'
+    )
+    with pytest.raises(GridError) as caught:
+        grid.read(write(text))
+    errors = caught.value.errors
+    said = str(caught.value)
+    assert len(errors) == 8
+    assert said.count("; there are fedavg") == said.count("; there are mirrored") == 1
+    for name in data.CLASSES["ham10000"]:
+        assert said.count(f" {name}") == 1
+    assert sum("(mnist)" in e for e in errors) == 2  # its classes are their numbers
+    assert "there are mirrored" in next(e for e in errors if "'mirored'" in e)
+    assert "did you mean 'median'" in next(e for e in errors if "'mediann'" in e)
 
 
 def test_the_product_is_bounded_before_it_is_made(write):
@@ -287,6 +324,7 @@ OTHER = {
     "malicious_count": 7,
     "declared_byzantine": 1,
     "attack_stop": 9,
+    "attack_availability": 0.5,
     "device": "cuda",
     "momentum": 0.5,
     "client_momentum": 0.5,

@@ -74,7 +74,7 @@ def told(site, tmp_path_factory):
 def test_its_names_are_listed_with_their_origin(told):
     code, out, err = told[1]["list"]
     assert code == 0, err
-    for name in ("halfway", "smoothed_median", "to_neighbour", "stripes"):
+    for name in ("halfway", "smoothed_median", "to_neighbour", "opposite", "dot", "stripes"):
         assert f"  {name}  [flipbench-example 1.0]" in out
 
 

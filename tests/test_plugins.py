@@ -111,7 +111,7 @@ def test_options_are_bound():
         ("attack", "targeted(source=1, target=2, rate=1)", "unknown option 'rate'"),
         ("attack", "targeted(sorce=1, target=2)", "did you mean 'source'?; its options are source, target"),
         ("attack", "mirrored(x=1)", "unknown option 'x'; it has no options"),
-        ("attack", "all_to_one(target='a')", "option target: needs a whole number"),
+        ("attack", "all_to_one(target='a')", "option target: needs a class number"),
         ("attack", "all_to_one(target=true)", "got True"),
         ("attack", "all_to_one(target=1.5)", "got 1.5"),
         ("attack", "permuted(mapping=[1])", "option mapping"),

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from aggregators import Cohort, Infeasible
+from attacks.contract import place
 from bench import plugins, template
 from bench.__main__ import app
+from bench.conformance import check_attack
 from bench.errors import UserError
 
 
@@ -49,31 +51,76 @@ def test_its_body_has_ten_lines_at_most(made):
     assert sum("#" in line for line in lines[start:]) >= 5
 
 
+def outcomes(test):
+    """What each of its tests says; run here, for a pytest of its own would load torch again."""
+    scope = {"__name__": test.stem, "__file__": str(test)}
+    exec(compile(test.read_text(), test, "exec"), scope)
+    found = {}
+    for name in [n for n in scope if n.startswith("test_")]:
+        try:
+            scope[name]()
+        except (AssertionError, pytest.fail.Exception):
+            found[name] = False
+        else:
+            found[name] = True
+    return found
+
+
 def test_its_own_test_passes_and_can_fail(made):
-    def outcomes():
-        """What each of its tests says; run here, for a pytest of its own would load torch again."""
-        scope = {"__name__": "test_my_rule", "__file__": str(made[1])}
-        exec(compile(made[1].read_text(), made[1], "exec"), scope)
-        found = {}
-        for name in [n for n in scope if n.startswith("test_")]:
-            try:
-                scope[name]()
-            except (AssertionError, pytest.fail.Exception):
-                found[name] = False
-            else:
-                found[name] = True
-        return found
-
-    assert len(outcomes()) == 5
-    assert all(outcomes().values())
+    assert len(outcomes(made[1])) == 5
+    assert all(outcomes(made[1]).values())
     made[0].write_text("def my_rule(updates, cohort, /):\n    return updates.mean(-2)\n")  # FedAvg: no defence
-    assert not outcomes()["test_far_liars_do_not_count"]
-    assert not outcomes()["test_too_many_liars_are_refused_with_the_numbers"]
+    assert not outcomes(made[1])["test_far_liars_do_not_count"]
+    assert not outcomes(made[1])["test_too_many_liars_are_refused_with_the_numbers"]
     made[0].write_text("def my_rule(updates, cohort, /):\n    return updates.mul_(2).median(-2).values / 2\n")
-    assert not outcomes()["test_the_updates_are_left_alone"]
+    assert not outcomes(made[1])["test_the_updates_are_left_alone"]
 
 
-def test_both_files_are_formatted_and_clean(made):
+@pytest.fixture(params=template.PLACES)
+def attack(request, tmp_path):
+    return request.param, *template.new("attack", tmp_path / "attacks" / "my_attack.py", request.param)
+
+
+def test_an_attack_acts_where_it_was_asked_to_and_passes_its_test_and_the_checks(attack):
+    where, code, test = attack
+    assert place(plugins.resolve("attack", f"{code}:my_attack")) == where
+    assert len(outcomes(test)) >= 4
+    assert all(outcomes(test).values())
+    for _, check in check_attack(f"{code}:my_attack"):
+        check()
+
+
+SPOILT = {
+    "labels": ("labels + by", "labels.add_(by)", "test_the_labels_are_left_alone"),
+    "updates": ("-strength * mean", "strength * mean", "test_it_points_away_from_the_honest_mean"),
+    "examples": ("labels != target", "labels >= 0", "test_all_but_the_target_class_are_eligible_and_become_it"),
+}
+
+
+def test_the_test_of_an_attack_can_fail(attack):
+    where, code, test = attack
+    before, after, name = SPOILT[where]
+    text = code.read_text()
+    assert before in text
+    code.write_text(text.replace(before, after))
+    assert not outcomes(test)[name]
+
+
+def test_an_attack_has_ten_lines_of_code_at_most_and_says_why(attack):
+    lines = attack[1].read_text().splitlines()
+    body = lines[next(i for i, line in enumerate(lines) if line.startswith("def my_attack")) + 2 :]
+    assert sum(not line.lstrip().startswith("#") for line in body) <= 10
+    assert sum("#" in line for line in body) >= 4
+
+
+def test_labels_are_the_place_where_none_is_told(tmp_path):
+    code, _ = template.new("attack", tmp_path / "my_attack.py")
+    assert place(plugins.resolve("attack", f"{code}:my_attack")) == "labels"
+
+
+@pytest.mark.parametrize(("kind", "where"), [("aggregator", None), *(("attack", p) for p in template.PLACES)])
+def test_both_files_are_formatted_and_clean(tmp_path, kind, where):
+    made = template.new(kind, tmp_path / "one" / "my_own.py", where)
     for words in (["check"], ["format", "--check"]):
         try:
             ran = subprocess.run(
@@ -121,9 +168,18 @@ def test_a_folder_that_cannot_be_made_is_one_message(tmp_path):
         template.new("aggregator", tmp_path / "file" / "my_rule.py")
 
 
-def test_only_aggregators_have_a_template(tmp_path):
-    with pytest.raises(UserError, match="there is a template for aggregator, not for 'attack'"):
-        template.new("attack", tmp_path / "my_attack.py")
+@pytest.mark.parametrize(
+    ("kind", "where", "said"),
+    [
+        ("dataset", None, "there is a template for aggregator and attack, not for 'dataset'"),
+        ("attack", "gradients", "an attack acts on labels, updates, examples, not on 'gradients'"),
+        ("aggregator", "labels", "--place labels says where an attack acts; an aggregator has none"),
+    ],
+)
+def test_what_has_no_template_is_refused(tmp_path, kind, where, said):
+    with pytest.raises(UserError, match=said):
+        template.new(kind, tmp_path / "mine.py", where)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.timeout(600)  # trains and draws

@@ -1,1 +1,1 @@
-"""An example of an installable plug-in for flipbench: rules, an attack and a data set."""
+"""An example of an installable plug-in for flipbench: rules, attacks and a data set."""
