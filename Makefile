@@ -20,7 +20,7 @@ RUN   := $(BIN)/flipbench run $(GRID) --workers $(WORKERS) --results $(RESULTS) 
 CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench test check speed report clean
+.PHONY: help install bench test check speed numerics report clean
 
 help: ## list the targets
 	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
@@ -54,9 +54,16 @@ check: $(VENV)/.installed-test ## lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 10 minutes) and write results/speed.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/speed -p no:xdist --benchmark-only --benchmark-disable-gc --benchmark-json=results/speed.json -o timeout=900
-	$(BIN)/python tests/speed/table.py results/speed.json | tee results/speed.md
+speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 15 minutes) and write results/speed/
+	@mkdir -p results/speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/speed -p no:xdist --benchmark-only --benchmark-disable-gc --benchmark-json=results/speed/federation.json -o timeout=900
+	$(BIN)/python tests/speed/table.py results/speed/federation.json | tee results/speed/federation.md
+	OMP_NUM_THREADS=1 $(BIN)/python tests/speed/rules.py results/speed/rules.json
+	$(BIN)/python tests/speed/rule_table.py results/speed/rules.json | tee results/speed/rules.md
+
+numerics: $(VENV)/.installed-test ## who is chosen, against float64 brute force (about 25 minutes; goes on where it stopped)
+	@mkdir -p results/numerics
+	OMP_NUM_THREADS=1 $(BIN)/python tests/numerics/selection.py results/numerics/selection.md
 
 clean: ## remove .venv, caches and build folders (results stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

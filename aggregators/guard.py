@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
+from math import isfinite
 from numbers import Integral
 from typing import Concatenate, ParamSpec
 
@@ -77,7 +78,7 @@ def all_finite(updates: Tensor) -> bool:
 
     A sum with a NaN or an infinity in it is never finite; a sum that overflows is no proof, so the elements decide.
     """
-    return bool(torch.isfinite(updates.sum())) or bool(torch.isfinite(updates).all())
+    return isfinite(float(updates.sum())) or bool(torch.isfinite(updates).all())
 
 
 def one_axis_of_cells(updates: Updates) -> Tensor:

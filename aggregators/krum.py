@@ -9,7 +9,6 @@ Descent", NeurIPS 2017, §4 (Krum) and §5 (Multi-Krum).
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from aggregators.contract import Cohort, Infeasible, Update, Updates
@@ -59,11 +58,9 @@ def multi_krum(updates: Updates, cohort: Cohort, /, *, keep: int | None = None) 
 
 
 def scores(squares: Tensor, byzantine: int) -> Tensor:
-    """Krum's scores from squared distances ``(*cells, n, n)``: ``(*cells, n)`` float64."""
-    n = squares.shape[-1]
-    others = squares.clone()
-    others.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
-    return others.sort(-1).values[..., : n - byzantine - 2].sum(-1)
+    """Krum's scores from squared distances ``(*cells, n, n)``, zeros on the diagonal: ``(*cells, n)`` float64."""
+    # The least of a row is 0, its distance to itself (or to an equal, which leaves the same values): not a neighbour.
+    return squares.sort(-1).values[..., 1 : squares.shape[-1] - byzantine - 1].sum(-1)
 
 
 def _check_size(rule: str, clients: int, byzantine: int) -> None:

@@ -1,6 +1,6 @@
-"""`results/speed.md` from pytest-benchmark's JSON: ratios measured in one run, with their circumstances.
+"""The federation's speed as a table, from pytest-benchmark's JSON: ratios of one run, with their circumstances.
 
-python tests/speed/table.py results/speed.json > results/speed.md
+python tests/speed/table.py results/speed/federation.json > results/speed/federation.md
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def main(path: str) -> None:
     told = json.loads(Path(path).read_text())
     machine, commit = told["machine_info"], told["commit_info"]
     runs = told["benchmarks"]
-    print("# Speed\n")
+    print("# Speed of the federation\n")
     print(
         "Made by `make speed`: one thread, medians, all of one run. Other machines give other seconds; the ratios are"
     )
@@ -28,7 +28,6 @@ def main(path: str) -> None:
     print(f"commit {commit['id'][:12]}{' with local changes' if commit['dirty'] else ''}.\n")
     protocol(extra(runs, "protocol"))
     training(extra(runs, "training"))
-    rules([r for r in runs if r["name"].startswith("test_rule[") and r["params"]["dim"] == 1_000_000])
 
 
 def extra(runs: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -61,20 +60,6 @@ def training(runs: list[dict[str, Any]]) -> None:
         print(
             f"| {i['momentum']} | {i['gflops']:.0f} | {i['gemm_gflops']:.0f} | {i['gflops'] / i['gemm_gflops']:.0%} |"
         )
-    print()
-
-
-def rules(runs: list[dict[str, Any]]) -> None:
-    if not runs:
-        return
-    print("## Rules\n")
-    print("float32, f = n / 5. Stream: summing the matrix over clients once, which no rule can beat.\n")
-    print("| rule | clients | dim | ms | times the stream |\n|---|---:|---:|---:|---:|")
-    for run in runs:
-        given, mine = run["params"], run["stats"]["median"] * 1e3
-        stream = run["extra_info"]["stream_ms"]
-        name = given["name"].replace("|", "\\|")
-        print(f"| {name} | {given['n']} | {given['dim']:,} | {mine:.2f} | {mine / stream:.1f} |")
     print()
 
 
