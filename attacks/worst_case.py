@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from attacks.contract import Found, LabelFlip, Trials
 from attacks.label_flip import mirrored, permuted, shifted, uniform
 from attacks.model_flips import confusable
 
+_PAIRS, _SWAPS, _PARENTS, _FAVOURITES, _UNIONS = 12, 6, 4, 4, 4
 Objective = Literal["accuracy", "source_recall", "attack_success_rate"]
 
 
@@ -38,22 +40,24 @@ class Candidate:
 class worst_case:  # noqa: N801 - named in grids like the functions beside it
     """The label flip that, of those tried, does most damage after the real rule.
 
-    1. In trial federations of a third of the rounds: every all-to-one, mirrored, every shift, uniform and confusable
-       flips (for the objectives of single classes also pairs, those first that a model without flips confuses most);
-    2. then, up to ``trials`` in all: the map that sends each source where it lost most so far, and mutations and
-       crossings of the best maps;
-    3. the best of every family and the best of all, ``finalists`` or a few more, once more with all rounds.
+    1. In trial federations of a third of the rounds: every all-to-one, mirrored, shifts, uniform and confusable flips,
+       and the pairs and swaps of classes that a model without flips confuses most: loud flips hurt rules that average,
+       quiet ones slip past rules that select;
+    2. then, up to ``trials`` in all: the map that sends each source where it lost most so far, and mutations,
+       crossings and parts of the best maps;
+    3. the best of every family, the pairs that a model without flips confuses most and the best of all, ``finalists``
+       in all, once more with all rounds, and behind them the unions of the best.
 
     Damage is measured against the same trial without flips, on training examples with their true labels. The last
     stage runs the very federation of the cell, so what is chosen there is right up to the sampling of the examples
-    on which accuracy is measured.
+    on which accuracy is measured. (A third of the rounds shows which loud flips hurt, not which quiet ones do.)
 
     Args:
         objective: ``accuracy``: accuracy lost; ``source_recall``: recall lost, mean over the sources of the map;
             ``attack_success_rate``: gained, mean over the sources. Flips without a fixed map count with all classes
             as sources, and have no success rate.
         trials: short trials.
-        finalists: full ones.
+        finalists: full ones; four unions follow.
 
     Raises:
         ValueError: fewer than one trial or finalist.
@@ -63,7 +67,7 @@ class worst_case:  # noqa: N801 - named in grids like the functions beside it
 
     objective: Objective = "accuracy"
     trials: int = 40
-    finalists: int = 8
+    finalists: int = 14
     place: ClassVar[str] = "labels"
     adaptive: ClassVar[bool] = True
     confusion: ClassVar[bool] = True
@@ -90,6 +94,10 @@ class worst_case:  # noqa: N801 - named in grids like the functions beside it
         last = found.finalists(self.finalists)
         clean, *ends = trials.run([None, *(c.flip for c in last)], trials.rounds)
         harms = [harm(self.objective, clean, end, c.mapping) for c, end in zip(last, ends, strict=True)]
+        if more := _unions(last, harms):
+            ends = trials.run([c.flip for c in more], trials.rounds)
+            harms += [harm(self.objective, clean, end, c.mapping) for c, end in zip(more, ends, strict=True)]
+            last += more
         best = max(range(len(last)), key=lambda i: harms[i])
         report: dict[str, Any] = {
             "objective": self.objective,
@@ -101,6 +109,20 @@ class worst_case:  # noqa: N801 - named in grids like the functions beside it
             "finalists": [[c.name, h] for c, h in zip(last, harms, strict=True)],
         }
         return Found(last[best].flip, last[best].mapping, report)
+
+
+def _unions(candidates: list[Candidate], harms: list[float]) -> list[Candidate]:
+    """The best maps put together, two at a time; where both move a class the better one decides."""
+    order = sorted(range(len(candidates)), key=lambda i: -harms[i])
+    maps = [m for i in order if (m := candidates[i].mapping) is not None]
+    tried = {tuple(sorted(m.items())) for m in maps}
+    out: list[Candidate] = []
+    for better, worse in combinations(maps[:_PARENTS], 2):
+        union = tuple(sorted((dict(worse) | dict(better)).items()))
+        if union not in tried and len(out) < _UNIONS:
+            tried.add(union)
+            out.append(_candidate(dict(union), "union"))
+    return out
 
 
 def harm(objective: Objective, clean: Tensor, attacked: Tensor, mapping: Mapping[int, int] | None) -> float:
@@ -141,23 +163,24 @@ def _candidate(mapping: Mapping[int, int], family: str, name: str | None = None)
 
 
 def _first(objective: Objective, trials: Trials, clean: Tensor) -> list[Candidate]:
-    """The published flips."""
+    """The published flips; those of single classes first where the objective is one of single classes."""
     every = range(trials.classes)
-    out = [_candidate(dict.fromkeys(every, t), "all to one", f"all_to_one(target={t})") for t in every]
-    out.append(Candidate("mirrored", "permutation", mirrored, _moved({s: trials.classes - 1 - s for s in every})))
-    for by in range(1, trials.classes):
+    loud = [_candidate(dict.fromkeys(every, t), "all to one", f"all_to_one(target={t})") for t in every]
+    loud.append(Candidate("mirrored", "permutation", mirrored, _moved({s: trials.classes - 1 - s for s in every})))
+    for by in sorted({1, 2, trials.classes // 2, trials.classes - 1} & set(range(1, trials.classes))):
         flip = partial(shifted, by=by)
-        out.append(Candidate(f"shifted(by={by})", "permutation", flip, {s: (s + by) % trials.classes for s in every}))
-    if objective == "accuracy":
-        return [
-            *out,
-            Candidate("uniform", "random", uniform, None),
-            Candidate("confusable", "random", confusable, None),
-        ]
+        loud.append(Candidate(f"shifted(by={by})", "permutation", flip, {s: (s + by) % trials.classes for s in every}))
+    loud.append(Candidate("uniform", "random", uniform, None))
+    loud.append(Candidate("confusable", "random", confusable, None))
     held = [s for s in every if trials.counts[s]]
-    pairs = sorted(((float(clean[s, t]), s, t) for s in held for t in every if s != t), key=lambda p: (-p[0], p[1:]))
-    some = [_candidate({s: t}, "pair", f"targeted(source={s}, target={t})") for _, s, t in pairs]
-    return [x for pair in zip(some, out, strict=False) for x in pair] + some[len(out) :] + out[len(some) :]
+    rate = (clean / clean.sum(1, keepdim=True).clamp(min=1)).tolist()
+    pairs = sorted(((s, t) for s in held for t in every if s != t), key=lambda p: (-rate[p[0]][p[1]], p))
+    swaps = sorted({(min(p), max(p)) for p in pairs}, key=lambda p: (-rate[p[0]][p[1]] - rate[p[1]][p[0]], p))
+    quiet = [_candidate({s: t}, "pair", f"targeted(source={s}, target={t})") for s, t in pairs[:_PAIRS]]
+    quiet += [_candidate({s: t, t: s}, "swap", f"swapped(first={s}, second={t})") for s, t in swaps[:_SWAPS]]
+    ordered = [*loud, *quiet] if objective == "accuracy" else [*quiet, *loud]
+    once = {str(sorted(c.mapping.items())) if c.mapping else c.name: c for c in reversed(ordered)}
+    return [c for c in ordered if c in once.values()]  # of two classes a shift is a swap
 
 
 def _moved(mapping: Mapping[int, int]) -> dict[int, int]:
@@ -190,7 +213,7 @@ class _Search:
     def children(self, number: int) -> Iterator[Candidate]:
         """New maps: the greedy one, then mutations and crossings of the best three."""
         tried = {tuple(sorted(c.mapping.items())) for _, c in self.harms if c.mapping}
-        parents = [c.mapping for c in self.best() if c.mapping][:3]
+        parents = [c.mapping for c in self.best() if c.mapping][:_PARENTS]
         greedy = {s: max((v, t) for (o, t), v in self.lost.items() if o == s)[1] for s, _ in self.lost}
         proposals = [greedy] if self.objective == "accuracy" else []
         draw = partial(torch.randint, generator=self.trials.generator)
@@ -198,12 +221,16 @@ class _Search:
             if not parents:
                 break
             child = dict(parents[int(draw(len(parents), (1,)))])
-            if self.objective == "accuracy" and int(draw(2, (1,))):  # cross: each source from one of two parents
+            way = int(draw(3, (1,)))
+            if way == 0:  # mutate: one or two sources go elsewhere, or stay
+                for _ in range(1 + int(draw(2, (1,)))):
+                    source = int(draw(self.trials.classes, (1,)))
+                    child[source] = int(draw(self.trials.classes, (1,)))
+            elif way == 1:  # cross: some sources as another parent has them
                 other = parents[int(draw(len(parents), (1,)))]
                 child |= {s: t for s, t in other.items() if int(draw(2, (1,)))}
-            for _ in range(1 + int(draw(2, (1,)))):  # mutate: one or two sources go elsewhere
-                source = int(draw(self.trials.classes, (1,)))
-                child[source] = int(draw(self.trials.classes, (1,)))
+            else:  # a part: fewer sources are quieter
+                child = {s: t for s, t in child.items() if int(draw(2, (1,)))}
             proposals.append(child)
         for proposal in proposals:
             key = tuple(sorted(_moved(proposal).items()))
@@ -213,8 +240,9 @@ class _Search:
                 yield _candidate(dict(key), "searched")
 
     def finalists(self, number: int) -> list[Candidate]:
-        """The best of every family, then the best of all."""
+        """The best of every family, the first pairs, then the best of all."""
         ordered = self.best()
-        chosen = {c.family: c for c in reversed(ordered)}.values()
-        names = {c.name for c in chosen}
-        return [*chosen, *(c for c in ordered if c.name not in names)][: max(number, len(chosen))]
+        first = [c for _, c in self.harms if c.family == "pair"][:_FAVOURITES]
+        chosen = [*{c.family: c for c in reversed(ordered)}.values(), *first, *ordered]
+        once = list({id(c): c for c in chosen}.values())
+        return once[: max(number, len({c.family for c in ordered}))]

@@ -22,7 +22,7 @@ from bench.errors import UserError
 from bench.federation import Federation, Parts, Task, run
 from bench.population import Partition, generator, populate
 
-_PROXY = 2000  # training examples that a trial is measured on
+_PROXY = 5000  # training examples that a trial is measured on
 _STACK = 8  # trials at once
 
 

@@ -63,16 +63,18 @@ def test_it_finds_a_map_that_no_static_flip_has() -> None:
 
 def test_the_number_of_trials_is_the_stated_one_and_no_map_is_tried_twice_in_a_stage() -> None:
     ran: list[tuple[LabelMap | None, int]] = []
-    found = worst_case(trials=40, finalists=8).search(trials(10, to_three, ran))
+    found = worst_case(trials=48, finalists=8).search(trials(10, to_three, ran))
     short = [m for m, rounds in ran if rounds == 8]
     full = [m for m, rounds in ran if rounds == 24]
-    assert len(short) == found.report["trials"] == 41
+    assert len(short) == found.report["trials"] == 49
     assert len(full) == found.report["full_trials"]
     assert short[0] is None
     assert full[0] is None
     fixed = [tuple(m.items()) for m in short[1:] if m is not None][:20]
     assert len(set(fixed)) == len(fixed)
     assert len(full) - 1 >= 8
+    whole = [tuple(m.items()) for m in full[1:] if m is not None]
+    assert len(whole) - len(set(whole)) <= 1  # uniform and confusable may look like a map here
 
 
 @given(st.integers(2, 6), st.randoms(use_true_random=False))
@@ -87,7 +89,7 @@ def test_it_never_does_less_than_any_static_flip_that_it_tried(classes: int, cha
     found = worst_case().search(trials(classes, damage, []))
     static = [dict.fromkeys(range(classes), t) for t in range(classes)]
     static += [{s: classes - 1 - s for s in range(classes)}]
-    static += [{s: (s + by) % classes for s in range(classes)} for by in range(1, classes)]
+    static += [{s: (s + 1) % classes for s in range(classes)}]
     assert found.report["harm"] >= max(damage(m) for m in static) - 2e-3
 
 
@@ -122,7 +124,7 @@ def test_its_options_are_checked() -> None:
 
 def test_the_published_flips_are_among_the_first() -> None:
     ran: list[tuple[LabelMap | None, int]] = []
-    worst_case(trials=20, finalists=1).search(trials(10, to_three, ran))
+    worst_case(trials=34, finalists=1).search(trials(10, to_three, ran))
     tried = [m for m, rounds in ran if rounds == 8 and m is not None]
     assert map_of(mirrored, 10) in tried
     assert all(dict.fromkeys(range(10), t) in tried for t in range(10))
