@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+from attacks.contract import declares, place
 from bench import adapters, grid, plugins
 from bench.errors import UserError
 from bench.suggest import near
@@ -42,9 +43,18 @@ def _section(kind: str) -> str:
     for entry in plugins.catalogue(kind):
         options = f"({', '.join(entry.options)})" if entry.options else ""
         origin = "" if entry.origin == "flipbench" else f"  [{entry.origin}]"
-        lines.append(f"  {entry.name}{options}{origin}")
+        lines.append(f"  {entry.name}{options}{origin}{_acts(kind, entry)}")
         lines += [f"      {entry.doc}"] if entry.doc else []
     return "\n".join(lines + (_foreign() if kind == "aggregator" else []))
+
+
+def _acts(kind: str, entry: plugins.Entry) -> str:
+    """Where a shipped attack acts, and what it is told beyond others."""
+    if kind != "attack" or entry.origin != "flipbench":
+        return ""
+    attack = plugins.shipped(kind)[entry.name]
+    told = [word for word in ("dynamic", "adaptive") if declares(attack, word)]
+    return f"  on {', '.join([place(attack), *told])}"
 
 
 def _foreign() -> list[str]:
