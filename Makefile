@@ -20,7 +20,7 @@ RUN   := $(BIN)/flipbench run $(GRID) --workers $(WORKERS) --results $(RESULTS) 
 CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench test check speed numerics report clean
+.PHONY: help install bench test check speed numerics coverage torture report clean
 
 help: ## list the targets
 	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
@@ -64,6 +64,12 @@ speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 15 minut
 numerics: $(VENV)/.installed-test ## who is chosen, against float64 brute force (about 25 minutes; goes on where it stopped)
 	@mkdir -p results/numerics
 	OMP_NUM_THREADS=1 $(BIN)/python tests/numerics/selection.py results/numerics/selection.md
+
+coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulations (about 5 minutes)
+	$(BIN)/python tests/statistics/coverage.py
+
+torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size; writes results/torture.md
+	FLIPBENCH_TORTURE=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture tests/test_workers.py tests/test_checkpoint.py tests/test_cluster.py -p no:xdist -o timeout=1500
 
 clean: ## remove .venv, caches and build folders (results stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

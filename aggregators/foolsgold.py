@@ -16,6 +16,7 @@ Source: Fung, Yoon, Beschastnikh, "The limitations of federated learning in sybi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -55,7 +56,7 @@ class foolsgold:  # noqa: N801 - named in grids like the functions beside it
 
     def init(self, updates: Updates, cohort: Cohort, /) -> Memory:
         """Nothing remembered yet."""
-        return tuple({} for _ in range(updates[..., 0, 0].numel()))
+        return tuple({} for _ in range(math.prod(updates.shape[:-2])))
 
     def __call__(self, updates: Updates, cohort: Cohort, state: Memory, /) -> tuple[Update, Memory]:
         """The update of the round and the memory after it.

@@ -52,7 +52,7 @@ def check(updates: Updates, cohort: Cohort) -> None:
 
     Raises:
         TypeError: updates that are not floating point, or an f that is not a whole number.
-        ValueError: a shape that is not ``(*cells, clients, dim)``, or a negative f.
+        ValueError: a shape that is not ``(*cells, clients, dim)``, no numbers at all, or a negative f.
         Infeasible: no clients.
     """
     if updates.ndim < 2:
@@ -62,6 +62,8 @@ def check(updates: Updates, cohort: Cohort) -> None:
     whole_number("byzantine (f)", cohort.byzantine, least=0)
     if updates.shape[-2] == 0:
         raise Infeasible("a rule needs at least 1 client, got 0")
+    if updates.shape[-1] == 0:
+        raise ValueError(f"updates must hold at least one number a client, got the shape {tuple(updates.shape)}")
 
 
 def whole_number(name: str, value: object, least: int) -> int:

@@ -75,18 +75,34 @@ def run(
     download: Annotated[bool, typer.Option("--download", help="Fetch missing data, checksums checked.")] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress.")] = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed/--keep-failed", help="Run failed cells again.")] = True,
+    cell_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="A cell that takes longer is recorded as failed.")
+    ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of each worker, like 4G; a cell that needs more fails.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster that does the work, like tcp://host:8786.")
+    ] = None,
+    tls_ca: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a tls:// scheduler: who signed it.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Our certificate for it.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The key of that certificate.")] = None,
 ) -> None:
     """Run what is missing of a grid, then draw tables and heatmaps."""
     one = _read(grid, overrides, aggregators, device)
+    from bench import cluster, limits, runner
     from bench import progress as shown
-    from bench import runner
 
     folder = results / one.name
     count = workers or _cores()
     if download:
         _fetch({cell.dataset for cell in one.cells})
     watcher = shown.choose(count, quiet=not progress)
-    outcome = runner.run(one, folder, workers=count, progress=watcher, command=_command(), retry_failed=retry_failed)
+    size = None if memory_limit is None else limits.parse_size(memory_limit)
+    crew = runner.Crew(limits.Limits(cell_timeout, size), cluster.address(scheduler, tls_ca, tls_cert, tls_key))
+    outcome = runner.run(
+        one, folder, workers=count, progress=watcher, command=_command(), retry_failed=retry_failed, crew=crew
+    )
     if outcome.interrupted:
         kept = f"{shown.counted(outcome.done, 'cell')} {'is' if outcome.done == 1 else 'are'}"
         typer.echo(f"interrupted: {kept} kept in {folder}; the same command goes on from there", err=True)
@@ -126,10 +142,25 @@ def plan(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A grid's folder, like results/label_flip.")],
+    metric: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="Like accuracy, source_recall_damage or accuracy_last5.")
+    ] = None,
+    rows: Annotated[str | None, typer.Option(metavar="FACT,...", help="Facts down; aggregator if left out.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="FACT,...", help="Facts across; attack,malicious_fraction if left out.")
+    ] = None,
+    where: Annotated[list[str] | None, typer.Option(metavar="FACT=VALUE", help="Only these cells; repeatable.")] = None,
+    form: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="md, csv, tex or html.")] = None,
 ) -> None:
-    """Redraw tables and heatmaps from what is stored."""
+    """Redraw tables and heatmaps from what is stored; with an option, print the one table that it asks for."""
     if not (folder / "plan.json").is_file():
         raise UserError(f"{folder} holds no plan.json: give the folder of a grid that was run, like results/label_flip")
+    if metric or rows or columns or where or form:
+        from bench.report import chosen
+
+        down, across = ([f.strip() for f in (axis or "").split(",") if f.strip()] for axis in (rows, columns))
+        typer.echo(chosen(folder, metric or "accuracy", down, across, where or [], form or "md"), nl=False)
+        return
     _draw(folder)
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import pandas as pd
 
 from bench.cell import CLEAN, FACTS
+from bench.comparisons import seed_table, tied
 from bench.errors import UserError
 from bench.labels import is_nothing
 from bench.metrics import LAST, METRICS
+from bench.statistics import Values as Numbers
 from bench.summary import summarise
 
 FIRST = "fedavg"  # the yardstick stands on top, as in papers
@@ -141,7 +143,7 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
     attacked = cells[cells["attack"] != CLEAN]
     telling = attacked if len(attacked) else cells
     vary = [f for f in FACTS if f not in _ELSEWHERE and _varies(telling[f])]
-    implied = {"malicious_count"} | ({"declared_byzantine"} if _declared_is_true(telling) else set())
+    implied = {"malicious_count"} | ({"declared_byzantine"} if declared_is_true(telling) else set())
     constant = {f: _plain(telling[f].iloc[0]) for f in FACTS if f not in {*vary, *_ELSEWHERE, *implied}}
     vary = [f for f in vary if f not in implied]
     classes = next((tuple(c) for c in cells["classes"] if c is not None), ())
@@ -173,9 +175,38 @@ def squares(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[st
     Returns:
         ``aggregator``, ``column`` (`Column`), ``state``: done, infeasible, failed, missing (the plan holds cells that
         were not run, maybe here) or absent (the grid has no such cell); ``mean, sd, low, high`` (95 % interval over
-        seeds), ``n`` (seeds with a number), ``planned`` (seeds that could have one) and ``reason``. Aggregators in the
-        page's order, columns in reading order; every aggregator under every column.
+        seeds), ``n`` (seeds with a number), ``planned`` (seeds that could have one), ``reason`` and ``tied`` (whether
+        it cannot be told from the best of its column: `bench.comparisons`). Aggregators in the page's order, columns in
+        reading order; every aggregator under every column.
     """
+    both, columns = _placed(page, tidy, shown, attacks)
+    known = _by_square(both)
+    equal = {
+        (page.rows[rule], columns[column])
+        for column, rule in tied(_seed_table(page, both, columns), shown.higher_is_better)
+    }
+    empty = {"state": "missing" if page.unknown else "absent", "n": 0, "planned": 0, "reason": None}
+    numbers = dict.fromkeys(("mean", "sd", "low", "high"), float("nan"))
+    return pd.DataFrame(
+        [
+            {"aggregator": row, "column": column, **numbers, **known.get((row, column), empty)}
+            | {"tied": (row, column) in equal}
+            for row, column in product(page.rows, columns)
+        ],
+        columns=["aggregator", "column", "state", *numbers, "n", "planned", "reason", "tied"],
+    )
+
+
+def by_seed(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]) -> tuple[Numbers, list[Column]]:
+    """What stands behind `squares`: numbers ``(columns, rules, seeds)``, NaN where there is none; and the columns."""
+    both, columns = _placed(page, tidy, shown, attacks)
+    return _seed_table(page, both, columns), columns
+
+
+def _placed(
+    page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]
+) -> tuple[pd.DataFrame, list[Column]]:
+    """Cells with their ``value`` and ``column``; and the columns in reading order."""
     cells = page.cells.merge(tidy[["key", *_needed(shown)]], on="key", how="left", validate="1:1")
     attacked = cells[cells["attack"].isin(list(attacks))]
     parts = [_clean_cells(page, cells, attacked, shown), attacked.assign(value=attacked[shown.name])]
@@ -183,17 +214,13 @@ def squares(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[st
     levels = [level_values(both, page.levels), level_values(both, page.settings)]
     own = [Column(a, s, () if a == CLEAN else v) for a, v, s in zip(both["attack"], *levels, strict=True)]
     both = both.assign(column=pd.Series(own, index=both.index, dtype=object))
-    columns = sorted(dict.fromkeys(both["column"]), key=lambda c: _reading_order(c, attacks))
-    known = _by_square(both)
-    empty = {"state": "missing" if page.unknown else "absent", "n": 0, "planned": 0, "reason": None}
-    numbers = dict.fromkeys(("mean", "sd", "low", "high"), float("nan"))
-    return pd.DataFrame(
-        [
-            {"aggregator": row, "column": column, **numbers, **known.get((row, column), empty)}
-            for row, column in product(page.rows, columns)
-        ],
-        columns=["aggregator", "column", "state", *numbers, "n", "planned", "reason"],
-    )
+    return both, sorted(dict.fromkeys(both["column"]), key=lambda c: _reading_order(c, attacks))
+
+
+def _seed_table(page: Page, both: pd.DataFrame, columns: Sequence[Column]) -> Numbers:
+    at, rule = {c: i for i, c in enumerate(columns)}, {r: i for i, r in enumerate(page.rows)}
+    told = zip(both["column"], both["aggregator"], both["seed"], both["value"].astype(float), strict=True)
+    return seed_table(((at[c], rule[a], int(s), v) for c, a, s, v in told), (len(columns), len(page.rows)))
 
 
 def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:
@@ -277,7 +304,7 @@ def _varies(column: pd.Series[Any]) -> bool:
     return len({_plain(v) for v in column}) > 1
 
 
-def _declared_is_true(cells: pd.DataFrame) -> bool:
+def declared_is_true(cells: pd.DataFrame) -> bool:
     """Whether every f follows from the number of malicious clients (as by default)."""
     per_round = cells["clients_per_round"].astype(object).where(cells["clients_per_round"].notna(), cells["clients"])
     expected = [

@@ -92,7 +92,7 @@ def _overview_block(page: Page, shown: Measure, table: pd.DataFrame, place: Plac
     for attack, squares in table.groupby("attack", sort=False):
         entries = tuple(entry_of(s, notes) for s in squares.to_dict("records"))
         names.append(attack_name(page, str(attack)))
-        lines.append(_best_of_row(shown, entries, squares["mean"].tolist()))
+        lines.append(_best_of_row(shown, entries, squares))
     told = ", ".join(place_label(page, place))
     heading = f"{shown.label} (%) under every attack{f', {told}' if told else ''}"
     stamped = stamped_note(page, shown, table["attack"])
@@ -106,12 +106,14 @@ def _overview_block(page: Page, shown: Measure, table: pd.DataFrame, place: Plac
     )
 
 
-def _best_of_row(shown: Measure, entries: tuple[Entry, ...], means: list[float]) -> tuple[Entry, ...]:
+def _best_of_row(shown: Measure, entries: tuple[Entry, ...], squares: pd.DataFrame) -> tuple[Entry, ...]:
+    means, tied = squares["mean"].tolist(), squares["tied"].tolist()
     known = [number(m) for m in means if m == m]
     if len(known) < 2:
         return entries
     best = (max if shown.higher_is_better else min)(known, key=float)
-    return tuple(replace(e, best=m == m and number(m) == best) for e, m in zip(entries, means, strict=True))
+    shows = [m == m and number(m) == best for m in means]
+    return tuple(replace(e, best=b, tied=t and not b) for e, b, t in zip(entries, shows, tied, strict=True))
 
 
 def place_label(page: Page, place: Place) -> list[str]:

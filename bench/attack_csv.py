@@ -20,7 +20,7 @@ _REGRET = tuple(f"{what}_{s}" for what in ("static", "searched", "regret") for s
 
 def worst_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     """One line an aggregator and place: the worst attack and the interval of its mean; None with a single attack."""
-    facts = _facts(frame)
+    facts = facts_of(frame)
     numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "attacks", "asked", "reason"]
     lines = []
     for page in pages(frame):
@@ -28,7 +28,7 @@ def worst_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
             for square in worst(page, tidy, measure("accuracy")).to_dict("records"):
                 column = square["column"]
                 if not column.clean:
-                    told = _told(page, facts, column.setting, column.level)
+                    told = told_of(page, facts, column.setting, column.level)
                     attack = square["worst"]
                     known = [attack, attack in page.adaptive] if attack else ["", ""]
                     lines.append(["accuracy", square["aggregator"], *told, *known, *(square[n] for n in numbers)])
@@ -38,11 +38,11 @@ def worst_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
 
 def regret_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     """One line an aggregator, place and searched attack; None where none was searched or no flip is static."""
-    facts = _facts(frame)
+    facts = facts_of(frame)
     lines = []
     for page in pages(frame):
         for line in regrets(page, tidy).to_dict("records"):
-            told = [line["aggregator"], *_told(page, facts, line["setting"], line["level"])]
+            told = [line["aggregator"], *told_of(page, facts, line["setting"], line["level"])]
             told += [line[name] for name in ("state", "attack", "objective", "static")]
             lines.append([*told, *(line[n] for n in _REGRET), _maps(line["maps"]), line["trials"], line["reason"]])
     names = ["aggregator", *facts, "state", "attack", "objective", "best_static", *_REGRET, "maps", "trials", "reason"]
@@ -52,7 +52,7 @@ def regret_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
 def declared_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     """One line an aggregator, declared f and true number: accuracy, and its loss against declaring the truth; None
     where the two are not axes of the grid."""
-    facts = [f for f in _facts(frame) if f not in misdeclared.AXES]
+    facts = [f for f in facts_of(frame) if f not in misdeclared.AXES]
     numbers = [f"{prefix}{n}" for prefix in ("", "regret_") for n in ("state", *STATISTICS)]
     lines = []
     for page in filter(misdeclared.applies, pages(frame)):
@@ -67,14 +67,16 @@ def declared_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     return csv_text(names, lines) if lines else None
 
 
-def _facts(frame: pd.DataFrame) -> list[str]:
+def facts_of(frame: pd.DataFrame) -> list[str]:
     """Facts that vary on a page or between pages, beside the data set and its partition."""
     found = [f for p in pages(frame) for f in (*p.about, *p.settings, *p.levels)]
     return list(dict.fromkeys(["dataset", "partition", *found]))
 
 
-def _told(page: Page, facts: list[str], setting: tuple[Any, ...], level: tuple[Any, ...]) -> list[Any]:
-    has = _has(page, dict(zip((*page.settings, *page.levels), (*setting, *level), strict=True)))
+def told_of(page: Page, facts: list[str], setting: tuple[Any, ...], level: tuple[Any, ...]) -> list[Any]:
+    """Values of some facts at a place of a page; those of the attack are none for a clean column, which lacks them."""
+    told = dict(zip(page.settings, setting, strict=True)) | dict.fromkeys(page.levels)
+    has = _has(page, told | dict(zip(page.levels, level, strict=False)))
     return [has.get(f) for f in facts]
 
 

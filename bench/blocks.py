@@ -24,12 +24,14 @@ class Entry:
     Attributes:
         text: "95.1 ± 0.3", in per cent; a dash where the rule is infeasible, "?" where nothing is known.
         best: whether no other aggregator of the column shows a better number.
+        tied: whether it cannot be told from the best (and is not shown as it).
         note: letter of the footnote, or nothing.
     """
 
     text: str
     best: bool = False
     note: str = ""
+    tied: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,8 @@ def letter_of(notes: dict[str, str], text: str) -> str:
 def with_best(
     shown: Measure, rows: Sequence[tuple[str, tuple[Entry, ...]]], numbers: Sequence[Sequence[Mapping[Any, Any]]]
 ) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
-    """Mark the best of each column, all that show the same number with it; nothing where there is no choice."""
+    """Mark the best of each column, all that show the same number with it, and what cannot be told from it; nothing
+    where there is no choice."""
     marked = [list(entries) for _, entries in rows]
     for j in range(len(marked[0]) if marked else 0):
         known = {
@@ -183,5 +186,5 @@ def with_best(
             continue
         best = (max if shown.higher_is_better else min)(known.values())
         for i, value in known.items():
-            marked[i][j] = replace(marked[i][j], best=value == best)
+            marked[i][j] = replace(marked[i][j], best=value == best, tied=value != best and numbers[i][j]["tied"])
     return tuple((name, tuple(entries)) for (name, _), entries in zip(rows, marked, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
@@ -17,8 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from aggregators.contract import Cohort, Infeasible
 from bench import data, plugins
 from bench.cell import FACTS, Cell, key
+from bench.comparisons import tests_of, too_few
 from bench.grid import Grid, contents
 from bench.progress import clock, counted, label
+from bench.statistics import LEAST_SEEDS
 from bench.store import Store
 
 RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
@@ -112,7 +114,23 @@ def text(grid: Grid, plan: Plan, workers: int) -> str:
                 f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
             )
         lines.append(f"about {clock(plan.seconds / workers)} on {counted(workers, 'worker')} ({basis})")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_few_seeds(plan)])
+
+
+def _few_seeds(plan: Plan) -> Iterator[str]:
+    """A warning where rules are to be compared over too few seeds to claim anything."""
+    tables: dict[tuple[str, str], list[Cell]] = {}
+    for k, cell in plan.cells.items():
+        if k not in plan.refused:
+            tables.setdefault((cell.dataset, cell.partition), []).append(cell)
+    fewest: list[tuple[int, int]] = []
+    for cells in tables.values():
+        rules, seeds = len({c.aggregator for c in cells}), len({c.seed for c in cells})
+        columns = len({replace(c, aggregator="fedavg", seed=0) for c in cells if c.attacked}) + 1  # and the clean one
+        if rules > 1 and seeds < LEAST_SEEDS:
+            fewest.append((seeds, tests_of(columns, rules)))
+    if fewest:
+        yield f"warning: no difference between rules can be claimed: {too_few(*min(fewest))}"
 
 
 def listing(plan: Plan) -> Iterator[str]:

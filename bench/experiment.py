@@ -25,6 +25,7 @@ from attacks.contract import Stamped, Studio
 from bench import data, plugins, rehearsal
 from bench.attackers import BadAttackError
 from bench.cell import SCHEMA, Cell, clean_twin, key, normal
+from bench.checkpoint import Checkpoints, Keeper
 from bench.data.dataset import Dataset
 from bench.errors import UserError
 from bench.federation import BadUpdateError, Parts, Task, run
@@ -43,7 +44,10 @@ class Job:
 
 
 def perform(
-    jobs: Sequence[Job], circumstances: Mapping[str, Any], attempts: Mapping[str, int] | None = None
+    jobs: Sequence[Job],
+    circumstances: Mapping[str, Any],
+    attempts: Mapping[str, int] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Record]:
     """Run a stack of alike cells, one thread; every exception becomes a record.
 
@@ -51,6 +55,7 @@ def perform(
         jobs: the cells; alike (`stackable`).
         circumstances: provenance known to the caller (commit, command).
         attempts: how often each key failed before.
+        checkpoints: where the states of long cells are kept; None: nowhere.
 
     Returns:
         One record a job, in order, without the body hash.
@@ -58,21 +63,26 @@ def perform(
     torch.set_num_threads(1)
     keep_freed_memory()
     started = time.perf_counter()
+    keeper = None if checkpoints is None else Keeper(checkpoints, [key(job.cell, job.content) for job in jobs])
+    if keeper is not None and not keeper.even():
+        return _one_by_one(jobs, circumstances, attempts, checkpoints)
     try:
         prepared = _prepare(jobs)
         setup = (time.perf_counter() - started) / len(jobs)
-        results = run(prepared.cells, prepared.populations, prepared.task, prepared.parts)
+        results = run(prepared.cells, prepared.populations, prepared.task, prepared.parts, keeper)
     except Infeasible as error:
         if len(jobs) > 1:
-            return _one_by_one(jobs, circumstances, attempts)
+            return _one_by_one(jobs, circumstances, attempts, checkpoints)
         return [_record(jobs[0], circumstances, "infeasible", reason=str(error))]
     except (Exception, SystemExit) as error:  # a plug-in may raise anything, and the other cells must run
         if len(jobs) > 1:
-            return _one_by_one(jobs, circumstances, attempts)
+            return _one_by_one(jobs, circumstances, attempts, checkpoints)
         reason = str(error) if isinstance(error, UserError | BadUpdateError | BadAttackError) else _told(error)
         text = "".join(traceback.format_exception(error))
         return [failure(jobs[0], circumstances, reason, attempts or {}, text)]
     described = _described(jobs[0].cell)
+    if keeper is not None and keeper.note is not None:
+        circumstances = {**circumstances, "checkpoint": keeper.note}
     return [
         _record(
             job,
@@ -98,9 +108,12 @@ def _told(error: BaseException) -> str:
 
 
 def _one_by_one(
-    jobs: Sequence[Job], circumstances: Mapping[str, Any], attempts: Mapping[str, int] | None
+    jobs: Sequence[Job],
+    circumstances: Mapping[str, Any],
+    attempts: Mapping[str, int] | None,
+    checkpoints: Checkpoints | None,
 ) -> list[Record]:
-    return [record for job in jobs for record in perform([job], circumstances, attempts)]
+    return [record for job in jobs for record in perform([job], circumstances, attempts, checkpoints)]
 
 
 def failure(
@@ -253,9 +266,20 @@ def check_device(device: str) -> None:
         raise UserError("device is cuda, but PyTorch sees no CUDA device here: use device=cpu or install a CUDA build")
 
 
+_supplied: dict[str, Dataset] = {}
+
+
+def supply(ref: str, dataset: Dataset) -> None:
+    """Use this data set, which came over the wire, wherever a cell names ``ref``."""
+    if _supplied.get(ref) is not dataset:
+        _supplied[ref] = dataset
+        for cache in (_dataset, _task, _confusion):
+            cache.cache_clear()
+
+
 @lru_cache(maxsize=4)
 def _dataset(ref: str) -> Dataset:
-    return data.load(ref)
+    return _supplied.get(ref) or data.load(ref)
 
 
 @lru_cache(maxsize=2)

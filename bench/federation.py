@@ -21,6 +21,7 @@ from bench import layout as vectors
 from bench import local, lockstep, models
 from bench.attackers import Relabeller, Senders, without_trace
 from bench.cell import Cell, named_seed
+from bench.checkpoint import Keeper
 from bench.influence import influence
 from bench.population import BatchStream, Population, participants
 
@@ -104,7 +105,11 @@ class _Clock:
 
 
 def run(
-    cells: Sequence[Cell], populations: Sequence[Population], task: Task, parts: Parts
+    cells: Sequence[Cell],
+    populations: Sequence[Population],
+    task: Task,
+    parts: Parts,
+    keeper: Keeper | None = None,
 ) -> list[tuple[dict[str, Any], dict[str, float]]]:
     """Run a stack of alike cells.
 
@@ -113,6 +118,7 @@ def run(
         populations: the clients of each.
         task: the data.
         parts: model, schedule and rule.
+        keeper: of checkpoints; the cells go on from theirs, to the same numbers.
 
     Returns:
         For each cell the raw result (as stored) and seconds per phase (the stack's, shared out equally).
@@ -122,8 +128,11 @@ def run(
         BadUpdateError: the rule's answer has the wrong shape or type, is not finite, or its inputs were changed.
     """
     federation = Federation(cells, populations, task, parts)
-    for r in range(1, cells[0].rounds + 1):
+    done = 0 if keeper is None else keeper.resume(federation)
+    for r in range(done + 1, cells[0].rounds + 1):
         federation.round(r)
+        if keeper is not None and r < cells[0].rounds:
+            keeper.round_done(federation, r)
     seconds = {k: v / len(cells) for k, v in asdict(federation.clock).items() if not k.startswith("_")}
     return [(federation.result(s), dict(seconds)) for s in range(len(cells))]
 

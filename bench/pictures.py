@@ -12,14 +12,27 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from bench import canvas, crossover, curves, declared_heatmaps, heatmaps, misdeclared, overviews, pairs
+from bench import (
+    canvas,
+    crossover,
+    curves,
+    damage_bars,
+    declared_heatmaps,
+    heatmaps,
+    influence_curves,
+    misdeclared,
+    overviews,
+    pairs,
+    rank_diagram,
+)
 from bench.arrangement import Measure, Page, level_values, measure, pages, squares
 from bench.attack_blocks import place_label
 from bench.cell import CLEAN
 from bench.labels import attack_label, fact_label, slug, value_label
 from bench.page_attacks import MOST_PAIRS, pooled, showable, single_pairs
+from bench.ranking import rank
 from bench.requests import wanted
-from bench.worst import WORST, has_overview, overview, overview_only, places, worst
+from bench.worst import MOST_PLACES, WORST, has_overview, overview, overview_only, places, worst
 
 _SINGLE = {f"{m}{part}" for m in ("source_recall", "attack_success_rate") for part in ("", "_damage")}
 
@@ -58,8 +71,14 @@ def _all(all_pages: Sequence[Page], tidy: pd.DataFrame, names: Mapping[str, Sequ
                 yield from _pairs(page, tidy, measure(name))
     yield from _crossovers(all_pages, tidy)
     for page in all_pages:
+        yield from _ranks(page, tidy)
+        yield from _bars(page, tidy)
+    for page in all_pages:
         yield from _curves(page)
+        yield from _influence(page)
 
+
+_FEW_ROUNDS = 2  # two evaluated rounds are a table, not a curve
 
 Drawing = tuple[str, pd.DataFrame, Callable[[Normalize], Figure]]  # name, squares, what draws them on a scale
 
@@ -165,11 +184,44 @@ def _curves(page: Page) -> Iterator[Picture]:
     page = pooled(page)
     for attack in page.attacks:
         lines = curves.series(page, attack)
+        if not len(lines) or lines["round"].nunique() <= _FEW_ROUNDS:
+            continue
         for setting in dict.fromkeys(lines["down"].map(lambda down: down[: len(page.settings)])) if len(lines) else ():
             mine = lines[lines["down"].map(lambda down, setting=setting: down[: len(setting)] == setting)]
             told = [slug(f"{fact_label(f)} {value_label(f, v)}") for f, v in zip(page.settings, setting, strict=True)]
             name = "_".join([_name(page, "rounds", attack), *told])
             yield Picture(name, _later(curves.draw, page, attack, mine))
+
+
+def _bars(page: Page, tidy: pd.DataFrame) -> Iterator[Picture]:
+    """Damage by attack and rule, one a place, where the bars are few enough to be read."""
+    shown, plain = measure("accuracy_damage"), pooled(page)
+    if not 0 < len(plain.attacks) * len(plain.rows) <= damage_bars.MOST_BARS:
+        return
+    table = squares(plain, tidy, shown, plain.attacks)
+    for place in places(plain)[:MOST_PLACES]:
+        here = table["column"].map(lambda c, place=place: (c.setting, c.level) == place)
+        if (table.loc[here, "state"] == "done").any():
+            told = [slug(text) for text in place_label(plain, place)]
+            name = "_".join([_name(page, "damage-bars"), *told])
+            yield Picture(name, _later(damage_bars.draw, plain, table[here], shown, place))
+
+
+def _ranks(page: Page, tidy: pd.DataFrame) -> Iterator[Picture]:
+    """The rank diagram of a page's rules under its attacks."""
+    shown = measure("accuracy")
+    found = rank(page, tidy, shown)
+    if found is not None and len(found.rules) > 2:
+        yield Picture(_name(page, "ranks"), _later(rank_diagram.draw, page, found, shown))
+
+
+def _influence(page: Page) -> Iterator[Picture]:
+    """One an attack."""
+    page = pooled(page)
+    for attack in page.attacks:
+        lines = influence_curves.series(page, attack)
+        if len(lines) and lines["mean"].notna().any() and lines["round"].nunique() > _FEW_ROUNDS:
+            yield Picture(_name(page, "influence", attack), _later(influence_curves.draw, page, attack, lines))
 
 
 def _later(draw: Callable[..., Figure], *given: Any) -> Callable[[], Figure]:

@@ -1,4 +1,4 @@
-"""From a results folder to its tables and pictures: reads the store, writes ``tables/`` and ``heatmaps/``.
+"""From a results folder to its report: reads the store, writes ``tables/``, ``heatmaps/`` and ``report.html``.
 
 The same cells give the same bytes. Only files that were written here before are ever replaced or removed.
 """
@@ -8,20 +8,25 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench import attack_csv, metrics, summary, tables
+from bench import attack_csv, comparison_csv, decomposition, metrics, summary, tables, web
+from bench import chosen as choosing
 from bench import frame as frames
+from bench.comparisons import said
 from bench.errors import UserError
 from bench.labels import printable
+from bench.statistics import LEAST_SEEDS
 from bench.store import Store
 
-TABLES, HEATMAPS = "tables", "heatmaps"
+TABLES, HEATMAPS, PAGE = "tables", "heatmaps", "report.html"
+FORMATS = ("md", "csv", "tex", "html")
 _PICTURES = (".svg", ".png")
 
 
@@ -37,26 +42,33 @@ def write(folder: Path) -> list[Path]:
     Raises:
         UserError: the folder holds no plan, or cannot be written.
     """
-    from bench import canvas, pictures  # matplotlib: the terminal's summary does without
+    from bench import canvas, pictures, results_page  # matplotlib: the terminal's summary does without
 
     frame, tidy, plan = _read(folder)
+    told = warnings(frame, tidy, plan)
     texts: dict[str, str | None] = {
         "cells.csv": tables.cells_csv(tidy),
-        "summary.md": tables.markdown(frame, tidy, plan, warnings(frame, tidy, plan)),
+        "summary.md": tables.markdown(frame, tidy, plan, told),
         "summary.csv": tables.summary_csv(frame, tidy),
         "summary.tex": tables.latex(frame, tidy, plan),
         "worst_over_attacks.csv": attack_csv.worst_csv(frame, tidy),
         "declared_f.csv": attack_csv.declared_csv(frame, tidy),
         "static_regret.csv": attack_csv.regret_csv(frame, tidy),
+        "comparisons.csv": comparison_csv.comparisons_csv(frame, tidy),
+        "decomposition.csv": decomposition.decomposition_csv(frame, tidy),
+        "statistics.csv": comparison_csv.statistics_csv(frame, tidy),
     }
     written = [_put(folder / TABLES / name, text.encode()) for name, text in texts.items() if text is not None]
     for name in (name for name, text in texts.items() if text is None):  # of an earlier plan
         with suppress(OSError):
             (folder / TABLES / name).unlink(missing_ok=True)
+    shown: dict[str, bytes] = {}
     for picture in pictures.catalogue(frame, tidy, plan):
         drawn = canvas.files(picture.draw())
         written += [_put(folder / HEATMAPS / f"{picture.name}{suffix}", raw) for suffix, raw in drawn.items()]
+        shown[picture.name] = drawn[".png"]
     _remove_stale(folder / HEATMAPS, {p.name for p in written})
+    written.append(_put(folder / PAGE, results_page.write(frame, tidy, plan, told, shown).encode()))
     return written
 
 
@@ -73,10 +85,45 @@ def summary_text(folder: Path, width: int | None = None) -> str:
     frame, tidy, plan = _read(folder)
     room = shutil.get_terminal_size((100, 24)).columns if width is None else width
     parts = [tables.title(plan), tables.terminal(frame, tidy, max(40, room))]
-    parts.append("mean ± half width of the 95 % interval over seeds; * best of the column; – infeasible; ? no number")
+    enough = int(frame["seed"].nunique()) >= LEAST_SEEDS
+    marks = "* best of the column" + ("; ~ cannot be told from it" if enough else "")
+    parts.append(f"mean ± half width of the 95 % interval over seeds; {marks}; – infeasible; ? no number")
+    if not enough and tidy["aggregator"].nunique() > 1:
+        parts.append(said(int(frame["seed"].nunique())))
     if told := warnings(frame, tidy, plan):
         parts.append("\n".join(f"! {text}" for text in told))
     return "\n\n".join(part for part in parts if part)
+
+
+def chosen(
+    folder: Path,
+    metric: str = "accuracy",
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    where: Sequence[str] = (),
+    form: str = "md",
+) -> str:
+    """One table of one's own, as text in a format: md, csv, tex or html.
+
+    Args:
+        folder: ``results/<grid>``.
+        metric, rows, columns, where: of `bench.chosen.choose`; empty: its defaults.
+        form: the format.
+
+    Raises:
+        UserError: the folder holds no plan; no such metric, fact or format; no cell is left.
+    """
+    if form not in FORMATS:
+        raise UserError(f"a table is written as {', '.join(FORMATS)}, not as {form!r}")
+    frame, tidy, plan = _read(folder)
+    made = choosing.choose(frame, tidy, metric, rows or choosing.ROWS, columns or choosing.COLUMNS, where)
+    if form == "csv":
+        return tables.csv_text(made.names, made.lines)
+    if form == "tex":
+        return tables.chosen_latex(made.block, made.said)
+    if form == "md":
+        return tables.chosen_markdown(made.block, made.said)
+    return web.page(tables.title(plan), [web.block_table(made.block), f"<p>{escape(made.said)}</p>"])
 
 
 def warnings(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:

@@ -1,26 +1,33 @@
-"""Pending cells -> stacks of alike cells -> this process or local workers -> store.
+"""Pending cells -> stacks of alike cells -> this process, local workers or a Dask cluster -> store.
 
 The driver alone writes. A cell's stored numbers depend on its facts only: not on its stack, the order or the workers.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import groupby, islice
+from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench import experiment
+from bench import cage, checkpoint, experiment
 from bench.cell import Cell, key
+from bench.checkpoint import EVERY, Checkpoints
 from bench.experiment import Job, Record
 from bench.grid import Grid, contents
+from bench.limits import Limits
+from bench.pool import Errand, Pool, Source, Stack
 from bench.progress import Progress
+from bench.stopping import Stop, stoppable
 from bench.store import Store
 
-Stack = list[Job]
+if TYPE_CHECKING:
+    from bench.cluster import Address
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,21 @@ class Outcome:
     interrupted: bool = False
 
 
+@dataclass(frozen=True)
+class Crew:
+    """How the cells are run, beyond how many at a time.
+
+    Attributes:
+        limits: of each worker.
+        scheduler: of a Dask cluster, which then does the work; None: this machine does.
+        checkpoint_every: seconds between the states that long cells keep; 0: after every round.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    scheduler: Address | None = None
+    checkpoint_every: float = EVERY
+
+
 def run(
     grid: Grid,
     folder: Path,
@@ -52,8 +74,11 @@ def run(
     progress: Progress,
     command: str | None = None,
     retry_failed: bool = True,
+    crew: Crew = Crew(),
 ) -> Outcome:
     """Run what a grid still lacks.
+
+    SIGINT and SIGTERM end the run in order (`bench.stopping`): what is finished is published.
 
     Args:
         grid: the cells.
@@ -62,41 +87,56 @@ def run(
         progress: told of every finished cell.
         command: stored with the plan, for the reader of the tables.
         retry_failed: run cells again that failed before.
+        crew: limits, or a cluster in place of this machine.
 
     Raises:
-        UserError: the data cannot be found, or the store cannot be written.
+        UserError: the data cannot be found, the store cannot be written, or the cluster cannot be used.
     """
-    store = Store(folder)
-    jobs = {key(cell, content): Job(cell, content) for cell, content in ((c, contents(c)) for c in grid.cells)}
-    store.write_plan(
-        {
-            "grid": grid.name,
-            "title": grid.title,
-            "source": grid.source,
-            "command": command,
-            "keys": list(jobs),
-            "figures": list(grid.figures),
-        }
-    )
-    known = store.statuses()
-    settled = {"done", "infeasible"} if retry_failed else {"done", "infeasible", "failed"}
-    pending = {k: job for k, job in jobs.items() if known.get(k) not in settled}
-    progress.start(len(jobs), len(jobs) - len(pending))
-    ran, interrupted = 0, False
-    stacks = list(plan_stacks(list(pending.values())))
-    attempts = {k: store.attempts(k) for k in pending if known.get(k) == "failed"}
-    try:
-        with closing(_results(stacks, min(workers, max(1, len(stacks))), attempts)) as results:
-            for record in results:
-                store.publish(record)
-                ran += 1
-                seconds = sum(record["seconds"].values())
-                progress.cell_finished(Cell(**record["facts"]), record["status"], seconds)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        progress.stop()
-    return _outcome(store, list(jobs), ran, interrupted)
+    store, ran, interrupted = Store(folder), 0, False
+    with stoppable() as stop:
+        with stop.interruptible():
+            jobs = {key(cell, content): Job(cell, content) for cell, content in ((c, contents(c)) for c in grid.cells)}
+            store.write_plan(_plan(grid, list(jobs), command))
+            known = store.statuses()
+            settled = {"done", "infeasible"} if retry_failed else {"done", "infeasible", "failed"}
+            pending = {k: job for k, job in jobs.items() if known.get(k) not in settled}
+            stacks = list(plan_stacks(list(pending.values())))
+            attempts = {k: store.attempts(k) for k in pending if known.get(k) == "failed"}
+        places = Checkpoints(str(folder.absolute() / checkpoint.FOLDER), crew.checkpoint_every)
+        errand = Errand(experiment.circumstances(), attempts, crew.limits, store.has, places)
+        progress.start(len(jobs), len(jobs) - len(pending))
+
+        def keep(record: Record) -> None:
+            nonlocal ran
+            store.publish(record)
+            if record["status"] != "failed":  # the next try goes on from there
+                places.forget(record["key"])
+            ran += 1
+            progress.cell_finished(Cell(**record["facts"]), record["status"], sum(record["seconds"].values()))
+
+        try:
+            with _at_work(stacks, min(workers, max(1, len(stacks))), crew, errand, stop) as source:
+                try:
+                    for record in source.records:
+                        keep(record)
+                except KeyboardInterrupt:
+                    interrupted = True
+                    for record in source.last_words():
+                        keep(record)
+        finally:
+            progress.stop()
+        return _outcome(store, list(jobs), ran, interrupted)
+
+
+def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:
+    return {
+        "grid": grid.name,
+        "title": grid.title,
+        "source": grid.source,
+        "command": command,
+        "keys": keys,
+        "figures": list(grid.figures),
+    }
 
 
 def _outcome(store: Store, keys: Sequence[str], ran: int, interrupted: bool) -> Outcome:
@@ -123,57 +163,64 @@ def plan_stacks(jobs: Sequence[Job]) -> Iterator[Stack]:
             yield stack
 
 
-def _results(stacks: Sequence[Stack], workers: int, attempts: Mapping[str, int]) -> Generator[Record]:
-    facts = experiment.circumstances()
-    if workers <= 1:
-        for stack in stacks:
-            yield from experiment.perform(stack, facts, attempts)
+@contextmanager
+def _at_work(stacks: Sequence[Stack], workers: int, crew: Crew, errand: Errand, stop: Stop) -> Iterator[Source]:
+    """Whoever runs the stacks: this process, workers on this machine, or a Dask cluster."""
+    if crew.scheduler is not None:
+        from bench import cluster
+
+        with cluster.connected(crew.scheduler, stacks, errand, stop) as source:
+            yield source
+    elif workers <= 1 and not errand.limits.any:
+        yield Source(_here(stacks, errand, stop), lambda: iter(()))
+    else:
+        with _undisturbed() as awake:
+            cage.start_server()
+            awake()
+            pool = Pool(_desks(stacks, workers), errand, stop)
+            try:
+                yield Source(pool.results(stacks), pool.last_words)
+            finally:
+                pool.close()
+
+
+def _here(stacks: Sequence[Stack], errand: Errand, stop: Stop) -> Iterator[Record]:
+    """In this process: nothing to start, and a debugger works; but nothing that could be fenced in either."""
+    for stack in stacks:
+        if wanted := errand.wanted(stack):
+            with stop.interruptible():
+                records = experiment.perform(*errand.task(wanted))
+            yield from records
+
+
+def _desks(stacks: Sequence[Stack], workers: int) -> list[str | None]:
+    """One worker a GPU where a grid trains on CUDA, else as many as asked for."""
+    if not any(stack[0].cell.device == "cuda" for stack in stacks):
+        return [None] * workers
+    import torch
+
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = told.split(",") if told else [str(i) for i in range(torch.cuda.device_count())]
+    return list(names[: max(1, min(workers, len(names)))]) or [None]
+
+
+@contextmanager
+def _undisturbed() -> Iterator[Callable[[], None]]:
+    """Processes started within do not see a terminal's interrupt: the driver gets it, and ends them in order.
+
+    Threads and processes inherit the blocked signal. The driver calls what is yielded once they are started; an
+    interrupt that came meanwhile reaches it then.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield lambda: None
         return
-    yield from _on_local_workers(stacks, workers, facts, attempts)
+    resource_tracker.ensure_running()  # it would unblock the signal when the first process starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
+    def awake() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-def _on_local_workers(
-    stacks: Sequence[Stack], workers: int, facts: Mapping[str, Any], attempts: Mapping[str, int]
-) -> Generator[Record]:
-    """A Dask cluster on loopback: one thread a process, results travel back to this one."""
-    import dask
-    from distributed import Client, LocalCluster, as_completed
-
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    quiet = {
-        "distributed.admin.tick.limit": "1h",
-        "distributed.scheduler.allowed-failures": 3,
-        "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
-    }
-    with (
-        dask.config.set(quiet),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another cluster's
-            memory_limit=0,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        # Few in flight: the scheduler stays small for a grid of 100,000 cells.
-        waiting = iter(stacks)
-        futures = {
-            client.submit(experiment.perform, s, facts, attempts, pure=False): s for s in islice(waiting, 4 * workers)
-        }
-        finished = as_completed(list(futures))
-        for future in finished:
-            stack = futures.pop(future)
-            if (after := next(waiting, None)) is not None:
-                new = client.submit(experiment.perform, after, facts, attempts, pure=False)
-                futures[new] = after
-                finished.add(new)
-            yield from future.result() if future.status == "finished" else _lost(stack, future, facts, attempts)
-            future.release()
-
-
-def _lost(stack: Stack, future: Any, facts: Mapping[str, Any], attempts: Mapping[str, int]) -> list[Record]:
-    """The records of a stack whose worker died (three times), or whose answer could not travel."""
-    reason = f"{type(future.exception()).__name__}: {future.exception()}"
-    return [experiment.failure(job, facts, reason, attempts) for job in stack]
+    try:
+        yield awake
+    finally:
+        awake()

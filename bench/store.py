@@ -2,14 +2,16 @@
 
     cells/ab/<key>.json        done and infeasible cells
     failures/<key>.<n>.json    the n-th failed attempt, kept apart so that a later success can still be published
-    quarantine/                files that cannot be trusted: torn, changed, foreign; each counts as missing
+    quarantine/                files that cannot be trusted, ``<name>.<defect>.<token>``; each counts as missing
+    checkpoints/               of long cells at work (`bench.checkpoint`)
     plan.json                  the keys of the latest run's grid, in its order
 
 Publishing: temp file in the same folder, write, fsync, link (the first writer wins), fsync the folder, unlink. A
 writer killed at any step leaves either nothing, or the whole record, or a temp file that nobody reads.
 
 A file is the canonical JSON of its record with the hash of exactly those bytes spliced in as the last member, so that
-a check costs one pass of SHA-256 and no second encoding.
+a check costs one pass of SHA-256 and no second encoding. A record of another schema is another experiment (the schema
+is in the key): it stays where it lies and is not read.
 """
 
 from __future__ import annotations
@@ -37,9 +39,18 @@ Record = dict[str, Any]
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FAILURE = re.compile(r"([0-9a-f]{64})\.(\d{1,9})\.json")
+_ASIDE = re.compile(r".+\.(empty|torn|foreign|schema)\.[0-9a-f]{8}")
+_OF_SCHEMA = re.compile(rb',"schema":\d{1,9},')
 _TEMP = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")
 _STATUS = re.compile(rb',"status":"([a-z]+)",')  # cannot occur inside a JSON text: its quotes would be escaped
 _BODY = b',"body":"'
+DEFECTS = {
+    "empty": "nothing in it",
+    "torn": "cut off, or changed after it was written: the bytes do not have the hash they carry",
+    "foreign": "another cell's record under this name",
+    "schema": "a record of another version of flipbench",
+}
+_LEAVE = frozenset({"schema"})
 _STALE = 60.0  # seconds; a temp file lives for milliseconds
 _TRIES = 5
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -114,14 +125,31 @@ class Store:
         found: dict[str, str] = {}
         with self._advising():
             for path in _files(self.folder / "failures"):
-                if (name := _FAILURE.fullmatch(path.name)) and self._intact(path, name[1]) is not None:
+                if (name := _FAILURE.fullmatch(path.name)) and self._intact(path, name[1], _LEAVE) is not None:
                     found[name[1]] = "failed"
             for path in self._cell_files():
-                raw = self._intact(path, path.stem)
+                raw = self._intact(path, path.stem, _LEAVE)
                 if raw is not None and (status := _STATUS.search(raw)):
                     found[path.stem] = status[1].decode()
             list(_files(self.folder))  # clears the temp files of a killed writer of the plan
         return found
+
+    def has(self, key: str) -> bool:
+        """Whether a cell's place is taken; a look at the name only."""
+        with self._advising():
+            return self._cell_path(_checked_key(key)).exists()
+
+    def quarantined(self) -> dict[str, str]:
+        """The files in quarantine -> what is wrong with them: one of `DEFECTS`, or ``unknown`` for a stranger."""
+        with self._advising():
+            names = sorted(path.name for path in _files(self.folder / "quarantine"))
+        return {name: found[1] if (found := _ASIDE.fullmatch(name)) else "unknown" for name in names}
+
+    def of_other_schemas(self) -> list[str]:
+        """Keys of whole records that another version of flipbench wrote or will read; sorted."""
+        with self._advising():
+            paths = list(self._cell_files())
+            return sorted(p.stem for p in paths if defect(_bytes(p), p.stem) == "schema")
 
     def attempts(self, key: str) -> int:
         """How often a cell failed so far."""
@@ -186,19 +214,23 @@ class Store:
                 if path.suffix == ".json" and _KEY.fullmatch(path.stem):
                     yield path
 
-    def _intact(self, path: Path, key: str) -> bytes | None:
-        """The bytes of a file that can be trusted; None when there is none, or after putting it in quarantine."""
-        try:
-            raw = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        if is_intact(raw, key):
+    def _intact(self, path: Path, key: str, leave: frozenset[str] = frozenset()) -> bytes | None:
+        """The bytes of a file that can be trusted; None when there is none, or after putting it in quarantine.
+
+        Args:
+            path: of the file.
+            key: of its cell.
+            leave: defects with which a file stays where it is.
+        """
+        raw = _bytes(path)
+        if raw is None or (wrong := defect(raw, key)) is None:
             return raw
-        self._quarantine(path, key)
+        if wrong not in leave:
+            self._quarantine(path, key, wrong)
         return None
 
-    def _quarantine(self, path: Path, key: str) -> None:
-        aside = self.folder / "quarantine" / f"{path.name}.{secrets.token_hex(4)}"
+    def _quarantine(self, path: Path, key: str, wrong: str) -> None:
+        aside = self.folder / "quarantine" / f"{path.name}.{wrong}.{secrets.token_hex(4)}"
         try:
             aside.parent.mkdir(exist_ok=True)
             os.rename(path, aside)
@@ -233,12 +265,21 @@ def encode(record: Mapping[str, Any]) -> bytes:
 
 def is_intact(raw: bytes, key: str) -> bool:
     """Whether a file is exactly what `encode` wrote for this key and schema."""
+    return defect(raw, key) is None
+
+
+def defect(raw: bytes | None, key: str) -> str | None:
+    """What is wrong with the bytes of a record's file: one of `DEFECTS`; None when they can be trusted."""
+    if not raw:
+        return "empty"
     text, _, tail = raw.rpartition(_BODY)
-    return (
-        tail == hashlib.sha256(text + b"}").hexdigest().encode() + b'"}\n'
-        and f',"key":"{key}",'.encode() in text
-        and f',"schema":{SCHEMA},'.encode() in text
-    )
+    if tail != hashlib.sha256(text + b"}").hexdigest().encode() + b'"}\n':
+        return "torn"
+    if f',"key":"{key}",'.encode() not in text:
+        return "foreign"
+    if f',"schema":{SCHEMA},'.encode() in text:
+        return None
+    return "schema" if _OF_SCHEMA.search(text) else "foreign"
 
 
 def finite(value: Any) -> Any:
@@ -257,6 +298,13 @@ def _checked_key(key: str) -> str:
     if not (isinstance(key, str) and _KEY.fullmatch(key)):
         raise StoreError(f"a cell's key is 64 hex digits, got {str(key)[:80]!r}")
     return key
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _publish(path: Path, raw: bytes) -> bool:

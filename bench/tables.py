@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +19,7 @@ from bench import attack_blocks
 from bench.arrangement import Page, pages
 from bench.blocks import Block, Entry, blocks, sections
 from bench.cell import FACTS
+from bench.comparisons import said
 from bench.labels import aggregator_label, dataset_label, fact_label, facts_line, is_nothing, printable, value_label
 from bench.worst import overview_only
 
@@ -67,6 +69,7 @@ def markdown(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], w
     parts = [f"# {_md(title(plan))}", *(_md(line) for line in preface(frame, plan)), STATEMENT.format(best="bold")]
     for page in pages(frame):
         parts += [f"## {_md(about(page))}"] if page.about else []
+        parts += [said(page.seeds).format(tied="Underlined")] if len(page.rows) > 1 else []
         parts.append(f"All: {_md(facts_line(page.constant))}.")
         for block in _blocks(page, tidy):
             parts += [f"### {_md(block.heading)}", _md_table(block)]
@@ -81,8 +84,9 @@ def latex(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> s
     parts = [f"% {_tex_comment(title(plan))}\n% Needs \\usepackage{{booktabs}}."]
     for page in pages(frame):
         facts = facts_line({**page.about, **page.constant})
+        claims = f" {said(page.seeds).format(tied='Underlined')}" if len(page.rows) > 1 else ""
         for place, block in enumerate(_blocks(page, tidy)):
-            caption = f"{block.heading}. {STATEMENT.format(best='bold')}" if place == 0 else f"{block.heading}."
+            caption = f"{block.heading}. {STATEMENT.format(best='bold')}{claims}" if place == 0 else f"{block.heading}."
             parts.append(_tex_table(block, f"{caption} All: {facts}." if place == 0 else caption))
     return "\n\n".join(parts) + "\n"
 
@@ -146,6 +150,19 @@ def _blocks(page: Page, tidy: pd.DataFrame) -> Iterable[Block]:
             yield from blocks(page, shown, table, MOST_COLUMNS)
 
 
+def chosen_markdown(block: Block, told: str) -> str:
+    """One table of one's own as GitHub's Markdown."""
+    notes = ["<br>".join(f"{letter}: {_md(text)}" for letter, text in block.notes)] if block.notes else []
+    return "\n\n".join([f"### {_md(block.heading)}", _md_table(block), *notes, _md(told)]) + "\n"
+
+
+def chosen_latex(block: Block, told: str) -> str:
+    """One table of one's own for ``\\input``: booktabs, numbers as siunitx's ``\\num``."""
+    needs = "% Needs \\usepackage{booktabs,siunitx} and, for bold numbers and the plus-minus sign,\n"
+    needs += "% \\sisetup{separate-uncertainty=true, mode=match, propagate-math-font=true, reset-math-version=false}.\n"
+    return needs + _tex_table(block, f"{block.heading}. {told}", _si_entry) + "\n"
+
+
 def csv_text(names: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
     """Lines under a heading; no cell is a formula."""
     out = io.StringIO()
@@ -205,6 +222,7 @@ def _md_table(block: Block) -> str:
 
 def _md_entry(entry: Entry) -> str:
     text = f"**{_md(entry.text)}**" if entry.best else _md(entry.text)
+    text = f"<ins>{text}</ins>" if entry.tied else text  # GitHub's underline
     return f"{text} <sup>{entry.note}</sup>" if entry.note else text
 
 
@@ -213,7 +231,8 @@ def _groups(texts: Sequence[str]) -> list[tuple[str, int]]:
     return [(text, len(list(same))) for text, same in groupby(texts)]
 
 
-def _tex_table(block: Block, caption: str) -> str:
+def _tex_table(block: Block, caption: str, entry: Callable[[Entry], str] | None = None) -> str:
+    entry = entry or _tex_entry
     lines = [
         r"\begin{table}",
         r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
@@ -232,7 +251,7 @@ def _tex_table(block: Block, caption: str) -> str:
         spans = [rf"\multicolumn{{{n}}}{{c}}{{{_tex(t)}}}" if n > 1 else _tex(t) for t, n in groups]
         lines += [" & ".join([_tex(name), *spans]) + r" \\", *([" ".join(rules)] if rules else [])]
     lines.append(r"\midrule")
-    lines += [" & ".join([_tex(name), *map(_tex_entry, entries)]) + r" \\" for name, entries in block.rows]
+    lines += [" & ".join([_tex(name), *map(entry, entries)]) + r" \\" for name, entries in block.rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par\smallskip\textsuperscript{{{_tex(a)}}}\,{_tex(text)}" for a, text in block.notes]
     return "\n".join([*lines, r"\end{table}"])
@@ -240,6 +259,20 @@ def _tex_table(block: Block, caption: str) -> str:
 
 def _tex_entry(entry: Entry) -> str:
     text = rf"\textbf{{{_tex(entry.text)}}}" if entry.best else _tex(entry.text)
+    text = rf"\underline{{{text}}}" if entry.tied else text
+    return text + (rf"\textsuperscript{{{entry.note}}}" if entry.note else "")
+
+
+_NUMBER = re.compile(r"-?\d+\.\d+( ± \d+\.\d+)?")
+
+
+def _si_entry(entry: Entry) -> str:
+    r"""The number as ``\num{90.1 +- 0.5}``, which siunitx aligns and formats as the paper wants it."""
+    if not _NUMBER.fullmatch(entry.text):
+        return _tex_entry(entry)
+    text = rf"\num{{{entry.text.replace('±', '+-')}}}"
+    text = rf"\textbf{{{text}}}" if entry.best else text
+    text = rf"\underline{{{text}}}" if entry.tied else text
     return text + (rf"\textsuperscript{{{entry.note}}}" if entry.note else "")
 
 
@@ -254,7 +287,7 @@ def _cell(whole: Sequence[Block]) -> int:
 
 
 def _lines(block: Block, label: int, cell: int) -> str:
-    """Aligned columns; the best of each is marked with a star, as a terminal may have no bold."""
+    """Aligned columns; the best of each has a star, what cannot be told from it a tilde: a terminal may lack bold."""
     lines = [block.heading]
     for name, texts in zip(block.levels, block.header, strict=True):
         if name == block.levels[-1]:
@@ -276,5 +309,6 @@ def _cut(text: str, room: int) -> str:
 
 
 def _short(entry: Entry) -> str:
-    """One character behind the number, the star or a space, so that numbers stand below each other; then the note."""
-    return entry.text.replace(" ± ", " ±") + ("*" if entry.best else " ") + entry.note
+    """One character behind the number, star, tilde or space, so that numbers stand below each other; then the note."""
+    mark = "*" if entry.best else "~" if entry.tied else " "
+    return entry.text.replace(" ± ", " ±") + mark + entry.note

@@ -50,6 +50,7 @@ def worst(page: Page, tidy: pd.DataFrame, shown: Measure) -> pd.DataFrame:
         told = None if place.clean or not known else chosen["column"].attack
         rows.append(
             {**chosen, "aggregator": aggregator, "column": place, "worst": told}
+            | ({} if place.clean else {"tied": False})  # each rule has its own worst attack: no pair to compare
             | {"attacks": len(known), "asked": len(found)}
         )
     columns = list(dict.fromkeys(r["column"] for r in rows))
@@ -64,6 +65,7 @@ def _complete(page: Page, table: pd.DataFrame, columns: Sequence[Column]) -> pd.
     counts = ["n", "planned", "attacks", "asked"]
     whole["state"] = whole["state"].fillna("absent")
     whole[counts] = whole[counts].fillna(0).astype(int)
+    whole["tied"] = whole["tied"].eq(True)
     for name in ("reason", "worst"):
         whole[name] = whole[name].astype(object).where(whole[name].notna(), None)
     return whole

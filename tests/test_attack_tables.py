@@ -344,4 +344,5 @@ def test_files_come_and_go_with_the_plan(tmp_path: Path, monkeypatch: pytest.Mon
     one = [k for k in plan["keys"] if (store.read(k) or {})["facts"]["attack"] != "worst_case"]
     store.write_plan({**plan, "keys": one})
     assert not {"worst_over_attacks.csv", "static_regret.csv"} & {p.name for p in report.write(folder)}
-    assert {p.name for p in (folder / "tables").iterdir()} == {"cells.csv", "summary.md", "summary.csv", "summary.tex"}
+    kept = {"cells.csv", "summary.md", "summary.csv", "summary.tex", "statistics.csv", "decomposition.csv"}
+    assert {p.name for p in (folder / "tables").iterdir()} == kept

@@ -213,7 +213,7 @@ def test_many_pairs_are_pooled_elsewhere(every_pair: tuple[Page, Any, Any]) -> N
     assert pooled(page).attacks == ("every_pair",)
     names = [p.name for p in pictures.catalogue(frame, tidy, {})]
     assert {"pairs_source_recall_damage", "pairs_attack_success_rate", "accuracy_every-pair"} < set(names)
-    assert len(names) < 10
+    assert len(names) < 15  # ninety pairs are not drawn one by one
 
 
 def test_curves_have_a_panel_a_fraction_with_both_sides(grid: tuple[Page, Any, Any]) -> None:

@@ -38,10 +38,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_tables_and_pictures_are_written(folder: Path) -> None:
     written = report.write(folder)
     assert all(p.is_file() for p in written)
-    assert {p.name for p in (folder / "tables").iterdir()} == {"cells.csv", "summary.md", "summary.csv", "summary.tex"}
+    told = {"cells.csv", "summary.md", "summary.csv", "summary.tex", "comparisons.csv", "statistics.csv"}
+    told |= {"decomposition.csv"}
+    assert {p.name for p in (folder / "tables").iterdir()} == told
     pictures = {p.name for p in (folder / "heatmaps").iterdir()}
     assert {"accuracy_targeted-4-to-9.svg", "accuracy_targeted-4-to-9.png", "rounds_targeted-4-to-9.svg"} <= pictures
-    assert {p.name for p in written} == pictures | {p.name for p in (folder / "tables").iterdir()}
+    assert {p.name for p in written} == pictures | told | {"report.html"}
 
 
 def test_twice_gives_the_same_bytes_and_leaves_no_temp_file(folder: Path) -> None:

@@ -1,0 +1,265 @@
+"""A table of one's own: any facts down and across, the clean twins first, FedAvg on top, best and its equals marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import statistics
+from bench.arrangement import FIRST, Measure, declared_is_true, level_values, measure, reading_values
+from bench.blocks import Block, entry_of, with_best
+from bench.cell import CLEAN, FACTS
+from bench.comparisons import said, seed_table, tied
+from bench.errors import UserError
+from bench.labels import aggregator_label, attack_label, dataset_label, fact_label, is_nothing, value_label
+
+ROWS, COLUMNS = ("aggregator",), ("attack", "malicious_fraction")
+# Facts that a clean twin has in common with its attacked cell: its column stands once for each of their values.
+_OF_ATTACK = {
+    *("attack", "malicious_fraction", "malicious_count", "flip_rate", "attack_availability"),
+    *("attack_start", "attack_stop", "declared_byzantine"),
+}
+Place = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A table, as text cells and as numbers.
+
+    Attributes:
+        block: for Markdown, LaTeX and HTML.
+        names, lines: for CSV, one line a square, shares from 0 to 1.
+        said: what the marks mean, and what the numbers are means over.
+    """
+
+    block: Block
+    names: tuple[str, ...]
+    lines: tuple[tuple[Any, ...], ...]
+    said: str
+
+
+def choose(
+    frame: pd.DataFrame,
+    tidy: pd.DataFrame,
+    metric: str = "accuracy",
+    rows: Sequence[str] = ROWS,
+    columns: Sequence[str] = COLUMNS,
+    where: Sequence[str] = (),
+) -> Chosen:
+    """One measure, arranged by facts.
+
+    Args:
+        frame: of `bench.frame.load`.
+        tidy: of `bench.metrics.evaluate` on it.
+        metric: of `bench.metrics.METRICS`, or one with ``_damage`` or ``_last5``.
+        rows, columns: facts of a cell; the clean column stands in front of those of its attacks.
+        where: ``FACT=VALUE``; several values of one fact are alternatives.
+
+    Raises:
+        UserError: no such fact or metric; nothing is left.
+    """
+    shown = measure(metric)
+    for name in (*rows, *columns):
+        _need(name)
+    if not rows or not columns or set(rows) & set(columns) or "seed" in (*rows, *columns):
+        raise UserError(
+            "rows and columns need a fact each, none of them twice, and not the seed, which is averaged over"
+        )
+    cells = _cells(frame, tidy, shown, where)
+    row_of, column_of = _axis(cells, rows, False), _axis(cells, columns, True)
+    downs = sorted(dict.fromkeys(row_of), key=lambda p: _order(rows, p, cells))
+    acrosses = sorted(dict.fromkeys(column_of), key=lambda p: _order(columns, p, cells))
+    at = list(zip(column_of, row_of, strict=True))
+    column_at, row_at = {p: i for i, p in enumerate(acrosses)}, {p: i for i, p in enumerate(downs)}
+    told = zip(at, cells["seed"], cells["value"].astype(float), strict=True)
+    values = seed_table(((column_at[c], row_at[r], int(s), v) for (c, r), s, v in told), (len(acrosses), len(downs)))
+    equal = tied(values, shown.higher_is_better) if "aggregator" in rows and values.size else set()
+    squares = _squares(cells, at, acrosses, downs, values, equal)
+    notes: dict[str, str] = {}
+    named = [(_name(rows, d, cells), tuple(entry_of(squares[c, d], notes) for c in acrosses)) for d in downs]
+    if "aggregator" in rows:
+        marked = with_best(shown, named, [[squares[c, d] for c in acrosses] for d in downs])
+    else:
+        marked = tuple(named)
+    block = Block(
+        f"{shown.label} (%)",
+        tuple(map(fact_label, columns)),
+        _header(columns, acrosses, cells),
+        marked,
+        tuple((letter, text) for text, letter in notes.items()),
+        corner=", ".join(map(fact_label, rows)),
+    )
+    seeds = int(cells["seed"].nunique())
+    return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), _said(cells, rows, columns, seeds))
+
+
+def _need(name: str) -> None:
+    if name not in FACTS and name != "malicious_fraction":
+        raise UserError(f"{name!r} is no fact of a cell: choose among {', '.join(FACTS)}")
+
+
+def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: Measure, where: Sequence[str]) -> pd.DataFrame:
+    """The cells asked for with their ``value``; each attacked one again with its twin's, as attack ``none``."""
+    known = frame[frame["status"] != "missing"]
+    own = known.merge(tidy[["key", shown.name]].rename(columns={shown.name: "value"}), on="key", how="left")
+    attacked = _filtered(own[own["attack"] != CLEAN], where)
+    alone = own[own["attack"] == CLEAN] if not len(attacked) else own.iloc[:0]
+    alone = _filtered(alone, where)
+    parts = [attacked, alone]
+    if shown.clean is not None and len(attacked):
+        if shown.needs_mapping:
+            of_twin = attacked["key"].map(tidy.set_index("key")[shown.clean])
+        else:
+            of_twin = attacked["twin"].map(tidy.set_index("key")[shown.name])
+        parts.insert(0, attacked.assign(value=of_twin, attack=CLEAN))
+    both = pd.concat([p for p in parts if len(p)], ignore_index=True) if any(map(len, parts)) else own.iloc[:0]
+    if not len(both):
+        raise UserError(f"no cell is left{' by ' + ' and '.join(where) if where else ''}; `flipbench plan` lists them")
+    return both
+
+
+def _filtered(cells: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
+    asked: dict[str, list[str]] = {}
+    for one in where:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise UserError(f"--where is FACT=VALUE, like attack=mirrored, got {one!r}")
+        _need(name.strip())
+        asked.setdefault(name.strip(), []).append(value.strip())
+    for name, values in asked.items():
+        there = {id(v): v for v in cells[name]}.values()
+        keep = [any(_matches(name, v, a) for a in values) for v in cells[name]]
+        if len(cells) and not any(keep):
+            found = ", ".join(sorted({str(v) for v in there})[:12])
+            raise UserError(f"no cell has {name} {' or '.join(values)}: there are {found}")
+        cells = cells[np.array(keep, dtype=bool)]
+    return cells
+
+
+def _matches(name: str, value: Any, asked: str) -> bool:
+    if is_nothing(value):
+        return asked in ("", "none")
+    if isinstance(value, str):
+        return asked in (value, aggregator_label(value) if name == "aggregator" else value, dataset_label(value))
+    try:
+        return abs(float(asked) - float(value)) < 1e-9
+    except ValueError:
+        return asked == str(value)
+
+
+def _axis(cells: pd.DataFrame, facts: Sequence[str], across: bool) -> list[Place]:
+    """Where each cell stands; across, a clean one has no facts of an attack."""
+    places: list[Place] = []
+    clean = (cells["attack"] == CLEAN).tolist()
+    for place, none in zip(level_values(cells, facts), clean, strict=True):
+        bare = across and none and "attack" in facts
+        places.append(
+            tuple(None if bare and f in _OF_ATTACK and f != "attack" else v for f, v in zip(facts, place, strict=True))
+        )
+    return places
+
+
+def _order(facts: Sequence[str], place: Place, cells: pd.DataFrame) -> Place:
+    """FedAvg and the clean twins first, rules and attacks in the order of the plan, numbers ascending."""
+    keys: list[Any] = []
+    for fact, value in zip(facts, place, strict=True):
+        if fact in ("aggregator", "attack"):
+            order = _plan_order(cells, fact)
+            keys.append(((0, float(order.index(value)), ""),))
+        else:
+            keys.append(reading_values((value,)))
+    return tuple(keys)
+
+
+def _plan_order(cells: pd.DataFrame, fact: str) -> list[Any]:
+    first = FIRST if fact == "aggregator" else CLEAN
+    return sorted(dict.fromkeys(cells[fact]), key=lambda v: v != first)
+
+
+def _squares(
+    cells: pd.DataFrame,
+    at: Sequence[tuple[Place, Place]],
+    acrosses: Sequence[Place],
+    downs: Sequence[Place],
+    values: statistics.Values,
+    equal: set[tuple[int, int]],
+) -> dict[tuple[Place, Place], dict[str, Any]]:
+    """Each square as `bench.arrangement.squares` has it."""
+    members: dict[tuple[Place, Place], list[tuple[str, Any, Any]]] = {}
+    for place, *one in zip(at, cells["status"], cells["reason"], cells["seed"], strict=True):
+        members.setdefault(place, []).append((one[0], one[1], one[2]))
+    mean, sd, n = statistics.moments(values)
+    low, high = statistics.student_interval(values)
+    found = {}
+    for i, across in enumerate(acrosses):
+        for j, down in enumerate(downs):
+            mine = members.get((across, down), [])
+            able = {seed for status, _, seed in mine if status != "infeasible"}
+            statuses = {status for status, _, _ in mine}
+            state = "done" if n[i, j] else "absent" if not mine else "infeasible" if not able else "undefined"
+            state = "failed" if state == "undefined" and "failed" in statuses else state
+            found[across, down] = {
+                **{"state": state, "n": int(n[i, j]), "planned": len(able), "tied": (i, j) in equal},
+                "reason": next((r for s, r, _ in mine if s == "infeasible"), None),
+                **{"mean": mean[i, j], "sd": sd[i, j], "low": low[i, j], "high": high[i, j]},
+            }
+    return found
+
+
+def _text(fact: str, value: Any, cells: pd.DataFrame) -> str:
+    if fact == "aggregator":
+        return aggregator_label(str(value))
+    if fact == "attack":
+        return attack_label(str(value), next((tuple(c) for c in cells["classes"] if c is not None), ()))
+    return value_label(fact, value)
+
+
+def _name(facts: Sequence[str], place: Place, cells: pd.DataFrame) -> str:
+    return ", ".join(_text(f, v, cells) for f, v in zip(facts, place, strict=True))
+
+
+def _header(facts: Sequence[str], acrosses: Sequence[Place], cells: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
+    """One row a fact; what a clean column lacks is left open."""
+    lines = []
+    for place in acrosses:
+        clean = dict(zip(facts, place, strict=True)).get("attack") == CLEAN
+        lines.append(["" if clean and v is None else _text(f, v, cells) for f, v in zip(facts, place, strict=True)])
+    return tuple(zip(*lines, strict=True))
+
+
+def _numbers(
+    shown: Measure,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    acrosses: Iterable[Place],
+    downs: Sequence[Place],
+    squares: Mapping[tuple[Place, Place], Mapping[str, Any]],
+) -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
+    numbers = ("state", "n", "planned", "mean", "sd", "low", "high", "tied", "reason")
+    lines = []
+    for across in acrosses:
+        for down in downs:
+            square = squares[across, down]
+            plain = (v.item() if isinstance(v, np.generic) else v for v in (square[name] for name in numbers))
+            lines.append((shown.name, *_bare(rows, down), *_bare(columns, across), *plain))
+    return ("metric", *rows, *columns, *numbers), tuple(lines)
+
+
+def _bare(facts: Sequence[str], place: Place) -> list[Any]:
+    return [dataset_label(str(v)) if f == "dataset" else v for f, v in zip(facts, place, strict=True)]
+
+
+def _said(cells: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], seeds: int) -> str:
+    text = f"Mean ± half width of the 95 % Student interval over {seeds} seed{'s' * (seeds != 1)}, in %, last round."
+    if "aggregator" in rows:
+        text += f" Best of the column bold. {said(seeds).format(tied='Underlined')}"
+    attacked = cells[cells["attack"] != CLEAN] if (cells["attack"] != CLEAN).any() else cells
+    implied = {"seed", "malicious_count"} | ({"declared_byzantine"} if declared_is_true(attacked) else set())
+    rest = [f for f in FACTS if f not in {*rows, *columns, *implied} and len(set(level_values(attacked, [f]))) > 1]
+    if rest:
+        text += f" Averaged within each seed over: {', '.join(map(fact_label, rest))}."
+    return text

@@ -1,0 +1,103 @@
+"""How much of the malicious clients is in the global model, round by round; dashed: their share of the clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench import canvas
+from bench.arrangement import Page, level_values
+from bench.canvas import NORMAL, SMALL, WIDTH, wrapped
+from bench.curves import keys_of, look, spread
+from bench.heatmaps import circumstances, words
+from bench.labels import fact_label, value_label
+from bench.metrics import malicious_influence
+from bench.page_attacks import attack_name
+
+_HIGH, _GAP = 1.6, 0.12  # inches: of a panel, between two
+
+
+def series(page: Page, attack: str) -> pd.DataFrame:
+    """Summed weight of the malicious clients at every evaluated round.
+
+    Returns:
+        One row an aggregator, malicious fraction (``across``) and round: mean, sd, n, low, high over seeds, ``least``
+        and ``most``; what else varies is averaged within each seed.
+    """
+    done = page.cells[(page.cells["status"] == "done") & (page.cells["attack"] == attack)]
+    lines: list[tuple[Any, ...]] = []
+    for row, across in zip(done.to_dict("records"), level_values(done, ["malicious_fraction"]), strict=True):
+        shares = malicious_influence(row["influence"], row["participants"], row["malicious"])
+        told = zip(row["rounds_evaluated"].tolist(), shares.tolist(), strict=True)
+        lines += [(row["aggregator"], across[0], row["seed"], r, share) for r, share in told if r > 0]
+    by = ["aggregator", "across", "round"]
+    each = pd.DataFrame(lines, columns=["aggregator", "across", "seed", "round", "influence"])
+    return spread(each, by, "influence")
+
+
+def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
+    """A panel a malicious fraction, a line a rule.
+
+    Args:
+        page: whose rows.
+        attack: its reference.
+        lines: of `series`, not empty.
+    """
+    across = sorted(set(lines["across"]))
+    with canvas.style():
+        heading = [
+            wrapped(f"Influence of the malicious clients: {attack_name(page, attack)}", WIDTH - 0.2, NORMAL + 1),
+            wrapped(circumstances(page), WIDTH - 0.2),
+        ]
+        caption = wrapped(
+            "Summed least-squares weight of the malicious clients in the server's update, at evaluated rounds; mean "
+            "over seeds. 0: kept out; dashed: their share of the clients (what plain "
+            "averaging gives them). Weights can be negative or above 1 where a rule steps outside its clients' span.",
+            WIDTH - 0.2,
+            SMALL,
+        )
+        keys = [*keys_of(page.rows), Line2D([], [], linewidth=1.0, color="0.4", linestyle=(0, (3, 2)), label="share")]
+        columns = max(1, min(5, len(keys)))
+        tallest = max(str(k.get_label()).count("\n") for k in keys)
+        top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
+        legend = (0.16 + 0.13 * tallest) * -(-len(keys) // columns)
+        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + legend
+        height = top + _HIGH + 0.42 + foot
+        made = canvas.figure(WIDTH, height)
+        left = 0.55
+        each = (WIDTH - left - 0.1 - _GAP * (len(across) - 1)) / len(across)
+        ends = _limits(lines, across)
+        for j, fraction in enumerate(across):
+            ax = canvas.place(made, left + j * (each + _GAP), height - top - _HIGH, each, _HIGH)
+            mine = lines[lines["across"] == fraction]
+            for place, rule in enumerate(page.rows):
+                one = mine[mine["aggregator"] == rule].sort_values("round")
+                if len(one):
+                    every = max(1, len(one) // 6)
+                    ax.plot(one["round"], one["mean"], linewidth=1.0, markevery=every, label=rule, **look(place))
+            ax.axhline(float(fraction), color="0.4", linewidth=1.0, linestyle=(0, (3, 2)))
+            ax.set_title(f"{fact_label('malicious_fraction')} {value_label('malicious_fraction', fraction)}",
+                         fontsize=SMALL, pad=3)  # fmt: skip
+            ax.set_ylim(*ends)
+            ax.grid(color="0.9", linewidth=0.5)
+            ax.set_axisbelow(True)
+            ax.tick_params(left=j == 0, labelleft=j == 0)
+            ax.set_xlabel("round", fontsize=SMALL, labelpad=1)
+            ax.set_ylabel("summed weight" if j == 0 else "", fontsize=SMALL)
+        words(made, heading, caption)
+        y = (0.07 + 0.13 * (caption.count("\n") + 1)) / height
+        made.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, y), ncols=columns, frameon=False,
+                    borderaxespad=0, borderpad=0.1)  # fmt: skip
+    return made
+
+
+def _limits(lines: pd.DataFrame, across: list[float]) -> tuple[float, float]:
+    known = lines["mean"].dropna().to_numpy()
+    known = np.concatenate([known, [0.0, *across]])
+    low, high = float(known.min()), float(known.max())
+    air = max(0.02, 0.05 * (high - low))
+    return low - air, high + air

@@ -1,0 +1,91 @@
+"""The critical-difference diagram: mean ranks on a line, bars over rules that cannot be told apart (Demsar 2006)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from bench import canvas
+from bench.arrangement import Measure, Page
+from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
+from bench.heatmaps import circumstances, words
+from bench.labels import aggregator_label
+from bench.ranking import Ranking
+from bench.statistics import cliques
+
+_STEP, _BAR = 0.17, 0.09  # inches: from one name to the next, from one bar to the next
+
+
+def draw(page: Page, found: Ranking, shown: Measure) -> Figure:
+    """One page's ranking; the best rule stands on the left.
+
+    Args:
+        page: for the circumstances.
+        found: of `bench.ranking.rank`.
+        shown: what the ranks are of.
+    """
+    names = [wrapped(aggregator_label(r), 1.7, SMALL).replace("\n", " ") for r in found.rules]
+    order = sorted(range(len(names)), key=lambda i: found.ranks[i])
+    groups = cliques(found.ranks, found.difference)
+    half = (len(order) + 1) // 2
+    with canvas.style():
+        left = 0.25 + max(width_of(names[i], SMALL) for i in order[:half])
+        right = 0.25 + max([width_of(names[i], SMALL) for i in order[half:]], default=0.0)
+        heading = [
+            wrapped(f"Mean ranks under attack: {shown.label[0].lower()}{shown.label[1:]}", WIDTH - 0.2, NORMAL + 1),
+            wrapped(circumstances(page), WIDTH - 0.2),
+        ]
+        caption = wrapped(_caption(found), WIDTH - 0.2, SMALL)
+        bars = _BAR * (len(groups) + 1)
+        names_high = _STEP * half + 0.1
+        top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading) + 0.3
+        foot = 0.14 + 0.13 * (caption.count("\n") + 1)
+        made = canvas.figure(WIDTH, top + bars + names_high + foot)
+        high = bars + names_high
+        ax = canvas.place(made, left, foot, WIDTH - left - right, high)
+        least, most = 1.0, float(len(order))
+        ax.set(xlim=(least, most), ylim=(-high, 0))
+        ax.xaxis.tick_top()
+        ax.xaxis.set_ticks(range(1, len(order) + 1))
+        ax.spines[["left", "right", "bottom"]].set_visible(False)
+        ax.tick_params(left=False, labelleft=False, labelsize=SMALL)
+        wide = WIDTH - left - right
+        for place, i in enumerate(order):
+            on_left = place < half
+            y = -(bars + _STEP * ((place if on_left else len(order) - 1 - place) + 0.5))
+            edge = least - 0.05 * (most - least) / wide if on_left else most + 0.05 * (most - least) / wide
+            line: dict[str, Any] = {"color": "black", "linewidth": 0.7, "clip_on": False}
+            ax.plot([found.ranks[i], found.ranks[i], edge], [0, y, y], **line)
+            ax.text(edge, y, f"{names[i]} " if on_left else f" {names[i]}", fontsize=SMALL, va="center",
+                    ha="right" if on_left else "left")  # fmt: skip
+        reach = 0.03 * (most - least) / wide
+        for place, group in enumerate(groups):
+            ends = found.ranks[group[0]] - reach, found.ranks[group[-1]] + reach
+            y = -_BAR * (place + 0.9)
+            ax.plot(ends, [y, y], color=canvas.COLOURS[0], linewidth=2.5, solid_capstyle="butt", clip_on=False)
+        _ruler(made, found, left, foot + high + 0.3, wide)
+        words(made, heading, caption)
+    return made
+
+
+def _ruler(made: Figure, found: Ranking, left: float, bottom: float, wide: float) -> None:
+    """The critical difference as a length of the axis; cut where it is longer than the axis."""
+    span = max(1.0, len(found.rules) - 1.0)
+    ax = canvas.place(made, left, bottom, wide, 0.16)
+    ax.set(xlim=(0, span), ylim=(0, 1))
+    ax.axis("off")
+    length = min(found.difference, span)
+    ax.plot([0, length], [0.3, 0.3], color="black", linewidth=1.0, marker="|", markersize=5, clip_on=False)
+    told = f"CD = {found.difference:.2f}" + (" (longer than the axis)" if length < found.difference else "")
+    ax.text(length / 2, 0.55, told, ha="center", va="bottom", fontsize=SMALL)
+
+
+def _caption(found: Ranking) -> str:
+    told = (
+        f"Rank 1 is best; ranks within each seed and attack, averaged over {found.columns} attacked columns and "
+        f"{found.seeds} seeds. Bars join rules whose mean ranks differ by less than the critical difference (Nemenyi, "
+        f"5 %, N = {found.seeds} seeds, k = {len(found.rules)} rules)."
+    )
+    left_out = ", ".join(map(aggregator_label, found.left_out))
+    return f"{told} Without a number: {left_out}." if left_out else told

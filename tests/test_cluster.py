@@ -1,0 +1,157 @@
+"""A run on somebody's Dask cluster: the driver's numbers, and no worker that would compute others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_runner import numbers
+from test_workers import POISON, read, reasons, run
+
+from bench import cluster, fingerprint
+from bench.cell import Cell
+from bench.cluster import Address, ClusterError, RefusedError, address
+from bench.data import load
+from bench.experiment import Job
+from bench.grid import contents
+from bench.limits import Limits
+
+HERE = Path(__file__).parent
+
+
+@contextmanager
+def dask(*args: str, **env: str) -> Iterator[Address]:
+    command = [sys.executable, str(HERE / "dask_cluster.py"), *args]
+    around = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"} | env
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    # Elsewhere than the driver: nothing is found there by a relative path.
+    with subprocess.Popen(command, text=True, env=around, cwd="/", **pipes) as process:
+        try:
+            assert process.stdout is not None
+            yield Address(process.stdout.readline().strip())
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Address]:
+    with dask("2", FLIPBENCH_DATA="/nowhere") as where:
+        yield where
+
+
+@pytest.mark.timeout(200)
+def test_a_cluster_stores_what_one_process_stores(two: Address, tmp_path: Path) -> None:
+    of = read(tmp_path)
+    outcome = run(of, tmp_path / "r", scheduler=two)
+    assert (outcome.done, outcome.ran, outcome.failed) == (4, 4, ())
+    assert run(of, tmp_path / "plain", workers=1).done == 4
+    assert numbers(tmp_path / "r") == numbers(tmp_path / "plain")
+    assert run(of, tmp_path / "r", scheduler=two).ran == 0
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.skipif(
+    os.environ.get("FLIPBENCH_TORTURE") != "full", reason="a minute of workers that start: make torture"
+)
+def test_a_deadly_rule_and_one_that_hangs_fail_alone_there_too(two: Address, tmp_path: Path) -> None:
+    of = read(tmp_path, "half", "hangs", overrides=["aggregator=[fedavg]"])
+    outcome = run(of, tmp_path / "r", scheduler=two, limits=Limits(seconds=4.0))
+    told = reasons(tmp_path / "r", outcome)
+    assert outcome.done == 3  # fedavg twice, and half where it is harmless
+    assert sorted(told) == ["half", "hangs"]
+    assert all("its worker died each time it was tried" in why for whys in told.values() for why in whys)
+    assert all("time limit of 4 s" in why for why in told["hangs"])
+
+
+@pytest.mark.timeout(100)
+def test_workers_with_another_flipbench_are_refused(
+    two: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = fingerprint.fingerprint() | {"source": "0" * 64}
+    monkeypatch.setattr(cluster, "fingerprint", lambda: other)
+    with pytest.raises(RefusedError, match=r"2 of 2 workers.*\n.*other source files"):
+        run(read(tmp_path), tmp_path / "r", scheduler=two)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.skipif(os.environ.get("FLIPBENCH_TORTURE") != "full", reason="a cluster of its own: make torture")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_an_encrypted_cluster_takes_those_with_a_certificate_only(tmp_path: Path) -> None:
+    made = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=flipbench -keyout key.pem -out cert.pem"
+    subprocess.run(["openssl", *made.split()], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "ca.pem").write_bytes((tmp_path / "cert.pem").read_bytes())  # signed by itself
+    with dask("1", "--tls", str(tmp_path)) as where:
+        assert where.scheduler.startswith("tls://")
+        files = [tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem")]
+        outcome = run(read(tmp_path), tmp_path / "r", scheduler=address(where.scheduler, *files))
+        assert (outcome.done, outcome.failed) == (4, ())
+        with pytest.raises(ClusterError, match="no Dask scheduler answers"):
+            run(read(tmp_path), tmp_path / "other", scheduler=Address(where.scheduler))
+
+
+def a_worker() -> dict[str, Any]:
+    return {"made of": fingerprint.fingerprint(), "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda: ImportError("no module named bench"), "no usable flipbench"),
+        (lambda: a_worker() | {"threads": 4}, "--nthreads 1"),
+        (lambda: {**a_worker(), "made of": fingerprint.fingerprint() | {"torch": "2.0"}}, "it has torch 2.0"),
+        (lambda: {**a_worker(), "made of": fingerprint.fingerprint() | {"flipbench": "9"}}, "it has flipbench 9"),
+    ],
+)
+def test_every_difference_is_named(change: Callable[[], Any], said: str) -> None:
+    assert said in (cluster._difference(change()) or "")
+    assert cluster._difference(a_worker()) is None
+
+
+def test_plug_ins_and_data_are_what_the_key_says(tmp_path: Path) -> None:
+    (tmp_path / "poison.py").write_text(POISON)
+    cell = Cell(dataset="digits", aggregator=f"{tmp_path / 'poison.py'}:half")
+    job, digits = Job(cell, contents(cell)), load("digits")
+    cluster._check_content(job, digits)
+    (tmp_path / "poison.py").write_text(POISON + "\n# edited\n")
+    with pytest.raises(RefusedError, match="another version of the aggregator"):
+        cluster._check_content(job, digits)
+    (tmp_path / "poison.py").unlink()
+    with pytest.raises(RefusedError, match="lacks the aggregator"):
+        cluster._check_content(job, digits)
+    with pytest.raises(RefusedError, match="data set digits has hash"):
+        cluster._check_content(Job(cell, {**job.content, "dataset": "0" * 64}), digits)
+
+
+def test_nobody_there_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.5)
+    with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        run(read(tmp_path), tmp_path / "r", scheduler=Address("tcp://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((None, Path("ca.pem"), None, None), "--tls-ca belong to --scheduler"),
+        (("host:8786", None, None, None), "needs an address like"),
+        (("tls://h:1", Path(__file__), None, None), "needs --tls-cert, --tls-key too"),
+        (("tcp://h:1", Path(__file__), None, None), "write tls://"),
+        (("tls://h:1", *[Path("/nowhere/x.pem")] * 3), "there is no file /nowhere/x.pem"),
+    ],
+)
+def test_options_that_do_not_go_together(given: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        address(*given)
+
+
+def test_no_scheduler_is_no_address() -> None:
+    assert address(None, None, None, None) is None
+    assert address("tcp://h:1", None, None, None) == Address("tcp://h:1")

@@ -1,0 +1,164 @@
+"""Ranking, costs, leaderboard, the two pictures of them, and the report in one file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import records
+from test_chosen import HOSTILE, parsed
+from test_comparisons import write
+
+from bench import frame as frames
+from bench import influence_curves, metrics, rank_diagram, report, results_page, web
+from bench.arrangement import measure, pages
+from bench.leaderboard import HEADS, leaderboard
+from bench.ranking import costs, rank
+
+
+def read(folder: Path) -> tuple[Any, Any, Any]:
+    frame = frames.load(folder)
+    tidy = metrics.evaluate(frame)
+    (page,) = pages(frame)
+    return frame, tidy, page
+
+
+def small(folder: Path, **given: Any) -> Path:
+    records.write_grid(
+        folder,
+        **{
+            "aggregators": ("fedavg", "krum", "median"),
+            "attacks": {"mirrored": records.LABEL_FLIPS["mirrored"]},
+            "fractions": (0.1, 0.45),
+            "flip_rates": (1.0,),
+            "seeds": (0, 1, 2),
+            **given,
+        },
+    )
+    return folder
+
+
+def test_ranks_are_averaged_within_each_seed_and_n_is_the_seeds(tmp_path: Path) -> None:
+    frame, tidy, _ = write(tmp_path / "ten", 10)
+    (page,) = pages(frame)
+    found = rank(page, tidy, measure("accuracy"))
+    assert found is not None
+    assert (found.seeds, found.columns, found.left_out) == (10, 1, ())
+    assert sum(found.ranks) == pytest.approx(6.0)
+    assert found.ranks[found.rules.index("krum")] == 3.0  # far below in every seed
+    assert rank(page, tidy, measure("accuracy_damage")) is not None
+
+
+def test_what_is_infeasible_somewhere_is_ranked_where_it_works(tmp_path: Path) -> None:
+    _, tidy, page = read(small(tmp_path / "g"))  # krum refuses 45 %
+    found = rank(page, tidy, measure("accuracy"))
+    assert found is not None
+    assert found.columns == 1
+    assert "krum" in found.rules
+    _, tidy, page = read(small(tmp_path / "h", infeasible=(("krum", 0.1), ("krum", 0.45))))
+    found = rank(page, tidy, measure("accuracy"))
+    assert found is not None
+    assert found.left_out == ("krum",)
+    assert found.columns == 2
+    _, tidy, page = read(small(tmp_path / "i", seeds=(0,)))
+    assert rank(page, tidy, measure("accuracy")) is None
+
+
+def test_the_cost_is_paired_with_fedavg(tmp_path: Path) -> None:
+    frame, tidy, _ = write(tmp_path / "ten", 10)
+    (page,) = pages(frame)
+    table = costs(page, tidy, measure("accuracy")).set_index("aggregator")
+    clean = tidy[tidy["clean"]].pivot_table(index="seed", columns="aggregator", values="accuracy")
+    lost = clean["fedavg"] - clean["krum"]
+    assert table.loc["krum", "mean"] == pytest.approx(lost.mean())
+    assert table.loc["krum", "high"] - table.loc["krum", "low"] < 0.5 * clean["krum"].std()  # seeds shift both alike
+    assert table.loc["fedavg", "mean"] == 0.0
+
+
+def test_the_leaderboard_says_where_a_rule_has_no_number(tmp_path: Path) -> None:
+    _, tidy, page = read(small(tmp_path / "g"))
+    block = leaderboard(page, tidy)
+    assert block.header == (HEADS,)
+    told = {name: [e.text for e in entries] for name, entries in block.rows}
+    assert told["krum"][2].endswith("(1 of 2 columns)")
+    assert told["fedavg"][1].startswith("0.0")
+
+
+def test_the_rank_diagram_draws_every_rule_and_joins_what_is_within_reach(tmp_path: Path) -> None:
+    frame, tidy, _ = write(tmp_path / "ten", 10)
+    (page,) = pages(frame)
+    found = rank(page, tidy, measure("accuracy"))
+    assert found is not None
+    made = rank_diagram.draw(page, found, measure("accuracy"))
+    ax = made.axes[0]
+    assert {t.get_text().strip() for t in ax.texts} == {"fedavg", "krum", "median"}
+    bars = [line for line in ax.lines if line.get_linewidth() > 2]
+    assert len(bars) == 1  # fedavg and median; krum stands alone
+    assert max(bars[0].get_xdata()) < 2.5
+
+
+def test_influence_is_the_summed_weight_of_the_malicious(tmp_path: Path) -> None:
+    _, _, page = read(small(tmp_path / "g"))
+    lines = influence_curves.series(page, "mirrored")
+    assert set(lines["across"]) == {0.1, 0.45}
+    assert np.allclose(lines["mean"], lines["across"])  # the made-up records give everybody 1/n
+    made = influence_curves.draw(page, "mirrored", lines)
+    drawn = {str(line.get_label()): line.get_ydata() for line in made.axes[0].lines}
+    assert np.allclose(drawn["fedavg"], 0.1)
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+    folder = small(tmp_path / "g")
+    report.write(folder)
+    raw = (folder / "report.html").read_bytes()
+    text = raw.decode()
+    found = parsed(text)
+    for name in ("Run", "Rules", "Warnings", "Tables", "Pictures", "Comparisons", "Method"):
+        assert f'id="{name.lower()}"' in text
+        assert f'href="#{name.lower()}"' in text
+    outside = [v for name, v in found.attributes if name in ("src", "href") and not str(v).startswith(("#", "data:"))]
+    assert outside == []
+    assert "link" not in found.tags
+    assert found.tags.count("script") == 1
+    assert "No difference between rules is claimed" in text
+    assert all(dict(found.attributes).get("alt") for tag in found.tags if tag == "img")
+    assert len(raw) < 5_000_000
+    report.write(folder)
+    assert (folder / "report.html").read_bytes() == raw
+
+
+def test_hostile_names_are_inert_in_the_report(tmp_path: Path) -> None:
+    folder = tmp_path / "bad"
+    store = records.write_grid(
+        folder, aggregators=("fedavg", HOSTILE), fractions=(0.1,), flip_rates=(1.0,), seeds=tuple(range(6))
+    )
+    plan = store.read_plan() | {"title": "</title><script>alert(2)</script>"}
+    frame = frames.load(folder)
+    text = results_page.write(frame, metrics.evaluate(frame), plan, ["<img src=x onerror=alert(3)>"], {"a<b": b"png"})
+    found = parsed(text)
+    assert found.tags.count("script") == 1
+    assert found.tags.count("img") == 1
+    assert not [name for name, _ in found.attributes if name.startswith("on")]
+
+
+def test_pictures_beyond_the_room_are_counted_the_telling_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results_page, "MOST_BYTES", 10)
+    told = list(results_page._pictures({"rounds_a": b"12345678", "ranks": b"12345678"}))
+    assert len(told) == 2
+    assert 'id="ranks"' in told[0]
+    assert "1 more" in told[1]
+
+
+def test_pairs_that_are_told_apart_come_first(tmp_path: Path) -> None:
+    frame, tidy, _ = write(tmp_path / "ten", 10)
+    (page,) = pages(frame)
+    text = results_page._comparisons(page, tidy)
+    assert text.index("minus krum") < text.index("not told apart")
+    assert "6 of 6 pairs" in text
+    assert web.hash_of(web.STYLE) in web.policy()
