@@ -323,9 +323,11 @@ def _draw(folder: Path) -> None:
     from bench.report import summary_text, write
 
     files = write(folder)
+    from bench.progress import counted
+
     typer.echo(summary_text(folder))
     for kind in sorted({f.parent for f in files}):
-        typer.echo(f"{sum(f.parent == kind for f in files)} files in {kind}")
+        typer.echo(f"{counted(sum(f.parent == kind for f in files), 'file')} in {kind}")
 
 
 def _command() -> str:

@@ -196,10 +196,10 @@ def _curves(page: Page) -> Iterator[Picture]:
 def _bars(page: Page, tidy: pd.DataFrame) -> Iterator[Picture]:
     """Damage by attack and rule, one a place, where the bars are few enough to be read."""
     shown, plain = measure("accuracy_damage"), pooled(page)
-    if not 0 < len(plain.attacks) * len(plain.rows) <= damage_bars.MOST_BARS:
+    if not 0 < len(plain.attacks) * len(plain.rows) <= damage_bars.MOST_BARS or len(places(plain)) > MOST_PLACES:
         return
     table = squares(plain, tidy, shown, plain.attacks)
-    for place in places(plain)[:MOST_PLACES]:
+    for place in places(plain):
         here = table["column"].map(lambda c, place=place: (c.setting, c.level) == place)
         if (table.loc[here, "state"] == "done").any():
             told = [slug(text) for text in place_label(plain, place)]
