@@ -320,11 +320,10 @@ def _fetch(references: set[str]) -> None:
 
 
 def _draw(folder: Path) -> None:
+    from bench.progress import counted
     from bench.report import summary_text, write
 
     files = write(folder)
-    from bench.progress import counted
-
     typer.echo(summary_text(folder))
     for kind in sorted({f.parent for f in files}):
         typer.echo(f"{counted(sum(f.parent == kind for f in files), 'file')} in {kind}")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aggregators.contract import Cohort
+from aggregators.contract import Cohort, Infeasible
 from attacks.contract import Scene, Wire, declares
 from bench.cell import Cell
 from bench.population import Population, generator
@@ -102,10 +102,16 @@ class Senders:
 
         Raises:
             BadAttackError: the attack's answer has a wrong shape or type, or its inputs were changed.
+            Infeasible: nobody in the round is honest, or the attack's own conditions do not hold.
         """
         bad = torch.tensor([int(c) in self.malicious for c in cohort.clients.tolist()], device=updates.device)
-        if not bool(bad.any()) or bool(bad.all()):
-            return updates  # nobody to attack with, or nobody to be hidden among
+        if not bool(bad.any()):
+            return updates  # client sampling left all malicious clients out of this round
+        if bool(bad.all()):
+            raise Infeasible(
+                f"attack {self.cell.attack} needs an honest client in every attacked round; "
+                f"all {len(bad)} clients of round {r} are malicious"
+            )
         good = ~bad & torch.isfinite(torch.linalg.vector_norm(updates, dim=1))  # a client that diverged is no model
         if not bool(good.any()):
             return updates

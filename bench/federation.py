@@ -124,8 +124,9 @@ def run(
         For each cell the raw result (as stored) and seconds per phase (the stack's, shared out equally).
 
     Raises:
-        Infeasible: the rule's conditions do not hold.
+        Infeasible: the rule's conditions do not hold, or an attack's.
         BadUpdateError: the rule's answer has the wrong shape or type, is not finite, or its inputs were changed.
+        BadAttackError: the same of an attack's answer.
     """
     federation = Federation(cells, populations, task, parts)
     done = 0 if keeper is None else keeper.resume(federation)

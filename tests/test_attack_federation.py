@@ -10,7 +10,7 @@ import torch
 from test_federation import CLASSES, FACTS, blobs, fedavg, uneven
 from torch import Tensor
 
-from aggregators.contract import Cohort
+from aggregators.contract import Cohort, Infeasible
 from attacks import ATTACKS, Chain, Proposal, Scene, Wire
 from bench import models, schedules
 from bench.attackers import BadAttackError
@@ -140,6 +140,11 @@ def test_an_answer_that_cannot_be_sent_is_one_clear_error(answer: Any, text: str
 
     with pytest.raises(BadAttackError, match=text):
         federation(BASE, attack)
+
+
+def test_an_attack_without_anybody_honest_is_infeasible_and_not_left_out_in_silence() -> None:
+    with pytest.raises(Infeasible, match="all 6 clients of round 1 are malicious"):
+        federation(replace(BASE, malicious_count=6), _reversed)
 
 
 def test_dynamic_labels_are_chosen_against_the_current_global_model() -> None:
