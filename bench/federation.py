@@ -215,7 +215,7 @@ class Federation:
                 labels.append((population.flipped if on else population.labels)[index])
             indices.append(population.moved[index] if on and population.moved is not None else index)
             counts.append(count)
-        return _merge(indices, counts, labels, self.task.train.device)
+        return local.merge(indices, counts, labels, self.task.train.device)
 
     def _scores(self, s: int, rows: Tensor) -> Tensor:
         """Logits ``(rows, L)`` that the global model of one cell gives training examples."""
@@ -296,7 +296,7 @@ class Federation:
             for c, p in zip(self.cells, self.populations, strict=True)
         ]
         labels = [p.labels[index] for p, (index, _) in zip(self.populations, drawn, strict=True)]
-        batches = _merge([i for i, _ in drawn], [c for _, c in drawn], labels, start.device)
+        batches = local.merge([i for i, _ in drawn], [c for _, c in drawn], labels, start.device)
         return local.train(self.net, self.layout, start, self.task.train, batches, recipe).squeeze(1)
 
     def _aggregate(self, updates: Tensor, cohort: Cohort) -> tuple[Tensor, list[int]]:
@@ -388,24 +388,3 @@ class Federation:
             return None
         facts = (task.stamped_test, task.stamped_labels, task.classes)
         return local.confusion(self.net, self.layout, self.weights, *facts).cpu()
-
-
-def _merge(
-    indices: list[Tensor], counts: list[Tensor | None], labels: list[Tensor], device: torch.device
-) -> local.Batches:
-    """Batches of several cells in one tensor, padded where cells differ in steps or batch size."""
-    steps, batch = max(i.shape[1] for i in indices), max(i.shape[2] for i in indices)
-    even = all(i.shape[1:] == (steps, batch) for i in indices)
-    if even and all(c is None for c in counts):
-        return local.Batches(torch.stack(indices).to(device), torch.stack(labels).to(device), None)
-
-    def pad(t: Tensor) -> Tensor:
-        return torch.nn.functional.pad(t, (0, batch - t.shape[2], 0, steps - t.shape[1]))
-
-    full = [c if c is not None else torch.full(i.shape[:2], i.shape[2]) for i, c in zip(indices, counts, strict=True)]
-    real = [torch.nn.functional.pad(c, (0, steps - c.shape[1])) for c in full]
-    return local.Batches(
-        torch.stack([pad(i) for i in indices]).to(device),
-        torch.stack([pad(y) for y in labels]).to(device),
-        torch.stack(real).to(device),
-    )

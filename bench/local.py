@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from aggregators.contract import Layout
@@ -41,6 +42,32 @@ class Batches:
     index: Tensor
     labels: Tensor
     counts: Tensor | None
+
+
+def merge(indices: list[Tensor], counts: list[Tensor | None], labels: list[Tensor], device: torch.device) -> Batches:
+    """Batches of several cells in one tensor, padded where cells differ in steps or batch size.
+
+    Args:
+        indices: for each cell ``(clients, steps, batch)`` int64, rows of the training set.
+        counts: for each ``(clients, steps)``, real examples of each batch; None: all are full.
+        labels: for each the shape of its indices, the labels trained on.
+        device: where the batches go.
+    """
+    steps, batch = max(i.shape[1] for i in indices), max(i.shape[2] for i in indices)
+    even = all(i.shape[1:] == (steps, batch) for i in indices)
+    if even and all(c is None for c in counts):
+        return Batches(torch.stack(indices).to(device), torch.stack(labels).to(device), None)
+
+    def pad(t: Tensor) -> Tensor:
+        return F.pad(t, (0, batch - t.shape[2], 0, steps - t.shape[1]))
+
+    full = [c if c is not None else torch.full(i.shape[:2], i.shape[2]) for i, c in zip(indices, counts, strict=True)]
+    real = [F.pad(c, (0, steps - c.shape[1])) for c in full]
+    return Batches(
+        torch.stack([pad(i) for i in indices]).to(device),
+        torch.stack([pad(y) for y in labels]).to(device),
+        torch.stack(real).to(device),
+    )
 
 
 def train(
