@@ -30,6 +30,7 @@ from matplotlib.textpath import text_to_path
 WIDTH = 7.0  # inches: both columns of a two-column page
 SMALL, NORMAL = 7.0, 8.0  # points; nothing is smaller
 DPI = 200  # of the PNG
+PACKED = 3  # zlib's level for it: 2 % larger files than at the usual 6, in two thirds of the time
 MARK = "flipbench"  # in the metadata of every file, by which stale ones are known as ours
 HATCH = "////"
 # Okabe & Ito's colours, the yellow left out (too light on white), a grey and a wine red; then markers tell lines apart.
@@ -80,7 +81,7 @@ def files(made: Figure) -> dict[str, bytes]:
     with style():
         svg, png = io.BytesIO(), io.BytesIO()
         made.savefig(svg, format="svg", metadata={"Date": None, "Creator": MARK})
-        made.savefig(png, format="png", dpi=DPI, metadata={"Software": MARK})
+        made.savefig(png, format="png", dpi=DPI, metadata={"Software": MARK}, pil_kwargs={"compress_level": PACKED})
     return {".svg": svg.getvalue(), ".png": png.getvalue()}
 
 
