@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import defective
+import defective_flips
+import defective_rules
+import defective_updates
 import pytest
 from typer.testing import CliRunner
 
@@ -70,7 +72,7 @@ def test_a_chain(check):
     check()
 
 
-@pytest.mark.parametrize("one", defective.RULES, ids=str)
+@pytest.mark.parametrize("one", defective_rules.RULES, ids=str)
 def test_every_planted_defect_is_named(one):
     found = dict(check_aggregator(one.rule, definition=one.definition))
     with pytest.raises(Defect) as caught:
@@ -111,7 +113,12 @@ def test_shipped_attacks(ref):
         check()
 
 
-DEFECTIVE = (*defective.LABELS, *defective.SEARCHES, *defective.UPDATES, *defective.EXAMPLES)
+DEFECTIVE = (
+    *defective_flips.LABELS,
+    *defective_updates.SEARCHES,
+    *defective_updates.UPDATES,
+    *defective_flips.EXAMPLES,
+)
 
 
 @pytest.mark.parametrize(("attack", "name", "words"), DEFECTIVE, ids=lambda v: getattr(v, "__name__", ""))
@@ -124,7 +131,7 @@ def test_every_defective_attack_is_named(attack, name, words):
     assert caught.value.mend
 
 
-@pytest.mark.parametrize("attack", [defective.negated, defective.corner], ids=lambda v: v.__name__)
+@pytest.mark.parametrize("attack", [defective_updates.negated, defective_flips.corner], ids=lambda v: v.__name__)
 def test_a_sound_attack_passes(attack):
     for _, check in check_attack(attack):
         check()
@@ -158,8 +165,8 @@ def test_a_definition_is_told_by_the_name_or_the_argument_and_not_with_options()
         return updates.mean(-2)
 
     assert "definition" in dict(check_aggregator(krum))
-    assert "definition" in dict(check_aggregator(defective.half_step, definition="median"))
-    assert "definition" not in dict(check_aggregator(defective.half_step))
+    assert "definition" in dict(check_aggregator(defective_rules.half_step, definition="median"))
+    assert "definition" not in dict(check_aggregator(defective_rules.half_step))
     assert "definition" not in dict(check_aggregator("multi_krum(keep=1)"))
     assert "definition" not in dict(check_aggregator("nnm | median"))
 
@@ -230,7 +237,7 @@ def test_a_failure_is_exit_code_1_with_case_meaning_and_mend(call):
 
 
 def test_a_rule_of_a_module_is_checked_as_what_it_claims_to_be(call):
-    result = call("defective:krum_unsquared", "--definition", "krum", "--except-for", "scale")
+    result = call("defective_rules:krum_unsquared", "--definition", "krum", "--except-for", "scale")
     assert result.exit_code == 1
     assert "checked as krum" in result.output
     assert "distances that are not squared" in result.output
@@ -280,5 +287,5 @@ def test_mistakes_are_one_message(call, args, text):
 
 
 def test_every_property_and_every_shipped_attack_has_been_tried():
-    assert {d.property for d in defective.RULES} | {"cuda"} == set(PROPERTIES)
+    assert {d.property for d in defective_rules.RULES} | {"cuda"} == set(PROPERTIES)
     assert {ref.partition("(")[0] for ref in ATTACKS} == set(attacks.ATTACKS)
