@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from bench.cell import CLEAN, FACTS
+from bench.cell import CLEAN, FACTS, expected_malicious
 from bench.comparisons import seed_table, tied
 from bench.errors import UserError
 from bench.labels import is_nothing
 from bench.metrics import LAST, METRICS
 from bench.statistics import Values as Numbers
-from bench.summary import summarise
+from bench.statistics import moments, student_interval
 
 FIRST = "fedavg"  # the yardstick stands on top, as in papers
 PAGE_FACTS = ("dataset", "partition")  # numbers of two data sets have no common scale: one page each
@@ -179,48 +181,71 @@ def squares(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[st
         it cannot be told from the best of its column: `bench.comparisons`). Aggregators in the page's order, columns in
         reading order; every aggregator under every column.
     """
-    both, columns = _placed(page, tidy, shown, attacks)
-    known = _by_square(both)
-    equal = {
-        (page.rows[rule], columns[column])
-        for column, rule in tied(_seed_table(page, both, columns), shown.higher_is_better)
-    }
-    empty = {"state": "missing" if page.unknown else "absent", "n": 0, "planned": 0, "reason": None}
-    numbers = dict.fromkeys(("mean", "sd", "low", "high"), float("nan"))
-    return pd.DataFrame(
-        [
-            {"aggregator": row, "column": column, **numbers, **known.get((row, column), empty)}
-            | {"tied": (row, column) in equal}
-            for row, column in product(page.rows, columns)
-        ],
-        columns=["aggregator", "column", "state", *numbers, "n", "planned", "reason", "tied"],
-    )
+    cells, columns = _placed(page, tidy, shown, attacks)
+    values = cells.by_seed(len(columns), len(page.rows))
+    numbers = _statements(page, cells, values)
+    equal = tied(values, shown.higher_is_better)
+    numbers["tied"] = [(c, r) in equal for r, c in np.ndindex(len(page.rows), len(columns))]
+    rules, places = zip(*product(page.rows, columns), strict=True) if columns else ((), ())
+    return pd.DataFrame({"aggregator": rules, "column": pd.Series(places, dtype=object), **numbers})
 
 
 def by_seed(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]) -> tuple[Numbers, list[Column]]:
     """What stands behind `squares`: numbers ``(columns, rules, seeds)``, NaN where there is none; and the columns."""
-    both, columns = _placed(page, tidy, shown, attacks)
-    return _seed_table(page, both, columns), columns
+    cells, columns = _placed(page, tidy, shown, attacks)
+    return cells.by_seed(len(columns), len(page.rows)), columns
 
 
-def _placed(
-    page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]
-) -> tuple[pd.DataFrame, list[Column]]:
-    """Cells with their ``value`` and ``column``; and the columns in reading order."""
-    cells = page.cells.merge(tidy[["key", *_needed(shown)]], on="key", how="left", validate="1:1")
+@dataclass(frozen=True)
+class _Cells:
+    """Cells with their places, one entry a cell: ``column`` and ``rule`` are codes, ``value`` NaN where unknown."""
+
+    column: NDArray[np.int64]
+    rule: NDArray[np.int64]
+    seed: NDArray[np.int64]
+    value: Numbers
+    status: NDArray[np.object_]
+    reason: NDArray[np.object_]
+
+    def by_seed(self, columns: int, rules: int) -> Numbers:
+        """Numbers ``(columns, rules, seeds)``."""
+        return seed_table(self.column, self.rule, self.seed, self.value, (columns, rules))
+
+
+_CELL = ("key", "twin", "status", "reason", "aggregator", "attack", "seed", "mapping")
+
+
+def _placed(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]) -> tuple[_Cells, list[Column]]:
+    """Cells with their value and column, the clean ones first; and the columns in reading order."""
+    cells = page.cells[list(dict.fromkeys([*_CELL, *page.settings, *page.levels]))].reset_index(drop=True)
+    at = pd.Index(tidy["key"]).get_indexer(pd.Index(cells["key"]))
     attacked = cells[cells["attack"].isin(list(attacks))]
-    parts = [_clean_cells(page, cells, attacked, shown), attacked.assign(value=attacked[shown.name])]
-    both = pd.concat([part for part in parts if len(part)]) if any(len(p) for p in parts) else attacked.assign(value=())
-    levels = [level_values(both, page.levels), level_values(both, page.settings)]
-    own = [Column(a, s, () if a == CLEAN else v) for a, v, s in zip(both["attack"], *levels, strict=True)]
-    both = both.assign(column=pd.Series(own, index=both.index, dtype=object))
-    return both, sorted(dict.fromkeys(both["column"]), key=lambda c: _reading_order(c, attacks))
+    clean = _clean_cells(page, cells, attacked, shown)
+    both = pd.concat([clean, attacked])
+    value = np.concatenate([_found(tidy, shown.clean, at[clean.index]), _found(tidy, shown.name, at[attacked.index])])
+    codes, found = _coded(both, ("attack", *page.settings, *page.levels))
+    cut = 1 + len(page.settings)
+    own = [Column(v[0], v[1:cut], () if v[0] == CLEAN else v[cut:]) for v in found]
+    columns = sorted(dict.fromkeys(own), key=lambda c: _reading_order(c, attacks))
+    code = {c: i for i, c in enumerate(columns)}
+    return (
+        _Cells(
+            np.array([code[c] for c in own], dtype=np.int64)[codes],
+            pd.Index(page.rows).get_indexer(pd.Index(both["aggregator"])).astype(np.int64),
+            both["seed"].to_numpy(dtype=np.int64),
+            value,
+            both["status"].to_numpy(dtype=object),
+            both["reason"].to_numpy(dtype=object),
+        ),
+        columns,
+    )
 
 
-def _seed_table(page: Page, both: pd.DataFrame, columns: Sequence[Column]) -> Numbers:
-    at, rule = {c: i for i, c in enumerate(columns)}, {r: i for i, r in enumerate(page.rows)}
-    told = zip(both["column"], both["aggregator"], both["seed"], both["value"].astype(float), strict=True)
-    return seed_table(((at[c], rule[a], int(s), v) for c, a, s, v in told), (len(columns), len(page.rows)))
+def _found(tidy: pd.DataFrame, name: str | None, at: NDArray[np.intp]) -> Numbers:
+    """A column of the tidy frame at some places; NaN where the place is -1."""
+    if name is None or not len(tidy):
+        return np.full(len(at), np.nan)
+    return np.where(at >= 0, tidy[name].to_numpy(dtype=np.float64)[at], np.nan)
 
 
 def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:
@@ -228,48 +253,45 @@ def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:
     return tuple(dict.fromkeys(table["column"]))
 
 
-def _needed(shown: Measure) -> list[str]:
-    return list(dict.fromkeys([shown.name, *([shown.clean] if shown.clean else [])]))
-
-
 def _clean_cells(page: Page, cells: pd.DataFrame, attacked: pd.DataFrame, shown: Measure) -> pd.DataFrame:
-    """The clean column's cells with their ``value``: twins of the attacked ones, else every clean cell."""
+    """The cells of the clean column: twins of the attacked ones, else every clean cell.
+
+    Where the measure needs a class map, the attacked cells themselves: the twin's number depends on the map.
+    """
     if shown.clean is None:
-        return cells.iloc[:0].assign(value=())
-    if shown.needs_mapping:  # the twin's number depends on the attack's mapping, and stands beside the attacked one
-        once = attacked[~attacked["attack"].isin(page.backdoors)].drop_duplicates(["twin", "mapping"])
-        return once.assign(value=once[shown.clean], attack=CLEAN)
-    clean = cells[cells["attack"] == CLEAN]
-    twins = set(page.cells.loc[page.cells["attack"] != CLEAN, "twin"])
-    paired = clean[clean["key"].isin(twins)] if twins else clean
-    return paired.assign(value=paired[shown.clean])
+        return cells.iloc[:0]
+    if shown.needs_mapping:
+        return (
+            attacked[~attacked["attack"].isin(page.backdoors)].drop_duplicates(["twin", "mapping"]).assign(attack=CLEAN)
+        )
+    clean = cells["attack"] == CLEAN
+    twins = set(cells.loc[~clean, "twin"])
+    return cells[clean & cells["key"].isin(twins)] if twins else cells[clean]
 
 
-def _by_square(cells: pd.DataFrame) -> dict[tuple[str, Column], dict[str, Any]]:
-    """State and statistics of each square that has cells."""
-    if not len(cells):
-        return {}
-    places: dict[tuple[str, Column], int] = {}
-    square = [places.setdefault(p, len(places)) for p in zip(cells["aggregator"], cells["column"], strict=True)]
-    # Several clean twins (one a declared f) of one seed are one observation: `summarise` averages them first.
-    stats = {s["square"]: s for s in summarise(cells.assign(square=square), ["square"], "value").to_dict("records")}
-    members: dict[int, list[tuple[str, Any, Any]]] = {}
-    for code, *one in zip(square, cells["status"], cells["reason"], cells["seed"], strict=True):
-        members.setdefault(code, []).append((str(one[0]), one[1], one[2]))
-    return {place: _statement(members[code], stats[code]) for place, code in places.items()}
-
-
-def _statement(members: Sequence[tuple[str, Any, Any]], stats: Mapping[Any, Any]) -> dict[str, Any]:
-    """What a square says of its cells (status, reason, seed)."""
-    statuses = {status for status, _, _ in members}
-    able = {seed for status, _, seed in members if status != "infeasible"}
-    told: dict[str, Any] = {"state": "missing", "n": int(stats["n"]), "planned": len(able), "reason": None}
-    if stats["n"]:
-        return told | {"state": "done"} | {s: float(stats[s]) for s in ("mean", "sd", "low", "high")}
-    if not able:
-        return told | {"state": "infeasible", "reason": next(str(r) for _, r, _ in members)}
+def _statements(page: Page, cells: _Cells, values: Numbers) -> dict[str, Any]:
+    """What each square says of its cells, as columns of `squares`: rules down, columns across."""
+    columns, rules, _ = values.shape
+    mean, sd, n = (part.T.ravel() for part in moments(values))
+    low, high = (end.T.ravel() for end in student_interval(values))
+    square, total = cells.rule * columns + cells.column, columns * rules
+    refused, failed = cells.status == "infeasible", cells.status == "failed"
+    there = np.bincount(square, minlength=total) > 0
+    seeds, seed = np.unique(cells.seed, return_inverse=True)
+    able = np.zeros((total, len(seeds)), dtype=bool)  # seeds that could have a number
+    able[square[~refused], seed[~refused]] = True
+    planned = able.sum(-1)
+    some_failed = np.bincount(square[failed], minlength=total) > 0
+    states = np.full(total, "missing" if page.unknown else "absent", dtype=object)
     # Run, but without a number: no test example of the class, or no class map.
-    return told | {"state": "failed" if "failed" in statuses else "undefined"}
+    states[there] = np.where(some_failed, "failed", "undefined")[there]
+    states[there & (planned == 0)] = "infeasible"
+    states[n > 0] = "done"
+    reasons: list[str | None] = [None] * total
+    for place, why in zip(square[refused][::-1].tolist(), cells.reason[refused][::-1], strict=True):
+        reasons[place] = str(why) if states[place] == "infeasible" else None
+    counts = {"n": n, "planned": planned, "reason": pd.Series(reasons, dtype=object)}
+    return {"state": states, "mean": mean, "sd": sd, "low": low, "high": high, **counts}
 
 
 def _reading_order(column: Column, attacks: Sequence[str]) -> tuple[Any, ...]:
@@ -287,9 +309,21 @@ def reading_values(values: Values) -> tuple[tuple[int, float, str], ...]:
 
 def level_values(cells: pd.DataFrame, facts: Sequence[str]) -> list[Values]:
     """The values of some facts, a tuple a cell, as `Column` has them."""
+    codes, found = _coded(cells, facts)
+    return [found[code] for code in codes.tolist()]
+
+
+def _coded(cells: pd.DataFrame, facts: Sequence[str]) -> tuple[NDArray[np.int64], list[Values]]:
+    """Which of the distinct values of some facts each cell has, and those values, in order of appearance."""
+    codes = np.zeros(len(cells), dtype=np.int64)
+    for fact in facts:
+        own, values = pd.factorize(cells[fact], use_na_sentinel=False)
+        codes = pd.factorize(codes * max(1, len(values)) + own)[0].astype(np.int64)
+    first = np.unique(codes, return_index=True)[1]
     if not facts:
-        return [()] * len(cells)
-    return [tuple(_plain(v) for v in row) for row in zip(*(cells[f] for f in facts), strict=True)]
+        return codes, [()] * len(first)
+    columns = ([_plain(v) for v in cells[fact].iloc[first]] for fact in facts)
+    return codes, list(zip(*columns, strict=True))
 
 
 def _plain(value: Any) -> Any:
@@ -301,14 +335,11 @@ def _plain(value: Any) -> Any:
 
 
 def _varies(column: pd.Series[Any]) -> bool:
-    return len({_plain(v) for v in column}) > 1
+    return len({_plain(v) for v in pd.unique(column)}) > 1
 
 
 def declared_is_true(cells: pd.DataFrame) -> bool:
     """Whether every f follows from the number of malicious clients (as by default)."""
-    per_round = cells["clients_per_round"].astype(object).where(cells["clients_per_round"].notna(), cells["clients"])
-    expected = [
-        -(-int(m) * int(r) // int(n))
-        for m, r, n in zip(cells["malicious_count"], per_round, cells["clients"], strict=True)
-    ]
-    return bool((cells["declared_byzantine"].astype(int) == expected).all())
+    names = ["malicious_count", "clients", "clients_per_round", "malicious_data", "declared_byzantine"]
+    alike = cells[names].drop_duplicates()
+    return all(int(row["declared_byzantine"]) == expected_malicious(row) for row in alike.to_dict("records"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench import misdeclared
 from bench.arrangement import Measure, Page, columns_of, measure
 from bench.blocks import (
     DASH,
@@ -158,6 +159,45 @@ def _regret_row(page: Page, line: Mapping[Any, Any], notes: dict[str, str]) -> t
         text = UNKNOWN if not n else number(mean) + (f" ± {half_width(half)}" if n > 1 else "")
         numbers.append(Entry(text, best=what == "regret" and n > 1 and half["low"] > 0))
     return name, (*numbers, Entry(attack_name(page, line["static"])), Entry(_maps(page, line["maps"])))
+
+
+def declared_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
+    """The regret of a wrong declared f, a table an attack: a row a rule and declared f, a column a true number."""
+    for attack in page.attacks if misdeclared.applies(page) else ():
+        for values in misdeclared.variants(page, attack):
+            table = misdeclared.table(page, tidy, measure(METRIC), attack, values)
+            across = sorted(
+                {int(t) for t, s in zip(table["true"], table["regret_state"], strict=True) if s != "absent"}
+            )
+            at = {(s["aggregator"], s["declared"], s["true"]): s for s in table.to_dict("records")}
+            notes: dict[str, str] = {}
+            rows = [
+                (f"{aggregator_label(r)}, {d}", tuple(_declared_entry(at.get((r, d, t)), notes) for t in across))
+                for r in page.rows
+                for d in sorted({int(d) for rule, d, _ in at if rule == r})
+            ]
+            if rows and across:
+                facts = [
+                    f"{fact_label(f)} {value_label(f, v)}" for f, v in zip(misdeclared.rest(page), values, strict=True)
+                ]
+                what = f"Regret of declared f: {METRIC} (%) lost against declaring the true number"
+                yield Block(
+                    "; ".join([", ".join([what, attack_name(page, attack), *facts]), "paired by seed"]),
+                    ("malicious clients",),
+                    (tuple(map(str, across)),),
+                    tuple(rows),
+                    (*((letter, text) for text, letter in notes.items()), *adaptive_note([attack_name(page, attack)])),
+                    corner="aggregator, declared f",
+                )
+
+
+def _declared_entry(square: Mapping[Any, Any] | None, notes: dict[str, str]) -> Entry:
+    if square is None or square["regret_state"] == "absent":
+        return Entry("")
+    if square["right"]:
+        return Entry("true")
+    told = {name: square[f"regret_{name}"] for name in ("state", "mean", "low", "high", "n", "planned")}
+    return entry_of({**told, "reason": "the rule refuses this f or the true one"}, notes)
 
 
 def _maps(page: Page, maps: Mapping[Any, int]) -> str:

@@ -10,9 +10,9 @@ import pandas as pd
 from bench import misdeclared
 from bench.arrangement import Page, measure, pages
 from bench.labels import dataset_label
+from bench.spreadsheet import csv_text
 from bench.static_regret import regrets
 from bench.summary import STATISTICS
-from bench.tables import csv_text
 from bench.worst import worst
 
 _REGRET = tuple(f"{what}_{s}" for what in ("static", "searched", "regret") for s in STATISTICS)

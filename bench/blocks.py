@@ -78,16 +78,17 @@ def sections(page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD) ->
 def blocks(page: Page, shown: Measure, table: pd.DataFrame, most: int) -> list[Block]:
     """A section as tables of at most ``most`` columns: whole, else one an attack, else pieces of equal size."""
     columns = columns_of(table)
+    at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
     if len(columns) <= most:
-        return [_block(page, shown, table, columns)] if columns else []
+        return [_block(page, shown, at, columns)] if columns else []
     clean = [c for c in columns if c.clean]
     found = []
     for attack in dict.fromkeys(c.attack for c in columns if not c.clean):
         mine = _reading(clean, [c for c in columns if c.attack == attack])
         pieces = -(-len(mine) // max(1, most))
         size = -(-len(mine) // pieces)
-        found += [_block(page, shown, table, mine[i : i + size]) for i in range(0, len(mine), size)]
-    return found or [_block(page, shown, table, columns[i : i + most]) for i in range(0, len(columns), max(1, most))]
+        found += [_block(page, shown, at, mine[i : i + size]) for i in range(0, len(mine), size)]
+    return found or [_block(page, shown, at, columns[i : i + most]) for i in range(0, len(columns), max(1, most))]
 
 
 def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column]:
@@ -96,8 +97,7 @@ def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column
     return [c for s in settings for c in [*clean, *attacked] if c.setting == s]
 
 
-def _block(page: Page, shown: Measure, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
-    at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
+def _block(page: Page, shown: Measure, at: Mapping[Any, Mapping[Any, Any]], columns: Sequence[Column]) -> Block:
     attacks = [attack_name(page, a) for a in dict.fromkeys(c.attack for c in columns if not c.clean)]
     alone = len(attacks) <= 1
     levels, header = header_of(page, columns, with_attack=not alone)

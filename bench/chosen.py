@@ -75,8 +75,8 @@ def choose(
     acrosses = sorted(dict.fromkeys(column_of), key=lambda p: _order(columns, p, cells))
     at = list(zip(column_of, row_of, strict=True))
     column_at, row_at = {p: i for i, p in enumerate(acrosses)}, {p: i for i, p in enumerate(downs)}
-    told = zip(at, cells["seed"], cells["value"].astype(float), strict=True)
-    values = seed_table(((column_at[c], row_at[r], int(s), v) for (c, r), s, v in told), (len(acrosses), len(downs)))
+    places = [column_at[c] for c in column_of], [row_at[r] for r in row_of]
+    values = seed_table(*places, cells["seed"], cells["value"].to_numpy(dtype=float), (len(acrosses), len(downs)))
     equal = tied(values, shown.higher_is_better) if "aggregator" in rows and values.size else set()
     squares = _squares(cells, at, acrosses, downs, values, equal)
     notes: dict[str, str] = {}

@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import statistics
+from bench import bootstrap, rank_tests, statistics
 from bench.arrangement import Column, Measure, Page, by_seed, measure, pages
 from bench.attack_csv import facts_of, told_of
-from bench.comparisons import compare
+from bench.comparisons import Pairs, Places, compare
 from bench.metrics import LAST
 from bench.page_attacks import pooled, showable
+from bench.spreadsheet import csv_columns
 from bench.statistics import LEAST_SEEDS
-from bench.tables import csv_text
 
 MEASURES = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")
-_PAIR = (
-    *("n", "difference", "sd", "low", "high", "p_t", "p_t_holm", "p_wilcoxon", "p_wilcoxon_holm"),
-    *("cohens_dz", "rank_biserial", "probability_of_improvement", "comparisons", "claim"),
-)
 _SQUARE = (
     *("n", "mean", "sd", "student_low", "student_high", "bca_low", "bca_high", "interquartile_mean"),
     *("least", "most", "mean_of_last_rounds"),
@@ -36,59 +32,79 @@ def comparisons_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     is better, "none" where they cannot be told apart, "too few seeds" with fewer than six.
     """
     facts = facts_of(frame)
-    lines: list[list[Any]] = []
+    parts: list[dict[str, Any]] = []
     for page, shown, attacks in _tables(frame):
         values, columns = by_seed(page, tidy, shown, attacks)
-        if not values.size:
+        if not values.size or values.shape[1] < 2:
             continue
         pairs = compare(values)
-        wilcoxon = statistics.wilcoxon(pairs.differences)
-        mean, sd, n = statistics.moments(pairs.differences)
-        low, high = statistics.student_interval(pairs.differences)
-        sign = 1.0 if shown.higher_is_better else -1.0
-        numbers = [
-            *(n, mean, sd, low, high, pairs.p, pairs.corrected, wilcoxon, statistics.holm(wilcoxon)),
-            *(statistics.cohens_dz(pairs.differences), statistics.rank_biserial(pairs.differences)),
-            statistics.probability_of_improvement(sign * pairs.differences),
-        ]
-        tests = int((~np.isnan(pairs.p)).sum())
-        for i, column in enumerate(columns):
-            about = [column.attack, *_facts(page, facts, column)]
-            for j, (first, second) in enumerate(zip(pairs.first, pairs.second, strict=True)):
-                if n[i, j]:
-                    own = [number[i, j].item() for number in numbers]
-                    verdict = _verdict(pairs.claimed[i, j], int(n[i, j]), sign * float(mean[i, j]))
-                    lines.append([shown.name, *about, page.rows[first], page.rows[second], *own, tests, verdict])
-    names = ["metric", "attack", *facts, "first", "second", *_PAIR]
-    return csv_text(names, lines) if lines else None
+        there = pairs.n > 0
+        column, pair = np.nonzero(there)
+        rules = np.array(page.rows, dtype=object)
+        parts.append(
+            {"metric": [shown.name] * len(column), **_about(page, facts, columns, column)}
+            | {"first": rules[pairs.first[pair]], "second": rules[pairs.second[pair]]}
+            | {name: number[there] for name, number in _numbers(pairs, shown).items()}
+        )
+    return csv_columns(_stacked(parts)) if parts else None
 
 
-def _verdict(claimed: Any, seeds: int, better: float) -> str:
-    if seeds < LEAST_SEEDS:
-        return "too few seeds"
-    return ("first" if better > 0 else "second") if claimed else "none"
+def _numbers(pairs: Pairs, shown: Measure) -> dict[str, Any]:
+    """What `comparisons_csv` says of every pair, ``(columns, pairs)`` each."""
+    d, sign = pairs.differences, 1.0 if shown.higher_is_better else -1.0
+    mean, sd, n = statistics.moments(d)
+    low, high = statistics.student_interval(d)
+    wilcoxon = rank_tests.wilcoxon(d)
+    claim = np.where(sign * mean > 0, "first", "second")
+    claim = np.where(pairs.claimed, claim, "none")
+    return {
+        **{"n": n, "difference": mean, "sd": sd, "low": low, "high": high, "p_t": pairs.p, "p_t_holm": pairs.corrected},
+        **{"p_wilcoxon": wilcoxon, "p_wilcoxon_holm": statistics.holm(wilcoxon)},
+        **{"cohens_dz": statistics.cohens_dz(d), "rank_biserial": rank_tests.rank_biserial(d)},
+        "probability_of_improvement": statistics.probability_of_improvement(sign * d),
+        "comparisons": np.full(n.shape, int((~np.isnan(pairs.p)).sum())),
+        "claim": np.where(n < LEAST_SEEDS, "too few seeds", claim).astype(object),
+    }
 
 
 def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
     """One line a measure, rule and column: both intervals, the interquartile mean, and the mean of the last rounds."""
     facts = facts_of(frame)
-    lines: list[list[Any]] = []
+    parts: list[dict[str, Any]] = []
     for page, shown, attacks in _tables(frame):
         values, columns = by_seed(page, tidy, shown, attacks)
         if not values.size:
             continue
         mean, sd, n = statistics.moments(values)
-        bca = [np.round(end, 9) for end in statistics.bca_interval(values)]  # the last bits depend on the processor
-        numbers = [n, mean, sd, *statistics.student_interval(values), *bca, statistics.interquartile_mean(values)]
-        numbers += [_end(values, -1.0), _end(values, 1.0), _last(page, tidy, shown, attacks, columns)]
-        for i, column in enumerate(columns):
-            about = _facts(page, facts, column)
-            lines += [
-                [shown.name, rule, column.attack, *about, *(number[i, j].item() for number in numbers)]
-                for j, rule in enumerate(page.rows)
-                if n[i, j]
-            ]
-    return csv_text(["metric", "aggregator", "attack", *facts, *_SQUARE], lines)
+        low, high = statistics.student_interval(values)
+        bca = [np.round(end, 9) for end in bootstrap.bca_interval(values)]  # the last bits depend on the processor
+        numbers = {"n": n, "mean": mean, "sd": sd, "student_low": low, "student_high": high}
+        numbers |= {"bca_low": bca[0], "bca_high": bca[1], "interquartile_mean": statistics.interquartile_mean(values)}
+        numbers |= {"least": _end(values, -1.0), "most": _end(values, 1.0)}
+        numbers["mean_of_last_rounds"] = _last(page, tidy, shown, attacks, columns)
+        column, rule = np.nonzero(n > 0)
+        about = _about(page, facts, columns, column)
+        parts.append(
+            {"metric": [shown.name] * len(column), "aggregator": np.array(page.rows, dtype=object)[rule], **about}
+            | {name: number[column, rule] for name, number in numbers.items()}
+        )
+    names = ["metric", "aggregator", "attack", *facts, *_SQUARE]
+    return csv_columns(_stacked(parts) if parts else dict.fromkeys(names, ()))
+
+
+def _about(page: Page, facts: list[str], columns: list[Column], at: Places) -> dict[str, Any]:
+    """Attack and facts of the columns at some places, as columns of a table."""
+    told = [[c.attack, *told_of(page, facts, c.setting, c.level)] for c in columns]
+    found = {}
+    for i, name in enumerate(["attack", *facts]):
+        values = np.empty(len(told), dtype=object)
+        values[:] = [line[i] for line in told]
+        found[name] = values[at]
+    return found
+
+
+def _stacked(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _end(values: statistics.Values, sign: float) -> statistics.Values:
@@ -117,7 +133,3 @@ def _tables(frame: pd.DataFrame) -> Iterator[tuple[Page, Measure, list[str]]]:
             for attacks in [[a] for a in told] if shown.needs_mapping else [told]:
                 if attacks or shown.clean:
                     yield page, shown, attacks
-
-
-def _facts(page: Page, facts: list[str], column: Column) -> list[Any]:
-    return told_of(page, facts, column.setting, column.level)

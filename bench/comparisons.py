@@ -2,19 +2,19 @@
 
 What a table claims: two rules differ in a column where the paired t test over their common seeds gives p < 0.05 after
 Holm's correction over every pair of rules in every column of the table, from six seeds on. (With fewer, even all
-differences of one sign are no evidence without the assumption that they are normal: `bench.statistics.least_p`.) All
+differences of one sign are no evidence without the assumption that they are normal: `bench.rank_tests.least_p`.) All
 pairs are counted, so that picking the best after seeing the numbers is paid for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from bench import statistics
+from bench import rank_tests, statistics
 from bench.statistics import LEAST_SEEDS, LEVEL, Values
 
 Places = NDArray[np.int64]
@@ -45,22 +45,25 @@ class Pairs:
         return (self.corrected < LEVEL) & (self.n >= LEAST_SEEDS)
 
 
-def seed_table(rows: Iterable[tuple[int, int, int, float]], shape: tuple[int, int]) -> Values:
+def seed_table(column: ArrayLike, rule: ArrayLike, seed: ArrayLike, value: ArrayLike, shape: tuple[int, int]) -> Values:
     """Numbers as an array ``(columns, rules, seeds)``, NaN where there is none.
 
     Args:
-        rows: (column, rule, seed, value); of several for one seed (twins that differ in declared f) the mean counts.
+        column, rule, seed, value: ``(cells,)`` each, the first two as places; of several cells with one seed (twins
+            that differ in declared f, facts that are averaged over) the mean counts, of those that have a number.
         shape: how many columns and rules there are.
     """
-    found: dict[tuple[int, int, int], list[float]] = {}
-    for column, rule, seed, value in rows:
-        if value == value:
-            found.setdefault((column, rule, seed), []).append(value)
-    place = {seed: i for i, seed in enumerate(sorted({seed for _, _, seed in found}))}
-    values = np.full((*shape, len(place)), np.nan)
-    for (column, rule, seed), several in found.items():
-        values[column, rule, place[seed]] = sum(several) / len(several)
-    return values
+    numbers = np.asarray(value, dtype=np.float64)
+    known = ~np.isnan(numbers)
+    seeds, of_seed = np.unique(np.asarray(seed)[known], return_inverse=True)
+    places = (np.asarray(column, dtype=np.int64)[known], np.asarray(rule, dtype=np.int64)[known], of_seed)
+    whole = (*shape, len(seeds))
+    if not len(seeds):
+        return np.full(whole, np.nan)
+    flat = np.ravel_multi_index(places, whole)
+    counts = np.bincount(flat, minlength=math.prod(whole))
+    sums = np.bincount(flat, numbers[known], math.prod(whole))
+    return statistics.ratio(sums, counts).reshape(whole)
 
 
 def compare(values: Values) -> Pairs:
@@ -119,10 +122,10 @@ def too_few(seeds: int, tests: int | None = None) -> str:
     """Why so few seeds cannot carry a claim, and how many can."""
     text = (
         f"with {seeds} seed{'s' * (seeds != 1)} the smallest two-sided p of the exact signed-rank test is "
-        f"{statistics.least_p(seeds):g}; {LEAST_SEEDS} seeds are needed to come below {LEVEL}"
+        f"{rank_tests.least_p(seeds):g}; {LEAST_SEEDS} seeds are needed to come below {LEVEL}"
     )
     if tests is not None and tests > 1:
-        text += f", {statistics.seeds_needed(tests)} to do so after correction for {tests:,} comparisons"
+        text += f", {rank_tests.seeds_needed(tests)} to do so after correction for {tests:,} comparisons"
     return text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,7 +12,7 @@ from matplotlib.patches import Patch
 from bench import canvas
 from bench.arrangement import Measure, Page, columns_of
 from bench.attack_blocks import place_label
-from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
+from bench.canvas import NORMAL, SMALL, width_of, wrapped
 from bench.heatmaps import circumstances, words
 from bench.labels import ADAPTIVE, aggregator_label
 from bench.page_attacks import attack_name
@@ -18,6 +20,9 @@ from bench.worst import Place
 
 MOST_BARS = 80  # attacks x rules of one picture; more are unreadable, and the heatmaps have them
 _BAR, _SPACE = 0.085, 0.12  # inches: height of a bar, space between attacks
+_WIDE, _LONGEST = 3.3, 1.1  # inches: one column of a two-column page; the widest name of an attack
+_BOLD = 0.83  # bold letters are wider than those that `wrapped` measures
+_HATCHES = ("", "////", "....")  # when colours start again
 
 
 def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place) -> Figure:
@@ -32,25 +37,26 @@ def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place) -> Figur
     columns, rules = columns_of(table), list(page.rows)
     at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}
     with canvas.style():
-        names = [wrapped(attack_name(page, c.attack), 1.5, SMALL) for c in columns]
+        names = [wrapped(attack_name(page, c.attack), _LONGEST, SMALL) for c in columns]
         left = 0.25 + max(width_of(line, SMALL) for n in names for line in n.split("\n"))
         told = ", ".join(place_label(page, place))
         heading = [
-            wrapped(f"{shown.label} by attack{f': {told}' if told else ''}", WIDTH - 0.2, NORMAL + 1),
-            wrapped(circumstances(page), WIDTH - 0.2),
+            wrapped(f"{shown.label} by attack{f': {told}' if told else ''}", _BOLD * (_WIDE - 0.2), NORMAL + 1),
+            wrapped(circumstances(page), _WIDE - 0.2),
         ]
         caption = "Clean twin minus attacked, same seed, after the last round: mean over seeds"
         caption += "; whiskers: its 95 % Student interval, cut at the edge." if (table["n"] > 1).any() else "."
         caption += f" {ADAPTIVE}: knows the rule it faces." if any(ADAPTIVE in n for n in names) else ""
-        caption = wrapped(f"{caption} No bar: infeasible, or no number.", WIDTH - 0.2, SMALL)
-        keys = [Patch(facecolor=_colour(i), label=aggregator_label(r)[:40]) for i, r in enumerate(rules)]
-        across = max(1, min(4, len(keys)))
+        caption = wrapped(f"{caption} No bar: infeasible, or no number.", _WIDE - 0.2, SMALL)
+        keys = [Patch(label=aggregator_label(r)[:40], **_look(i)) for i, r in enumerate(rules)]
+        widest = max(width_of(str(k.get_label()), SMALL) for k in keys) + 0.45
+        across = max(1, min(4, len(keys), int((_WIDE - 0.2) / widest)))
         group = max(_BAR * len(rules), 0.13 * max(n.count("\n") + 1 for n in names)) + _SPACE
         top = 0.15 + 0.17 * sum(h.count("\n") + 1 for h in heading)
         foot = 0.14 + 0.13 * (caption.count("\n") + 1) + 0.17 * -(-len(keys) // across)
         tall = group * len(columns)
-        made = canvas.figure(WIDTH, top + tall + 0.4 + foot)
-        ax = canvas.place(made, left, foot + 0.4, WIDTH - left - 0.15, tall)
+        made = canvas.figure(_WIDE, top + tall + 0.4 + foot)
+        ax = canvas.place(made, left, foot + 0.4, _WIDE - left - 0.15, tall)
         means = table["mean"].dropna().to_numpy(dtype=float)
         low, high = min(0.0, float(means.min(initial=0.0))), max(0.05, float(means.max(initial=0.0)))
         air = 0.08 * (high - low)
@@ -60,10 +66,12 @@ def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place) -> Figur
                 if square["state"] != "done":
                     continue
                 y = j * group + _SPACE / 2 + _BAR * (i + 0.5)
-                ax.barh(y, square["mean"], 0.9 * _BAR, color=_colour(i), label=rule)
+                ax.barh(y, square["mean"], 0.9 * _BAR, label=rule, **_look(i))
                 if square["n"] > 1:
                     ends = np.clip([square["low"], square["high"]], low - air, high + air)
-                    ax.plot(ends, [y, y], color="0.25", linewidth=0.6)
+                    # Dark on a light edge: to be seen on a bar of any colour, and beside it.
+                    ax.plot(ends, [y, y], color="white", linewidth=2.0, solid_capstyle="butt")
+                    ax.plot(ends, [y, y], color="black", linewidth=0.7, solid_capstyle="butt")
             if j:
                 ax.axhline(j * group, color="0.85", linewidth=0.5)
         ax.set(xlim=(low - air, high + air), ylim=(tall, 0))
@@ -76,10 +84,16 @@ def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place) -> Figur
         ax.set_xlabel(f"{shown.label[0].lower()}{shown.label[1:]} (%)", fontsize=SMALL, labelpad=1)
         words(made, heading, caption)
         y = (0.07 + 0.13 * (caption.count("\n") + 1)) / made.get_size_inches()[1]
-        made.legend(handles=keys, loc="lower left", bbox_to_anchor=(0.1 / WIDTH, y), ncols=across, frameon=False,
+        made.legend(handles=keys, loc="lower left", bbox_to_anchor=(0.1 / _WIDE, y), ncols=across, frameon=False,
                     borderaxespad=0, borderpad=0.1)  # fmt: skip
     return made
 
 
-def _colour(place: int) -> str:
-    return canvas.COLOURS[place % len(canvas.COLOURS)]
+def _look(place: int) -> dict[str, Any]:
+    turn, colour = divmod(place, len(canvas.COLOURS))
+    return {
+        "facecolor": canvas.COLOURS[colour],
+        "edgecolor": "white",
+        "linewidth": 0,
+        "hatch": _HATCHES[turn % len(_HATCHES)],
+    }

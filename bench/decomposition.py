@@ -6,17 +6,16 @@ Attacks on many pairs, one each, are pooled: their mean, and the pair that suffe
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench import statistics
-from bench.arrangement import Page, measure, pages
+from bench.arrangement import Column, Page, by_seed, level_values, measure, pages
 from bench.attack_csv import facts_of, told_of
-from bench.cell import CLEAN
 from bench.page_attacks import EVERY_PAIR, pooled, single_pairs
-from bench.tables import csv_text
+from bench.spreadsheet import csv_text
 
 PARTS = ("accuracy", "source_recall", "target_precision", "attack_success_rate", "collateral", "worst_recall")
 _STATISTICS = ("mean", "low", "high", "n")
@@ -35,36 +34,45 @@ def decompose(page: Page, tidy: pd.DataFrame) -> pd.DataFrame:
         recall and ``worst_pair_mean``, None and NaN where the attack is one pair or none.
     """
     plain = pooled(page)
-    names = [f"{part}_damage" for part in PARTS]
-    cells = plain.cells.merge(tidy[["key", *names]], on="key", how="inner", validate="1:1")
-    cells = cells[cells["attack"] != CLEAN]
-    rows: list[dict[str, Any]] = []
-    settings = [cells[f] for f in (*plain.settings, *plain.levels)]
-    place = pd.Series(list(zip(*settings, strict=True)) if settings else [()] * len(cells), cells.index, dtype=object)
-    cells = cells.assign(place=place)
-    for which, mine in cells.groupby(["aggregator", "attack", "place"], sort=False):
-        rule, attack, where = cast(tuple[str, str, tuple[Any, ...]], which)
-        cut = len(plain.settings)
-        row: dict[str, Any] = {"aggregator": rule, "attack": attack, "setting": where[:cut], "level": where[cut:]}
-        for part, name in zip(PARTS, names, strict=True):
-            each = mine.groupby("seed")[name].mean().to_numpy(dtype=float)
-            low, high = statistics.student_interval(each)
-            mean, _, n = statistics.moments(each)
-            numbers = (float(mean), float(low), float(high), int(n))
-            row |= dict(zip((f"{part}_{s}" for s in _STATISTICS), numbers, strict=True))
-        rows.append({**row, **_worst_pair(mine, str(attack))})
-    columns = ["aggregator", "attack", "setting", "level", *(f"{p}_{s}" for p in PARTS for s in _STATISTICS)]
-    return pd.DataFrame(rows, columns=[*columns, "worst_pair", "worst_pair_mean"])
+    numbers: dict[str, Any] = {}
+    columns: list[Column] = []
+    for part in PARTS:
+        values, columns = by_seed(plain, tidy, measure(f"{part}_damage"), plain.attacks)
+        mean, _, n = statistics.moments(values)
+        low, high = statistics.student_interval(values)
+        numbers |= dict(zip((f"{part}_{s}" for s in _STATISTICS), (mean, low, high, n), strict=True))
+    worst = _worst_pairs(plain, tidy)
+    there = np.any([numbers[f"{part}_n"] > 0 for part in PARTS], axis=0) if columns else np.empty((0, 0))
+    rule, column = np.nonzero(there.T)
+    mine = [columns[c] for c in column]
+    names = [plain.rows[r] for r in rule]
+    pairs = [worst.get((r, c), (None, np.nan)) for r, c in zip(names, mine, strict=True)]
+    about = {"attack": [c.attack for c in mine], "setting": [c.setting for c in mine], "level": [c.level for c in mine]}
+    told = {"worst_pair": [p for p, _ in pairs], "worst_pair_mean": [m for _, m in pairs]}
+    objects = {name: pd.Series(values, dtype=object) for name, values in {"aggregator": names, **about}.items()}
+    return pd.DataFrame(
+        {**objects, **{name: number[column, rule] for name, number in numbers.items()}}
+        | {"worst_pair": pd.Series(told["worst_pair"], dtype=object), "worst_pair_mean": told["worst_pair_mean"]}
+    )
 
 
-def _worst_pair(cells: pd.DataFrame, attack: str) -> dict[str, Any]:
-    if attack != EVERY_PAIR:
-        return {"worst_pair": None, "worst_pair_mean": np.nan}
-    means: dict[Any, float] = cells.groupby("mapping")["source_recall_damage"].mean().dropna().to_dict()
-    if not means:
-        return {"worst_pair": None, "worst_pair_mean": np.nan}
-    worst = max(means, key=means.__getitem__)
-    return {"worst_pair": worst[0], "worst_pair_mean": means[worst]}
+def _worst_pairs(page: Page, tidy: pd.DataFrame) -> dict[tuple[str, Column], tuple[Any, float]]:
+    """(aggregator, column) of `EVERY_PAIR` -> the pair that loses most source recall in the mean, and how much."""
+    cells = page.cells[page.cells["attack"] == EVERY_PAIR]
+    if not len(cells):
+        return {}
+    lost = tidy.set_index("key")["source_recall_damage"].reindex(cells["key"]).to_numpy(dtype=float)
+    facts = zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True)
+    each: dict[Any, list[float]] = {}
+    for rule, (setting, level), pair, value in zip(cells["aggregator"], facts, cells["mapping"], lost, strict=True):
+        if value == value:
+            each.setdefault((rule, Column(EVERY_PAIR, setting, level), pair[0]), []).append(float(value))
+    found: dict[tuple[str, Column], tuple[Any, float]] = {}
+    for (rule, column, pair), values in each.items():
+        mean = sum(values) / len(values)
+        if mean > found.get((rule, column), (None, -np.inf))[1]:
+            found[rule, column] = (pair, mean)
+    return found
 
 
 def decomposition_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:

@@ -11,14 +11,16 @@ from matplotlib.lines import Line2D
 
 from bench import canvas
 from bench.arrangement import Page, level_values
-from bench.canvas import NORMAL, SMALL, WIDTH, wrapped
+from bench.canvas import NORMAL, SMALL, width_of, wrapped
 from bench.curves import keys_of, look, spread
 from bench.heatmaps import circumstances, words
-from bench.labels import fact_label, value_label
+from bench.labels import value_label
 from bench.metrics import malicious_influence
 from bench.page_attacks import attack_name
 
-_HIGH, _GAP = 1.6, 0.12  # inches: of a panel, between two
+_WIDE = 3.3  # inches: one column of a two-column page
+_BOLD = 0.83  # bold letters are wider than those that `wrapped` measures
+_HIGH, _GAP, _ACROSS = 1.3, 0.12, 2  # inches: of a panel, between two; panels side by side
 
 
 def series(page: Page, attack: str) -> pd.DataFrame:
@@ -50,43 +52,51 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
     across = sorted(set(lines["across"]))
     with canvas.style():
         heading = [
-            wrapped(f"Influence of the malicious clients: {attack_name(page, attack)}", WIDTH - 0.2, NORMAL + 1),
-            wrapped(circumstances(page), WIDTH - 0.2),
+            wrapped(
+                f"Influence of the malicious clients: {attack_name(page, attack)}", _BOLD * (_WIDE - 0.2), NORMAL + 1
+            ),
+            wrapped(circumstances(page), _WIDE - 0.2),
         ]
         caption = wrapped(
             "Summed least-squares weight of the malicious clients in the server's update, at evaluated rounds; mean "
             "over seeds. 0: kept out; dashed: their share of the clients (what plain "
             "averaging gives them). Weights can be negative or above 1 where a rule steps outside its clients' span.",
-            WIDTH - 0.2,
+            _WIDE - 0.2,
             SMALL,
         )
         keys = [*keys_of(page.rows), Line2D([], [], linewidth=1.0, color="0.4", linestyle=(0, (3, 2)), label="share")]
-        columns = max(1, min(5, len(keys)))
+        widest = max(width_of(line, SMALL) for k in keys for line in str(k.get_label()).split("\n")) + 0.42
+        columns = max(1, min(4, len(keys), int((_WIDE - 0.2) / widest)))
         tallest = max(str(k.get_label()).count("\n") for k in keys)
         top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
         legend = (0.16 + 0.13 * tallest) * -(-len(keys) // columns)
         foot = 0.14 + 0.13 * (caption.count("\n") + 1) + legend
-        height = top + _HIGH + 0.42 + foot
-        made = canvas.figure(WIDTH, height)
+        rows, below = -(-len(across) // _ACROSS), 0.25  # between two rows: the title of the lower one
+        height = top + rows * (_HIGH + below) - below + 0.42 + foot
+        made = canvas.figure(_WIDE, height)
         left = 0.55
-        each = (WIDTH - left - 0.1 - _GAP * (len(across) - 1)) / len(across)
+        side = min(_ACROSS, len(across))
+        each = (_WIDE - left - 0.1 - _GAP * (side - 1)) / side
         ends = _limits(lines, across)
-        for j, fraction in enumerate(across):
-            ax = canvas.place(made, left + j * (each + _GAP), height - top - _HIGH, each, _HIGH)
+        for place, fraction in enumerate(across):
+            i, j = divmod(place, side)
+            ax = canvas.place(made, left + j * (each + _GAP), height - top - _HIGH - i * (_HIGH + below), each, _HIGH)
             mine = lines[lines["across"] == fraction]
-            for place, rule in enumerate(page.rows):
+            for at, rule in enumerate(page.rows):
                 one = mine[mine["aggregator"] == rule].sort_values("round")
                 if len(one):
                     every = max(1, len(one) // 6)
-                    ax.plot(one["round"], one["mean"], linewidth=1.0, markevery=every, label=rule, **look(place))
+                    ax.plot(one["round"], one["mean"], linewidth=1.0, markevery=every, label=rule, **look(at))
             ax.axhline(float(fraction), color="0.4", linewidth=1.0, linestyle=(0, (3, 2)))
-            ax.set_title(f"{fact_label('malicious_fraction')} {value_label('malicious_fraction', fraction)}",
+            ax.set_title(f"{value_label('malicious_fraction', fraction)} malicious",
                          fontsize=SMALL, pad=3)  # fmt: skip
             ax.set_ylim(*ends)
             ax.grid(color="0.9", linewidth=0.5)
             ax.set_axisbelow(True)
             ax.tick_params(left=j == 0, labelleft=j == 0)
-            ax.set_xlabel("round", fontsize=SMALL, labelpad=1)
+            lowest = place + side >= len(across)
+            ax.tick_params(labelbottom=lowest)
+            ax.set_xlabel("round" if lowest else "", fontsize=SMALL, labelpad=1)
             ax.set_ylabel("summed weight" if j == 0 else "", fontsize=SMALL)
         words(made, heading, caption)
         y = (0.07 + 0.13 * (caption.count("\n") + 1)) / height

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from bench.cell import CLEAN
+from bench.cell import CLEAN, Cell
 from bench.errors import UserError
 from bench.reference import Reference, parse, parse_chain
 
@@ -18,7 +19,15 @@ FACT_LABELS = {
     "attack_stop": "last attacked round",
 }
 _SHARES = {"malicious_fraction", "flip_rate", "attack_availability"}
-_USUAL = {"attack_availability": 1}  # goes without saying
+_DEFAULTS = {f.name: f.default for f in fields(Cell)}
+_USUAL = {
+    name: _DEFAULTS[name]
+    for name in (
+        *("validation_share", "initialisation", "sampling", "drop_last", "augmentation", "loss", "reduction"),
+        *("schedule_clock", "schedule_start", "optimiser_state", "client_weights", "evaluate_last"),
+        *("malicious_data", "flips_trained", "attack_availability"),
+    )
+}  # goes without saying
 ADAPTIVE = "†"  # behind the name of an attack that knows the rule it faces
 _OF_CLASSES = ("source", "target", "first", "second")
 _LONGEST = 200

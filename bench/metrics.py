@@ -22,6 +22,7 @@ Values = NDArray[np.float64]  # (...)
 Mapping = Sequence[tuple[int, int]] | None  # (source, target) of every class that the attack flips
 
 LAST = 5  # evaluated rounds behind `<metric>_last5`
+_AT_ONCE = 2048  # cells whose counts are stacked: 8 MB of float64 with ten classes
 
 
 def accuracy(counts: Counts, mapping: Mapping = None) -> Values:
@@ -166,7 +167,8 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
         - ``adaptive``: whether the attack knows the rule; ``search_trials``: federations that its search took;
         - ``flips_eligible, flips_selected, flips_changed``: training labels, summed over the malicious clients;
         - ``malicious_influence`` (last round) and ``malicious_influence_mean`` (over evaluated rounds): summed
-          least-squares weight in the update of the malicious clients taking part;
+          least-squares weight in the update of the malicious clients taking part; ``malicious_kept``: share of the
+          evaluated rounds under attack in which the rule kept one of them (`malicious_kept`);
         - ``nonfinite_updates``: left out, over all rounds; ``seconds`` and ``seconds_<phase>``.
 
         The best round is never looked at.
@@ -179,28 +181,81 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
         added[f"flips_{kind}"] = np.array([sum(f[kind] for f in flips) for flips in done["flips"]], dtype=np.int64)
     added["adaptive"] = done["adaptive"].to_numpy(dtype=bool)
     added["search_trials"] = done["trials"].to_numpy(dtype=np.float64)
-    shares = [malicious_influence(*one) for one in zip(*(done[c] for c in _INFLUENCE), strict=True)]
-    added["malicious_influence"] = np.array([s[-1] for s in shares], dtype=np.float64)
-    added["malicious_influence_mean"] = np.array([s.mean() for s in shares], dtype=np.float64)
+    added |= _influences(done)
     added["nonfinite_updates"] = np.array([sum(n.values()) for n in done["nonfinite"]], dtype=np.int64)
     seconds = [c for c in done.columns if c.startswith("seconds")]
     return pd.concat([facts, pd.DataFrame(added, index=done.index), done[seconds]], axis=1)
 
 
-_INFLUENCE = ("influence", "participants", "malicious")
-
-
-def malicious_influence(influence: Values, participants: NDArray[np.int64], malicious: Sequence[int]) -> Values:
-    """Summed weight of the malicious clients among those taking part, ``(rounds,)``; 0 where none takes part.
+def malicious_influence(influence: Values, participants: NDArray[np.int64], malicious: Any) -> Values:
+    """Summed weight of the malicious clients among those taking part, ``(..., rounds)``; 0 where none takes part.
 
     Args:
-        influence: ``(rounds, clients a round)``, the least-squares weights.
-        participants: ``(rounds, clients a round)``, their ids.
-        malicious: ids.
+        influence: ``(..., rounds, clients a round)``, the least-squares weights.
+        participants: ``(..., rounds, clients a round)``, their ids.
+        malicious: ids ``(..., malicious)``.
     """
-    theirs = np.isin(participants, np.array(malicious, dtype=np.int64))
+    theirs = _theirs(participants, malicious)
     unknown = np.isnan(influence).any(-1) & theirs.any(-1)
     return np.where(unknown, np.nan, np.where(theirs, influence, 0.0).sum(-1))
+
+
+KEPT = 0.5  # of 1/n, the weight of a client in a plain mean: with more the rule has kept it
+
+
+def malicious_kept(
+    influence: Values,
+    participants: NDArray[np.int64],
+    malicious: Any,
+    rounds: NDArray[np.int64],
+    attacked: Sequence[int] | None = None,
+) -> Values:
+    """Share of the evaluated rounds under attack in which some malicious client had a weight above `KEPT` / n.
+
+    n is the number of clients in the round. Rounds without malicious clients do not count; NaN where no round does.
+
+    Args:
+        influence: ``(..., rounds, clients a round)``, the least-squares weights; a round with NaN is not known.
+        participants: ``(..., rounds, clients a round)``, their ids.
+        malicious: ids ``(..., malicious)``.
+        rounds: ``(rounds,)``, their numbers.
+        attacked: numbers of the rounds under attack; None where that was not recorded: all.
+    """
+    theirs = _theirs(participants, malicious)
+    counts = theirs.any(-1) & ~np.isnan(influence).any(-1) & (rounds > 0)
+    if attacked is not None:
+        counts &= np.isin(rounds, np.array(attacked, dtype=np.int64))
+    kept = (theirs & (influence > KEPT / influence.shape[-1])).any(-1)  # no NaN is above it
+    return _ratio((kept & counts).sum(-1).astype(np.float64), counts.sum(-1).astype(np.float64))
+
+
+def _theirs(participants: NDArray[np.int64], malicious: Any) -> NDArray[np.bool_]:
+    ids = np.asarray(malicious, dtype=np.int64)
+    return np.asarray((participants[..., None] == ids[..., None, None, :]).any(-1))
+
+
+_MOST = 2**23  # comparisons of ids that are held at once
+
+
+def _influences(done: pd.DataFrame) -> dict[str, Values]:
+    """The columns of influence; one call for all cells of one shape, evaluated and attacked in the same rounds."""
+    columns = [done[name].tolist() for name in ("influence", "participants", "malicious", "rounds_evaluated")]
+    attacked = done["attacked_rounds"].tolist()
+    alike: dict[Any, list[int]] = {}
+    for place, (weights, _, malicious, rounds) in enumerate(zip(*columns, strict=True)):
+        alike.setdefault((weights.shape, len(malicious), rounds.tobytes(), attacked[place]), []).append(place)
+    names = ("malicious_influence", "malicious_influence_mean", "malicious_kept")
+    found = {name: np.full(len(done), np.nan) for name in names}
+    for (shape, count, _, when), members in alike.items():
+        step = max(1, _MOST // max(1, shape[0] * shape[1] * count))
+        for part in (members[i : i + step] for i in range(0, len(members), step)):
+            weights, clients, malicious = (np.array([column[i] for i in part]) for column in columns[:3])
+            shares = malicious_influence(weights, clients, malicious)
+            found["malicious_influence"][part] = shares[:, -1]
+            found["malicious_influence_mean"][part] = shares.mean(-1)
+            kept = malicious_kept(weights, clients, malicious, columns[3][part[0]], when)
+            found["malicious_kept"][part] = kept
+    return found
 
 
 def _values(done: pd.DataFrame) -> dict[str, Values]:
@@ -213,7 +268,8 @@ def _values(done: pd.DataFrame) -> dict[str, Values]:
         alike.setdefault((mapping, mine.shape), []).append(i)
     names = [f"{m}{suffix}" for m in METRICS for suffix in ("", f"_last{LAST}", "_clean", "_damage")]
     columns = {name: np.full(len(done), np.nan) for name in names}
-    for (mapping, shape), members in alike.items():
+    chunks = ((k, some[i : i + _AT_ONCE]) for k, some in alike.items() for i in range(0, len(some), _AT_ONCE))
+    for (mapping, shape), members in chunks:
         own = np.stack([counts[i] for i in members])
         # Without a finished twin: no examples at all, of which every metric is NaN.
         nothing = np.zeros(shape[1:], dtype=np.int64)

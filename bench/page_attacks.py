@@ -16,7 +16,7 @@ MOST_PAIRS = 12  # attacks on a single pair that still stand side by side
 def single_pairs(page: Page) -> dict[str, tuple[int, int]]:
     """Attacks that flip one source class to one target class in every cell, with the pair."""
     maps: dict[str, set[Any]] = {}
-    for attack, mapping in zip(page.cells["attack"], page.cells["mapping"], strict=True):
+    for attack, mapping in page.cells[["attack", "mapping"]].drop_duplicates().itertuples(index=False):
         if mapping is not None:
             maps.setdefault(str(attack), set()).add(mapping)
     alone = {attack: next(iter(found)) for attack, found in maps.items() if len(found) == 1}

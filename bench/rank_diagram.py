@@ -8,13 +8,16 @@ from matplotlib.figure import Figure
 
 from bench import canvas
 from bench.arrangement import Measure, Page
-from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
+from bench.canvas import NORMAL, SMALL, width_of, wrapped
 from bench.heatmaps import circumstances, words
 from bench.labels import aggregator_label
+from bench.rank_tests import cliques
 from bench.ranking import Ranking
-from bench.statistics import cliques
 
 _STEP, _BAR = 0.17, 0.09  # inches: from one name to the next, from one bar to the next
+_WIDE, _LINE = 3.3, 1.4  # inches: one column of a two-column page; the least length of the axis
+_LONGEST = 1.2  # inches, of a rule's name
+_BOLD = 0.83  # bold letters are wider than those that `wrapped` measures
 
 
 def draw(page: Page, found: Ranking, shown: Measure) -> Figure:
@@ -25,32 +28,35 @@ def draw(page: Page, found: Ranking, shown: Measure) -> Figure:
         found: of `bench.ranking.rank`.
         shown: what the ranks are of.
     """
-    names = [wrapped(aggregator_label(r), 1.7, SMALL).replace("\n", " ") for r in found.rules]
+    names = [_cut(aggregator_label(r)) for r in found.rules]
     order = sorted(range(len(names)), key=lambda i: found.ranks[i])
     groups = cliques(found.ranks, found.difference)
     half = (len(order) + 1) // 2
     with canvas.style():
         left = 0.25 + max(width_of(names[i], SMALL) for i in order[:half])
         right = 0.25 + max([width_of(names[i], SMALL) for i in order[half:]], default=0.0)
+        wide = max(_LINE, _WIDE - left - right)
+        whole = left + wide + right
         heading = [
-            wrapped(f"Mean ranks under attack: {shown.label[0].lower()}{shown.label[1:]}", WIDTH - 0.2, NORMAL + 1),
-            wrapped(circumstances(page), WIDTH - 0.2),
+            wrapped(
+                f"Mean ranks under attack: {shown.label[0].lower()}{shown.label[1:]}", _BOLD * (whole - 0.2), NORMAL + 1
+            ),
+            wrapped(circumstances(page), whole - 0.2),
         ]
-        caption = wrapped(_caption(found), WIDTH - 0.2, SMALL)
+        caption = wrapped(_caption(found), whole - 0.2, SMALL)
         bars = _BAR * (len(groups) + 1)
         names_high = _STEP * half + 0.1
         top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading) + 0.3
         foot = 0.14 + 0.13 * (caption.count("\n") + 1)
-        made = canvas.figure(WIDTH, top + bars + names_high + foot)
+        made = canvas.figure(whole, top + bars + names_high + foot)
         high = bars + names_high
-        ax = canvas.place(made, left, foot, WIDTH - left - right, high)
+        ax = canvas.place(made, left, foot, wide, high)
         least, most = 1.0, float(len(order))
         ax.set(xlim=(least, most), ylim=(-high, 0))
         ax.xaxis.tick_top()
         ax.xaxis.set_ticks(range(1, len(order) + 1))
         ax.spines[["left", "right", "bottom"]].set_visible(False)
         ax.tick_params(left=False, labelleft=False, labelsize=SMALL)
-        wide = WIDTH - left - right
         for place, i in enumerate(order):
             on_left = place < half
             y = -(bars + _STEP * ((place if on_left else len(order) - 1 - place) + 0.5))
@@ -67,6 +73,14 @@ def draw(page: Page, found: Ranking, shown: Measure) -> Figure:
         _ruler(made, found, left, foot + high + 0.3, wide)
         words(made, heading, caption)
     return made
+
+
+def _cut(name: str) -> str:
+    """A name in one line, its end left out where it is too long."""
+    if width_of(name, SMALL) <= _LONGEST:
+        return name
+    fits = (name[:n] for n in range(len(name) - 1, 1, -1) if width_of(f"{name[:n]}…", SMALL) <= _LONGEST)
+    return f"{next(fits, name[:1])}…"
 
 
 def _ruler(made: Figure, found: Ranking, left: float, bottom: float, wide: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import statistics
+from bench import rank_tests, statistics
 from bench.arrangement import Measure, Page, by_seed
 from bench.page_attacks import pooled
 
@@ -66,13 +66,13 @@ def rank(page: Page, tidy: pd.DataFrame, shown: Measure) -> Ranking | None:
         rules.pop(int(np.argmin(known)))
     else:
         return None
-    each = statistics.ranks(np.moveaxis(values[:, rules], 1, -1), shown.higher_is_better)  # (columns, seeds, rules)
+    each = rank_tests.ranks(np.moveaxis(values[:, rules], 1, -1), shown.higher_is_better)  # (columns, seeds, rules)
     of_seed = [each[complete[:, s], s].mean(0) for s in seeds]
     mean = np.mean(of_seed, axis=0)
     return Ranking(
         tuple(page.rows[r] for r in rules),
         tuple(float(m) for m in mean),
-        statistics.critical_difference(len(rules), len(seeds)),
+        rank_tests.critical_difference(len(rules), len(seeds)),
         len(seeds),
         int(complete.any(1).sum()),
         tuple(row for r, row in enumerate(page.rows) if r not in rules),

@@ -7,7 +7,7 @@ interval is that of the differences and not of two separate means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit  # quantile of t; scipy.stats takes twice as long to import
 
-from bench.cell import FACTS
+from bench.cell import FACTS, SHARE
 from bench.errors import UserError
 from bench.metrics import METRICS, absent_classes
 
@@ -143,17 +143,19 @@ def _unfinished(frame: pd.DataFrame) -> Iterator[Guard]:
             yield Guard("unfinished", f"{_cells(keys, len(frame))} {what}: means are over the others", keys)
 
 
+_AT_WORK = ("places", "flips", "flip_rate", "attacked_rounds", "malicious_data", "malicious")
+_SEEN = ("rounds_evaluated", "norms", "participants")
+
+
 def _no_effect(done: pd.DataFrame) -> Iterator[Guard]:
     """Proof of life: labels were changed, and malicious clients' updates differ from those of the clean twin."""
-    rows = {row["key"]: row for row in done.to_dict("records")}
-    idle, dead = [], []
+    names = ("key", "twin", "clean", *_AT_WORK, *_SEEN)
+    rows = {one[0]: dict(zip(names, one, strict=True)) for one in zip(*(done[name] for name in names), strict=True)}
     attacked = [row for row in rows.values() if not row["clean"] and _wanted(row)]
-    for row in attacked:
-        twin = rows.get(row["twin"])
-        if row["places"] == ("labels",) and row["flips"] and not any(flip["changed"] for flip in row["flips"]):
-            idle.append(row["key"])
-        elif twin is not None and not _moved(row, twin):
-            dead.append(row["key"])
+    idle = [row["key"] for row in attacked if _unchanged(row)]
+    there = [row for row in attacked if row["twin"] in rows and not _unchanged(row)]
+    moved = _moved(there, [rows[row["twin"]] for row in there])
+    dead = [row["key"] for row, alive in zip(there, moved, strict=True) if not alive]
     if idle:
         yield Guard(
             "no_effect", f"not one label was changed in {_cells(idle, len(attacked))} under attack", tuple(idle)
@@ -165,18 +167,41 @@ def _no_effect(done: pd.DataFrame) -> Iterator[Guard]:
         yield Guard("no_effect", f"{text} under attack (at evaluated rounds)", tuple(dead))
 
 
+def _unchanged(row: Mapping[str, Any]) -> bool:
+    """Whether a flip of labels changed none."""
+    return row["places"] == ("labels",) and bool(row["flips"]) and not any(flip["changed"] for flip in row["flips"])
+
+
 def _wanted(row: dict[Any, Any]) -> bool:
     """Whether the attack was to do anything: something to flip or to send, and a round to do it in."""
     return (row["flip_rate"] > 0 or "updates" in row["places"]) and row["attacked_rounds"] != ()
 
 
-def _moved(row: dict[Any, Any], twin: dict[Any, Any]) -> bool:
-    """Whether a malicious client's norm differs from the twin's; where none was seen at work, anybody's."""
-    _, mine, theirs = np.intersect1d(row["rounds_evaluated"], twin["rounds_evaluated"], return_indices=True)
-    own, other = row["norms"][mine], twin["norms"][theirs]
-    who = np.isin(row["participants"][mine], np.array(row["malicious"], dtype=np.int64))
-    differ = ~np.isclose(own, other, rtol=ROUNDING, atol=0.0, equal_nan=True)
-    return bool((differ[who] if who.any() else differ).any())
+def _moved(rows: Sequence[Mapping[str, Any]], twins: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Whether a malicious client's norm differs from the twin's; where none was seen at work, anybody's.
+
+    Sybils are not in the twin, so that their updates are their own whatever they do.
+    """
+    found = [True] * len(rows)
+    alike: dict[Any, list[int]] = {}  # cells that were evaluated alike are looked at together
+    for place, (row, twin) in enumerate(zip(rows, twins, strict=True)):
+        if row["malicious_data"] == SHARE:
+            rounds = row["rounds_evaluated"].tobytes(), twin["rounds_evaluated"].tobytes()
+            alike.setdefault((*rounds, row["norms"].shape, len(row["malicious"])), []).append(place)
+    for members in alike.values():
+        some = [rows[place] for place in members]
+        first, other = some[0]["rounds_evaluated"], twins[members[0]]["rounds_evaluated"]
+        _, mine, theirs = np.intersect1d(first, other, return_indices=True)
+        own = np.stack([row["norms"][mine] for row in some])  # (cells, rounds, clients)
+        before = np.stack([twins[place]["norms"][theirs] for place in members])
+        differ = ~np.isclose(own, before, rtol=ROUNDING, atol=0.0, equal_nan=True)
+        took_part = np.stack([row["participants"][mine] for row in some])
+        malicious = np.array([row["malicious"] for row in some], dtype=np.int64)  # (cells, malicious)
+        who = (took_part[..., None] == malicious[:, None, None, :]).any(-1)
+        seen = who.any((1, 2), keepdims=True)
+        for place, alive in zip(members, (differ & (who | ~seen)).any((1, 2)).tolist(), strict=True):
+            found[place] = alive
+    return found
 
 
 def _no_twin(numbers: pd.DataFrame) -> Iterator[Guard]:
@@ -212,8 +237,8 @@ def _nonfinite(numbers: pd.DataFrame) -> Iterator[Guard]:
 
 def _chance(done: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[Guard]:
     """accuracy <= max_c C[c,.] / sum C: always naming the largest class does as well."""
-    shares = [counts[-1].sum(-1).max() / max(1, counts[-1].sum()) for counts in done["confusion"]]
-    low = numbers["accuracy"].to_numpy() <= np.array(shares, dtype=np.float64) + 1e-12
+    shares = np.array([sizes.max() / max(1, sizes.sum()) for sizes in _class_sizes(done)], dtype=np.float64)
+    low = numbers["accuracy"].to_numpy() <= shares + 1e-12
     clean = numbers["clean"].to_numpy(dtype=bool)
     for which, kind in ((low & clean, "clean"), (low & ~clean, "attacked")):
         keys = tuple(numbers.loc[which, "key"])
@@ -225,8 +250,10 @@ def _chance(done: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[Guard]:
 
 def _declared_f(numbers: pd.DataFrame) -> Iterator[Guard]:
     """Declared f against ceil(malicious clients * clients a round / clients), in attacked cells."""
-    per_round = numbers["clients_per_round"].fillna(numbers["clients"]).astype(np.int64)
-    true = -(-numbers["malicious_count"] * per_round // numbers["clients"])
+    sybils = numbers["malicious_count"].where(numbers["malicious_data"] != SHARE, 0)
+    members = numbers["clients"] + sybils
+    per_round = numbers["clients_per_round"].fillna(members).astype(np.int64)
+    true = -(-numbers["malicious_count"] * per_round // members)
     other = (numbers["declared_byzantine"] != true) & ~numbers["clean"].astype(bool)
     keys = tuple(numbers.loc[other, "key"])
     if keys:
@@ -239,17 +266,15 @@ def _unequal_seeds(frame: pd.DataFrame) -> Iterator[Guard]:
     tried = frame[frame["status"].isin(["done", "failed"])]
     if tried.empty:
         return
-    others = [name for name in FACTS if name not in ("seed", "malicious_fraction")]
-    counts, keys = [], []
-    for _, cells in tried.groupby(others, sort=False, dropna=False):
-        counts.append(int((cells["status"] == "done").sum()))
-        keys.append(list(cells["key"]))
-    most = max(counts)
-    short = tuple(key for count, some in zip(counts, keys, strict=True) if count < most for key in some)
-    if short:
-        fewer = sum(count < most for count in counts)
+    others = [n for n in FACTS if n not in ("seed", "malicious_fraction") and len(pd.unique(tried[n])) > 1]
+    setting = tried.groupby(others, sort=False, dropna=False).ngroup() if others else pd.Series(0, tried.index)
+    counts = (tried["status"] == "done").groupby(setting, sort=False).sum()
+    most, fewer = int(counts.max()), int((counts < counts.max()).sum())
+    if fewer:
+        order = setting[setting.isin(counts.index[counts < most])].sort_values(kind="stable").index
+        short = tuple(tried.loc[order, "key"])
         text = f"{fewer} of {len(counts)} settings have fewer finished seeds than the others"
-        yield Guard("unequal_seeds", f"{text} ({min(counts)} against {most})", short)
+        yield Guard("unequal_seeds", f"{text} ({int(counts.min())} against {most})", short)
 
 
 def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:
@@ -263,12 +288,21 @@ def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:
 
 def _absent_class(done: pd.DataFrame) -> Iterator[Guard]:
     absent: dict[tuple[str, ...], list[str]] = {}
-    for key, counts, classes in zip(done["key"], done["confusion"], done["classes"], strict=True):
-        if missing := absent_classes(counts[-1]):
-            absent.setdefault(tuple(classes[c] for c in missing), []).append(key)
+    told = zip(done["key"], _class_sizes(done), done["confusion"], done["classes"], strict=True)
+    for key, sizes, counts, classes in told:
+        if not sizes.all():
+            absent.setdefault(tuple(classes[c] for c in absent_classes(counts[-1])), []).append(key)
     for names, keys in absent.items():
         text = f"the test set has no example of {', '.join(names)}: left out of means over classes"
         yield Guard("absent_class", f"{text} in {_cells(keys, len(done))}", tuple(keys))
+
+
+def _class_sizes(done: pd.DataFrame) -> list[NDArray[np.int64]]:
+    """Test examples of each class, ``(L,)`` a cell."""
+    last = [counts[-1] for counts in done["confusion"]]
+    if len({counts.shape for counts in last}) == 1:
+        return list(np.stack(last).sum(-1))
+    return [counts.sum(-1) for counts in last]
 
 
 def _cells(keys: Sequence[str], of: int) -> str:

@@ -6,8 +6,6 @@ no macro, no formula.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -15,12 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from bench import attack_blocks
+from bench import attack_blocks, standing
 from bench.arrangement import Page, pages
 from bench.blocks import Block, Entry, blocks, sections
 from bench.cell import FACTS
 from bench.comparisons import said
 from bench.labels import aggregator_label, dataset_label, fact_label, facts_line, is_nothing, printable, value_label
+from bench.spreadsheet import csv_columns, csv_text
 from bench.worst import overview_only
 
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
@@ -41,7 +40,7 @@ def cells_csv(tidy: pd.DataFrame) -> str:
         tidy: of `bench.metrics.evaluate`.
     """
     names = [c for c in tidy.columns if c not in _UNSHOWN]
-    return csv_text(names, zip(*(map(_plain_cell(name), tidy[name]) for name in names), strict=True))
+    return csv_columns({name: _plain_column(name, tidy[name]) for name in names})
 
 
 def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
@@ -66,28 +65,41 @@ def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
 
 def markdown(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
     """The summary as GitHub's Markdown."""
-    parts = [f"# {_md(title(plan))}", *(_md(line) for line in preface(frame, plan)), STATEMENT.format(best="bold")]
-    for page in pages(frame):
-        parts += [f"## {_md(about(page))}"] if page.about else []
+    parts = [
+        f"# {md_text(title(plan))}",
+        *(md_text(line) for line in preface(frame, plan)),
+        STATEMENT.format(best="bold"),
+    ]
+    found = pages(frame)
+    for block in standing.cost_blocks(found, tidy):
+        parts += [f"### {md_text(block.heading)}", _md_table(block), md_text(standing.COST_SAID)]
+    for page in found:
+        parts += [f"## {md_text(about(page))}"] if page.about else []
         parts += [said(page.seeds).format(tied="Underlined")] if len(page.rows) > 1 else []
-        parts.append(f"All: {_md(facts_line(page.constant))}.")
+        parts.append(f"All: {md_text(facts_line(page.constant))}.")
         for block in _blocks(page, tidy):
-            parts += [f"### {_md(block.heading)}", _md_table(block)]
-            parts += ["<br>".join(f"{letter}: {_md(text)}" for letter, text in block.notes)] if block.notes else []
+            parts += [f"### {md_text(block.heading)}", _md_table(block)]
+            parts += ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
+        for block in standing.influence_blocks(page, tidy):
+            parts += [f"### {md_text(block.heading)}", _md_table(block), md_text(standing.INFLUENCE_SAID)]
     if warnings:
-        parts += ["## Guards", "\n".join(f"- {_md(text)}" for text in warnings)]
+        parts += ["## Guards", "\n".join(f"- {md_text(text)}" for text in warnings)]
     return "\n\n".join(parts) + "\n"
 
 
 def latex(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> str:
     """The summary as LaTeX tables for ``\\input``; needs booktabs."""
-    parts = [f"% {_tex_comment(title(plan))}\n% Needs \\usepackage{{booktabs}}."]
-    for page in pages(frame):
+    parts = [f"% {_tex_comment(title(plan))}\n% Needs \\usepackage{{booktabs,graphicx}}."]
+    found = pages(frame)
+    parts += [_tex_table(b, f"{b.heading}. {standing.COST_SAID}") for b in standing.cost_blocks(found, tidy)]
+    for page in found:
         facts = facts_line({**page.about, **page.constant})
         claims = f" {said(page.seeds).format(tied='Underlined')}" if len(page.rows) > 1 else ""
         for place, block in enumerate(_blocks(page, tidy)):
             caption = f"{block.heading}. {STATEMENT.format(best='bold')}{claims}" if place == 0 else f"{block.heading}."
             parts.append(_tex_table(block, f"{caption} All: {facts}." if place == 0 else caption))
+        blocks_here = standing.influence_blocks(page, tidy)
+        parts += [_tex_table(b, f"{b.heading}. {standing.INFLUENCE_SAID}") for b in blocks_here]
     return "\n\n".join(parts) + "\n"
 
 
@@ -144,6 +156,7 @@ def _blocks(page: Page, tidy: pd.DataFrame) -> Iterable[Block]:
     """What a defence is worth first; then every attack, side by side where they are many."""
     yield from attack_blocks.worst_blocks(page, tidy, MOST_COLUMNS)
     yield from attack_blocks.regret_blocks(page, tidy)
+    yield from attack_blocks.declared_blocks(page, tidy)
     yield from attack_blocks.overview_blocks(page, tidy)
     if not overview_only(page):
         for shown, table in sections(page, tidy):
@@ -152,41 +165,28 @@ def _blocks(page: Page, tidy: pd.DataFrame) -> Iterable[Block]:
 
 def chosen_markdown(block: Block, told: str) -> str:
     """One table of one's own as GitHub's Markdown."""
-    notes = ["<br>".join(f"{letter}: {_md(text)}" for letter, text in block.notes)] if block.notes else []
-    return "\n\n".join([f"### {_md(block.heading)}", _md_table(block), *notes, _md(told)]) + "\n"
+    notes = ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
+    return "\n\n".join([f"### {md_text(block.heading)}", _md_table(block), *notes, md_text(told)]) + "\n"
 
 
 def chosen_latex(block: Block, told: str) -> str:
     """One table of one's own for ``\\input``: booktabs, numbers as siunitx's ``\\num``."""
-    needs = "% Needs \\usepackage{booktabs,siunitx} and, for bold numbers and the plus-minus sign,\n"
-    needs += "% \\sisetup{separate-uncertainty=true, mode=match, propagate-math-font=true, reset-math-version=false}.\n"
+    needs = "% Needs \\usepackage{booktabs,graphicx,siunitx} and, for bold numbers and the plus-minus sign,\n"
+    needs += "% \\sisetup{separate-uncertainty=true, reset-text-series=false, text-series-to-math=true}.\n"
     return needs + _tex_table(block, f"{block.heading}. {told}", _si_entry) + "\n"
 
 
-def csv_text(names: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
-    """Lines under a heading; no cell is a formula."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_csv_value(v) for v in line] for line in lines)
-    return out.getvalue()
-
-
-def _csv_value(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula is quoted; floats in their shortest exact form."""
-    if is_nothing(value):
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.lstrip()[:1] in tuple("=+-@") and value.strip() else value
-    return repr(float(value)) if isinstance(value, float) else value
-
-
-def _plain_cell(name: str) -> Any:
+def _plain_column(name: str, column: pd.Series[Any]) -> Any:
+    """A column of the tidy frame as it is written: each name looked at once, numbers as they are."""
+    if column.dtype.kind in "biuf":
+        return column
+    show: Callable[[Any], Any] = lambda value: printable(value, 2000) if isinstance(value, str) else value  # noqa: E731
     if name in {"dataset", "task"}:
-        return lambda value: dataset_label(str(value))
+        show = lambda value: dataset_label(str(value))  # noqa: E731
     if name == "mapping":
-        return lambda value: "" if value is None else " ".join(f"{s}>{t}" for s, t in value)
-    return lambda value: printable(value, 2000) if isinstance(value, str) else value
+        show = lambda value: "" if value is None else " ".join(f"{s}>{t}" for s, t in value)  # noqa: E731
+    known: dict[tuple[type, Any], Any] = {}  # by type too: 1 and 1.0 are written apart
+    return [known[k] if (k := (type(v), v)) in known else known.setdefault(k, show(v)) for v in column]
 
 
 _MD = {c: f"\\{c}" for c in "\\`*_[]|~#!"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}
@@ -198,7 +198,8 @@ _TEX = {
 }
 
 
-def _md(text: str) -> str:
+def md_text(text: str) -> str:
+    """Text that GitHub's Markdown shows as it is."""
     return "".join(_MD.get(c, c) for c in text)
 
 
@@ -213,15 +214,15 @@ def _tex_comment(text: str) -> str:
 def _md_table(block: Block) -> str:
     """Header rows joined into the one that Markdown has."""
     heads = [", ".join(dict.fromkeys(t for t in column if t)) for column in zip(*block.header, strict=True)]
-    corner = " \\ ".join(filter(None, [block.corner, ", ".join(block.levels)]))
+    corner = " \\ ".join(filter(None, [block.corner, ", ".join(filter(None, block.levels))]))
     aligned = ["---:"] * (block.width - block.text) + ["---"] * block.text
-    lines = [[_md(corner), *map(_md, heads)], ["---", *aligned]]
-    lines += [[_md(name), *map(_md_entry, entries)] for name, entries in block.rows]
+    lines = [[md_text(corner), *map(md_text, heads)], ["---", *aligned]]
+    lines += [[md_text(name), *map(_md_entry, entries)] for name, entries in block.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _md_entry(entry: Entry) -> str:
-    text = f"**{_md(entry.text)}**" if entry.best else _md(entry.text)
+    text = f"**{md_text(entry.text)}**" if entry.best else md_text(entry.text)
     text = f"<ins>{text}</ins>" if entry.tied else text  # GitHub's underline
     return f"{text} <sup>{entry.note}</sup>" if entry.note else text
 
@@ -232,15 +233,44 @@ def _groups(texts: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _tex_table(block: Block, caption: str, entry: Callable[[Entry], str] | None = None) -> str:
-    entry = entry or _tex_entry
+    """A table environment; columns of a wide table in several pieces below one another, none wider than the text."""
     lines = [
         r"\begin{table}",
-        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}\renewcommand{\arraystretch}{1.25}",
         rf"\caption{{{_tex(caption)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (block.width - block.text)}{'l' * block.text}}}",
-        r"\toprule",
+        r"\vspace{2pt}",
     ]
-    for place, (name, texts) in enumerate(zip(block.levels, block.header, strict=True)):
+    for place, part in enumerate(_pieces(block)):
+        lines += [r"\par\medskip"] if place else []
+        lines.append(_FITTED + "\n".join(_tabular(block, part, entry or _tex_entry)) + "}")
+    lines += [rf"\par\smallskip\textsuperscript{{{_tex(a)}}}\,{_tex(text)}" for a, text in block.notes]
+    return "\n".join([*lines, r"\end{table}"])
+
+
+_MOST_TEX = 6  # columns beside one another: with intervals in script size as wide as the text of an article
+_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
+
+
+def _pieces(block: Block) -> list[list[int]]:
+    """Columns in pieces of at most `_MOST_TEX`, cut between the outermost groups where that is possible."""
+    found: list[list[int]] = [[]]
+    for _, same in groupby(range(block.width), key=lambda j: block.header[0][j] if len(block.header) > 1 else j):
+        group = list(same)
+        if found[-1] and len(found[-1]) + len(group) > _MOST_TEX:
+            found.append([])
+        while len(group) > _MOST_TEX:
+            found[-1] += group[:_MOST_TEX]
+            group = group[_MOST_TEX:]
+            found.append([])
+        found[-1] += group
+    return [part for part in found if part]
+
+
+def _tabular(block: Block, part: Sequence[int], entry: Callable[[Entry], str]) -> list[str]:
+    numbers = sum(j < block.width - block.text for j in part)
+    lines = [rf"\begin{{tabular}}{{l{'r' * numbers}{'l' * (len(part) - numbers)}}}", r"\toprule"]
+    for place, (name, header) in enumerate(zip(block.levels, block.header, strict=True)):
+        texts = [header[j] for j in part]
         if place == len(block.levels) - 1:
             lines.append(" & ".join([_tex(name or block.corner), *map(_tex, texts)]) + r" \\")
             continue
@@ -251,10 +281,8 @@ def _tex_table(block: Block, caption: str, entry: Callable[[Entry], str] | None 
         spans = [rf"\multicolumn{{{n}}}{{c}}{{{_tex(t)}}}" if n > 1 else _tex(t) for t, n in groups]
         lines += [" & ".join([_tex(name), *spans]) + r" \\", *([" ".join(rules)] if rules else [])]
     lines.append(r"\midrule")
-    lines += [" & ".join([_tex(name), *map(entry, entries)]) + r" \\" for name, entries in block.rows]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip\textsuperscript{{{_tex(a)}}}\,{_tex(text)}" for a, text in block.notes]
-    return "\n".join([*lines, r"\end{table}"])
+    lines += [" & ".join([_tex(name), *(entry(entries[j]) for j in part)]) + r" \\" for name, entries in block.rows]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def _tex_entry(entry: Entry) -> str:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import records
 
 from bench import frame as frames
-from bench import metrics, report, web
+from bench import metrics, report, tables, web
 from bench.__main__ import app
 from bench.chosen import choose
 from bench.errors import UserError
@@ -166,19 +166,22 @@ def test_a_page_asks_for_nothing_from_elsewhere_and_runs_only_its_own_script(fol
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here: pdflatex is not installed")
-def test_latex_compiles(folder: Path, tmp_path: Path) -> None:
+def test_latex_compiles_within_the_text_and_bold_is_bold(folder: Path, tmp_path: Path) -> None:
+    """Both kinds of tables, in an article of default size: no error, nothing sticks out, the best in a bold font."""
     import subprocess
 
-    (tmp_path / "table.tex").write_text(report.chosen(folder, form="tex"), "utf-8")
-    paper = r"""\documentclass{article}\usepackage{booktabs,siunitx}
-\sisetup{separate-uncertainty=true, mode=match, propagate-math-font=true, reset-math-version=false}
-\begin{document}\input{table}\end{document}"""
-    (tmp_path / "paper.tex").write_text(paper, "utf-8")
-    ran = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout[-2000:]
+    frame, tidy = read(folder)
+    (tmp_path / "chosen.tex").write_text(report.chosen(folder, form="tex"), "utf-8")
+    (tmp_path / "summary.tex").write_text(tables.latex(frame, tidy, {"grid": "a_b", "title": "100 % {$x$}"}), "utf-8")
+    setup = "separate-uncertainty=true, reset-text-series=false, text-series-to-math=true"
+    assert setup in (tmp_path / "chosen.tex").read_text("utf-8")
+    for name in ("chosen", "summary"):
+        paper = rf"""\documentclass{{article}}\usepackage{{booktabs,graphicx,siunitx}}
+\sisetup{{{setup}}}
+\begin{{document}}\input{{{name}}}\end{{document}}"""
+        (tmp_path / "paper.tex").write_text(paper, "utf-8")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout[-2000:]
+        assert "Overfull \\hbox" not in ran.stdout
+        assert "cmbx" in ran.stdout  # the fonts that went into the file

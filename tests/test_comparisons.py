@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import records
 
-from bench import comparison_csv, comparisons, metrics, report, statistics, tables
+from bench import bootstrap, comparison_csv, comparisons, metrics, rank_tests, report, statistics, tables
 from bench import frame as frames
 from bench.arrangement import by_seed, measure, pages, squares
 from bench.blocks import blocks
@@ -107,7 +107,7 @@ def test_the_csv_has_every_pair_with_scipys_numbers(tmp_path: Path) -> None:
         raw.append(told.pvalue)
         assert float(line["difference"]) == pytest.approx((x - y).mean())
         assert float(line["p_t"]) == pytest.approx(told.pvalue)
-        assert float(line["p_wilcoxon"]) == pytest.approx(float(statistics.wilcoxon(x - y)))
+        assert float(line["p_wilcoxon"]) == pytest.approx(float(rank_tests.wilcoxon(x - y)))
         assert (float(line["low"]), float(line["high"])) == pytest.approx(told.confidence_interval(0.95))
         assert float(line["cohens_dz"]) == pytest.approx((x - y).mean() / (x - y).std(ddof=1))
         assert line["n"] == "10"
@@ -143,9 +143,18 @@ def test_statistics_csv_has_both_intervals_and_the_mean_of_the_last_rounds(tmp_p
     assert float(line["mean"]) == pytest.approx(own["accuracy"].mean())
     assert float(line["mean_of_last_rounds"]) == pytest.approx(own["accuracy_last5"].mean())
     assert (float(line["least"]), float(line["most"])) == (own["accuracy"].min(), own["accuracy"].max())
-    assert float(line["student_low"]) < float(line["bca_low"]) < float(line["mean"]) < float(line["bca_high"])
+    ends = [float(line[name]) for name in ("student_low", "student_high", "bca_low", "bca_high")]
+    told = [*statistics.student_interval(own["accuracy"]), *bootstrap.bca_interval(own["accuracy"])]
+    assert ends == pytest.approx([float(end) for end in told])
     assert line["n"] == "10"
     assert {one["mean_of_last_rounds"] for one in lines if one["metric"] == "accuracy_damage"} == {""}
+
+
+def test_the_bootstrap_is_left_out_where_it_cannot_cover(tmp_path: Path) -> None:
+    frame, tidy, _ = write(tmp_path / "nine", 9)
+    lines = list(csv.DictReader(io.StringIO(comparison_csv.statistics_csv(frame, tidy))))
+    assert {(line["bca_low"], line["bca_high"]) for line in lines} == {("", "")}
+    assert all(line["student_low"] for line in lines)
 
 
 def test_only_common_seeds_are_compared(tmp_path: Path) -> None:
@@ -168,7 +177,7 @@ def test_tied_by_hand() -> None:
 
 
 def test_two_twins_of_a_seed_are_one_number() -> None:
-    made = comparisons.seed_table([(0, 0, 3, 0.5), (0, 0, 3, 0.7), (0, 1, 5, 0.9), (0, 1, 3, float("nan"))], (1, 2))
+    made = comparisons.seed_table([0] * 4, [0, 0, 1, 1], [3, 3, 5, 3], [0.5, 0.7, 0.9, np.nan], (1, 2))
     assert made.shape == (1, 2, 2)
     assert made[0, 0, 0] == pytest.approx(0.6)
     assert np.isnan(made[0, 0, 1])

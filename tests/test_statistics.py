@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench import statistics
+from bench import bootstrap, rank_tests, statistics
 
 # Student 1908, table 1 (as in R's `sleep`): extra hours of sleep under the second drug minus those under the first.
 SLEEP = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
@@ -42,22 +42,35 @@ def test_student_against_scipy_and_the_published_example() -> None:
     assert round(float(statistics.paired_t(SLEEP)), 6) == 0.002833
 
 
-def test_bca_is_scipys_row_by_row_and_does_not_see_its_neighbours() -> None:
-    rng = np.random.default_rng(1)
-    rows = rng.gamma(2.0, size=(4, 12))
-    low, high = statistics.bca_interval(rows, resamples=499)
+@pytest.mark.parametrize("n", [10, 12, 30])
+def test_bca_is_scipys_at_hesterbergs_level(n: int) -> None:
+    """Resamples differ, so the ends agree to the error of the simulation: a few per cent of the width."""
+    rows = np.random.default_rng(n).gamma(2.0, size=(4, n))
+    level = 1 - 2 * stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
+    low, high = bootstrap.bca_interval(rows)
     for row, a, b in zip(rows, low, high, strict=True):
-        told = stats.bootstrap((row,), np.mean, n_resamples=499, method="BCa", rng=np.random.default_rng(0))
-        assert (a, b) == pytest.approx((told.confidence_interval.low, told.confidence_interval.high))
-    again = statistics.bca_interval(rows[2], resamples=499)
+        told = stats.bootstrap((row,), np.mean, confidence_level=level, method="BCa", rng=np.random.default_rng(0))
+        room = 0.06 * (b - a)
+        assert (a, b) == pytest.approx((told.confidence_interval.low, told.confidence_interval.high), abs=room)
+
+
+def test_bca_of_a_row_does_not_see_its_neighbours_and_moves_with_it() -> None:
+    rows = np.random.default_rng(1).gamma(2.0, size=(4, 12))
+    low, high = bootstrap.bca_interval(rows, resamples=499)
+    again = bootstrap.bca_interval(rows[2], resamples=499)
     assert (float(again[0]), float(again[1])) == pytest.approx((low[2], high[2]), abs=1e-12)
+    moved = bootstrap.bca_interval(0.5 - 0.25 * rows, resamples=499)
+    width = (high - low).mean()
+    assert moved[0] == pytest.approx(0.5 - 0.25 * high, abs=0.02 * width)  # mirrored, though the resamples are not
+    assert moved[1] == pytest.approx(0.5 - 0.25 * low, abs=0.02 * width)
 
 
 def test_bca_of_little_of_equal_and_of_unknown() -> None:
-    low, high = statistics.bca_interval([[1.0, 2.0, np.nan, np.nan], [0.5] * 4, [1.0, 2.0, 4.0, np.nan]], resamples=99)
+    few, some = [*range(9), np.nan, np.nan], [0.0, 1.0, 2.0, 4.0, 8.0, 9.0, 3.0, 5.0, 6.0, 2.0, np.nan]
+    low, high = bootstrap.bca_interval([few, [0.5] * 11, some], resamples=99)
     assert np.isnan([low[0], high[0]]).all()
     assert (low[1], high[1]) == (0.5, 0.5)
-    assert 1.0 <= low[2] < 7 / 3 < high[2] <= 4.0
+    assert 0.0 <= low[2] < 4.0 < high[2] <= 9.0
 
 
 @pytest.mark.parametrize("n", range(1, 14))
@@ -73,7 +86,7 @@ def test_signed_rank_counts_every_pattern_of_signs(values: list[float]) -> None:
     """Ties and zeros included, against enumeration."""
     d = np.array([v for v in values if v])
     if not len(d):
-        assert statistics.wilcoxon(values) == 1.0
+        assert rank_tests.wilcoxon(values) == 1.0
         return
     ranks = stats.rankdata(np.abs(d))
     observed = abs(ranks[d > 0].sum() - ranks.sum() / 2)
@@ -81,26 +94,26 @@ def test_signed_rank_counts_every_pattern_of_signs(values: list[float]) -> None:
         abs(ranks[np.array(signs)].sum() - ranks.sum() / 2) >= observed - 1e-9
         for signs in itertools.product([False, True], repeat=len(d))
     ]
-    assert statistics.wilcoxon(values) == pytest.approx(np.mean(far))
+    assert rank_tests.wilcoxon(values) == pytest.approx(np.mean(far))
 
 
 @pytest.mark.parametrize("n", [3, 6, 15, 40])
 def test_signed_rank_against_scipy(n: int) -> None:
     d = np.random.default_rng(n).standard_normal((5, n)) + 0.3
     told = [stats.wilcoxon(row, method="exact").pvalue for row in d]
-    assert statistics.wilcoxon(d) == pytest.approx(told)
+    assert rank_tests.wilcoxon(d) == pytest.approx(told)
 
 
 def test_signed_rank_of_the_published_example() -> None:
-    assert statistics.wilcoxon(DEPRESSION) == pytest.approx(0.0390625)  # T+ = 5 of n = 9: 2 x 0.0195
+    assert rank_tests.wilcoxon(DEPRESSION) == pytest.approx(0.0390625)  # T+ = 5 of n = 9: 2 x 0.0195
 
 
 def test_too_few_seeds_for_a_claim() -> None:
-    assert statistics.least_p(5) == 0.0625
-    assert statistics.wilcoxon([0.01, 0.02, 0.03, 0.04, 0.05]) == 0.0625
-    assert statistics.least_p(6) < 0.05 < statistics.least_p(5)
-    assert statistics.seeds_needed() == statistics.LEAST_SEEDS == 6
-    assert statistics.seeds_needed(24) == 10  # 24 x 2 / 2^10 = 0.047
+    assert rank_tests.least_p(5) == 0.0625
+    assert rank_tests.wilcoxon([0.01, 0.02, 0.03, 0.04, 0.05]) == 0.0625
+    assert rank_tests.least_p(6) < 0.05 < rank_tests.least_p(5)
+    assert rank_tests.seeds_needed() == statistics.LEAST_SEEDS == 6
+    assert rank_tests.seeds_needed(24) == 10  # 24 x 2 / 2^10 = 0.047
 
 
 def test_holm_by_hand_and_unknown_is_no_test() -> None:
@@ -124,7 +137,7 @@ def test_holm_is_between_the_raw_p_and_bonferroni_and_keeps_the_order(p: list[fl
 def test_effect_sizes_by_hand() -> None:
     d = np.array([1.0, 2.0, -3.0, 4.0])  # ranks 1, 2, 3, 4: W+ = 7, W- = 3
     assert statistics.cohens_dz(d) == pytest.approx(1.0 / np.std(d, ddof=1))
-    assert statistics.rank_biserial(d) == pytest.approx(0.4)
+    assert rank_tests.rank_biserial(d) == pytest.approx(0.4)
     assert statistics.probability_of_improvement([1.0, -1.0, 0.0, 2.0, np.nan]) == pytest.approx(2.5 / 4)
 
 
@@ -145,23 +158,23 @@ def test_nemenyi_against_the_published_table() -> None:
     """Demsar 2006, table 5(a), alpha 0.05; and his example: 4 classifiers on 14 data sets, CD = 1.25."""
     told = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850, 7: 2.949, 8: 3.031, 9: 3.102, 10: 3.164}
     for k, q in told.items():
-        assert statistics.critical_difference(k, 1) / (k * (k + 1) / 6) ** 0.5 == pytest.approx(q, abs=1e-3)
-    assert statistics.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
-    assert np.isnan(statistics.critical_difference(1, 9))
+        assert rank_tests.critical_difference(k, 1) / (k * (k + 1) / 6) ** 0.5 == pytest.approx(q, abs=1e-3)
+    assert rank_tests.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+    assert np.isnan(rank_tests.critical_difference(1, 9))
 
 
 def test_ranks_share_ties_and_know_what_is_better() -> None:
-    assert statistics.ranks([[0.9, 0.5, 0.9, 0.1]]).tolist() == [[1.5, 3.0, 1.5, 4.0]]
-    assert statistics.ranks([0.9, 0.5, 0.1], higher_is_better=False).tolist() == [3.0, 2.0, 1.0]
+    assert rank_tests.ranks([[0.9, 0.5, 0.9, 0.1]]).tolist() == [[1.5, 3.0, 1.5, 4.0]]
+    assert rank_tests.ranks([0.9, 0.5, 0.1], higher_is_better=False).tolist() == [3.0, 2.0, 1.0]
 
 
 def test_cliques_are_the_largest_groups_within_reach() -> None:
     # Demsar's example: at 5 % even the best and the worst cannot be told apart, at 10 % (CD 1.12) they can.
     demsar = [3.143, 2.000, 2.893, 1.964]
-    assert statistics.cliques(demsar, 1.25) == [(3, 1, 2, 0)]
-    assert statistics.cliques(demsar, 1.12) == [(3, 1, 2), (2, 0)]
-    assert statistics.cliques([1.0, 3.0], 1.5) == []
-    assert statistics.cliques([1.0, 2.0, 3.0], 5.0) == [(0, 1, 2)]
+    assert rank_tests.cliques(demsar, 1.25) == [(3, 1, 2, 0)]
+    assert rank_tests.cliques(demsar, 1.12) == [(3, 1, 2), (2, 0)]
+    assert rank_tests.cliques([1.0, 3.0], 1.5) == []
+    assert rank_tests.cliques([1.0, 2.0, 3.0], 5.0) == [(0, 1, 2)]
 
 
 def coverage() -> ModuleType:

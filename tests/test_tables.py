@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,7 @@ from bench.blocks import number
 from bench.cell import FACTS
 from bench.errors import UserError
 from bench.labels import aggregator_label, attack_label, printable, slug, value_label
+from bench.spreadsheet import csv_columns, csv_text
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = "evil.mod:rule(note='<script>alert(1)</script> =1+1 $x_1$ 100% {a} ^~ #1 & | `b` **c** \\\\input{d}')"
@@ -153,7 +156,8 @@ def test_damage_has_no_clean_column(grid: Path) -> None:
 
 
 def test_best_of_each_column_is_bold_ties_too(grid: Path) -> None:
-    rows = [line for line in texts(grid)["summary.tex"].splitlines() if line.startswith(("fedavg", "krum", "median"))]
+    accuracy = texts(grid)["summary.tex"].split("worst case over")[1]  # behind the robustness cost
+    rows = [line for line in accuracy.splitlines() if line.startswith(("fedavg", "krum", "median"))]
     first = [row.rstrip("\\ ").split(" & ")[1] for row in rows[:3]]
     best = max(float(re.sub(r"\\textbf\{|\}", "", cell).split()[0]) for cell in first)
     for cell in first:
@@ -199,8 +203,24 @@ def _is_number(text: str) -> bool:
 
 @given(st.text())
 def test_text_cells_are_quoted_when_a_spreadsheet_would_run_them(text: str) -> None:
-    told = tables._csv_value(printable(text))
-    assert str(told).lstrip()[:1] not in {"=", "+", "-", "@"} or not str(told).strip()
+    lines = csv_text(["name"], [[printable(text)]]), csv_columns({"name": [printable(text)]})
+    assert lines[0] == lines[1]
+    (told,) = list(csv.reader(io.StringIO(lines[0])))[1] or [""]
+    assert told.lstrip()[:1] not in {"=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"} or not told.strip()
+    assert told in {printable(text), f"'{printable(text)}"}
+
+
+def test_a_column_is_written_as_its_cells_are() -> None:
+    columns = {
+        "share": np.array([0.1, np.nan, 1.0]),
+        "count": np.array([1, 2, 3]),
+        "claim": pd.Series(["=x", None, "a,b"], dtype=object),
+        "mixed": [1, 1.0, True],
+    }
+    lines = zip(*columns.values(), strict=True)
+    text = csv_columns(columns)
+    assert text == csv_text(list(columns), lines)
+    assert text.splitlines() == ["share,count,claim,mixed", "0.1,1,'=x,1", ",2,,1.0", '1.0,3,"a,b",True']
 
 
 @given(st.text())
@@ -217,7 +237,7 @@ def test_latex_text_has_no_live_character(text: str) -> None:
 
 @given(st.text())
 def test_markdown_text_has_no_tag_and_one_line(text: str) -> None:
-    told = tables._md(printable(text))
+    told = tables.md_text(printable(text))
     assert "<" not in told
     assert "\n" not in told
     assert not re.search(r"(?<!\\)(?:\\\\)*\|", told)

@@ -1,0 +1,64 @@
+"""CSV that a spreadsheet can open: no cell is a formula, floats in their shortest exact form, nothing for nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.labels import is_nothing
+
+_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # of a formula, full-width too
+
+
+def csv_text(names: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
+    """Lines under a heading."""
+    return _written([_value(name) for name in names], ([_value(v) for v in line] for line in lines))
+
+
+def csv_columns(columns: Mapping[str, Any]) -> str:
+    """Columns of equal length under their names: many times as fast as line by line.
+
+    Args:
+        columns: name -> array, series or sequence.
+    """
+    return _written([_value(name) for name in columns], zip(*map(_column, columns.values()), strict=True))
+
+
+def _written(names: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(lines)  # of a float it writes the repr
+    return out.getvalue()
+
+
+def _column(values: Any) -> list[Any]:
+    array = values.to_numpy() if hasattr(values, "to_numpy") else values
+    if isinstance(array, np.ndarray) and array.dtype.kind in "biu":
+        return list(array.tolist())
+    if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+        return [v if v == v else "" for v in array.tolist()]
+    known: dict[str, str] = {}  # few names, many lines
+    found = []
+    for value in array:
+        if type(value) is str:
+            text = known.get(value)
+            if text is None:
+                text = known[value] = _value(value)
+            found.append(text)
+        else:
+            found.append(_value(value))
+    return found
+
+
+def _value(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula is quoted."""
+    if is_nothing(value):
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.lstrip()[:1] in _STARTS else value
+    return float(value) if isinstance(value, float) else value
