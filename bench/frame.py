@@ -6,7 +6,7 @@ seconds); metrics are `bench.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.cell import CLEAN, FACTS, Cell
+from bench.cell import CLEAN, FACTS, SHARE, Cell
 from bench.store import Store
 
 PHASES = ("setup", "local", "aggregation", "evaluation")
@@ -51,7 +51,8 @@ def load(folder: Path) -> pd.DataFrame:
         key is known, and only a done cell has counts; what is not known is None (seconds: NaN). These hold objects:
 
         - ``classes``: tuple of the L names; ``mapping``: tuple of (source, target) or None;
-        - ``rounds_evaluated``: (rounds,) int; ``confusion``: (rounds, L, L) int, rows true, columns predicted;
+        - ``rounds_evaluated``: (rounds,) int; ``confusion``: (rounds, L, L) int, rows true, columns predicted, of the
+          least width that holds the counts: numpy sums them wide, convert them before any other arithmetic;
         - ``participants``: (rounds, clients a round) int, who took part;
         - ``influence``, ``norms``: (rounds, clients a round) float; ``fedavg_gap``: (rounds,) float; NaN where null;
         - ``malicious``: tuple of ids; ``examples``: (clients,) int; ``nonfinite``: {round: count};
@@ -61,94 +62,146 @@ def load(folder: Path) -> pd.DataFrame:
         - ``stamped``: (rounds, L, L) int, the confusion over test images with a backdoor's trigger, or None;
           ``target``: the backdoor's class; ``attacked_rounds``: tuple of rounds, None where it was not recorded.
 
-        ``malicious_fraction`` is malicious_count / clients; ``clean`` says whether nothing is attacked (then
-        ``declared_byzantine`` tells which twin it is). ``adaptive`` says whether the attack knows the rule it faces,
-        ``dynamic`` whether it follows the global model. ``seconds`` is the sum over the phases.
+        ``malicious_fraction`` is malicious_count / clients, sybils among them; ``clean`` says whether nothing is
+        attacked (then ``declared_byzantine`` tells which twin it is). ``adaptive`` says whether the attack knows the
+        rule it faces, ``dynamic`` whether it follows the global model. ``seconds`` is the sum over the phases.
+
+        Equal objects of different cells are one object, and arrays cannot be written to: a hundred thousand cells fit
+        into a gigabyte.
 
     Raises:
         UserError: the folder holds no plan, or cannot be read.
     """
-    store = Store(folder)
-    return frame_of(row(store.read(key), key) for key in dict.fromkeys(store.read_plan()["keys"]))
+    store, share = Store(folder), _Share()
+    return _frame_of(row(store.read(key), key, share) for key in dict.fromkeys(store.read_plan()["keys"]))
 
 
-def frame_of(rows: Any) -> pd.DataFrame:
+def _frame_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows as a frame with all of `COLUMNS`, in order."""
-    rows = list(rows)
-    # Column by column as objects: pandas would look into every array otherwise.
-    columns = {name: pd.Series(_objects([r.get(name) for r in rows]), dtype=object) for name in COLUMNS}
-    for name, column in columns.items():
+    values: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    adders = [(name, column.append) for name, column in values.items()]
+    for one in rows:  # read one by one: all rows at once would take half a gigabyte
+        get = one.get
+        for name, add in adders:
+            add(get(name))
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in COLUMNS:
+        told = values.pop(name)
         if name.startswith("seconds"):
-            columns[name] = column.astype(np.float64)
-        elif name not in _ARRAYS and not any(value is None for value in column):
-            columns[name] = column.infer_objects()  # with a None in it, 20 would become 20.0
-    return pd.DataFrame(columns)
+            columns[name] = pd.Series(told, dtype=np.float64)
+            continue
+        # As objects: pandas would look into every array otherwise.
+        column = pd.Series(_objects(told), dtype=object)
+        if name not in _ARRAYS and not any(value is None for value in told):
+            column = column.infer_objects()  # with a None in it, 20 would become 20.0
+        columns[name] = column
+    return pd.DataFrame(columns, copy=False)
 
 
-def row(record: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
+class _Share:
+    """Hands out one object for all that are equal: cells differ in few of their facts."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def value(self, value: Any) -> Any:
+        """The first of all equal values of one type: text, tuples and the like."""
+        return self._known.setdefault((type(value), value), value)
+
+    def made(self, value: Any, make: Callable[[], Any]) -> Any:
+        """What was made of an equal value before; ``value`` can be hashed."""
+        if (known := self._known.get(value)) is None:
+            known = self._known[value] = make()
+        return known
+
+    def array(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The first of all equal arrays."""
+        known: NDArray[Any] = self._known.setdefault((array.dtype, array.shape, array.tobytes()), array)
+        return known
+
+
+def row(record: Mapping[str, Any] | None, key: str, share: _Share | None = None) -> dict[str, Any]:
     """One record as a flat row; None is a missing cell."""
     if record is None:
         return {"key": key, "status": "missing"}
+    share = share or _Share()
     facts, seconds = record["facts"], record["seconds"]
     task: Mapping[str, Any] = record["task"] or {}
     spent = [seconds.get(phase) for phase in PHASES]
     known = [s for s in spent if s is not None]
     return {
-        **{name: record[name] for name in ("key", "twin", "status", "reason", "traceback", "attempts")},
+        **{name: record[name] for name in ("key", "status", "reason", "traceback", "attempts")},
+        "twin": share.value(record["twin"]),
         **_DEFAULTS,
         **facts,
         "clean": facts["attack"] == CLEAN,
-        "malicious_fraction": facts["malicious_count"] / facts["clients"],
+        "malicious_fraction": facts["malicious_count"] / (facts["clients"] + _sybils(facts)),
         "task": task.get("dataset"),
-        "classes": tuple(task["classes"]) if task else None,
+        "classes": share.value(tuple(task["classes"])) if task else None,
         **{name: task.get(name) for name in ("split", "train", "test")},
         "pixels": task.get("features"),
-        "data_sha256": record["content"].get("dataset"),
-        "mapping": None if record["mapping"] is None else tuple((s, t) for s, t in record["mapping"]),
-        **_attack(record),
-        **_counts(record["result"]),
+        "data_sha256": share.value(record["content"].get("dataset")),
+        "mapping": None if record["mapping"] is None else share.value(tuple((s, t) for s, t in record["mapping"])),
+        **_attack(record, share),
+        **_counts(record["result"], share),
         **{f"seconds_{phase}": value for phase, value in zip(PHASES, spent, strict=True)},
         "seconds": sum(known) if known else None,
         **{f"provenance_{name}": record["provenance"].get(name) for name in PROVENANCE},
     }
 
 
-def _attack(record: Mapping[str, Any]) -> dict[str, Any]:
+def _sybils(facts: Mapping[str, Any]) -> int:
+    """Clients that the N do not count."""
+    return 0 if facts.get("malicious_data", SHARE) == SHARE else int(facts["malicious_count"])
+
+
+def _attack(record: Mapping[str, Any], share: _Share) -> dict[str, Any]:
     """How the attack works; cells from before this was recorded were all attacked by static label flips."""
     attacked = record["facts"]["attack"] != CLEAN
     told: Mapping[str, Any] = record.get("attack") or {"places": ["labels"] if attacked else []}
     search = told.get("search")
     return {
-        "places": tuple(told["places"]),
+        "places": share.value(tuple(told["places"])),
         "adaptive": bool(told.get("adaptive", False)),
         "dynamic": bool(told.get("dynamic", False)),
         "search": search,
         "trials": None if search is None else search.get("trials"),
+        "target": told.get("target"),
     }
 
 
-def _counts(result: Mapping[str, Any] | None) -> dict[str, Any]:
+def _counts(result: Mapping[str, Any] | None, share: _Share) -> dict[str, Any]:
     if result is None:
         return {}
+    flips = result["flips"]
+    rounds = result.get("attacked_rounds")
     return {
-        "rounds_evaluated": np.array(result["rounds"], dtype=np.int64),
-        "confusion": np.array(result["confusion"], dtype=np.int64),
-        "participants": np.array(result["clients"], dtype=np.int64),
-        "influence": _floats(result["influence"]),
-        "norms": _floats(result["norms"]),
-        "fedavg_gap": _floats(result["fedavg_gap"]),
-        "malicious": tuple(result["malicious"]),
-        "flips": tuple(result["flips"]),
-        "examples": np.array(result["examples"], dtype=np.int64),
+        "rounds_evaluated": share.array(_array(result["rounds"], np.int64)),
+        "confusion": _whole(result["confusion"]),
+        "participants": share.array(_array(result["clients"], np.int64)),
+        "influence": _array(result["influence"], np.float64),  # null becomes NaN
+        "norms": _array(result["norms"], np.float64),
+        "fedavg_gap": _array(result["fedavg_gap"], np.float64),
+        "malicious": share.value(tuple(result["malicious"])),
+        "flips": share.made(("flips", *(tuple(f.items()) for f in flips)), lambda: tuple(flips)),
+        "examples": share.array(_array(result["examples"], np.int64)),
         "nonfinite": {int(number): count for number, count in result["nonfinite"].items()},
-        "stamped": None if result.get("stamped") is None else np.array(result["stamped"], dtype=np.int64),
-        "target": result.get("target"),
-        "attacked_rounds": None if result.get("attacked_rounds") is None else tuple(result["attacked_rounds"]),
+        "stamped": None if result.get("stamped") is None else _whole(result["stamped"]),
+        "attacked_rounds": None if rounds is None else share.value(tuple(rounds)),
     }
 
 
-def _floats(values: Any) -> NDArray[np.float64]:
-    return np.array(values, dtype=np.float64)  # null becomes NaN
+def _whole(values: Any) -> NDArray[np.signedinteger[Any]]:
+    """Whole numbers in as few bytes as they need, which are half of a frame's memory."""
+    array = np.array(values, dtype=np.int64)
+    least = np.int16 if array.max(initial=0) < 2**15 else np.int32 if array.max() < 2**31 else np.int64
+    return _array(array, least)
+
+
+def _array(values: Any, kind: type[np.generic]) -> NDArray[Any]:
+    array = np.array(values, dtype=kind)
+    array.flags.writeable = False
+    return array
 
 
 def _objects(values: Sequence[Any]) -> NDArray[np.object_]:

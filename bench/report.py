@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import attack_csv, comparison_csv, decomposition, metrics, summary, tables, web
+from bench import attack_csv, comparison_csv, decomposition, metrics, spreadsheet, summary, tables, web
 from bench import chosen as choosing
 from bench import frame as frames
 from bench.comparisons import said
@@ -58,18 +58,34 @@ def write(folder: Path) -> list[Path]:
         "decomposition.csv": decomposition.decomposition_csv(frame, tidy),
         "statistics.csv": comparison_csv.statistics_csv(frame, tidy),
     }
-    written = [_put(folder / TABLES / name, text.encode()) for name, text in texts.items() if text is not None]
+    written = [put(folder / TABLES / name, text.encode()) for name, text in texts.items() if text is not None]
     for name in (name for name, text in texts.items() if text is None):  # of an earlier plan
         with suppress(OSError):
             (folder / TABLES / name).unlink(missing_ok=True)
     shown: dict[str, bytes] = {}
     for picture in pictures.catalogue(frame, tidy, plan):
         drawn = canvas.files(picture.draw())
-        written += [_put(folder / HEATMAPS / f"{picture.name}{suffix}", raw) for suffix, raw in drawn.items()]
+        written += [put(folder / HEATMAPS / f"{picture.name}{suffix}", raw) for suffix, raw in drawn.items()]
         shown[picture.name] = drawn[".png"]
     _remove_stale(folder / HEATMAPS, {p.name for p in written})
-    written.append(_put(folder / PAGE, results_page.write(frame, tidy, plan, told, shown).encode()))
+    written.append(put(folder / PAGE, results_page.write(frame, tidy, plan, told, shown).encode()))
     return written
+
+
+def page(folder: Path) -> str:
+    """The report as it is now, with links to the pictures that were drawn last; nothing is written.
+
+    Args:
+        folder: ``results/<grid>``.
+
+    Raises:
+        UserError: the folder holds no plan, or cannot be read.
+    """
+    from bench import results_page
+
+    frame, tidy, plan = _read(folder)
+    drawn = sorted(p.name for p in (folder / HEATMAPS).glob("*.png"))
+    return results_page.write(frame, tidy, plan, warnings(frame, tidy, plan), {}, drawn)
 
 
 def summary_text(folder: Path, width: int | None = None) -> str:
@@ -118,7 +134,7 @@ def chosen(
     frame, tidy, plan = _read(folder)
     made = choosing.choose(frame, tidy, metric, rows or choosing.ROWS, columns or choosing.COLUMNS, where)
     if form == "csv":
-        return tables.csv_text(made.names, made.lines)
+        return spreadsheet.csv_text(made.names, made.lines)
     if form == "tex":
         return tables.chosen_latex(made.block, made.said)
     if form == "md":
@@ -139,7 +155,7 @@ def _read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     return frame, metrics.evaluate(frame), Store(folder).read_plan()
 
 
-def _put(path: Path, raw: bytes) -> Path:
+def put(path: Path, raw: bytes) -> Path:
     """Write through a temp file, so that a reader never sees half of it; an equal file keeps its date."""
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

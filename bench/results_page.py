@@ -1,32 +1,40 @@
-"""The report as one file: what was run, the rules at a glance, tables, pictures, comparisons, how it was computed.
+"""The report as one file: what was run, warnings, the rules ranked, the explorer, pictures, comparisons, the method.
 
-It opens from disk, asks for nothing, and runs one small script of its own (sorting).
+It opens from disk, asks for nothing, and runs one small script of its own. The explorer's numbers are computed here
+and by the functions of the tables; the script chooses among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from bench import attack_blocks, tables
 from bench.arrangement import Page, by_seed, measure, pages
-from bench.blocks import Block, blocks, number, sections
+from bench.blocks import number
+from bench.choices import choices, common
 from bench.comparisons import compare, said
-from bench.labels import aggregator_label, attack_label, facts_line, value_label
+from bench.explorer import Placed, place
+from bench.labels import aggregator_label, attack_label, value_label
 from bench.leaderboard import SAID, leaderboard
+from bench.packing import embedded
 from bench.page_attacks import pooled
+from bench.rerun import rerun
 from bench.statistics import LEAST_SEEDS
-from bench.web import block_table, page, picture, plain_table
-from bench.worst import overview_only
+from bench.web import EXPLORING, block_table, picture, plain_table, render
 
-MOST_BYTES = 3_000_000  # of pictures in the file; base64 makes 4 MB of them
+MOST_BYTES = 4_900_000  # of the file
+_FOR_MEASURES, _FOR_PICTURES = 1_800_000, 600_000  # of them; the details of cells have the rest, pictures what is left
+_MOST_PICTURES = 1_500_000  # more only repeat what the explorer shows
 _MOST_PAIRS = 200  # lines of the table of comparisons; comparisons.csv has all
-_FIRST = ("ranks", "worst-case", "every-attack", "accuracy_damage", "accuracy")  # of the names of pictures
-_SECTIONS = ("Run", "Rules", "Warnings", "Tables", "Pictures", "Comparisons", "Method")
+# Parts of the names of pictures that show what the explorer does not, the most telling first.
+_TELLING = ("ranks", "worst-case", "by-partition", "declared", "pairs", "damage-bars")
+_SECTIONS = ("Warnings", "Rules", "Explore", "Tables", "Pictures", "Comparisons", "Method")
+NO_PICTURES = "Pictures are in the folder heatmaps, as of the last run that ended or was drawn again."
 METHOD = (
     "Every number is computed from stored confusion matrices of the global model on the test set. The headline is the "
     "last evaluated round, never the best one; statistics.csv has the mean of the last five evaluated rounds beside "
@@ -42,8 +50,9 @@ METHOD = (
 
 
 def order(names: Sequence[str]) -> list[str]:
-    """Pictures by how much they tell, else in the order drawn."""
-    return sorted(names, key=lambda n: next((i for i, part in enumerate(_FIRST) if part in n), len(_FIRST)))
+    """The pictures that the page shows, by how much they tell, else in the order drawn."""
+    place = {name: next((i for i, part in enumerate(_TELLING) if part in name), None) for name in names}
+    return sorted((n for n in names if place[n] is not None), key=lambda n: place[n] or 0)
 
 
 def write(
@@ -52,6 +61,7 @@ def write(
     plan: Mapping[str, Any],
     warnings: Sequence[str],
     drawn: Mapping[str, bytes],
+    beside: Sequence[str] = (),
 ) -> str:
     """The page.
 
@@ -60,75 +70,88 @@ def write(
         tidy: of `bench.metrics.evaluate` on it.
         plan: the grid's.
         warnings: what to know before believing the numbers.
-        drawn: name -> PNG; those that fit into `MOST_BYTES` are shown.
+        drawn: name -> PNG; the telling ones are shown, as far as there is room.
+        beside: files in the folder heatmaps, which get a link each.
     """
-    found = pages(frame)
-    body = [f"<h1>{escape(tables.title(plan))}</h1>", _contents()]
-    body += [_head("Run"), *(f"<p>{escape(line)}</p>" for line in tables.preface(frame, plan))]
-    body += [f"<p>All: {escape(facts_line(p.constant))}.</p>" for p in found]
-    body.append(_head("Rules"))
-    for one in found:
-        body += [_about(one), block_table(leaderboard(one, tidy)), f'<p class="notes">{escape(SAID)}</p>']
-    body.append(_head("Warnings"))
-    body += [f'<p class="warning">{escape(text)}</p>' for text in warnings] or ["<p>None.</p>"]
-    body += [_head("Tables"), f"<p>{escape(tables.STATEMENT.format(best='bold'))}</p>"]
-    for one in found:
-        claims = said(one.seeds).format(tied="Underlined") if len(one.rows) > 1 else ""
-        body += [_about(one), f"<p>{escape(claims)}</p>", *map(block_table, _blocks(one, tidy))]
-    body += [_head("Pictures"), *_pictures(drawn), _head("Comparisons")]
-    for one in found:
-        body += [_about(one), _comparisons(one, tidy)]
-    body += [_head("Method"), *(f"<p>{escape(text)}</p>" for text in METHOD)]
-    return page(tables.title(plan), body)
+    found = [place(page, tidy) for page in pages(frame)]
+    parts = [_static(placed) for placed in found]
+    used = sum(len(text) for part in parts for text in (part["leaderboard"], part["comparisons"], *part["tables"]))
+    data, used = _data(frame, plan, found, used)
+    figures, left_out = _pictures(drawn, min(_MOST_PICTURES, MOST_BYTES - used))
+    return render(
+        "report.html",
+        tables.title(plan),
+        EXPLORING,
+        contents=[(name.lower(), name) for name in _SECTIONS],
+        preface=tables.preface(frame, plan),
+        warnings=warnings,
+        pages=parts,
+        leaderboard_said=SAID,
+        statement=tables.STATEMENT.format(best="bold"),
+        claims=said(int(frame["seed"].nunique())).format(tied="Underlined"),
+        pictures=figures,
+        beside=beside,
+        pictures_said=f"{left_out} more in the folder heatmaps." if left_out else "" if drawn else NO_PICTURES,
+        method=METHOD,
+        data=Markup(embedded(data)),
+    )
 
 
-def _contents() -> str:
-    links = "".join(f'<a href="#{name.lower()}">{name}</a> ' for name in _SECTIONS)
-    return f'<nav aria-label="contents">{links}</nav>'
+def _static(placed: Placed) -> dict[str, Any]:
+    """What stands on the page without a script."""
+    page, tidy = placed.page, placed.tidy
+    found = [
+        *attack_blocks.worst_blocks(page, tidy, tables.MOST_COLUMNS),
+        *attack_blocks.regret_blocks(page, tidy),
+    ]
+    return {
+        "about": ", ".join(value_label(f, v) for f, v in page.about.items()),
+        "leaderboard": block_table(leaderboard(placed)),
+        "tables": [block_table(block) for block in found],
+        "comparisons": _comparisons(page, tidy),
+    }
 
 
-def _head(name: str) -> str:
-    return f'<h2 id="{name.lower()}">{name}</h2>'
+def _data(
+    frame: pd.DataFrame, plan: Mapping[str, Any], found: Sequence[Placed], used: int
+) -> tuple[dict[str, Any], int]:
+    """The explorer's data and how many bytes the file then has; the pages share the room."""
+    commands = rerun(plan, frame[frame["status"] != "missing"])
+    told: list[dict[str, Any]] = []
+    used += 100_000  # style, script, the rest of the text
+    measures = _FOR_MEASURES
+    for left, placed in zip(range(len(found), 0, -1), found, strict=True):
+        behind = MOST_BYTES - _FOR_PICTURES - used - measures
+        made, size = choices(placed, commands, measures // left, max(0, behind) // left)
+        told.append(made)
+        used += size
+        measures -= min(measures, sum(len(m["packed"]) for m in made["measures"].values()))
+    return {**common(), "pages": told}, used
 
 
-def _about(one: Page) -> str:
-    told = ", ".join(value_label(f, v) for f, v in one.about.items())
-    return f"<h3>{escape(told)}</h3>" if told else ""
-
-
-def _blocks(one: Page, tidy: pd.DataFrame) -> Iterator[Block]:
-    yield from attack_blocks.worst_blocks(one, tidy, tables.MOST_COLUMNS)
-    yield from attack_blocks.regret_blocks(one, tidy)
-    yield from attack_blocks.overview_blocks(one, tidy)
-    if not overview_only(one):
-        for shown, table in sections(one, tidy):
-            yield from blocks(one, shown, table, tables.MOST_COLUMNS)
-
-
-def _pictures(drawn: Mapping[str, bytes]) -> Iterator[str]:
-    room, left_out = MOST_BYTES, 0
+def _pictures(drawn: Mapping[str, bytes], room: int) -> tuple[list[Markup], int]:
+    """Those that fit into so many bytes of text, and how many do not."""
+    figures: list[Markup] = []
     for name in order(list(drawn)):
-        if len(drawn[name]) > room:
-            left_out += 1
-            continue
-        room -= len(drawn[name])
-        yield picture(name, drawn[name], name.replace("_", ", ").replace("-", " "))
-    if left_out:
-        yield f"<p>{left_out} more in the folder heatmaps.</p>"
+        figure = picture(name, drawn[name], name.replace("_", ", ").replace("-", " "))
+        if len(figure) <= room:
+            room -= len(figure)
+            figures.append(figure)
+    return figures, len(drawn) - len(figures)
 
 
-def _comparisons(one: Page, tidy: pd.DataFrame) -> str:
+def _comparisons(one: Page, tidy: pd.DataFrame) -> Markup:
     """Pairs of rules by accuracy, those told apart first, then by how far they are apart."""
     plain, shown = pooled(one), measure("accuracy")
     values, columns = by_seed(plain, tidy, shown, plain.attacks)
     if not values.size or len(one.rows) < 2:
-        return "<p>A single rule: nothing to compare.</p>"
+        return Markup("<p>A single rule: nothing to compare.</p>")
     pairs = compare(values)
     if pairs.n.max(initial=0) < LEAST_SEEDS:
-        return f"<p>{escape(said(one.seeds))} All pairs: tables/comparisons.csv.</p>"
-    mean = pairs.differences.mean(-1)
+        return Markup("<p>{} All pairs: tables/comparisons.csv.</p>").format(said(one.seeds))
+    mean, claimed = pairs.differences.mean(-1), pairs.claimed
     keys = [
-        (not pairs.claimed[i, j], -abs(mean[i, j]), i, j)
+        (not claimed[i, j], -abs(mean[i, j]), i, j)
         for i in range(len(columns))
         for j in range(len(pairs.first))
         if pairs.n[i, j] >= LEAST_SEEDS and mean[i, j] == mean[i, j]
@@ -148,4 +171,4 @@ def _comparisons(one: Page, tidy: pd.DataFrame) -> str:
         )
     names = ["rules", "attack", "difference (%)", "p", "p corrected", "seeds", "better"]
     text = plain_table(f"Accuracy: {len(rows)} of {len(keys)} pairs, the clearest first", names, rows)
-    return f"{text}<p>All pairs and tests: tables/comparisons.csv.</p>"
+    return text + Markup("<p>All pairs and tests: tables/comparisons.csv.</p>")

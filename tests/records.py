@@ -333,13 +333,13 @@ def publish(store: Store, cell: Cell, made: Made | None, *, lost: float | None =
             stamped[:, made.target] += np.diagonal(stamped) * 3 // 5
             stamped[np.arange(10), np.arange(10)] -= 600
             stamped[made.target] = 0
-            result |= {"stamped": np.stack([stamped] * 3).tolist(), "target": made.target}
+            result |= {"stamped": np.stack([stamped] * 3).tolist()}
         one = record(
             cell,
             confusion=counts,
             rounds=[1, 2, cell.rounds],
             mapping=mapping,
-            attack_told=made.told if made else None,
+            attack_told={**made.told, "target": made.target} if made else None,
             result=result,
         )
     if store.read(one["key"]) is None:

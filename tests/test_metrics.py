@@ -332,8 +332,8 @@ def test_a_whole_grid(tmp_path: Path) -> None:
 def test_a_backdoor_succeeds_on_stamped_test_images(tmp_path: Path) -> None:
     store = Store(tmp_path / "grid")
     early, late = [[0, 0, 0], [4, 1, 5], [0, 8, 2]], [[0, 0, 0], [6, 4, 0], [3, 1, 6]]  # of target 0 none is stamped
-    told = {"stamped": [early, late], "target": 0, "attacked_rounds": [1, 2]}
-    how = {"places": ["examples"], "adaptive": False, "dynamic": False, "search": None}
+    told = {"stamped": [early, late], "attacked_rounds": [1, 2]}
+    how = {"places": ["examples"], "adaptive": False, "dynamic": False, "search": None, "target": 0}
     cell = replace(BASE, attack="backdoor(target=0)", malicious_fraction=0.2)
     one = record(cell, confusion=matrix(90, 5), rounds=[1, 2], result=told, attack_told=how)
     twin = record(clean_twin(cell), confusion=matrix(95, 5))

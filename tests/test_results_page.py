@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from test_comparisons import write
 from bench import frame as frames
 from bench import influence_curves, metrics, rank_diagram, report, results_page, web
 from bench.arrangement import measure, pages
+from bench.explorer import place
 from bench.leaderboard import HEADS, leaderboard
 from bench.ranking import costs, rank
 
@@ -81,13 +83,31 @@ def test_the_cost_is_paired_with_fedavg(tmp_path: Path) -> None:
     assert table.loc["fedavg", "mean"] == 0.0
 
 
-def test_the_leaderboard_says_where_a_rule_has_no_number(tmp_path: Path) -> None:
-    _, tidy, page = read(small(tmp_path / "g"))
-    block = leaderboard(page, tidy)
+def test_the_leaderboard_ranks_by_the_worst_case_and_says_where_a_rule_has_no_number(tmp_path: Path) -> None:
+    attacks = {n: records.LABEL_FLIPS[n] for n in ("mirrored", "targeted(source=4, target=9)")}
+    _, tidy, page = read(small(tmp_path / "g", attacks=attacks))
+    block = leaderboard(place(page, tidy))
     assert block.header == (HEADS,)
-    told = {name: [e.text for e in entries] for name, entries in block.rows}
-    assert told["krum"][2].endswith("(1 of 2 columns)")
-    assert told["fedavg"][1].startswith("0.0")
+    told = {name: dict(zip(HEADS, [e.text for e in entries], strict=True)) for name, entries in block.rows}
+    least = {name: float(line["worst case"]) for name, line in told.items()}
+    assert list(told) == sorted(told, key=lambda name: -least[name])
+    means = tidy[~tidy["clean"]].groupby(["aggregator", "attack", "malicious_fraction"])["accuracy"].mean()
+    assert least == pytest.approx({name: 100 * means[name].min() for name in told}, abs=0.051)
+    assert told["krum"]["mean under attack"].endswith("(2 of 4 columns)")
+    assert told["krum"]["worst attack"] == "mirrored, malicious fraction 10 % (1 of 2 places)"
+    assert told["fedavg"]["worst attack"] == "mirrored, malicious fraction 45 %"
+    assert told["fedavg"]["robustness cost"].startswith("0.0")
+    assert {line["ms a round"] for line in told.values()} == {f"{1000 * 0.25 / records.BASE.rounds:.2f}"}
+
+
+def test_the_leaderboard_of_one_attack_or_none_stands_too(tmp_path: Path) -> None:
+    _, tidy, page = read(small(tmp_path / "g"))
+    told = {name: [e.text for e in entries] for name, entries in leaderboard(place(page, tidy)).rows}
+    assert told["krum"][0] == told["krum"][1].split()[0]  # a single attack is the worst and the mean
+    _, tidy, page = read(small(tmp_path / "h", attacks={"none": None}, fractions=(0.0,)))
+    told = {name: [e.text for e in entries] for name, entries in leaderboard(place(page, tidy)).rows}
+    assert {line[0] for line in told.values()} == {"–"}
+    assert "–" not in {line[2] for line in told.values()}
 
 
 def test_the_rank_diagram_draws_every_rule_and_joins_what_is_within_reach(tmp_path: Path) -> None:
@@ -119,16 +139,18 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     raw = (folder / "report.html").read_bytes()
     text = raw.decode()
     found = parsed(text)
-    for name in ("Run", "Rules", "Warnings", "Tables", "Pictures", "Comparisons", "Method"):
+    for name in ("Warnings", "Rules", "Explore", "Tables", "Pictures", "Comparisons", "Method"):
         assert f'id="{name.lower()}"' in text
         assert f'href="#{name.lower()}"' in text
     outside = [v for name, v in found.attributes if name in ("src", "href") and not str(v).startswith(("#", "data:"))]
     assert outside == []
     assert "link" not in found.tags
-    assert found.tags.count("script") == 1
+    assert found.tags.count("script") == 2  # the data, and the script
+    script = text.rpartition("<script>")[2].partition("</script>")[0]
+    assert web.hash_of(script) in text.partition("<title>")[0]
+    assert web.hash_of(web.style()) in text.partition("<title>")[0]
     assert "No difference between rules is claimed" in text
     assert all(dict(found.attributes).get("alt") for tag in found.tags if tag == "img")
-    assert len(raw) < 5_000_000
     report.write(folder)
     assert (folder / "report.html").read_bytes() == raw
 
@@ -140,19 +162,35 @@ def test_hostile_names_are_inert_in_the_report(tmp_path: Path) -> None:
     )
     plan = store.read_plan() | {"title": "</title><script>alert(2)</script>"}
     frame = frames.load(folder)
-    text = results_page.write(frame, metrics.evaluate(frame), plan, ["<img src=x onerror=alert(3)>"], {"a<b": b"png"})
+    drawn = {"ranks<b": b"png"}
+    text = results_page.write(frame, metrics.evaluate(frame), plan, ["<img src=x onerror=alert(3)>"], drawn)
     found = parsed(text)
-    assert found.tags.count("script") == 1
+    assert found.tags.count("script") == 2
     assert found.tags.count("img") == 1
     assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert "<" not in text.partition('id="data">')[2].partition("</script>")[0]
 
 
-def test_pictures_beyond_the_room_are_counted_the_telling_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results_page, "MOST_BYTES", 10)
-    told = list(results_page._pictures({"rounds_a": b"12345678", "ranks": b"12345678"}))
-    assert len(told) == 2
-    assert 'id="ranks"' in told[0]
-    assert "1 more" in told[1]
+def test_pictures_beyond_the_room_are_counted_the_telling_first() -> None:
+    figures, left_out = results_page._pictures({"damage-bars": b"1" * 30, "rounds": b"1", "ranks": b"1" * 30}, 250)
+    assert ['id="ranks"' in f for f in figures] == [True]
+    assert left_out == 2
+    assert results_page._pictures({"ranks": b"1" * 30}, 10) == ([], 1)
+
+
+def test_a_page_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, tidy, _ = read(small(tmp_path / "g"))
+    sizes = []
+    for room, kinds in ((900_000, 3), (103_000, 0)):
+        monkeypatch.setattr(results_page, "MOST_BYTES", room)
+        monkeypatch.setattr(results_page, "_FOR_MEASURES", 3_000)
+        monkeypatch.setattr(results_page, "_FOR_PICTURES", 0)
+        text = results_page.write(frame, tidy, {"grid": "g"}, [], {})
+        (told,) = json.loads(text.partition('id="data">')[2].partition("</script>")[0])["pages"]
+        assert len(told["details"]["parts"]) == kinds
+        sizes.append(len(text))
+        assert sizes[-1] < room
+    assert sizes[0] > sizes[1]
 
 
 def test_pairs_that_are_told_apart_come_first(tmp_path: Path) -> None:
@@ -161,4 +199,3 @@ def test_pairs_that_are_told_apart_come_first(tmp_path: Path) -> None:
     text = results_page._comparisons(page, tidy)
     assert text.index("minus krum") < text.index("not told apart")
     assert "6 of 6 pairs" in text
-    assert web.hash_of(web.STYLE) in web.policy()
