@@ -97,10 +97,13 @@ class foolsgold:  # noqa: N801 - named in grids like the functions beside it
 
 def _remember(updates: Updates, ids: list[int], memory: Mapping[int, Tensor]) -> tuple[Updates, Mapping[int, Tensor]]:
     """The sums of what the round's clients sent, ``(clients, dim)``, and the memory with them."""
-    sums = updates.clone()
-    for i, client in enumerate(ids):
-        if client in memory:
-            sums[i] += memory[client]
+    if memory and all(client in memory for client in ids):  # as in every round but the first, when all take part
+        sums = torch.stack([memory[client] for client in ids]).add_(updates)
+    else:
+        sums = updates.clone()
+        for i, client in enumerate(ids):
+            if client in memory:
+                sums[i] += memory[client]
     if not all_finite(sums):
         most = torch.finfo(sums.dtype).max
         sums.clamp_(-most, most)

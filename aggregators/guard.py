@@ -52,7 +52,8 @@ def check(updates: Updates, cohort: Cohort) -> None:
 
     Raises:
         TypeError: updates that are not floating point, or an f that is not a whole number.
-        ValueError: a shape that is not ``(*cells, clients, dim)``, no numbers at all, or a negative f.
+        ValueError: a shape that is not ``(*cells, clients, dim)``, no numbers at all, the cohort of other updates, or
+            a negative f.
         Infeasible: no clients.
     """
     if updates.ndim < 2:
@@ -64,6 +65,9 @@ def check(updates: Updates, cohort: Cohort) -> None:
         raise Infeasible("a rule needs at least 1 client, got 0")
     if updates.shape[-1] == 0:
         raise ValueError(f"updates must hold at least one number a client, got the shape {tuple(updates.shape)}")
+    if cohort.weights.shape != updates.shape[:-1]:
+        shapes = f"{tuple(updates.shape)} and {tuple(cohort.weights.shape)}"
+        raise ValueError(f"updates (*cells, clients, dim) and the cohort's weights (*cells, clients) differ: {shapes}")
 
 
 def whole_number(name: str, value: object, least: int) -> int:

@@ -59,9 +59,14 @@ def lengths(updates: Tensor, point: Tensor | None = None) -> Tensor:
     return squared_lengths(updates, point).sqrt()
 
 
-def unit(updates: Tensor) -> Tensor:
-    """Every update at length 1, ``(*cells, clients, dim)``; an update of length 0 stays 0."""
-    norms = lengths(updates).unsqueeze(-1)
+def unit(updates: Tensor, squares: Tensor | None = None) -> Tensor:
+    """Every update at length 1, ``(*cells, clients, dim)``; an update of length 0 stays 0.
+
+    Args:
+        updates: ``(*cells, clients, dim)``, finite.
+        squares: `squared_lengths` of them, where they are known.
+    """
+    norms = (squared_lengths(updates) if squares is None else squares).sqrt().unsqueeze(-1)
     scale = torch.where(norms > 0, 1 / norms, 0)
     small = torch.finfo(updates.dtype).tiny
     if bool(((scale > 0) & ((scale < small) | (scale > 1 / small))).any()):
@@ -78,8 +83,9 @@ def cosines(updates: Tensor) -> Tensor:
     Returns:
         ``(*cells, clients, clients)`` float64 in [-1, 1].
     """
-    angles = (1 - squared_distances(unit(updates)) / 2).clamp(-1, 1)
-    moved = squared_lengths(updates) > 0
+    squares = squared_lengths(updates)
+    angles = (1 - squared_distances(unit(updates, squares)) / 2).clamp(-1, 1)
+    moved = squares > 0
     return torch.where(moved.unsqueeze(-1) & moved.unsqueeze(-2), angles, 0)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 FOLDER = "checkpoints"
 EVERY = 60.0  # seconds between states, and before the first: shorter cells write none
 _HEAD = "head"
-_TENSORS = ("weights", "previous", "velocity", "momenta")  # of a federation, cells in front
+_TENSORS = ("weights", "previous", "velocity", "momenta", "buffers")  # of a federation, cells in front
 _MOST = 4 << 30  # bytes of a state that is read back
 
 
@@ -61,16 +61,23 @@ class Checkpoints:
         return Path(self.folder) / f"{key}.state"
 
     def written(self, key: str) -> int:
-        """When the state of a cell was written, in nanoseconds; 0 without one."""
-        try:
-            return self.path(key).stat().st_mtime_ns
-        except OSError:
-            return 0
+        """When the state of a cell, or its trials, were last written, in nanoseconds; 0 without any."""
+        latest = 0
+        for path in (self.path(key), self.path(trials_of(key))):
+            with suppress(OSError):
+                latest = max(latest, path.stat().st_mtime_ns)
+        return latest
 
     def forget(self, key: str) -> None:
-        """Remove the state of a cell that is done."""
-        with suppress(OSError):
-            self.path(key).unlink(missing_ok=True)
+        """Remove the state of a cell that is done, and its trials."""
+        for path in (self.path(key), self.path(trials_of(key))):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def trials_of(key: str) -> str:
+    """Under which name the trials of a cell are kept."""
+    return f"{key}-trials"
 
 
 class Keeper:
@@ -88,11 +95,11 @@ class Keeper:
 
     def even(self) -> bool:
         """Whether the cells can go on together: all have a usable state of the same round, or none has any."""
-        return len({None if (state := self._read(key)) is None else state["round"] for key in self.keys}) == 1
+        return len({None if (state := self.read(key)) is None else state["round"] for key in self.keys}) == 1
 
     def resume(self, federation: Federation) -> int:
         """Bring a new federation to where its cells were; how many rounds are done, 0 without usable states."""
-        states = [self._read(key) for key in self.keys]
+        states = [self.read(key) for key in self.keys]
         if any(state is None for state in states) or len({state["round"] for state in states if state}) != 1:
             return 0
         rounds = 0
@@ -112,13 +119,24 @@ class Keeper:
             return
         try:
             for s, key in enumerate(self.keys):
-                self._write(key, {"round": r, **_taken(federation, s)}, _modules(federation, s))
+                self.write(key, {"round": r, **_taken(federation, s)}, _modules(federation, s))
         except (UnsaveableError, OSError) as error:
             self._off = True  # a federation does without
             self.note = f"no checkpoints: {error}"
         self._since = time.monotonic()
 
-    def _write(self, key: str, state: dict[str, Any], modules: frozenset[str]) -> None:
+    def write(self, key: str, state: dict[str, Any], modules: frozenset[str]) -> None:
+        """Keep a state, all of it or nothing.
+
+        Args:
+            key: names its file.
+            state: nested plain values and tensors.
+            modules: whose classes may be among them.
+
+        Raises:
+            UnsaveableError: there is something else in it.
+            OSError: the disk does not take it.
+        """
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         head = {"key": key, "made by": fingerprint(), "state": _folded(state, arrays, modules)}
         out = io.BytesIO()
@@ -135,7 +153,8 @@ class Keeper:
         finally:
             temp.unlink(missing_ok=True)
 
-    def _read(self, key: str) -> dict[str, Any] | None:
+    def read(self, key: str) -> dict[str, Any] | None:
+        """A state, classes aside; None where there is none that can be trusted, and `note` says why."""
         path = self.places.path(key)
         try:
             if path.stat().st_size > _MOST:

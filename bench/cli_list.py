@@ -18,6 +18,10 @@ TITLES = {
     "partition": "Partitions",
     "model": "Models",
     "schedule": "Learning-rate schedules",
+    "initialisation": "Initial weights",
+    "augmentation": "Augmentation of training images",
+    "loss": "Losses of local training",
+    "malicious_data": "Data of malicious clients",
 }
 
 

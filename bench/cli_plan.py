@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aggregators.contract import Cohort, Infeasible
 from bench import data, plugins
-from bench.cell import FACTS, Cell, key
+from bench.cell import FACTS, Cell, key_of_normal
 from bench.comparisons import tests_of, too_few
 from bench.grid import Grid, contents
 from bench.progress import clock, counted, label
@@ -29,6 +29,7 @@ _LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))} 
 _OF_NO_COST = {"seed", "aggregator", "attack", "flip_rate", "malicious_fraction", "malicious_count"}
 _OF_NO_COST |= {"declared_byzantine", "attack_start", "attack_stop"}
 _costly = attrgetter(*(f for f in FACTS if f not in _OF_NO_COST))
+_column = attrgetter(*(f for f in FACTS if f not in {"aggregator", "seed"}))
 _SAMPLE = 9  # finished cells read for each kind of training
 
 
@@ -62,7 +63,7 @@ def plan(grid: Grid, folder: Path) -> Plan:
     Raises:
         UserError: the data cannot be found.
     """
-    cells = {key(cell, contents(cell)): cell for cell in grid.cells}
+    cells = {key_of_normal(cell, contents(cell)): cell for cell in grid.cells}
     store = Store(folder)
     known = store.statuses() if folder.is_dir() else {}
     states = {k: known.get(k, "new") for k in cells}
@@ -87,11 +88,11 @@ def estimate(cell: Cell) -> float:
     """Seconds that a cell takes on one thread, from its operations alone: a guess before anything was measured."""
     train, test, flops = _size(cell.dataset, cell.model)
     if cell.local_steps is None:
-        seen = (cell.epochs or 1) * train * cell.per_round / cell.clients
+        seen = (cell.epochs or 1) * train * (1 - cell.validation_share) * cell.per_round / cell.clients
     else:
         batch = train / cell.clients if cell.batch_size == "full" else cell.batch_size
         seen = cell.local_steps * batch * cell.per_round
-    evaluations = 1 + cell.rounds // cell.evaluate_every
+    evaluations = cell.evaluate_last + cell.rounds // cell.evaluate_every
     return flops * (3 * cell.rounds * seen + evaluations * test) / RATE  # backward costs twice forward
 
 
@@ -126,7 +127,7 @@ def _few_seeds(plan: Plan) -> Iterator[str]:
     fewest: list[tuple[int, int]] = []
     for cells in tables.values():
         rules, seeds = len({c.aggregator for c in cells}), len({c.seed for c in cells})
-        columns = len({replace(c, aggregator="fedavg", seed=0) for c in cells if c.attacked}) + 1  # and the clean one
+        columns = len({_column(c) for c in cells if c.attacked}) + 1  # and the clean one
         if rules > 1 and seeds < LEAST_SEEDS:
             fewest.append((seeds, tests_of(columns, rules)))
     if fewest:

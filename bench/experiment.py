@@ -31,6 +31,7 @@ from bench.errors import UserError
 from bench.federation import BadUpdateError, Parts, Task, run
 from bench.memory import keep_freed_memory
 from bench.population import Partition, Population, class_map, populate
+from bench.trial_log import TrialLog
 
 Record = dict[str, Any]
 
@@ -67,7 +68,7 @@ def perform(
     if keeper is not None and not keeper.even():
         return _one_by_one(jobs, circumstances, attempts, checkpoints)
     try:
-        prepared = _prepare(jobs)
+        prepared = _prepare(jobs, checkpoints)
         setup = (time.perf_counter() - started) / len(jobs)
         results = run(prepared.cells, prepared.populations, prepared.task, prepared.parts, keeper)
     except Infeasible as error:
@@ -125,7 +126,10 @@ def failure(
 
 
 _VARYING = frozenset(
-    {"seed", "attack", "flip_rate", "malicious_count", "attack_start", "attack_stop", "attack_availability"}
+    {
+        *("seed", "attack", "flip_rate", "flips_trained", "malicious_count"),
+        *("attack_start", "attack_stop", "attack_availability"),
+    }
 )
 
 
@@ -137,7 +141,7 @@ def stackable(cell: Cell) -> tuple[Any, ...]:
     facts = asdict(normal(cell))
     for name in _VARYING if chain_of(cell).examples is None else _VARYING - {"attack"}:
         del facts[name]
-    return tuple(facts.items())
+    return (cell.members, *facts.items())
 
 
 def width(cell: Cell, device_memory: int | None = None) -> int:
@@ -171,17 +175,18 @@ class _Prepared:
     mappings: list[list[list[int]] | None]
 
 
-def _prepare(jobs: Sequence[Job]) -> _Prepared:
+def _prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> _Prepared:
     """Everything that names stand for, resolved, and what attackers do before the first round."""
     first = jobs[0].cell
     dataset, task = _dataset(first.dataset), _task(first.dataset, first.features, first.device)
     classes = len(dataset.classes)
     cells = [normal(job.cell) for job in jobs]
     parts, partition = _parts(first), plugins.resolve("partition", first.partition)
+    task = _with_black(first, task, parts)
     stamp = chain_of(first).examples
     stamped, task = (None, task) if stamp is None else _stamped(first.attack, stamp, dataset.train_y, task)
     populations, attacks, mappings = [], [], []
-    for cell in cells:
+    for job, cell in zip(jobs, cells, strict=True):
         chain, told, mapping = chain_of(cell), None, None
         if chain.links:
             told = {
@@ -194,13 +199,15 @@ def _prepare(jobs: Sequence[Job]) -> _Prepared:
             confusion = partial(_confusion, rehearsal.clean_of(cell))
             if chain.declares("adaptive") and hasattr(chain.labels, "search"):
                 alone = hasattr(parts.rule, "init")
-                found = rehearsal.found(cell, dataset.train_y, partition, task, parts, chain, confusion, alone)
+                log = None if checkpoints is None else TrialLog(checkpoints, key(job.cell, job.content))
+                found = rehearsal.found(cell, dataset.train_y, partition, task, parts, chain, confusion, alone, log)
                 chain = replace(chain, labels=found.flip)
                 mapping = None if found.mapping is None else sorted(found.mapping.items())
                 told["search"] = {**found.report, "mapping": mapping}
             else:
                 mapping = class_map(chain, classes)
-            people = populate(cell, dataset.train_y, classes, partition, chain, confusion=confusion, stamped=stamped)
+            known: dict[str, Any] = {"confusion": confusion, "stamped": stamped, "sybil_data": parts.sybil_data}
+            people = populate(cell, dataset.train_y, classes, partition, chain, **known)
         else:
             people = populate(cell, dataset.train_y, classes, partition, None)
         populations.append(people)
@@ -223,6 +230,10 @@ def _parts(cell: Cell) -> Parts:
         plugins.resolve("model", cell.model),
         plugins.resolve("schedule", cell.schedule),
         plugins.resolve("aggregator", cell.aggregator),
+        plugins.resolve("initialisation", cell.initialisation),
+        plugins.resolve("loss", cell.loss),
+        plugins.resolve("augmentation", cell.augmentation),
+        plugins.resolve("malicious_data", cell.malicious_data),
     )
 
 
@@ -257,7 +268,8 @@ def _confusion(clean: Cell) -> Tensor:
     """A clean model's confusion: one federation a seed, for all rules, attacks and malicious fractions."""
     dataset, task = _dataset(clean.dataset), _task(clean.dataset, clean.features, clean.device)
     partition: Partition = plugins.resolve("partition", clean.partition)
-    return rehearsal.confusion(clean, dataset.train_y, partition, task, _parts(clean))
+    parts = _parts(clean)
+    return rehearsal.confusion(clean, dataset.train_y, partition, _with_black(clean, task, parts), parts)
 
 
 def check_device(device: str) -> None:
@@ -273,7 +285,7 @@ def supply(ref: str, dataset: Dataset) -> None:
     """Use this data set, which came over the wire, wherever a cell names ``ref``."""
     if _supplied.get(ref) is not dataset:
         _supplied[ref] = dataset
-        for cache in (_dataset, _task, _confusion):
+        for cache in (_dataset, _task, _confusion, _black):
             cache.cache_clear()
 
 
@@ -291,6 +303,21 @@ def _task(ref: str, features: str, device: str) -> Task:
     d = _dataset(ref)
     train, test = plugins.resolve("features", features)(d.train_x, d.test_x, d.levels)
     return Task(train.to(device), test.to(device), d.test_y.to(device), len(d.classes))
+
+
+def _with_black(cell: Cell, task: Task, parts: Parts) -> Task:
+    """The task with what augmentation pads with, where there is one."""
+    if not hasattr(parts.augment, "draw"):
+        return task
+    return replace(task, black=_black(cell.dataset, cell.features).to(task.train.device))
+
+
+@lru_cache(maxsize=2)
+def _black(ref: str, features: str) -> Tensor:
+    """A black image at the pixel scale of the data set."""
+    d = _dataset(ref)
+    black: Tensor = plugins.resolve("features", features)(d.train_x, torch.zeros_like(d.test_x[:1]), d.levels)[1][0]
+    return black
 
 
 def _described(cell: Cell) -> dict[str, Any]:

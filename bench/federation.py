@@ -18,12 +18,19 @@ from torch import Tensor, nn
 
 from aggregators.contract import Cohort, cohort_of_cell
 from bench import layout as vectors
-from bench import local, lockstep, models
+from bench import local, lockstep, models, work
 from bench.attackers import Relabeller, Senders, without_trace
+from bench.augmentation import none
+from bench.batches import participants
 from bench.cell import Cell, named_seed
 from bench.checkpoint import Keeper
 from bench.influence import influence
-from bench.population import BatchStream, Population, participants
+from bench.initialisation import Initialisation, default
+from bench.losses import cross_entropy
+from bench.malicious_data import MaliciousData
+from bench.population import Population
+from bench.sinks import Recipe
+from bench.work import Habits, Work
 
 
 class BadUpdateError(RuntimeError):
@@ -41,6 +48,7 @@ class Task:
         classes: L.
         stamped_test: test images with the trigger that the attack would stamp, ``(some, *shape)``; None without one.
         stamped_labels: their true labels.
+        black: ``shape``, a black image, scaled; needed by augmentation.
     """
 
     train: Tensor
@@ -49,6 +57,7 @@ class Task:
     classes: int
     stamped_test: Tensor | None = None
     stamped_labels: Tensor | None = None
+    black: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,11 +74,19 @@ class Parts:
         model: ``(shape, classes) -> nn.Module``.
         schedule: ``(t, rounds) -> factor on the learning rate``, t from 0.
         rule: the aggregator.
+        initialise: draws the initial weights.
+        loss: `bench.losses`.
+        augment: `bench.augmentation`.
+        sybil_data: what each sybil holds.
     """
 
     model: Callable[..., nn.Module]
     schedule: Callable[[int, int], float]
     rule: Callable[..., Any]
+    initialise: Initialisation = default
+    loss: Any = field(default_factory=cross_entropy)
+    augment: Any = field(default_factory=none)
+    sybil_data: MaliciousData | None = None
 
 
 @dataclass
@@ -144,17 +161,21 @@ class Federation:
     def __init__(self, cells: Sequence[Cell], populations: Sequence[Population], task: Task, parts: Parts) -> None:
         self.cells, self.populations, self.task, self.parts = cells, populations, task, parts
         self.facts = cells[0]
-        built = [models.build(parts.model, task.shape, task.classes, named_seed(c.seed, "weights")) for c in cells]
+        shape = (task.shape, task.classes)
+        built = [models.build(parts.model, *shape, named_seed(c.seed, "weights"), parts.initialise) for c in cells]
         self.net, self.layout = lockstep.stack(built[0]), vectors.layout_of(built[0])
         device = task.train.device
         self.weights = torch.stack([vectors.flatten(m) for m in built]).to(device)  # (cells, dim)
         self.previous = torch.zeros_like(self.weights)
         self.velocity = torch.zeros_like(self.weights)
-        memory = (len(cells), self.facts.clients if self.facts.client_momentum else 0, self.weights.shape[1])
-        self.momenta = torch.zeros(memory, device=device)  # (cells, all clients, dim)
-        self.streams = [BatchStream(c, p.parts) for c, p in zip(cells, populations, strict=True)]
+        everybody, dim = self.facts.members, self.weights.shape[1]
+        kept = everybody if self.facts.optimiser_state == "kept" and self.facts.momentum else 0
+        self.momenta = torch.zeros(len(cells), everybody if self.facts.client_momentum else 0, dim, device=device)
+        self.buffers = torch.zeros(len(cells), kept, dim, device=device)  # of local SGD
         self.rosters = [participants(c) for c in cells]
-        self.turns = [[0] * c.clients for c in cells]
+        self.turns = [[0] * c.members for c in cells]
+        self.habits = Habits(parts.schedule, parts.loss, parts.augment, task.black, self.net.random)
+        self.work = [Work(c, p, task.classes, self.habits) for c, p in zip(cells, populations, strict=True)]
         self.seeds = torch.tensor([c.seed for c in cells])
         self.relabellers = [
             None if p.dynamic is None else Relabeller(c, p, task.classes, {}, {})
@@ -164,6 +185,7 @@ class Federation:
             None if p.chain.updates is None else Senders(c, p.chain.updates, frozenset(p.malicious))
             for c, p in zip(cells, populations, strict=True)
         ]
+        self.shares: Tensor | None = None  # of the last round's clients
         self.state: Any = None
         self.norms = torch.zeros(0)  # of the round's updates
         self.logs, self.clock = [_Log() for _ in cells], _Clock()
@@ -173,13 +195,15 @@ class Federation:
         facts = self.facts
         self.clock.start()
         clients = [self._clients(s, r) for s in range(len(self.cells))]
-        factor = self.parts.schedule(r - 1, facts.rounds)
-        recipe = local.Recipe(facts.learning_rate * factor, facts.momentum, facts.weight_decay)
+        factors = []
+        if facts.schedule_clock != "round":
+            factors = [w.factors(c, t) for w, c, t in zip(self.work, clients, self.turns, strict=True)]
+        recipe = work.recipe(facts, self.habits, r, factors, self.weights.device)
         batches = self._batches(clients, r)
         ids = torch.tensor(clients)  # (cells, clients)
         updates = self._local_updates(ids, batches, recipe)
-        cohort = self._cohort(ids, updates, r, recipe)
-        updates = self._sent(updates, cohort, r)
+        cohort = self._cohort(ids, updates, r)
+        updates = self._clipped(self._sent(updates, cohort, r))
         self.clock.lap("local")
         update, bad = self._aggregate(updates, cohort)
         self.velocity.mul_(facts.server_momentum).add_(update)
@@ -190,36 +214,31 @@ class Federation:
         for log, number in zip(self.logs, bad, strict=True):
             if number:
                 log.nonfinite[str(r)] = number
-        if r in (1, facts.rounds) or r % facts.evaluate_every == 0:
+        if r == 1 or r > facts.rounds - facts.evaluate_last or r % facts.evaluate_every == 0:
             self._record(r, clients, updates, cohort, update)
         self.clock.lap("evaluation")
 
     def _clients(self, s: int, r: int) -> list[int]:
         roster = self.rosters[s]
-        return list(range(self.facts.clients)) if roster is None else roster[r - 1]
+        return list(range(self.facts.members)) if roster is None else roster[r - 1]
 
     def _batches(self, clients: list[list[int]], r: int) -> local.Batches:
         """The round's batches of all cells; cells with one seed read the same examples in the same order."""
-        drawn: dict[int, tuple[Tensor, Tensor | None]] = {}
-        indices, counts, labels = [], [], []
-        for s, (cell, population) in enumerate(zip(self.cells, self.populations, strict=True)):
+        drawn: dict[int, local.Batches] = {}
+        given = []
+        for s, (cell, one) in enumerate(zip(self.cells, self.work, strict=True)):
             if cell.seed not in drawn:
-                drawn[cell.seed] = self.streams[s].round(clients[s], [self.turns[s][c] for c in clients[s]])
+                drawn[cell.seed] = one.drawn(clients[s], [self.turns[s][c] for c in clients[s]])
             for c in clients[s]:
                 self.turns[s][c] += 1
-            index, count = drawn[cell.seed]
-            on, relabeller = r in population.attack_rounds, self.relabellers[s]
-            if on and relabeller is not None:
-                labels.append(relabeller.labels(clients[s], index, r, partial(self._scores, s)))
-            else:
-                labels.append((population.flipped if on else population.labels)[index])
-            indices.append(population.moved[index] if on and population.moved is not None else index)
-            counts.append(count)
-        return local.merge(indices, counts, labels, self.task.train.device)
+            facts = (drawn[cell.seed], clients[s], r, self.relabellers[s], partial(self._scores, s))
+            given.append(one.of_round(*facts))
+        return local.merge(given, self.task.train.device)
 
     def _scores(self, s: int, rows: Tensor) -> Tensor:
         """Logits ``(rows, L)`` that the global model of one cell gives training examples."""
-        x = self.task.train[rows.to(self.task.train.device)]
+        source = self.populations[s].source
+        x = self.task.train[(rows if source is None else source[rows]).to(self.task.train.device)]
         return local.scores(self.net, self.layout, self.weights[s], x)
 
     def _sent(self, updates: Tensor, cohort: Cohort, r: int) -> Tensor:
@@ -235,6 +254,17 @@ class Federation:
             alone = cohort_of_cell(cohort, (len(self.cells),), s)
             out[s] = sender.sent(updates[s], alone, r, ask)
         return out
+
+    def _clipped(self, updates: Tensor) -> Tensor:
+        """The updates, longer ones scaled down to the length that is let through."""
+        if self.facts.clip_update is None:
+            return updates
+        lengths = torch.linalg.vector_norm(updates, dim=-1, keepdim=True)
+        long = (lengths > self.facts.clip_update) & torch.isfinite(lengths)  # what is not finite stays so
+        if not bool(long.any()):
+            return updates
+        factors = torch.where(long, self.facts.clip_update / lengths, 1.0)
+        return updates * factors if self.facts.client_momentum else updates.mul_(factors)  # clients keep their momenta
 
     def result(self, s: int) -> dict[str, Any]:
         """What is stored of one cell."""
@@ -253,34 +283,39 @@ class Federation:
             "attacked_rounds": sorted(population.attack_rounds),
         }
 
-    def _local_updates(self, ids: Tensor, batches: local.Batches, recipe: local.Recipe) -> Tensor:
+    def _local_updates(self, ids: Tensor, batches: local.Batches, recipe: Recipe) -> Tensor:
         """What the clients send: their updates, or with client momentum m <- beta m + (1 - beta) update."""
         beta = self.facts.client_momentum
-        everybody = ids.shape[1] == self.facts.clients
+        everybody, kept = ids.shape[1] == self.facts.members, bool(self.buffers.shape[1])
         facts = (self.net, self.layout, self.weights, self.task.train, batches, recipe)
-        if beta and everybody and batches.index.shape[2] == 1:
+        if beta and everybody and batches.index.shape[2] == 1 and not kept:
             return local.train(*facts, momenta=self.momenta, keep=beta)
-        updates = local.train(*facts)
+        place = ids.to(self.weights.device).unsqueeze(-1).expand(*ids.shape, self.weights.shape[1])
+        if kept:
+            buffers = self.buffers if everybody else self.buffers.gather(1, place)
+            updates = local.train(*facts, buffers=buffers)
+            if not everybody:
+                self.buffers.scatter_(1, place, buffers)
+        else:
+            updates = local.train(*facts)
         if not beta:
             return updates
         if everybody:
             return self.momenta.lerp_(updates, 1.0 - beta)
-        place = ids.to(updates.device).unsqueeze(-1).expand_as(updates)
         sent = self.momenta.gather(1, place).lerp_(updates, 1.0 - beta)
         self.momenta.scatter_(1, place, sent)
         return sent
 
-    def _cohort(self, ids: Tensor, updates: Tensor, r: int, recipe: local.Recipe) -> Cohort:
-        sizes = torch.tensor([p.sizes for p in self.populations], dtype=torch.float64).gather(1, ids)
-        totals = sizes.sum(1, keepdim=True)
-        shares = torch.where(totals > 0, sizes / totals.clamp(min=1), 1.0 / ids.shape[1])
+    def _cohort(self, ids: Tensor, updates: Tensor, r: int) -> Cohort:
+        if self.shares is None or self.rosters[0] is not None:
+            self.shares = self._shares(ids).to(updates.dtype).to(updates.device)
         facts: dict[str, Any] = {}
         if self.facts.root_examples:
             start = self.weights
-            facts["trusted"] = lambda: self._root_update(start, r, recipe)
+            facts["trusted"] = lambda: self._root_update(start, r)
         return Cohort(
             byzantine=self.facts.byzantine,
-            weights=shares.to(updates.dtype).to(updates.device),
+            weights=self.shares,
             clients=ids.to(updates.device),
             previous=self.previous,
             layout=self.layout,
@@ -289,14 +324,19 @@ class Federation:
             **facts,
         )
 
-    def _root_update(self, start: Tensor, r: int, recipe: local.Recipe) -> Tensor:
+    def _shares(self, ids: Tensor) -> Tensor:
+        """Each client's share of the round's training examples, ``(cells, clients)`` float64, or equal ones."""
+        if self.facts.client_weights == "equal":
+            return torch.full(ids.shape, 1.0 / ids.shape[1], dtype=torch.float64)
+        sizes = torch.tensor([p.sizes for p in self.populations], dtype=torch.float64).gather(1, ids)
+        totals = sizes.sum(1, keepdim=True)
+        return torch.where(totals > 0, sizes / totals.clamp(min=1), 1.0 / ids.shape[1])
+
+    def _root_update(self, start: Tensor, r: int) -> Tensor:
         """The server trains on its own examples as a client would, ``(cells, dim)``."""
-        drawn = [
-            BatchStream(c, (p.root,), "root batches").round([0], [r - 1])
-            for c, p in zip(self.cells, self.populations, strict=True)
-        ]
-        labels = [p.labels[index] for p, (index, _) in zip(self.populations, drawn, strict=True)]
-        batches = local.merge([i for i, _ in drawn], [c for _, c in drawn], labels, start.device)
+        factors = [] if self.facts.schedule_clock == "round" else [w.root_factors(r) for w in self.work]
+        recipe = work.recipe(self.facts, self.habits, r, factors, start.device)
+        batches = local.merge([w.of_root(r) for w in self.work], start.device)
         return local.train(self.net, self.layout, start, self.task.train, batches, recipe).squeeze(1)
 
     def _aggregate(self, updates: Tensor, cohort: Cohort) -> tuple[Tensor, list[int]]:

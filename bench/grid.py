@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +76,37 @@ def read(which: str | Path, overrides: Sequence[str] = (), add_aggregators: Iter
     """
     path = locate(which)
     forget()
-    try:
-        text = yaml_marks.decode(_bytes(path))
-    except yaml_marks.YamlError as error:
-        p = error.problem
-        raise GridError([Mistake(Place("", p.line, p.column), "", p.text).text(str(path))]) from error
+    text = text_of(path)
     sheet = grid_file.read(text, path.stem)
     grid_file.override(sheet, overrides, add_aggregators)
     grid_file.check(sheet)
     cells = grid_cells.expand(sheet)
+    refuse(sheet, path)
+    return Grid(sheet.name, sheet.title, text, str(path), cells, tuple(sheet.figures))
+
+
+def text_of(path: Path) -> str:
+    """The text of a YAML file.
+
+    Raises:
+        GridError: too long, or not UTF-8.
+        UserError: it cannot be read.
+    """
+    try:
+        return yaml_marks.decode(_bytes(path))
+    except yaml_marks.YamlError as error:
+        p = error.problem
+        raise GridError([Mistake(Place("", p.line, p.column), "", p.text).text(str(path))]) from error
+
+
+def refuse(sheet: grid_file.Sheet, path: Path) -> None:
+    """Raise all mistakes of a sheet, in the order of the file; nothing where there is none.
+
+    Raises:
+        GridError: with all of them.
+    """
     if sheet.mistakes:
         raise GridError(_lists_once([m.text(str(path)) for m in sorted(sheet.mistakes, key=lambda m: m.place)]))
-    return Grid(sheet.name, sheet.title, text, str(path), cells, tuple(sheet.figures))
 
 
 def _lists_once(errors: Sequence[str]) -> list[str]:
@@ -100,48 +120,57 @@ def _lists_once(errors: Sequence[str]) -> list[str]:
     return short
 
 
-def shipped() -> list[str]:
+def shipped(folder: Path = SHIPPED) -> list[str]:
     """Names of the grids that come with flipbench."""
-    return sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+    return sorted(p.stem for p in folder.glob("*.yaml"))
 
 
-def locate(which: str | Path) -> Path:
-    """The file of a grid.
+def locate(which: str | Path, folder: Path = SHIPPED, what: str = "grid") -> Path:
+    """The file of a grid, or of something else that ships as YAML files in a folder.
 
     Raises:
         UserError: neither a file nor a shipped name.
     """
     text = str(which)
     looks_like_path = isinstance(which, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
-    if not looks_like_path and text in shipped():
-        return SHIPPED / f"{text}.yaml"
+    if not looks_like_path and text in shipped(folder):
+        return folder / f"{text}.yaml"
     path = Path(text)
     if path.is_file():
         return path
     if path.is_dir():
-        raise UserError(f"{text} is a folder; give the path of a grid file in it, like {path / 'my_grid.yaml'}")
+        raise UserError(f"{text} is a folder; give the path of a {what} file in it, like {path / f'my_{what}.yaml'}")
     if looks_like_path:
-        raise UserError(f"there is no grid file {text}; looked at {path.absolute()}")
+        raise UserError(f"there is no {what} file {text}; looked at {path.absolute()}")
     raise UserError(
-        f"there is no grid {text!r}{near(text, shipped())}; shipped are {', '.join(shipped())}; "
-        "or give the path of a file, like ./my_grid.yaml"
+        f"there is no {what} {text!r}{near(text, shipped(folder))}; shipped are {', '.join(shipped(folder))}; "
+        f"or give the path of a file, like ./my_{what}.yaml"
     )
 
 
 def contents(cell: Cell) -> dict[str, str]:
     """Hashes of what the cell's facts only name, for its key: the data's bytes, and the source of each plug-in."""
-    found = {"dataset": _data_hash(cell.dataset)}
-    for field, kind in REFERENCES.items():
-        text = getattr(cell, field)
-        if field != "dataset" and text != CLEAN and (value := _source_hash(kind, text)) is not None:
-            found[field] = value
-    return found
+    return dict(_contents(_references(cell)))
 
 
 def forget() -> None:
     """Hash data and plug-ins anew: a file may have changed since."""
+    _contents.cache_clear()
     _data_hash.cache_clear()
     _source_hash.cache_clear()
+
+
+_references = attrgetter(*REFERENCES)
+
+
+@cache
+def _contents(references: tuple[str, ...]) -> dict[str, str]:
+    given = dict(zip(REFERENCES, references, strict=True))
+    found = {"dataset": _data_hash(given.pop("dataset"))}
+    for field, text in given.items():
+        if text != CLEAN and (value := _source_hash(REFERENCES[field], text)) is not None:
+            found[field] = value
+    return found
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import Any
 from bench import data
 from bench.cell import FACTS, Cell, clean_twin, normal
 from bench.grid_file import Given, Mistake, Place, Sheet
-from bench.grid_values import EVERY_PAIR, FieldError, check_attack, check_partition
+from bench.grid_values import EVERY_PAIR, FieldError, check_attack, check_malicious_data, check_partition
 from bench.reference import parse
 
 MAX_CELLS = 1_000_000
@@ -27,14 +27,18 @@ _DEALS = 50  # partitions tried out, some ms each
 
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Cell)}
 _WORD = re.compile(r"[a-z_]+")
-_OF_THE_FLIP = {"attack", "flip_rate", "attack_start", "attack_stop", "attack_availability"}
+_OF_THE_FLIP = {"attack", "flip_rate", "flips_trained", "attack_start", "attack_stop", "attack_availability"}
 _but_the_flip = itemgetter(*(f for f in FACTS if f not in _OF_THE_FLIP))  # cells equal in these share their twin
 
 
-def expand(sheet: Sheet) -> tuple[Cell, ...]:
+def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     """All cells in the order of the file (the last axis runs fastest), each in its normal form and once.
 
     A clean twin stands before the first cell that needs it. Facts that do not go together are noted in the sheet.
+
+    Args:
+        sheet: checked; takes the mistakes.
+        with_twins: False: only what the file itself asks for.
     """
     if _too_many(sheet):
         return ()
@@ -42,12 +46,13 @@ def expand(sheet: Sheet) -> tuple[Cell, ...]:
     twins: dict[Any, Cell] = {}
     seen: set[tuple[Place, str]] = set()
     pairs: set[tuple[str, str]] = set()
-    deals: set[tuple[str, int, str]] = set()
+    deals: set[tuple[str, str, int, str]] = set()
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
     for facts in itertools.islice(_products(sheet, seen), enough):
         cell = _bare(facts)
         pairs.add((cell.attack, cell.dataset))
-        deals.add((cell.partition, cell.clients, cell.dataset))
+        deals.add(("partition", cell.partition, cell.clients, cell.dataset))
+        deals.add(("malicious_data", cell.malicious_data, cell.clients, cell.dataset))
         if conflicts := _conflicts(cell):
             for text in conflicts:
                 _blame(sheet, facts, text, seen)
@@ -55,12 +60,12 @@ def expand(sheet: Sheet) -> tuple[Cell, ...]:
                 break
             continue
         shared = _but_the_flip(facts)
-        if (twin := twins.get(shared)) is None:
+        if with_twins and (twin := twins.get(shared)) is None:
             twin = twins[shared] = clean_twin(cell)
-        cells.setdefault(twin)
+            cells.setdefault(twin)
         cells.setdefault(normal(cell))
     _check_attacks(sheet, pairs, seen)
-    _check_partitions(sheet, deals, seen)
+    _check_deals(sheet, deals, seen)
     return tuple(cells)
 
 
@@ -119,15 +124,16 @@ def _check_attacks(sheet: Sheet, pairs: set[tuple[str, str]], seen: set[tuple[Pl
         _note(sheet, place, "attack", f"{text} ({dataset}{': ' * bool(told)}{', '.join(told)})", seen)
 
 
-def _check_partitions(sheet: Sheet, deals: set[tuple[str, int, str]], seen: set[tuple[Place, str]]) -> None:
-    known = {(p, n, len(names)) for p, n, dataset in deals if (names := _classes(dataset)) is not None}
-    if {"dataset", "partition", "clients"} & sheet.broken:
-        return
-    for partition, clients, classes in sorted(known)[:_DEALS]:
+def _check_deals(sheet: Sheet, deals: set[tuple[str, str, int, str]], seen: set[tuple[Place, str]]) -> None:
+    checks = {"partition": check_partition, "malicious_data": check_malicious_data}
+    known = {(f, how, n, len(names)) for f, how, n, dataset in deals if (names := _classes(dataset)) is not None}
+    for field, how, clients, classes in sorted(known)[:_DEALS]:
+        if {"dataset", field, "clients"} & sheet.broken:
+            continue
         try:
-            check_partition(partition, clients, classes)
+            checks[field](how, clients, classes)
         except FieldError as error:
-            _note(sheet, _place_of(sheet, "partition", partition), "partition", str(error), seen)
+            _note(sheet, _place_of(sheet, field, how), field, str(error), seen)
 
 
 def _classes(dataset: str) -> tuple[str, ...] | None:

@@ -69,6 +69,7 @@ class Sheet:
         axes: field -> values.
         cases: partial facts; the product of the axes is made for each.
         broken: fields of which a value was refused, so that nothing is concluded from what is left.
+        others: what stands under keys that are not a grid's.
     """
 
     name: str = ""
@@ -80,6 +81,7 @@ class Sheet:
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     axes_place: Place = Place()
+    others: dict[str, Node] = field(default_factory=dict)
     _blamed: set[Place] = field(default_factory=set)
 
     def wrong(self, place: Place, field: str, message: str) -> None:
@@ -92,8 +94,14 @@ class Sheet:
             self.mistakes.append(mistake)
 
 
-def read(text: str, default_name: str) -> Sheet:
-    """The sheet of a file's text; values are checked after the overrides, by `check`."""
+def read(text: str, default_name: str, also: Sequence[str] = ()) -> Sheet:
+    """The sheet of a file's text; values are checked after the overrides, by `check`.
+
+    Args:
+        text: of the file.
+        default_name: where the file gives no name.
+        also: keys that may stand beside a grid's and are left to the caller (`Sheet.others`).
+    """
     sheet = Sheet(name=default_name)
     try:
         root, problems = yaml_marks.compose(text)
@@ -102,14 +110,17 @@ def read(text: str, default_name: str) -> Sheet:
         return sheet
     for p in problems:
         sheet.wrong(Place("", p.line, p.column), "", p.text)
+    keys = [*KEYS, *also]
     if root.kind != "mapping":
-        sheet.wrong(_place(root), "", f"a grid is a mapping with the keys {', '.join(KEYS)}, got {_kind(root)}")
+        sheet.wrong(place_of(root), "", f"a grid is a mapping with the keys {', '.join(keys)}, got {kind_of(root)}")
         return sheet
     for key, node in root.pairs:
         reader = _READERS.get(key.value) if isinstance(key.value, str) else None
-        if reader is None:
-            hint = near(str(key.value), KEYS) or _hint_for_field(key.value)
-            sheet.wrong(_place(key), str(key.value), f"unknown key{hint}; a grid has {', '.join(KEYS)}")
+        if key.value in also:
+            sheet.others[str(key.value)] = node
+        elif reader is None:
+            hint = near(str(key.value), keys) or _hint_for_field(key.value)
+            sheet.wrong(place_of(key), str(key.value), f"unknown key{hint}; a grid has {', '.join(keys)}")
         else:
             reader(sheet, node)
     _check_twice(sheet, root)
@@ -151,15 +162,16 @@ def override(sheet: Sheet, texts: Sequence[str], aggregators: Iterable[str]) -> 
 
 def check(sheet: Sheet) -> None:
     """Replace every value by what a cell holds; refused ones are noted and left out."""
-    sheet.base = _checked_facts(sheet, sheet.base)
-    sheet.cases = [_checked_facts(sheet, c) for c in sheet.cases]
+    sheet.base = checked_facts(sheet, sheet.base)
+    sheet.cases = [checked_facts(sheet, c) for c in sheet.cases]
     for name, values in list(sheet.axes.items()):
         sheet.axes[name] = [g for v in values for g in _checked(sheet, name, v)]
         if not sheet.axes[name]:
             del sheet.axes[name]
 
 
-def _checked_facts(sheet: Sheet, facts: dict[str, Given]) -> dict[str, Given]:
+def checked_facts(sheet: Sheet, facts: dict[str, Given]) -> dict[str, Given]:
+    """The facts as a cell holds them; refused ones are noted and left out."""
     return {name: g for name, given in facts.items() for g in _checked(sheet, name, given)}
 
 
@@ -225,46 +237,46 @@ def _read_name(sheet: Sheet, node: Node) -> None:
         return
     sheet.name = "refused"
     rule = "lower-case letters, digits, '.', '_', '-', at most 64, the first a letter or digit"
-    sheet.wrong(_place(node), "name", f"names the results folder and needs {rule}; got {_text(node)}")
+    sheet.wrong(place_of(node), "name", f"names the results folder and needs {rule}; got {_text(node)}")
 
 
 def _read_title(sheet: Sheet, node: Node) -> None:
     if isinstance(node.value, str):
         sheet.title = node.value
     elif node.value is not None:
-        sheet.wrong(_place(node), "title", f"needs text, got {_kind(node)}; put it in quotes")
+        sheet.wrong(place_of(node), "title", f"needs text, got {kind_of(node)}; put it in quotes")
 
 
 def _read_base(sheet: Sheet, node: Node) -> None:
-    sheet.base = _read_facts(sheet, node, "base")
+    sheet.base = read_facts(sheet, node, "base")
 
 
 def _read_axes(sheet: Sheet, node: Node) -> None:
-    sheet.axes_place = _place(node)
+    sheet.axes_place = place_of(node)
     for key, value in _fields(sheet, node, "axes"):
         if value.value is None or value.value == []:
             text = "the axis is empty; give at least one value in brackets, or leave it out"
-            sheet.wrong(_place(value), key.value, text)
+            sheet.wrong(place_of(value), key.value, text)
             sheet.broken.add(key.value)
         elif value.kind != "list":
             mend = f"{key.value}: [{_text(value)}]"
-            sheet.wrong(_place(value), key.value, f"an axis needs a list; write {mend}, or move it under base:")
+            sheet.wrong(place_of(value), key.value, f"an axis needs a list; write {mend}, or move it under base:")
             sheet.broken.add(key.value)
         else:
-            sheet.axes[key.value] = [Given(yaml_marks.plain(v), _place(v)) for v in value.items]
+            sheet.axes[key.value] = [Given(yaml_marks.plain(v), place_of(v)) for v in value.items]
 
 
 def _read_cases(sheet: Sheet, node: Node) -> None:
     if node.kind != "list" or not node.items:
-        sheet.wrong(_place(node), "cases", f"needs a list of mappings, like - {{dataset: digits}}; got {_text(node)}")
+        sheet.wrong(place_of(node), "cases", f"needs a list of mappings, like - {{dataset: digits}}; got {_text(node)}")
         return
-    sheet.cases = [_read_facts(sheet, one, "cases") for one in node.items]
+    sheet.cases = [read_facts(sheet, one, "cases") for one in node.items]
 
 
 def _read_figures(sheet: Sheet, node: Node) -> None:
     if node.kind != "list":
         sheet.wrong(
-            _place(node), "figures", f"needs a list, like - {{kind: heatmap, metric: accuracy}}; got {_kind(node)}"
+            place_of(node), "figures", f"needs a list, like - {{kind: heatmap, metric: accuracy}}; got {kind_of(node)}"
         )
         return
     for one in node.items:
@@ -277,20 +289,20 @@ def _read_figure(sheet: Sheet, node: Node) -> None:
         if key.value not in FIGURE_KEYS:
             hint = near(str(key.value), FIGURE_KEYS)
             sheet.wrong(
-                _place(key), "figures", f"unknown key {key.value!r}{hint}; a figure has {', '.join(FIGURE_KEYS)}"
+                place_of(key), "figures", f"unknown key {key.value!r}{hint}; a figure has {', '.join(FIGURE_KEYS)}"
             )
         elif not isinstance(value.value, str):
-            sheet.wrong(_place(value), f"figures: {key.value}", f"needs text, got {_kind(value)}")
+            sheet.wrong(place_of(value), f"figures: {key.value}", f"needs text, got {kind_of(value)}")
         elif key.value == "kind" and value.value not in FIGURE_KINDS:
             hint = near(value.value, FIGURE_KINDS)
-            sheet.wrong(_place(value), "figures: kind", f"{value.value!r} is none of {', '.join(FIGURE_KINDS)}{hint}")
+            sheet.wrong(place_of(value), "figures: kind", f"{value.value!r} is none of {', '.join(FIGURE_KINDS)}{hint}")
         elif key.value == "metric" and value.value not in MEASURES:
             hint = near(value.value, MEASURES)
-            sheet.wrong(_place(value), "figures: metric", f"{value.value!r} is none of {', '.join(MEASURES)}{hint}")
+            sheet.wrong(place_of(value), "figures: metric", f"{value.value!r} is none of {', '.join(MEASURES)}{hint}")
         else:
             found[key.value] = value.value
     if node.kind != "mapping" or not any(k.value == "kind" for k, _ in node.pairs):
-        sheet.wrong(_place(node), "figures", "a figure needs a kind, like {kind: heatmap, metric: accuracy}")
+        sheet.wrong(place_of(node), "figures", "a figure needs a kind, like {kind: heatmap, metric: accuracy}")
     sheet.figures.append(found)
 
 
@@ -304,22 +316,23 @@ _READERS = {
 }
 
 
-def _read_facts(sheet: Sheet, node: Node, key: str) -> dict[str, Given]:
-    return {k.value: Given(yaml_marks.plain(v), _place(v)) for k, v in _fields(sheet, node, key)}
+def read_facts(sheet: Sheet, node: Node, key: str) -> dict[str, Given]:
+    """A mapping whose keys are fields of a cell, each value with its place."""
+    return {k.value: Given(yaml_marks.plain(v), place_of(v)) for k, v in _fields(sheet, node, key)}
 
 
 def _fields(sheet: Sheet, node: Node, key: str) -> list[tuple[Node, Node]]:
     """The pairs of a mapping whose keys are fields of a cell."""
     if node.kind != "mapping":
         if not (node.value is None and key != "cases"):
-            sheet.wrong(_place(node), key, f"needs a mapping of fields to values, got {_kind(node)}")
+            sheet.wrong(place_of(node), key, f"needs a mapping of fields to values, got {kind_of(node)}")
         return []
     known = []
     for name, value in node.pairs:
         if name.value in FACTS:
             known.append((name, value))
         else:
-            sheet.wrong(_place(name), str(name.value), f"unknown field{near(str(name.value), FACTS)}")
+            sheet.wrong(place_of(name), str(name.value), f"unknown field{near(str(name.value), FACTS)}")
     return known
 
 
@@ -334,18 +347,20 @@ def _check_twice(sheet: Sheet, root: Node) -> None:
             if key.value in axes and key.value in FACTS:
                 there = axes[key.value]
                 text = f"given under {where} and as an axis at {there.line}:{there.column}; keep one"
-                sheet.wrong(_place(key), str(key.value), text)
+                sheet.wrong(place_of(key), str(key.value), text)
 
 
 def _hint_for_field(name: Any) -> str:
     return f" - {name} is a field: put it under base: or axes:" if name in FACTS else ""
 
 
-def _place(node: Node) -> Place:
+def place_of(node: Node) -> Place:
+    """Where a node stands."""
     return Place("", node.line, node.column)
 
 
-def _kind(node: Node) -> str:
+def kind_of(node: Node) -> str:
+    """What a node is, for a message about it."""
     if node.kind != "scalar":
         return f"a {node.kind}"
     return "nothing" if node.value is None else f"{node.value!r}"

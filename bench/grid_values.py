@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench import plugins
-from bench.cell import CLEAN, FACTS, Cell
+from bench.cell import CLEAN, FACTS, SHARE, Cell
 from bench.errors import UserError
 from bench.reference import parse, parse_chain
 
@@ -23,6 +23,10 @@ REFERENCES: dict[str, str] = {
     "partition": "partition",
     "model": "model",
     "schedule": "schedule",
+    "initialisation": "initialisation",
+    "augmentation": "augmentation",
+    "loss": "loss",
+    "malicious_data": "malicious_data",
     "attack": "attack",
     "aggregator": "aggregator",
 }  # field of a cell -> kind of thing it names
@@ -121,6 +125,23 @@ def check_partition(text: str, clients: int, classes: int) -> None:
         raise FieldError(str(error)) from error
 
 
+def check_malicious_data(text: str, clients: int, classes: int) -> None:
+    """See that shipped data of malicious clients are there in data with so many classes.
+
+    Raises:
+        FieldError: in its own words.
+    """
+    if text == SHARE or not plugins.is_shipped("malicious_data", parse(text).name):
+        return
+    import torch
+
+    labels = torch.arange(classes).repeat(_MANY // classes)
+    try:
+        plugins.resolve("malicious_data", text)(labels, clients, torch.Generator().manual_seed(0))
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+
+
 def _build(model: Callable[..., Any], shape: tuple[int, int, int] = (1, 512, 512), classes: int = 2) -> None:
     """Without a data set, images so large that only mistakes of the options themselves remain."""
     import torch
@@ -139,6 +160,12 @@ def _try_features(features: Callable[..., Any]) -> None:
 
     pixels = torch.tensor([[0], [255]], dtype=torch.uint8)
     features(pixels, pixels, 255)
+
+
+def _try_initialisation(draw: Callable[..., None]) -> None:
+    import torch
+
+    draw(torch.zeros(2, 2))
 
 
 def _try_rule(rule: Callable[..., Any]) -> None:
@@ -161,6 +188,7 @@ _TRIALS: dict[str, Callable[[Any], None]] = {
     "aggregator": _try_rule,
     "schedule": _try_schedule,
     "features": _try_features,
+    "initialisation": _try_initialisation,
     "model": _build,
 }
 

@@ -6,68 +6,79 @@ and only their gradients differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from aggregators.contract import Layout
+from bench.dropout import KEYS
 from bench.layout import views
 from bench.lockstep import Stacked
+from bench.sinks import Bench, FirstStep, LocalSgd, Recipe
 
 _CACHE = 4 << 20  # bytes; HAM10000's MLP, 5 steps: 11 ms a step in pieces of 4 MB, 16.5 ms all 20 clients at once
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Local training: w <- w - lr (momentum buffer of the gradient of the mean loss + weight_decay w)."""
-
-    lr: float
-    momentum: float
-    weight_decay: float
-
-
-@dataclass(frozen=True)
 class Batches:
-    """What each client's steps of one round are made of.
+    """What each client's steps of one round are made of; with fewer leading dimensions those of some rows or one step.
 
     Attributes:
         index: ``(cells, clients, steps, batch)`` int64, rows of the training set; padding is 0.
         labels: the same shape, the labels trained on (flipped or not).
         counts: ``(cells, clients, steps)`` int64, real examples of each batch; None: all batches are full.
+        emphasis: the shape of index, float32: the weight of each example in the loss; None: 1.
+        draws: the shape of index, int64: what augmentation does to each example; None: nothing.
+        keys: ``(cells, clients, steps)`` int64, of the dropout of each batch; None: the model has none.
     """
 
     index: Tensor
     labels: Tensor
     counts: Tensor | None
+    emphasis: Tensor | None = None
+    draws: Tensor | None = None
+    keys: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batches:
+        """The same of every tensor that there is."""
+        tensors = (getattr(self, f.name) for f in fields(self))
+        return Batches(*(None if t is None else change(t) for t in tensors))  # type: ignore[arg-type]
 
 
-def merge(indices: list[Tensor], counts: list[Tensor | None], labels: list[Tensor], device: torch.device) -> Batches:
-    """Batches of several cells in one tensor, padded where cells differ in steps or batch size.
+def merge(given: Sequence[Batches], device: torch.device) -> Batches:
+    """Batches of several cells in one, padded where cells differ in steps or batch size.
 
     Args:
-        indices: for each cell ``(clients, steps, batch)`` int64, rows of the training set.
-        counts: for each ``(clients, steps)``, real examples of each batch; None: all are full.
-        labels: for each the shape of its indices, the labels trained on.
-        device: where the batches go.
+        given: of each cell, without a dimension of cells.
+        device: where they go.
     """
-    steps, batch = max(i.shape[1] for i in indices), max(i.shape[2] for i in indices)
-    even = all(i.shape[1:] == (steps, batch) for i in indices)
-    if even and all(c is None for c in counts):
-        return Batches(torch.stack(indices).to(device), torch.stack(labels).to(device), None)
+    steps, batch = max(g.index.shape[1] for g in given), max(g.index.shape[2] for g in given)
+    even = all(g.index.shape[1:] == (steps, batch) for g in given)
 
-    def pad(t: Tensor) -> Tensor:
-        return F.pad(t, (0, batch - t.shape[2], 0, steps - t.shape[1]))
+    def joined(tensors: list[Tensor | None]) -> Tensor | None:
+        if tensors[0] is None:
+            return None
+        return torch.stack([_padded(t, steps, batch) for t in tensors if t is not None]).to(device)
 
-    full = [c if c is not None else torch.full(i.shape[:2], i.shape[2]) for i, c in zip(indices, counts, strict=True)]
-    real = [F.pad(c, (0, steps - c.shape[1])) for c in full]
-    return Batches(
-        torch.stack([pad(i) for i in indices]).to(device),
-        torch.stack([pad(y) for y in labels]).to(device),
-        torch.stack(real).to(device),
-    )
+    if even and all(g.counts is None for g in given):
+        counts: list[Tensor | None] = [None]
+    else:
+        counts = [torch.full(g.index.shape[:2], g.index.shape[2]) if g.counts is None else g.counts for g in given]
+    index, labels = joined([g.index for g in given]), joined([g.labels for g in given])
+    assert index is not None
+    assert labels is not None
+    rest = (joined([getattr(g, name) for g in given]) for name in ("emphasis", "draws", "keys"))
+    return Batches(index, labels, joined(counts), *rest)
+
+
+def _padded(t: Tensor, steps: int, batch: int) -> Tensor:
+    """``(clients, steps[, batch])`` with zeros behind."""
+    short = (0, batch - t.shape[2]) if t.ndim == 3 else ()
+    more = (*short, 0, steps - t.shape[1])
+    return F.pad(t, more) if any(more) else t
 
 
 def train(
@@ -79,6 +90,7 @@ def train(
     recipe: Recipe,
     momenta: Tensor | None = None,
     keep: float = 0.0,
+    buffers: Tensor | None = None,
 ) -> Tensor:
     """Every client's update after its local steps.
 
@@ -92,36 +104,39 @@ def train(
         momenta: ``(cells, clients, dim)``, of FedSGD (one step): filled in place with keep x momentum + (1 - keep) x
             update and returned, without the updates being written in between.
         keep: beta of the clients' momentum.
+        buffers: ``(cells, clients, dim)``, the momentum buffers that clients kept: used and moved on in place.
 
     Returns:
         ``(cells, clients, dim)``: new minus old weights, or the momenta of these. A client without examples has an
         update of zero.
     """
-    cells, clients, steps, batch = batches.index.shape
-    rows = cells * clients
-    index = batches.index.reshape(rows, steps, batch)
-    labels = batches.labels.reshape(rows, steps, batch)
-    counts = None if batches.counts is None else batches.counts.reshape(rows, steps)
+    cells, clients, steps, _ = batches.index.shape
+    rows, one_step = cells * clients, steps == 1 and buffers is None
+    work = batches.map(lambda t: t.flatten(0, 1))
+    factors = None if recipe.factors is None else recipe.factors.flatten(0, 1)
     out = start.new_empty(rows, start.shape[1]) if momenta is None else momenta.view(rows, -1)
-    pieces = list(_pieces(cells, clients, _width(net, start, steps, recipe)))
-    if steps > 1:  # one room for all pieces: the next one finds it in the cache
+    kept = None if buffers is None else buffers.view(rows, -1)
+    pieces = list(_pieces(cells, clients, _width(net, start, one_step, recipe)))
+    if not one_step:  # one room for all pieces: the next one finds it in the cache
         most = max(here.stop - here.start for here, _ in pieces)
         benches = Bench.of(layout, most, start), Bench.of(layout, most, start) if recipe.momentum else None
     for here, whose in pieces:
-        some = None if counts is None else counts[here]
-        if steps == 1:
-            _one_step(net, layout, start[whose], data, index[here, 0], labels[here, 0], some, recipe, out[here], keep)
+        some = work.map(lambda t, here=here: t[here])  # type: ignore[misc]
+        rates = None if factors is None else factors[here]
+        if one_step:
+            _one_step(net, layout, start[whose], data, some, recipe, rates, out[here], keep)
         else:
-            _many_steps(net, layout, start[whose], data, index[here], labels[here], some, recipe, out[here], *benches)
+            own = None if kept is None else kept[here]
+            _many_steps(net, layout, start[whose], data, some, recipe, rates, out[here], own, *benches)
     return out.view(cells, clients, -1)
 
 
-def _width(net: Stacked, start: Tensor, steps: int, recipe: Recipe) -> int | None:
+def _width(net: Stacked, start: Tensor, one_step: bool, recipe: Recipe) -> int | None:
     """Rows to train at once; None: all. Which ones train together changes no number, only the speed.
 
     On the CPU, rows that have weights of their own stay together in the processor's cache over all their steps.
     """
-    if start.device.type != "cpu" or steps == 1:
+    if start.device.type != "cpu" or one_step:
         return net.width(start.device)
     bytes_of_a_row = 4 * start.shape[1] * (2 if recipe.momentum else 1)
     return min(net.width(start.device) or 1 << 30, max(1, _CACHE // bytes_of_a_row))
@@ -145,19 +160,18 @@ def _one_step(
     layout: Layout,
     start: Tensor,
     data: Tensor,
-    index: Tensor,
-    labels: Tensor,
-    counts: Tensor | None,
+    work: Batches,
     recipe: Recipe,
+    factors: Tensor | None,
     out: Tensor,
     keep: float,
 ) -> None:
     """FedSGD: the update is written where it will lie, ``(rows, dim)``."""
-    now = None if counts is None else counts[:, 0]
-    idle = None if now is None else (now == 0).nonzero().squeeze(1)
+    now = work.map(lambda t: t[:, 0])
+    idle = None if now.counts is None else (now.counts == 0).nonzero().squeeze(1)
     rest = None if idle is None else out[idle] * keep if keep else torch.zeros_like(out[idle])
-    sink = FirstStep(out, start, layout, recipe, keep)
-    _step(net, views(start, layout), data, index, labels, now, sink)
+    sink = FirstStep(out, start, layout, recipe, keep, None if factors is None else factors[:, 0])
+    _step(net, views(start, layout), data, now, recipe, sink)
     sink.finish()
     if idle is not None and rest is not None:
         out[idle] = rest  # weight decay and batch statistics need examples too
@@ -168,35 +182,41 @@ def _many_steps(
     layout: Layout,
     start: Tensor,
     data: Tensor,
-    index: Tensor,
-    labels: Tensor,
-    counts: Tensor | None,
+    work: Batches,
     recipe: Recipe,
+    factors: Tensor | None,
     out: Tensor,
+    kept: Tensor | None,
     weights: Bench,
     velocity: Bench | None,
 ) -> None:
     """Local SGD on weights of the rows' own; what is left of them without the old ones is the update."""
-    rows, steps, batch = index.shape
-    each = rows // len(start)
-    whose = torch.arange(rows, device=start.device) // each
-    order = None
+    rows, steps, batch = work.index.shape
+    whose = torch.arange(rows, device=start.device) // (rows // len(start))
+    order, counts = None, work.counts
     if counts is not None:  # most steps first: the clients still at work are always a prefix
         order = (counts > 0).sum(1).argsort(descending=True, stable=True)
-        index, labels, counts, whose = index[order], labels[order], counts[order], whose[order]
+        work, whose = work.map(lambda t: t[order]), whose[order]
+        factors, counts = None if factors is None else factors[order], counts[order]
     weights, old = weights.first(rows), views(start, layout)
     for name, own in weights.views.items():
         own.copy_(old[name] if len(start) == 1 else old[name][whose])
+    memory = None if kept is None or velocity is None else (views(kept, layout), velocity.first(rows))
+    if memory is not None:
+        for name, own in memory[1].views.items():
+            own.copy_(memory[0][name] if order is None else memory[0][name][order])
     for step in range(steps):
         active = rows if counts is None else int((counts[:, step] > 0).sum())
         if not active:
             break
-        now = None if counts is None else counts[:active, step]
-        if now is not None and bool((now == batch).all()):
-            now = None
+        now = work.map(lambda t, step=step, active=active: t[:active, step])  # type: ignore[misc]
+        if now.counts is not None and bool((now.counts == batch).all()):
+            now = replace(now, counts=None)
         working = weights.first(active)
-        sink = LocalSgd(working, None if velocity is None else velocity.first(active), recipe, step == 0)
-        _step(net, working.views, data, index[:active, step], labels[:active, step], now, sink)
+        rates = None if factors is None else factors[:active, step]
+        fresh = step == 0 and memory is None
+        sink = LocalSgd(working, None if velocity is None else velocity.first(active), recipe, fresh, rates)
+        _step(net, working.views, data, now, recipe, sink)
         sink.finish()
     for name, update in views(out, layout).items():
         own, base = weights.views[name], old[name] if len(start) == 1 else old[name][whose]
@@ -204,161 +224,43 @@ def _many_steps(
             torch.sub(own, base, out=update)
         else:
             update.index_copy_(0, order, own - base)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where rows are worked on: every parameter of every row begins on a cache line of its own.
-
-    A model's own vector has odd lengths, and products on tensors that begin anywhere are a quarter slower.
-
-    Attributes:
-        flat: ``(rows, places)``; what lies between two parameters is zero.
-        views: name -> ``(rows, *shape)``, views of it.
-    """
-
-    flat: Tensor
-    views: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, layout: Layout, rows: int, like: Tensor) -> Bench:
-        """Zeros for so many rows."""
-        line = 64 // like.element_size()
-        edges = [0]
-        for place, _ in layout.values():
-            edges.append(edges[-1] + -(-(place.stop - place.start) // line) * line)
-        flat = like.new_zeros(rows, edges[-1])
-        parts = zip(layout.items(), edges, strict=False)
-        return cls(flat, {n: flat[:, e : e + p.stop - p.start].view(rows, *shape) for (n, (p, shape)), e in parts})
-
-    def first(self, rows: int) -> Bench:
-        """The first rows."""
-        if rows == len(self.flat):
-            return self
-        return Bench(self.flat[:rows], {n: v[:rows] for n, v in self.views.items()})
+    if memory is not None:
+        for name, buffer in memory[0].items():
+            own = memory[1].views[name]
+            buffer.copy_(own) if order is None else buffer.index_copy_(0, order, own)
 
 
 def _step(
     net: Stacked,
     parameters: dict[str, Tensor],
     data: Tensor,
-    index: Tensor,
-    labels: Tensor,
-    counts: Tensor | None,
+    now: Batches,
+    recipe: Recipe,
     sink: FirstStep | LocalSgd,
 ) -> None:
     """One step of all rows: gather, forward, backward into the sink."""
-    rows, batch = index.shape
-    x = data.index_select(0, index.reshape(-1)).view(rows, batch, *data.shape[1:])
-    logits, backward = net(x, parameters, True, counts)
-    backward(_loss_gradient(logits, labels, counts), sink, False)
+    rows, batch = now.index.shape
+    x = data.index_select(0, now.index.reshape(-1))
+    if now.draws is not None and recipe.change is not None:
+        x = recipe.change(x, now.draws.reshape(-1))
+    if now.keys is not None:
+        parameters = {**parameters, KEYS: now.keys}
+    logits, backward = net(x.view(rows, batch, *data.shape[1:]), parameters, True, now.counts)
+    backward(_loss_gradient(logits, now, recipe.summed), sink, False)
 
 
-def _loss_gradient(logits: Tensor, labels: Tensor, counts: Tensor | None) -> Tensor:
-    """Gradient of each row's mean cross-entropy: (softmax - one-hot) / examples; padding has none."""
-    gradient = torch.softmax(logits, dim=-1)
-    gradient.scatter_add_(-1, labels.unsqueeze(-1), gradient.new_full((1, 1, 1), -1.0).expand(*labels.shape, 1))
+def _loss_gradient(logits: Tensor, now: Batches, summed: bool) -> Tensor:
+    """Gradient of each row's mean (or summed) cross-entropy: (softmax - one-hot) / examples; padding has none."""
+    gradient, counts = torch.softmax(logits, dim=-1), now.counts
+    ones = gradient.new_full((1, 1, 1), -1.0).expand(*now.labels.shape, 1)
+    gradient.scatter_add_(-1, now.labels.unsqueeze(-1), ones)
+    if now.emphasis is not None:
+        gradient.mul_(now.emphasis.unsqueeze(-1))
     if counts is None:
-        return gradient.mul_(1.0 / logits.shape[1])
+        return gradient if summed else gradient.mul_(1.0 / logits.shape[1])
     real = torch.arange(logits.shape[1], device=logits.device) < counts[:, None]
-    return gradient.mul_((real / counts.clamp(min=1)[:, None]).to(gradient.dtype).unsqueeze(-1))
-
-
-class LocalSgd:
-    """One step of SGD in place on rows that have weights of their own.
-
-    Args:
-        weights: of the rows.
-        velocity: their momentum buffers; None without momentum.
-        recipe: of the step.
-        fresh: whether the buffers are still zero.
-    """
-
-    def __init__(self, weights: Bench, velocity: Bench | None, recipe: Recipe, fresh: bool) -> None:
-        self.weights, self.velocity, self.recipe = weights, velocity, recipe
-        self.momentum = 0.0 if fresh else recipe.momentum
-
-    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
-        """dy^T x goes straight into the weights (or the momentum buffer), by one batched product."""
-        w, r = self.weights.views[name], self.recipe
-        if self.velocity is None:
-            w.baddbmm_(dy.transpose(1, 2), x, beta=1.0 - r.lr * r.weight_decay, alpha=-r.lr)
-            return
-        v = self.velocity.views[name].baddbmm_(dy.transpose(1, 2), x, beta=self.momentum)
-        self._decay(w, v)
-
-    def plain(self, name: str, gradient: Tensor) -> None:
-        """A gradient as a tensor."""
-        w, r = self.weights.views[name], self.recipe
-        if self.velocity is None:
-            if r.weight_decay:
-                w.mul_(1.0 - r.lr * r.weight_decay)
-            w.sub_(gradient, alpha=r.lr)
-            return
-        v = self.velocity.views[name]
-        if self.momentum:
-            v.mul_(self.momentum).add_(gradient)
-        else:
-            v.copy_(gradient)
-        self._decay(w, v)
-
-    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
-        """Running statistics know no learning rate, and have no momentum buffer that moves them."""
-        self.weights.views[name].lerp_(value, momentum)
-
-    def finish(self) -> None:
-        """With momentum: all weights move at once, when all gradients are known."""
-        if self.velocity is not None:
-            self.weights.flat.sub_(self.velocity.flat, alpha=self.recipe.lr)
-
-    def _decay(self, w: Tensor, v: Tensor) -> None:
-        if self.recipe.weight_decay:
-            v.add_(w, alpha=self.recipe.weight_decay)
-
-
-class FirstStep:
-    """The update of a single step from shared weights: keep x what was there - (1 - keep) lr (gradient + decay w)."""
-
-    def __init__(self, out: Tensor, start: Tensor, layout: Layout, recipe: Recipe, keep: float) -> None:
-        self.recipe, self.keep, self.scale = recipe, keep, 1.0 - keep
-        self.views, self.start = views(out, layout), views(start, layout)
-        self.unwritten = set(self.views)
-
-    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
-        """dy^T x is written where the update lies."""
-        self.views[name].baddbmm_(dy.transpose(1, 2), x, beta=self.keep, alpha=-self.recipe.lr * self.scale)
-        self._decay(name)
-
-    def plain(self, name: str, gradient: Tensor) -> None:
-        """A gradient as a tensor."""
-        self._add(name, gradient, -self.recipe.lr * self.scale)
-        self._decay(name)
-
-    def finish(self) -> None:
-        """What no layer wrote (a buffer of a plug-in model) does not move."""
-        for name in self.unwritten:
-            self.views[name].mul_(self.keep) if self.keep else self.views[name].zero_()
-
-    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
-        """The way from the old running statistic to the new one."""
-        self._add(name, value - self._start(name), momentum * self.scale)
-        self.unwritten.discard(name)
-
-    def _add(self, name: str, value: Tensor, factor: float) -> None:
-        if self.keep:
-            self.views[name].mul_(self.keep).add_(value, alpha=factor)
-        else:
-            torch.mul(value, factor, out=self.views[name])
-
-    def _decay(self, name: str) -> None:
-        self.unwritten.discard(name)
-        if self.recipe.weight_decay:
-            factor = self.recipe.lr * self.recipe.weight_decay * self.scale
-            self.views[name].sub_(self._start(name), alpha=factor)
-
-    def _start(self, name: str) -> Tensor:
-        start = self.start[name]
-        return start.repeat_interleave(self.views[name].shape[0] // start.shape[0], dim=0)
+    share = real if summed else real / counts.clamp(min=1)[:, None]
+    return gradient.mul_(share.to(gradient.dtype).unsqueeze(-1))
 
 
 @torch.no_grad()

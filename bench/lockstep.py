@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bench.batch_norm import Norm
 from bench.convolution import Conv, PooledConv
+from bench.dropout import Drop
 from bench.pooling import Pool
 from bench.stacked import Backward, Layer, Parameters, Sink, per_row, through_autograd
 
@@ -27,6 +28,10 @@ class Stacked(Protocol):
     """A model over stacked rows."""
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]: ...
+
+    @property
+    def random(self) -> bool:
+        """Whether it needs keys to draw from (`dropout.KEYS`) in training."""
 
     def width(self, device: torch.device) -> int | None:
         """Rows that are best trained at once; None: as many as there are."""
@@ -42,6 +47,8 @@ def stack(model: nn.Module) -> Stacked:
         nn.Conv2d: Conv,
         nn.MaxPool2d: Pool,
         nn.BatchNorm2d: Norm,
+        nn.Dropout: Drop,
+        nn.Dropout2d: Drop,
     }
     if not layers or not all(type(layer) in known and _plain(layer) for _, layer in layers):
         return Whole(model)
@@ -111,6 +118,11 @@ class Chain:
         return (
             1 if device.type == "cpu" and any(isinstance(layer, Conv | PooledConv) for layer in self.layers) else None
         )
+
+    @property
+    def random(self) -> bool:
+        """Whether a layer is dropout."""
+        return any(isinstance(layer, Drop) for layer in self.layers)
 
     @property
     def first(self) -> int:
@@ -184,8 +196,8 @@ class Whole:
             for m in self.module.modules()
         ):
             raise ValueError(
-                "batch norm and dropout are supported only as nn.BatchNorm2d within one flat nn.Sequential of "
-                "Linear, Conv2d, ReLU, MaxPool2d, Flatten and BatchNorm2d layers"
+                "batch norm and dropout are supported only as nn.BatchNorm2d, nn.Dropout and nn.Dropout2d within one "
+                "flat nn.Sequential of these and Linear, Conv2d, ReLU, MaxPool2d and Flatten layers"
             )
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
@@ -199,6 +211,11 @@ class Whole:
 
         rows = torch.func.vmap(one)
         return through_autograd(lambda a, *tensors: rows(a, *tensors, *fixed.values()), x, learned, training)
+
+    @property
+    def random(self) -> bool:
+        """Dropout within is refused."""
+        return False
 
     def width(self, device: torch.device) -> int | None:
         """All rows."""

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bench.arrangement import Measure, Page, Values, level_values
-from bench.cell import CLEAN
+from bench.cell import CLEAN, expected_malicious
 from bench.summary import STATISTICS, interval
 
 AXES = ("declared_byzantine", "malicious_fraction")
@@ -63,7 +63,7 @@ def table(page: Page, tidy: pd.DataFrame, shown: Measure, attack: str, values: V
     for cell in cells[mine | clean].to_dict("records"):
         key = (str(cell["aggregator"]), int(cell["declared_byzantine"]), int(cell["malicious_count"]))
         groups.setdefault(key, []).append(cell)
-    told = {(k[0], k[2]): k for k, found in groups.items() if k[1] == _expected(found[0])}
+    told = {(k[0], k[2]): k for k, found in groups.items() if k[1] == expected_malicious(found[0])}
     rows = []
     for key, found in groups.items():
         right = told.get((key[0], key[2]))
@@ -85,12 +85,6 @@ def table(page: Page, tidy: pd.DataFrame, shown: Measure, attack: str, values: V
     names = ["state", *STATISTICS, "planned"]
     columns = ["aggregator", "declared", "true", "right", *names, *(f"regret_{n}" for n in names)]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _expected(cell: Mapping[Any, Any]) -> int:
-    per_round = cell["clients_per_round"]
-    per_round = cell["clients"] if per_round is None or per_round != per_round else per_round
-    return -(-int(cell["malicious_count"]) * int(per_round) // int(cell["clients"]))
 
 
 def _seeds(cells: Sequence[Mapping[Any, Any]], shown: Measure) -> dict[int, float]:

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from bench.initialisation import Initialisation, default, initialise
+
 Shape = tuple[int, int, int]
 
 
@@ -55,8 +57,13 @@ def cnn(
     hidden: list[int] | None = None,
     norm: Literal["none", "batch"] = "none",
     padding: int = 0,
+    channel_dropout: float = 0.0,
+    dropout: float = 0.0,
 ) -> nn.Module:
     """Convolutions, each with (batch norm,) ReLU and 2x2 max pooling, then fully connected layers.
+
+    With dropout it is the network of PyTorch's MNIST example, where the order is convolution, channel dropout, pooling,
+    ReLU: the same, because the three commute.
 
     Args:
         shape: (channels, height, width).
@@ -66,7 +73,12 @@ def cnn(
         hidden: widths of the fully connected layers before the last; None: [500].
         norm: ``batch`` puts batch normalisation behind each convolution.
         padding: of each convolution.
+        channel_dropout: probability with which the last convolution's channels are left out, each as a whole.
+        dropout: probability with which the outputs of each hidden fully connected layer are left out.
     """
+    for name, share in (("channel_dropout", channel_dropout), ("dropout", dropout)):
+        if not 0 <= share < 1:
+            raise ValueError(f"cnn needs {name} from 0 to below 1, got {share}")
     channels = [20, 50] if channels is None else channels
     hidden = [500] if hidden is None else hidden
     depth, height, width = shape
@@ -81,10 +93,12 @@ def cnn(
             raise ValueError(
                 f"cnn has no pixel left after {len(channels)} convolutions of {kernel}x{kernel} on {shape}"
             )
+    layers += [nn.Dropout2d(channel_dropout)] if channel_dropout else []
     layers.append(nn.Flatten())
     fan_in = depth * height * width
     for units in hidden:
         layers += [nn.Linear(fan_in, units), nn.ReLU()]
+        layers += [nn.Dropout(dropout)] if dropout else []
         fan_in = units
     return nn.Sequential(*layers, nn.Linear(fan_in, classes))
 
@@ -96,8 +110,21 @@ def _pixels(shape: Shape) -> int:
     return shape[0] * shape[1] * shape[2]
 
 
-def build(make: Callable[..., nn.Module], shape: Shape, classes: int, seed: int) -> nn.Module:
-    """Make a model whose initial weights depend on the seed alone; the global generator is left as it was."""
+def build(
+    make: Callable[..., nn.Module], shape: Shape, classes: int, seed: int, draw: Initialisation = default
+) -> nn.Module:
+    """Make a model whose initial weights depend on the seed alone; the global generator is left as it was.
+
+    Args:
+        make: ``(shape, classes) -> model``.
+        shape: (channels, height, width).
+        classes: L.
+        seed: of the weights.
+        draw: how they are drawn; as the model is made by default.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make(shape, classes)
+        model = make(shape, classes)
+        if draw is not default:
+            initialise(model, draw)
+        return model

@@ -60,6 +60,10 @@ KINDS: dict[str, Kind] = {
     "partition": Kind("partition", "bench.data.partitions", "PARTITIONS", positional=3),
     "model": Kind("model", "bench.models", "MODELS"),
     "schedule": Kind("schedule", "bench.schedules", "SCHEDULES", positional=2),
+    "initialisation": Kind("initialisation", "bench.initialisation", "INITIALISATIONS", positional=1),
+    "augmentation": Kind("augmentation", "bench.augmentation", "AUGMENTATIONS"),
+    "loss": Kind("loss", "bench.losses", "LOSSES"),
+    "malicious_data": Kind("data of malicious clients", "bench.malicious_data", "MALICIOUS_DATA", positional=3),
 }
 
 

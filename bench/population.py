@@ -18,6 +18,7 @@ from attacks.chain import Chain
 from attacks.contract import Proposal, Scene, Stamped, declares
 from bench.cell import Cell, named_seed
 from bench.errors import UserError
+from bench.malicious_data import MaliciousData
 
 Partition = Callable[..., list[Tensor]]
 
@@ -48,10 +49,11 @@ class Population:
     """The clients of one cell.
 
     Attributes:
-        parts: for each client the sorted rows of the training set that it holds; every row is held once.
+        parts: for each client the sorted rows that it trains on; no row is held twice. Rows are those of the training
+            set, followed by a copy for each sybil of what it holds (`source`).
         root: rows that the server holds itself.
         malicious: ids of the malicious clients, ascending.
-        labels: ``(examples,)`` int64, the true training labels.
+        labels: ``(examples,)`` int64, the true labels of all rows.
         flipped: ``(examples,)`` int64, the labels that are trained on while the attack is on.
         flips: one record a malicious client and place.
         moved: ``(examples,)`` int64, which row of [training set, stamped training set] is trained on while the attack
@@ -59,6 +61,7 @@ class Population:
         dynamic: ``(examples,)`` bool, whose labels a dynamic attack chooses anew in every round; None: nobody's.
         chain: what the malicious clients do.
         attack_rounds: the rounds in which they do it.
+        source: ``(examples,)`` int64, the row of the training set that a row is; None: itself, nobody holds a copy.
     """
 
     parts: tuple[Tensor, ...]
@@ -71,6 +74,7 @@ class Population:
     dynamic: Tensor | None = None
     chain: Chain = field(default_factory=Chain)
     attack_rounds: frozenset[int] = frozenset()
+    source: Tensor | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -92,6 +96,7 @@ def populate(
     *,
     confusion: Callable[[], Tensor] | None = None,
     stamped: Stamped | None = None,
+    sybil_data: MaliciousData | None = None,
 ) -> Population:
     """Deal the training set to the clients and let the malicious ones prepare their examples.
 
@@ -103,28 +108,34 @@ def populate(
         attack: an attack or a chain of them, or None.
         confusion: of a clean model, for an attack that asks.
         stamped: the whole training set as the chain's attack on examples would have it.
+        sybil_data: what each of the cell's sybils holds; needed where it has some.
 
     Raises:
         UserError: more root examples than there are, or a partition or attack that does not fit the data.
     """
-    root, held = _dealt(cell, labels, partition)
-    malicious: tuple[int, ...] = ()
-    if cell.attacked:
-        drawn = torch.randperm(cell.clients, generator=generator(cell.seed, "malicious"))
-        malicious = tuple(sorted(drawn[: cell.malicious].tolist()))
+    dealt = _dealt(cell, labels, partition)
+    root, held, malicious, source, pool = dealt.root, dealt.held, _malicious(cell), None, labels
+    if cell.sybils:
+        assert sybil_data is not None
+        held, source = _with_sybils(cell, labels, dealt, sybil_data)
+        labels = labels[source]
+    held = _without_validation(cell, held)
     if attack is None or not malicious:
-        return Population(held, root, malicious, labels, labels, ())
+        return Population(held, root, malicious, labels, labels, (), source=source)
     chain = Chain.of(attack)
+    if not cell.flips_trained and (chain.labels is None or stamped is not None):
+        raise UserError(f"flips_trained false is for attacks on labels alone, and attack {cell.attack} is none of them")
     flipped, flips = labels.clone(), []
     dynamic = torch.zeros(len(labels), dtype=torch.bool) if declares(chain.labels, "dynamic") else None
-    moved = torch.arange(len(labels)) if stamped is not None else None
+    origin = torch.arange(len(labels)) if source is None else source
+    moved = origin.clone() if stamped is not None else None
     for client in malicious:
         rows = held[client]
         if chain.labels is not None:
             facts: dict[str, Any] = {}
             if confusion is not None and declares(chain.labels, "confusion"):
                 facts["confusion"] = confusion
-            scene = Scene(classes, labels, generator(cell.seed, "flipped labels", client), **facts)
+            scene = Scene(classes, pool, generator(cell.seed, "flipped labels", client), **facts)
             try:
                 proposal = chain.labels(labels[rows], scene)
             except ValueError as error:
@@ -137,18 +148,40 @@ def populate(
             changed = int((flipped[rows] != labels[rows]).sum())
             flips.append(Flip(client, len(rows), int(proposal.eligible.sum()), len(chosen), changed))
         if stamped is not None and moved is not None:
-            eligible = stamped.eligible[rows]
-            offer = Proposal(stamped.labels[rows], eligible)
+            eligible = stamped.eligible[origin[rows]]
+            offer = Proposal(stamped.labels[origin[rows]], eligible)
             chosen = _choose(offer, cell.flip_rate, generator(cell.seed, "flipped examples", client))
             flipped[rows[chosen]] = offer.labels[chosen]
-            moved[rows[chosen]] += len(labels)
+            moved[rows[chosen]] += len(pool)
             changed = int((offer.labels[chosen] != labels[rows[chosen]]).sum())
             flips.append(Flip(client, len(rows), int(eligible.sum()), len(chosen), changed, "examples"))
-    return Population(held, root, malicious, labels, flipped, tuple(flips), moved, dynamic, chain, attack_rounds(cell))
+    if not cell.flips_trained:  # the flips are known, and nobody trains on them
+        flipped, dynamic = labels, None
+    rounds = attack_rounds(cell)
+    return Population(held, root, malicious, labels, flipped, tuple(flips), moved, dynamic, chain, rounds, source)
 
 
-def _dealt(cell: Cell, labels: Tensor, partition: Partition) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The server's own examples and each client's, as rows of the training set."""
+def _malicious(cell: Cell) -> tuple[int, ...]:
+    """Ids of the malicious clients: the first of one permutation of the N, or the sybils behind them."""
+    if not cell.attacked:
+        return ()
+    if cell.sybils:
+        return tuple(range(cell.clients, cell.members))
+    drawn = torch.randperm(cell.clients, generator=generator(cell.seed, "malicious"))
+    return tuple(sorted(drawn[: cell.malicious].tolist()))
+
+
+@dataclass(frozen=True)
+class _Dealt:
+    """Rows of the training set: the server's own, those of all clients together, those of each of the N."""
+
+    root: Tensor
+    rest: Tensor
+    held: tuple[Tensor, ...]
+
+
+def _dealt(cell: Cell, labels: Tensor, partition: Partition) -> _Dealt:
+    """The server's own examples and each client's."""
     if cell.root_examples >= len(labels):
         raise UserError(f"root_examples is {cell.root_examples}, but there are only {len(labels)} training examples")
     shuffled = torch.randperm(len(labels), generator=generator(cell.seed, "root"))
@@ -160,7 +193,37 @@ def _dealt(cell: Cell, labels: Tensor, partition: Partition) -> tuple[Tensor, tu
         raise
     except ValueError as error:
         raise UserError(f"partition {cell.partition}: {error}") from error
-    return root, tuple(rest[p] for p in parts)
+    return _Dealt(root, rest, tuple(rest[p] for p in parts))
+
+
+def _with_sybils(
+    cell: Cell, labels: Tensor, dealt: _Dealt, sybil_data: MaliciousData
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Rows of all clients with those of the sybils, and the row of the training set that each row is."""
+    held, sources, end = list(dealt.held), [torch.arange(len(labels))], len(labels)
+    for client in range(cell.clients, cell.members):
+        draws = generator(cell.seed, "sybil data", client - cell.clients)
+        try:
+            rows = sybil_data(labels[dealt.rest], cell.clients, draws)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"malicious_data {cell.malicious_data}: {error}") from error
+        held.append(torch.arange(end, end + len(rows)))
+        sources.append(dealt.rest[rows])
+        end += len(rows)
+    return tuple(held), torch.cat(sources)
+
+
+def _without_validation(cell: Cell, held: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What is left to train on of what each client holds, ascending."""
+    if not cell.validation_share:
+        return held
+    left = []
+    for client, rows in enumerate(held):
+        order = torch.randperm(len(rows), generator=generator(cell.seed, "validation", client))
+        left.append(rows[order[round(cell.validation_share * len(rows)) :].sort().values])
+    return tuple(left)
 
 
 def attack_rounds(cell: Cell) -> frozenset[int]:
@@ -201,89 +264,3 @@ def class_map(attack: Any, classes: int) -> list[tuple[int, int]] | None:
             return None
         pairs.append((c, int(targets[0])))
     return pairs or None
-
-
-class BatchStream:
-    """Which examples each client trains on, as a pure function of (client, how often it has taken part).
-
-    With ``local_steps`` a client reads full batches from an endless sequence of shuffled passes over its examples;
-    with ``local_epochs`` each round makes whole passes, the last batch of a pass being smaller. Nothing depends on the
-    labels, the rule or other clients.
-    """
-
-    def __init__(self, cell: Cell, parts: tuple[Tensor, ...], purpose: str = "batches") -> None:
-        self.cell, self.parts, self.purpose = cell, parts, purpose
-        self._pass: dict[int, tuple[int, Tensor]] = {}  # client -> the shuffled pass used last
-
-    def round(self, clients: list[int], turns: list[int]) -> tuple[Tensor, Tensor | None]:
-        """The batches of one round.
-
-        Args:
-            clients: who takes part.
-            turns: for each, how many rounds it has taken part in before.
-
-        Returns:
-            ``(clients, steps, batch)`` int64 rows of the training set (padding 0), and the number of real examples
-            of each batch ``(clients, steps)``, or None where all are full.
-        """
-        cell = self.cell
-        sizes = [len(self.parts[c]) for c in clients]
-        batch = max(1, max(sizes)) if cell.batch_size == "full" else cell.batch_size
-        if cell.local_steps is not None and cell.batch_size != "full":
-            rows = [
-                self._span(c, t * cell.local_steps * batch, cell.local_steps * batch)
-                for c, t in zip(clients, turns, strict=True)
-            ]
-            counts = None
-            if not all(sizes):
-                counts = torch.tensor([[batch if n else 0] * cell.local_steps for n in sizes])
-            return torch.stack(rows).view(len(clients), cell.local_steps, batch), counts
-        passes = cell.local_steps or cell.epochs or 1  # a full batch is a pass
-        per_pass = max(1, max(-(-n // batch) for n in sizes))
-        index = torch.zeros(len(clients), passes * per_pass, batch, dtype=torch.int64)
-        counts = torch.zeros(len(clients), passes * per_pass, dtype=torch.int64)
-        for i, (client, turn) in enumerate(zip(clients, turns, strict=True)):
-            n = sizes[i]
-            if not n:
-                continue
-            own = -(-n // batch)
-            sizes_of_batches = torch.full((own,), batch)
-            sizes_of_batches[-1] = n - (own - 1) * batch
-            for k in range(passes):
-                padded = torch.zeros(own * batch, dtype=torch.int64)
-                padded[:n] = self._shuffled(client, turn * passes + k)
-                index[i, k * own : (k + 1) * own] = padded.view(own, batch)
-                counts[i, k * own : (k + 1) * own] = sizes_of_batches
-        return index, None if bool((counts == batch).all()) else counts
-
-    def _span(self, client: int, start: int, length: int) -> Tensor:
-        """Positions start to start + length of the client's endless sequence of shuffled passes."""
-        n = len(self.parts[client])
-        if not n:
-            return torch.zeros(length, dtype=torch.int64)
-        pieces, position = [], start
-        while position < start + length:
-            number, offset = divmod(position, n)
-            piece = self._shuffled(client, number)[offset : offset + start + length - position]
-            pieces.append(piece)
-            position += len(piece)
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-    def _shuffled(self, client: int, number: int) -> Tensor:
-        """Pass ``number`` over a client's examples."""
-        kept = self._pass.get(client)
-        if kept is None or kept[0] != number:
-            rows = self.parts[client]
-            order = torch.randperm(len(rows), generator=generator(self.cell.seed, self.purpose, client, number))
-            kept = self._pass[client] = (number, rows[order])
-        return kept[1]
-
-
-def participants(cell: Cell) -> list[list[int]] | None:
-    """Who takes part in each round, ascending; None: everybody in every round."""
-    if cell.per_round == cell.clients:
-        return None
-    return [
-        sorted(torch.randperm(cell.clients, generator=generator(cell.seed, "sampling", r))[: cell.per_round].tolist())
-        for r in range(1, cell.rounds + 1)
-    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,10 +18,11 @@ from torch import Tensor
 from attacks.chain import Chain
 from attacks.contract import Found, LabelFlip, Trials
 from bench import local
-from bench.cell import CLEAN, Cell
+from bench.cell import CLEAN, SHARE, Cell
 from bench.errors import UserError
 from bench.federation import Federation, Parts, Task, run
 from bench.population import Partition, generator, populate
+from bench.trial_log import TrialLog
 
 _PROXY = 5000  # training examples that a trial is measured on
 _STACK = 8  # trials at once
@@ -56,16 +58,20 @@ def clean_of(cell: Cell) -> Cell:
     """The FedAvg federation that a clean model comes from: one for all rules, attacks and malicious fractions."""
     return replace(
         cell,
+        clients_per_round=None if cell.per_round >= cell.clients else cell.clients_per_round,
         attack=CLEAN,
         flip_rate=1.0,
         malicious_fraction=None,
         malicious_count=0,
+        malicious_data=SHARE,
+        flips_trained=True,
         declared_byzantine=0,
         attack_start=1,
         attack_stop=None,
         attack_availability=1.0,
         aggregator="fedavg",
         evaluate_every=cell.rounds,
+        evaluate_last=1,
     )
 
 
@@ -78,6 +84,7 @@ def found(
     chain: Chain,
     confusion_of_clean: Callable[[], Tensor],
     alone: bool,
+    log: TrialLog | None = None,
 ) -> Found:
     """What the cell's adaptive label attack finds in its trials.
 
@@ -90,26 +97,34 @@ def found(
         chain: the attack; what it does elsewhere than on labels it does in the trials too.
         confusion_of_clean: for flips that ask for it.
         alone: whether the rule cannot be asked about a stack of cells.
+        log: remembers trials; None: nobody does.
 
     Raises:
         UserError: it answers something else than `Found`.
     """
-    people = populate(cell, labels, task.classes, partition, replace(chain, labels=None))
+    who: dict[str, Any] = {"sybil_data": parts.sybil_data}
+    people = populate(cell, labels, task.classes, partition, replace(chain, labels=None), **who)
     held = torch.cat([people.parts[c] for c in people.malicious])
     proxy = _proxy(cell, labels, task)
 
     def run_trials(flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:
-        trial = _shorter(cell, rounds)
         answers = []
         size = 1 if alone else _STACK
         for low in range(0, len(flips), size):
-            chains = [replace(chain, labels=flip) for flip in flips[low : low + size]]
-            crowds = [populate(trial, labels, task.classes, partition, c, confusion=confusion_of_clean) for c in chains]
-            for result, _ in run([trial] * len(crowds), crowds, proxy, parts):
-                answers.append(torch.tensor(result["confusion"][-1]))
+            side_by_side = partial(run_stack, few := flips[low : low + size], rounds)
+            answers += side_by_side() if log is None else log.answers(few, rounds, side_by_side)
         return answers
 
-    counts = torch.bincount(labels[held], minlength=task.classes)
+    def run_stack(flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:
+        trial = _shorter(cell, rounds)
+        chains = [replace(chain, labels=flip) for flip in flips]
+        crowds = [
+            populate(trial, labels, task.classes, partition, c, confusion=confusion_of_clean, **who) for c in chains
+        ]
+        ends = run([trial] * len(crowds), crowds, proxy, parts)
+        return [torch.tensor(result["confusion"][-1]) for result, _ in ends]
+
+    counts = torch.bincount(people.labels[held], minlength=task.classes)
     trials = Trials(task.classes, counts, run_trials, cell.rounds, generator(cell.seed, "search"))
     answer = chain.labels.search(trials)
     if not isinstance(answer, Found):
@@ -119,7 +134,7 @@ def found(
 
 def _shorter(cell: Cell, rounds: int) -> Cell:
     """The cell with fewer rounds, evaluated at the end; an attack that would begin later begins at once."""
-    facts: dict[str, Any] = {"rounds": rounds, "evaluate_every": rounds}
+    facts: dict[str, Any] = {"rounds": rounds, "evaluate_every": rounds, "evaluate_last": 1}
     if cell.attack_start > rounds:
         facts |= {"attack_start": 1, "attack_stop": None}
     return replace(cell, **facts)
@@ -128,4 +143,5 @@ def _shorter(cell: Cell, rounds: int) -> Cell:
 def _proxy(cell: Cell, labels: Tensor, task: Task) -> Task:
     """The task with some training examples in the place of the test images."""
     rows = torch.randperm(len(labels), generator=generator(cell.seed, "proxy"))[:_PROXY].sort().values
-    return Task(task.train, task.train[rows.to(task.train.device)], labels[rows].to(task.train.device), task.classes)
+    device = task.train.device
+    return Task(task.train, task.train[rows.to(device)], labels[rows].to(device), task.classes, black=task.black)

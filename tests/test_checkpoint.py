@@ -14,11 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import checkpoint, experiment
+from bench import checkpoint, experiment, rehearsal
 from bench.cell import Cell, key
 from bench.checkpoint import Checkpoints, Keeper, UnsaveableError
 from bench.experiment import Job
-from bench.federation import Federation
+from bench.federation import Federation, run
 from bench.grid import contents
 
 BASE = Cell(
@@ -33,6 +33,14 @@ BASE = Cell(
 )
 SUBJECTS = {
     "momenta": [replace(BASE, client_momentum=0.9, server_momentum=0.5, clients_per_round=4)],
+    "kept buffers, clocks, sybils": [
+        replace(
+            BASE,
+            **{"momentum": 0.5, "optimiser_state": "kept", "clients_per_round": 4, "malicious_data": "fresh"},
+            **{"schedule": "decay(rate=0.1)", "schedule_clock": "shared_step", "loss": "class_balanced"},
+            **{"augmentation": "crop(padding=1)", "clip_update": 0.05, "sampling": "independent"},
+        )
+    ],
     "rule with memory": [replace(BASE, aggregator="foolsgold", clients_per_round=4)],
     "attack with memory": [replace(BASE, attack="mimic(warmup=2)", aggregator="median")],
     "dynamic labels": [replace(BASE, attack="least_likely")],
@@ -131,6 +139,37 @@ def test_short_cells_write_none(tmp_path: Path) -> None:
     records = experiment.perform(jobs_of([BASE]), {}, None, Checkpoints(str(tmp_path / "states")))
     assert not (tmp_path / "states").exists()
     assert "checkpoint" not in records[0]["provenance"]
+
+
+def test_a_search_that_is_broken_off_does_not_run_its_trials_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = jobs_of([replace(BASE, rounds=3, attack="worst_case(trials=12, finalists=2)", aggregator="median")])
+    places, name, real, calls = Checkpoints(str(tmp_path), every=0.0), key(jobs[0].cell, jobs[0].content), run, 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == deadly:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(rehearsal, "run", counted)
+    deadly = -1
+    whole = numbers(experiment.perform(jobs, {}))
+    stacks, calls, deadly = calls, 0, 3
+    assert stacks > 4
+    with pytest.raises(KeyboardInterrupt):
+        experiment.perform(jobs, {}, None, places)
+    assert places.written(name) > 0
+    calls, deadly = 0, -1
+    assert numbers(experiment.perform(jobs, {}, None, places)) == whole
+    assert calls == stacks - 2
+    calls = 0
+    assert numbers(experiment.perform(jobs, {}, None, places)) == whole
+    assert calls == 0
+    places.forget(name)
+    assert list(tmp_path.iterdir()) == []
 
 
 leaves = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from dataclasses import replace
 from itertools import pairwise
@@ -10,16 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+from oracles.federation_oracle import naive
 from torch import Tensor
 
 from aggregators.contract import Cohort, Infeasible
 from bench import layout as vectors
 from bench import models, schedules
-from bench.cell import Cell, named_seed
+from bench.cell import Cell
 from bench.federation import BadUpdateError, Parts, Task, run
 from bench.influence import influence
-from bench.population import BatchStream, participants, populate
+from bench.population import populate
 
 CLASSES, SHAPE = 4, (1, 6, 6)
 FACTS: dict[str, Any] = {"clients": 6, "rounds": 4, "learning_rate": 0.3, "batch_size": 5, "local_steps": 3}
@@ -65,52 +64,11 @@ def go(
     return [result for result, _ in run(cells, people, task, Parts(make, schedule, rule))]
 
 
-def naive(cell: Cell, schedule: Any = schedules.constant) -> list[list[int]]:
-    """FedAvg as one would write it down: a loop over clients in float64. The last round's confusion matrix."""
+def one_by_one(cell: Cell, schedule: Any = schedules.constant) -> list[list[int]]:
+    """The last round's confusion matrix of the plain loop."""
     task, labels = blobs()
     people = populate(cell, labels, CLASSES, uneven, mirror if cell.attacked else None)
-    model = models.build(
-        lambda s, c: models.mlp(s, c, widths=[8]), SHAPE, CLASSES, named_seed(cell.seed, "weights")
-    ).double()
-    stream, roster = BatchStream(cell, people.parts), participants(cell)
-    turns, memory, velocity = [0] * cell.clients, {}, 0.0
-    for r in range(1, cell.rounds + 1):
-        ids = list(range(cell.clients)) if roster is None else roster[r - 1]
-        sent, sizes = [], []
-        on = r >= cell.attack_start and (cell.attack_stop is None or r <= cell.attack_stop)
-        for c in ids:
-            index, counts = stream.round([c], [turns[c]])
-            turns[c] += 1
-            mine = copy.deepcopy(model)
-            lr = cell.learning_rate * schedule(r - 1, cell.rounds)
-            sgd = torch.optim.SGD(mine.parameters(), lr=lr, momentum=cell.momentum, weight_decay=cell.weight_decay)
-            for step in range(index.shape[1]):
-                rows = index[0, step] if counts is None else index[0, step, : int(counts[0, step])]
-                y = (people.flipped if on else people.labels)[rows]
-                sgd.zero_grad()
-                F.cross_entropy(mine(task.train[rows].double()), y).backward()
-                sgd.step()
-            delta = torch.cat(
-                [(a - b).detach().reshape(-1) for a, b in zip(mine.parameters(), model.parameters(), strict=True)]
-            )
-            if cell.client_momentum:
-                memory[c] = (
-                    cell.client_momentum * memory.get(c, torch.zeros_like(delta)) + (1 - cell.client_momentum) * delta
-                )
-                delta = memory[c]
-            sent.append(delta)
-            sizes.append(len(people.parts[c]))
-        update = sum(n / sum(sizes) * d for n, d in zip(sizes, sent, strict=True))
-        velocity = cell.server_momentum * velocity + update
-        place = 0
-        for p in model.parameters():
-            p.data += cell.server_learning_rate * velocity[place : place + p.numel()].view(p.shape)
-            place += p.numel()
-    guess = model(task.test.double()).argmax(1)
-    matrix = [[0] * CLASSES for _ in range(CLASSES)]
-    for true, predicted in zip(task.test_labels.tolist(), guess.tolist(), strict=True):
-        matrix[true][predicted] += 1
-    return matrix
+    return naive(cell, people, task, lambda s, c: models.mlp(s, c, widths=[8]), schedule)
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -131,7 +89,7 @@ CASES: dict[str, dict[str, Any]] = {
 def test_it_is_fedavg_as_one_would_write_it_down(name: str, seed: int) -> None:
     cell = Cell(**(FACTS | CASES[name] | {"seed": seed}))
     # The last matrix may differ by an example whose two best logits agree to float32.
-    got, want = torch.tensor(go([cell])[0]["confusion"][-1]), torch.tensor(naive(cell))
+    got, want = torch.tensor(go([cell])[0]["confusion"][-1]), torch.tensor(one_by_one(cell))
     assert int((got - want).abs().sum()) <= 2
     assert int(want.trace()) > 24 or cell.attacked  # it learned something: chance is 15 of 60
 
@@ -139,7 +97,7 @@ def test_it_is_fedavg_as_one_would_write_it_down(name: str, seed: int) -> None:
 def test_a_schedule_sets_the_rate_of_every_round() -> None:
     cell = Cell(**(FACTS | {"rounds": 6}))
     step = lambda t, rounds: schedules.step(t, rounds, every=2, factor=0.1)  # noqa: E731
-    got, want = torch.tensor(go([cell], schedule=step)[0]["confusion"][-1]), torch.tensor(naive(cell, step))
+    got, want = torch.tensor(go([cell], schedule=step)[0]["confusion"][-1]), torch.tensor(one_by_one(cell, step))
     assert int((got - want).abs().sum()) <= 2
     assert [round(schedules.step(t, 6, every=2, factor=0.1), 6) for t in range(5)] == [1, 1, 0.1, 0.1, 0.01]
     assert schedules.decay(3, 9, rate=0.5) == 0.4

@@ -323,6 +323,21 @@ OTHER = {
     "malicious_fraction": 0.4,
     "malicious_count": 7,
     "declared_byzantine": 1,
+    "validation_share": 0.25,
+    "initialisation": "zeros",
+    "sampling": "independent",
+    "drop_last": True,
+    "augmentation": "crop",
+    "loss": "class_balanced",
+    "reduction": "sum",
+    "schedule_clock": "participation",
+    "schedule_start": 5,
+    "optimiser_state": "kept",
+    "clip_update": 2.0,
+    "client_weights": "equal",
+    "evaluate_last": 4,
+    "malicious_data": "fresh",
+    "flips_trained": False,
     "attack_stop": 9,
     "attack_availability": 0.5,
     "device": "cuda",
@@ -334,14 +349,22 @@ OTHER = {
     "learning_rate": 0.25,
     "server_learning_rate": 0.25,
 }
+NEEDS = {
+    "malicious_count": {"malicious_fraction": None},
+    "malicious_data": {"malicious_fraction": None, "malicious_count": 6},
+    "sampling": {"local_steps": 2},
+    "schedule_clock": {"schedule": "step(every=2)"},
+    "schedule_start": {"schedule": "step(every=2)"},
+    "optimiser_state": {"momentum": 0.9},
+}
 
 
 @pytest.mark.parametrize("field", FACTS)
 def test_every_field_changes_the_key(field):
     cell = Cell(attack="mirrored", malicious_fraction=0.3)
     value = OTHER.get(field, getattr(cell, field) + 3 if field not in OTHER else None)
-    clear = {"malicious_fraction": None} if field == "malicious_count" else {}
-    changed = replace(cell, **clear, **{field: value})
+    cell = replace(cell, **NEEDS.get(field, {}))
+    changed = replace(cell, **{field: value})
     content = {"dataset": "0" * 64}
     assert key(changed, content) != key(cell, content)
     assert key(cell, {"dataset": "1" * 64}) != key(cell, content)
@@ -380,7 +403,7 @@ def test_the_committed_schema_is_the_generated_one():
 def test_the_page_on_grids_tells_every_field_with_its_default_and_its_example_is_sound(write):
     page = (grid.SHIPPED.parents[1] / "docs" / "grids.md").read_text(encoding="utf-8")
     for field in fields(Cell):
-        default = "null" if field.default is None else field.default
+        default = json.dumps(field.default).strip('"')
         assert f"| `{field.name}` | `{default}` | " in page
     example = page.partition("```yaml\n")[2].partition("```")[0]
     assert len([c for c in grid.read(write(example)).cells if c.attacked]) == 2 * 3 * 2 * 3 * 3

@@ -148,7 +148,7 @@ def test_batch_norm_statistics_travel_and_counters_do_not() -> None:
 
 def test_dropout_is_refused_rather_than_ignored() -> None:
     with pytest.raises(ValueError, match="dropout"):
-        lockstep.stack(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 5)))
+        lockstep.stack(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Dropout(0.5)), nn.Linear(144, 5)))
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:

@@ -11,7 +11,7 @@ from bench.data.partitions import PARTITIONS, _topped_up, dirichlet, iid, label_
 from bench.errors import UserError
 
 OPTIONS = {
-    "iid": [{}],
+    "iid": [{}, {"batch": 7}],
     "dirichlet": [{"alpha": a} for a in (5e-324, 1e-3, 0.1, 1.0, 1e3, 1e308)] + [{"alpha": 0.1, "minimum": 0}],
     "shards": [{"per_client": 1}, {"per_client": 3}],
     "similarity": [{"gamma": g} for g in (0.0, 0.3, 1.0)],

@@ -18,22 +18,30 @@ from bench.errors import UserError
 Partition = Callable[..., list[Tensor]]
 
 
-def iid(labels: Tensor, clients: int, generator: torch.Generator, /) -> list[Tensor]:
-    """Shuffled and dealt evenly: sizes differ by at most one (McMahan et al. 2017, section 3, "IID").
+def iid(labels: Tensor, clients: int, generator: torch.Generator, /, *, batch: int = 1) -> list[Tensor]:
+    """Shuffled and dealt evenly: sizes differ by at most one batch (McMahan et al. 2017, section 3, "IID").
 
     Args:
         labels: ``(n,)`` int64.
         clients: N.
         generator: of the draws, on the CPU.
+        batch: examples dealt at a time, in turn, the last ones being fewer: the batches of one shuffled loader
+            (Tolpegin et al. 2020, code). It matters only where N * batch does not divide the examples.
 
     Returns:
         N int64 tensors of rows.
 
     Raises:
-        UserError: more clients than examples.
+        UserError: more clients than examples, or than batches; a batch below 1.
     """
     _check("iid", labels, clients)
-    return _sorted(torch.randperm(len(labels), generator=generator).tensor_split(clients))
+    if batch < 1 or clients > -(-len(labels) // batch):
+        raise UserError(f"iid needs a batch from 1 to {max(1, (len(labels) - 1) // max(1, clients - 1))}, got {batch}")
+    shuffled = torch.randperm(len(labels), generator=generator)
+    if batch == 1:
+        return _sorted(shuffled.tensor_split(clients))
+    pieces = shuffled.split(batch)
+    return _sorted([torch.cat(pieces[i::clients]) for i in range(clients)])
 
 
 def dirichlet(

@@ -41,6 +41,10 @@ def median(rows: Rows, f: int, weights: Vector) -> Vector:
     return [_middle(list(column)) for column in zip(*rows, strict=True)]
 
 
+def lower_median(rows: Rows, f: int, weights: Vector) -> Vector:
+    return [sorted(column)[(len(column) - 1) // 2] for column in zip(*rows, strict=True)]
+
+
 def trimmed_mean(rows: Rows, f: int, weights: Vector) -> Vector:
     out = []
     for column in zip(*rows, strict=True):
@@ -52,19 +56,22 @@ def trimmed_mean(rows: Rows, f: int, weights: Vector) -> Vector:
     return out
 
 
-def krum_scores(rows: Rows, f: int, neighbours: int | None = None) -> Vector:
+def krum_scores(rows: Rows, f: int, neighbours: int | None = None, power: float = 2) -> Vector:
     n = len(rows)
     count = n - f - 2 if neighbours is None else neighbours
-    return [sum(sorted(_square(rows[i], rows[j]) for j in range(n) if j != i)[:count]) for i in range(n)]
+    near = [sorted(sqrt(_square(rows[i], rows[j])) ** power for j in range(n) if j != i) for i in range(n)]
+    if power == 2:
+        near = [sorted(_square(rows[i], rows[j]) for j in range(n) if j != i) for i in range(n)]
+    return [sum(one[:count]) for one in near]
 
 
-def krum(rows: Rows, f: int, weights: Vector) -> Vector:
-    scores = krum_scores(rows, f)
+def krum(rows: Rows, f: int, weights: Vector, power: float = 2) -> Vector:
+    scores = krum_scores(rows, f, power=power)
     return rows[scores.index(min(scores))]
 
 
-def multi_krum(rows: Rows, f: int, weights: Vector, keep: int | None = None) -> Vector:
-    scores = krum_scores(rows, f)
+def multi_krum(rows: Rows, f: int, weights: Vector, keep: int | None = None, power: float = 2) -> Vector:
+    scores = krum_scores(rows, f, power=power)
     order = sorted(range(len(rows)), key=lambda i: (scores[i], i))
     return _mean([rows[i] for i in order[: keep or len(rows) - f - 2]])
 
