@@ -19,8 +19,12 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c con
 RUN   := $(BIN)/flipbench run $(GRID) --workers $(WORKERS) --results $(RESULTS) $(if $(DEVICE),--device $(DEVICE))
 CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
 
+# As `flipbench paper` lists them: up to an hour on one core, and more.
+PAPERS      := foolsgold fang_2a vyas yin_4
+LONG_PAPERS := peng vyas_mnist yin_2 lolli fang_2b tolpegin lfighter
+
 .DEFAULT_GOAL := help
-.PHONY: help install bench test check speed numerics coverage torture report clean
+.PHONY: paper paper-all help install bench test check speed numerics coverage torture report clean
 
 help: ## list the targets
 	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
@@ -42,6 +46,12 @@ install: $(VENV)/.installed ## make .venv and install flipbench with the pinned 
 
 bench: $(VENV)/.installed ## run a grid and draw its tables and heatmaps (GRID= WORKERS= DEVICE= RESULTS=)
 	$(RUN)
+
+paper: $(VENV)/.installed ## reproduce the published tables that take minutes (WORKERS= RESULTS=)
+	$(BIN)/flipbench paper $(PAPERS) --workers $(WORKERS) --results $(RESULTS)
+
+paper-all: $(VENV)/.installed ## reproduce the others, which take hours
+	$(BIN)/flipbench paper $(LONG_PAPERS) --workers $(WORKERS) --results $(RESULTS)
 
 report: $(VENV)/.installed ## draw the tables and heatmaps of GRID again
 	$(BIN)/flipbench report $(RESULTS)/$(GRID)

@@ -89,6 +89,10 @@ def run(
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The key of that certificate.")] = None,
 ) -> None:
     """Run what is missing of a grid, then draw tables and heatmaps."""
+    if scheduler is None and ((workers or _cores()) > 1 or cell_timeout is not None or memory_limit is not None):
+        from bench import fork_server
+
+        fork_server.start()  # its imports take as long as ours: side by side
     one = _read(grid, overrides, aggregators, device)
     from bench import cluster, limits, runner
     from bench import progress as shown
@@ -110,11 +114,13 @@ def run(
     _draw(folder)
     typer.echo(f"{shown.counted(outcome.ran, 'cell')} run, {outcome.done} done, {outcome.infeasible} infeasible")
     if outcome.failed:
+        from bench.labels import printable
+
         again = "it" if len(outcome.failed) == 1 else "them"
         failed = shown.counted(len(outcome.failed), "cell")
         typer.echo(f"{failed} failed; the same command tries {again} again:", err=True)
         for key, text in outcome.failed:
-            typer.echo(f"  {key[:12]} {text}", err=True)
+            typer.echo(f"  {key[:12]} {printable(text)}", err=True)
         raise typer.Exit(FAILED)
 
 
@@ -162,6 +168,39 @@ def report(
         typer.echo(chosen(folder, metric or "accuracy", down, across, where or [], form or "md"), nl=False)
         return
     _draw(folder)
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A grid's folder, like results/label_flip.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: a free one.")] = 8417,
+) -> None:
+    """Show the report in a browser on this machine, fresh while a run goes on."""
+    from bench import cli_serve
+
+    cli_serve.serve(folder, port, typer.echo)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="DIR_A", help="A grid's folder: before.")],
+    after: Annotated[Path, typer.Argument(metavar="DIR_B", help="The same grid's folder: after.")],
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="METRIC", help="Repeatable; accuracy, source recall and attack success rate."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="md or csv.")] = "md",
+    tolerance: Annotated[
+        float, typer.Option(metavar="SHARE", help="A loss of at most so much is none; 0.01: one percentage point.")
+    ] = 0.0,
+) -> None:
+    """Compare two results folders cell by cell; exit code 1 when a metric got worse."""
+    from bench import cli_compare
+
+    text, worse = cli_compare.compare(before, after, metrics or (), form, tolerance)
+    typer.echo(text, nl=False)
+    if worse:
+        raise typer.Exit(DEFECT)
 
 
 @app.command()
@@ -272,11 +311,59 @@ def kappa(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON schema of grid files, for editors."""
-    from bench import grid_schema
+def paper(
+    which: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="A shipped reproduction or a YAML file; none: list.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="0, 1, ... in place of the file's.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A short run to see it work: not judged.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a core.")] = 0,
+    overrides: Sets = None,
+    results: Results = Path("results"),
+    device: OnDevice = None,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress.")] = True,
+) -> None:
+    """Reproduce a published table: run its cells, print and write published beside ours with a verdict."""
+    from bench import cli_paper, paper_file
+    from bench import progress as shown
+    from bench.labels import printable
 
-    typer.echo(grid_schema.text(), nl=False)
+    if not which:
+        typer.echo(cli_paper.listing())
+        return
+    sets = [*(overrides or []), *([f"device={device.value}"] if device else [])]
+    papers = [paper_file.read(one, sets, seeds, quick) for one in which]
+    count, failed, refused = workers or _cores(), 0, 0
+    for one in papers:
+        watcher = shown.choose(count, quiet=not progress)
+        try:
+            ran = cli_paper.run(one, results, workers=count, progress=watcher, command=_command())
+        except UserError as error:  # mostly data that are not here: the other papers may need others
+            if len(papers) == 1:
+                raise
+            typer.echo(f"{one.name} could not be run: {error}", err=True)
+            refused += 1
+            continue
+        if ran.outcome.interrupted:
+            kept = shown.counted(ran.outcome.done, "cell")
+            typer.echo(f"interrupted: {kept} kept; the same command goes on from there", err=True)
+            raise typer.Exit(INTERRUPTED)
+        typer.echo(cli_paper.text(ran))
+        for key, text in ran.outcome.failed:
+            typer.echo(f"failed: {key[:12]} {printable(text)}", err=True)
+        failed += len(ran.outcome.failed)
+    if refused or failed:
+        raise typer.Exit(MISTAKE if refused else FAILED)
+
+
+@app.command()
+def schema(
+    paper: Annotated[bool, typer.Option("--paper", help="Of paper files instead.")] = False,
+) -> None:
+    """Print the JSON schema of grid files, for editors."""
+    from bench import grid_schema, paper_schema
+
+    typer.echo(paper_schema.text() if paper else grid_schema.text(), nl=False)
 
 
 @app.command()

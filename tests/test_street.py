@@ -21,9 +21,12 @@ RIGHT = (
     "frame",
     "metrics",
     "statistics",
+    "rank_tests",
+    "bootstrap",
     "summary",
     "comparisons",
     "labels",
+    "spreadsheet",
     "arrangement",
     "page_attacks",
     "worst",
@@ -33,8 +36,10 @@ RIGHT = (
     "requests",
     "blocks",
     "attack_blocks",
+    "standing",
     "tables",
     "chosen",
+    "compare_folders",
     "web",
     "attack_csv",
     "comparison_csv",
@@ -50,11 +55,22 @@ RIGHT = (
     "rank_diagram",
     "crossover",
     "pictures",
+    "packing",
+    "rerun",
+    "explorer",
     "leaderboard",
+    "drilldown",
+    "choices",
     "results_page",
     "report",
+    "paper_values",
+    "paper_verdicts",
+    "paper_results",
+    "paper_tables",
+    "paper_figure",
 )  # in the order of the street
-SHARED = ("__init__", "errors", "reference", "cell")  # what an experiment is: for both sides
+SHARED = ("__init__", "errors", "reference", "cell", "paper")  # what an experiment is: for both sides
+STORE = ("disk", "envelope", "store")
 FRONT = ("__main__", "cli_")  # parse, call, print: may call everybody, and nobody calls it
 TORCH = {"torch", "torchvision", "numba", "llvmlite"}
 DRAWING = {"pandas", "scipy", "seaborn", "matplotlib", "jinja2"}
@@ -113,7 +129,7 @@ def zone(module: str) -> str:
         return "shared"
     if first in RIGHT:
         return "right"
-    if first == "store":
+    if first in STORE:
         return "store"
     return "front" if first.startswith(FRONT) else "left"
 

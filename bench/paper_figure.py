@@ -1,0 +1,149 @@
+"""Published against ours: for each number its tolerance as a band, the published value as a bar, ours as a point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from bench import canvas
+from bench.canvas import COLOURS, NORMAL, SMALL, WIDTH, width_of, wrapped
+from bench.heatmaps import words
+from bench.paper import Head, Number
+from bench.paper_results import Result, TableResult
+from bench.paper_tables import headline, title
+from bench.paper_verdicts import MISSED, NOT_RUN, REPRODUCED, ROUNDING, Verdict
+
+_ROW, _GAP, _AXIS = 0.19, 0.14, 0.3  # inches: of a row, between panels, for the ticks below them
+_PANELS = 5  # side by side
+_NAMES = 1.6  # inches, the widest name of a row
+_BAND, _OTHER = "0.87", "0.45"
+_COLOUR = {REPRODUCED: COLOURS[0], ROUNDING: COLOURS[4], MISSED: COLOURS[1]}
+
+
+def draw(result: Result) -> Figure:
+    """All tables of a paper, one strip of panels each (a panel a column)."""
+    with canvas.style():
+        strips = [(t, columns) for t in result.tables for columns in _pieces(_columns(t))]
+        named = [wrapped(h.label, _NAMES, SMALL) for t, _ in strips for h in t.table.rows]
+        left = 0.2 + max((width_of(line, SMALL) for n in named for line in n.split("\n")), default=0.0)
+        heading = [wrapped(result.paper.title, WIDTH - 0.2, NORMAL + 1), wrapped(headline(result), WIDTH - 0.2)]
+        caption = wrapped(_CAPTION, WIDTH - 0.2, SMALL)
+        top = 0.2 + 0.17 * sum(h.count("\n") + 1 for h in heading)
+        foot = 0.42 + 0.13 * (caption.count("\n") + 1)
+        heights = [_height(t, columns, left) for t, columns in strips]
+        made = canvas.figure(WIDTH, top + sum(heights) + foot)
+        bottom = foot + sum(heights)
+        for (t, columns), height in zip(strips, heights, strict=True):
+            bottom -= height
+            _strip(made, t, columns, left, bottom + _AXIS, height)
+        words(made, heading, caption)
+        canvas.legend_at(made, _legend(), foot - 0.25)
+    return made
+
+
+_CAPTION = (
+    "Black bar: published. Grey band: where ours counts as reproduced. Point: our mean over seeds with its 95 % "
+    "Student interval; open: not all seeds done. A cross at the edge: could not be run."
+)
+
+
+def _columns(one: TableResult) -> list[Head]:
+    held = {n.column for n, _ in one.numbers}
+    return [h for h in one.table.columns if h.name in held]
+
+
+def _pieces(columns: Sequence[Head]) -> list[list[Head]]:
+    """Columns in lines of equal length."""
+    lines = max(1, -(-len(columns) // _PANELS))
+    size = -(-len(columns) // lines)
+    return [list(columns[i : i + size]) for i in range(0, len(columns), size)]
+
+
+def _panel(columns: Sequence[Head], left: float) -> float:
+    return (WIDTH - left - 0.12 - _GAP * (len(columns) - 1)) / len(columns)
+
+
+def _titles(one: TableResult, columns: Sequence[Head], left: float) -> tuple[str, list[str]]:
+    heading = title(one.table) + (" (%)" if one.table.unit == "percent" else "")
+    heading += "" if columns[0] == _columns(one)[0] else ", continued"
+    return wrapped(heading, WIDTH - 0.3), [wrapped(c.label, _panel(columns, left), SMALL) for c in columns]
+
+
+def _height(one: TableResult, columns: Sequence[Head], left: float) -> float:
+    heading, titles = _titles(one, columns, left)
+    above = 0.15 * (heading.count("\n") + 1) + 0.13 * max(t.count("\n") + 1 for t in titles) + 0.12
+    return above + _ROW * len(one.table.rows) + _AXIS + 0.12
+
+
+def _strip(made: Figure, one: TableResult, columns: Sequence[Head], left: float, bottom: float, height: float) -> None:
+    rows = list(one.table.rows)
+    tall, wide = _ROW * len(rows), _panel(columns, left)
+    heading, titles = _titles(one, columns, left)
+    w, h = made.get_size_inches()
+    made.text(0.1 / w, (bottom + height - _AXIS - 0.1) / h, heading, fontsize=NORMAL, fontweight="bold", va="top")
+    alike = len({str(n.metric) for n, _ in one.numbers}) == 1
+    for i, (column, name) in enumerate(zip(columns, titles, strict=True)):
+        held = {n.row: (n, v) for n, v in one.numbers if n.column == column.name}
+        ax = canvas.place(made, left + i * (wide + _GAP), bottom, wide, tall)
+        shown = list(one.numbers) if alike else list(held.values())
+        _axes(ax, rows, name, _range(shown), first=i == 0)
+        for y, row in enumerate(rows):
+            if row.name in held:
+                _place(ax, y, *held[row.name])
+
+
+def _axes(ax: Axes, rows: Sequence[Head], name: str, span: tuple[float, float], first: bool) -> None:
+    ax.set(xlim=span, ylim=(len(rows) - 0.5, -0.5))
+    ax.set_title(name, fontsize=SMALL, pad=3)
+    ax.set_yticks(range(len(rows)), [wrapped(r.label, _NAMES, SMALL) for r in rows] if first else [""] * len(rows))
+    ax.tick_params(axis="y", length=0)
+    ax.locator_params(axis="x", nbins=4)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    for y in range(len(rows)):
+        ax.axhline(y, color="0.93", linewidth=0.5, zorder=0)
+
+
+def _range(shown: Sequence[tuple[Number, Verdict]]) -> tuple[float, float]:
+    """Everything that is drawn, and a little room."""
+    ends: list[float] = []
+    for number, verdict in shown:
+        ends += [v for v in (number.value, verdict.mean, verdict.low, verdict.high) if v is not None]
+        ends += list(verdict.allowed or ())
+    known = [v for v in ends if math.isfinite(v)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    return low - room, high + room
+
+
+def _place(ax: Axes, y: int, number: Number, verdict: Verdict) -> None:
+    edges = ax.get_xlim()
+    if verdict.allowed is not None:
+        low, high = max(verdict.allowed[0], edges[0]), min(verdict.allowed[1], edges[1])
+        ax.fill_between([low, high], y - 0.36, y + 0.36, color=_BAND, linewidth=0, zorder=1)
+    if number.value is not None:
+        ax.plot([number.value] * 2, [y - 0.36, y + 0.36], color="black", linewidth=1.4, zorder=2)
+    if verdict.word == NOT_RUN:
+        ax.plot([edges[0]], [y], marker="x", color=_OTHER, markersize=4, clip_on=False, zorder=4)
+    if not verdict.n or math.isnan(verdict.mean):
+        return
+    colour = _COLOUR.get(verdict.word, _OTHER)
+    if not math.isnan(verdict.low):
+        ax.plot([verdict.low, verdict.high], [y, y], color=colour, linewidth=1.0, zorder=3)
+    filled = colour if verdict.n == verdict.planned else "white"
+    ax.plot([verdict.mean], [y], "o", color=colour, markerfacecolor=filled, markersize=3.8, zorder=4)
+
+
+def _legend() -> list[Any]:
+    points = [(REPRODUCED, REPRODUCED), (ROUNDING, ROUNDING), (MISSED, MISSED)]
+    keys: list[Any] = [Patch(facecolor=_BAND, linewidth=0, label="tolerance")]
+    keys.append(Line2D([], [], color="black", linewidth=1.4, label="published"))
+    for word, label in points:
+        keys.append(Line2D([], [], color=_COLOUR[word], marker="o", markersize=3.8, linewidth=1.0, label=label))
+    keys.append(Line2D([], [], color=_OTHER, marker="o", markersize=3.8, linewidth=1.0, label="not judged"))
+    return keys

@@ -1,0 +1,138 @@
+"""A paper as one YAML file: a grid with the published numbers beside it, read into a `bench.paper.Paper`.
+
+The protocol (name, base, axes, cases) is read as every grid is; then each published number is led to its cells. All
+mistakes are told at once, each with its position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench import grid, grid_cells, grid_file, paper_nodes, paper_sheet
+from bench.cell import Cell, normal
+from bench.grid_file import Sheet, place_of
+from bench.paper import Choice, Paper, Table
+from bench.paper_cells import Settings
+
+SHIPPED = Path(__file__).parent / "papers"
+KEYS = ("paper", "source", "minutes", "choices", "caveat", "quick", "tables")
+CHOICE = ("open", "taken", "why")
+_SAME_PROTOCOL = ("dataset.path", "dataset.metadata", "device", "seed")  # overrides that leave the protocol as it is
+_SHORTER = 10  # so much shorter is a quick run where the file does not say
+
+
+def shipped() -> list[str]:
+    """Names of the papers that come with flipbench."""
+    return grid.shipped(SHIPPED)
+
+
+def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Paper:
+    """The reproduction of a file or of a shipped name.
+
+    Args:
+        which: a path, or the name of a shipped paper.
+        overrides: ``field=value`` as of a grid; most change the protocol, and then nothing is judged.
+        seeds: 0, 1, ... so many in place of the file's.
+        quick: the file's short version: no protocol of the paper, and not judged either.
+
+    Raises:
+        GridError: with all mistakes of file and overrides.
+        UserError: no such paper.
+    """
+    path = grid.locate(which, SHIPPED, "paper")
+    grid.forget()
+    text = grid.text_of(path)
+    sheet = grid_file.read(text, path.stem, also=KEYS)
+    count = 1 if seeds is None and quick else seeds
+    sets = [*([] if count is None else [f"seed={list(range(count))}"]), *overrides]
+    grid_file.override(sheet, sets, ())
+    grid_file.check(sheet)
+    found = grid_cells.expand(sheet, with_twins=False)
+    settings = None if sheet.mistakes or sheet.broken else Settings.of(found)
+    tables = _tables(sheet, settings)
+    shorter = grid_file.checked_facts(sheet, _quick(sheet))
+    made = Paper(
+        name=sheet.name,
+        title=sheet.title or sheet.name,
+        paper=_needed(sheet, "paper"),
+        source=_needed(sheet, "source"),
+        minutes=paper_nodes.number(sheet, sheet.others.get("minutes"), "minutes"),
+        choices=_choices(sheet),
+        caveat=paper_nodes.text(sheet, sheet.others.get("caveat"), "caveat"),
+        tables=tables,
+        seeds=tuple(sorted({c.seed for t in tables for n in t.numbers for c in n.cells})),
+        cells=_cells(tables),
+        text=text,
+        file=str(path),
+        changed=_changed(overrides),
+    )
+    grid.refuse(sheet, path)
+    return _shortened(made, {k: g.value for k, g in shorter.items()}) if quick else made
+
+
+def _needed(sheet: Sheet, key: str) -> str:
+    if key not in sheet.others and not sheet.mistakes:
+        told = {"paper": "the citation", "source": "where protocol and numbers were read"}[key]
+        sheet.wrong(grid_file.Place(), key, f"is missing: {told}")
+    return paper_nodes.text(sheet, sheet.others.get(key), key)
+
+
+def _choices(sheet: Sheet) -> tuple[Choice, ...]:
+    found = []
+    for node in paper_nodes.listed(sheet, sheet.others.get("choices"), "choices"):
+        keys = paper_nodes.mapping(sheet, node, "choice", CHOICE, CHOICE[:2])
+        found.append(Choice(*(paper_nodes.text(sheet, keys.get(k), k) for k in CHOICE)))
+    return tuple(found)
+
+
+def _quick(sheet: Sheet) -> dict[str, grid_file.Given]:
+    node = sheet.others.get("quick")
+    return {} if node is None else grid_file.read_facts(sheet, node, "quick")
+
+
+def _tables(sheet: Sheet, settings: Settings | None) -> tuple[Table, ...]:
+    node = sheet.others.get("tables")
+    if node is None or not node.items:
+        if not sheet.mistakes:
+            place = grid_file.Place() if node is None else place_of(node)
+            sheet.wrong(place, "tables", "needs a list of tables with the published numbers")
+        return ()
+    made = [paper_sheet.table(sheet, one, settings, i) for i, one in enumerate(node.items)]
+    tables = tuple(t for t in made if t is not None)
+    names = [t.name for t in tables]
+    for one, name in zip(node.items, names, strict=False):
+        if names.count(name) > 1:
+            sheet.wrong(place_of(one), "tables", f"two tables are named {name!r}: give each a name of its own")
+    if not sheet.mistakes and not _cells(tables):
+        sheet.wrong(place_of(node), "tables", "no number of them is to be run")
+    return tables
+
+
+def _cells(tables: Sequence[Table]) -> tuple[Cell, ...]:
+    return tuple(dict.fromkeys(c for t in tables for n in t.numbers for c in n.cells))
+
+
+def _changed(overrides: Sequence[str]) -> str | None:
+    other = [o for o in overrides if o.partition("=")[0].strip() not in _SAME_PROTOCOL]
+    return f"run with {', '.join(f'--set {o}' for o in other)}" if other else None
+
+
+def _shortened(paper: Paper, facts: dict[str, Any]) -> Paper:
+    """The same tables over a shorter version of every cell."""
+    short: dict[Cell, Cell] = {}
+    for cell in paper.cells:
+        own = facts or {"rounds": max(1, cell.rounds // _SHORTER)}
+        stop = None if cell.attack_stop is None else max(cell.attack_stop, cell.attack_start)
+        short[cell] = normal(replace(cell, **{"attack_stop": stop, **own}))
+    tables = tuple(
+        replace(t, numbers=tuple(replace(n, cells=tuple(short[c] for c in n.cells)) for n in t.numbers))
+        for t in paper.tables
+    )
+    told = ", ".join(f"{k} {v}" for k, v in facts.items()) or f"a {_SHORTER}th of the rounds"
+    seeds = f"{len(paper.seeds)} seed{'s' * (len(paper.seeds) > 1)}"
+    return replace(
+        paper, tables=tables, cells=_cells(tables), changed=f"a quick run ({told}; {seeds}), not the paper's protocol"
+    )
