@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import store as stores
 from bench.cell import canonical_json
+from bench.envelope import DEFECTS
 from bench.errors import UserError
+from bench.labels import printable
 from bench.progress import counted
 from bench.store import Store
 
@@ -53,11 +54,12 @@ def holdings(folder: Path) -> Holdings:
     """
     store = Store(folder)
     plan = store.read_plan()
-    known = store.statuses()
+    seen = store.survey()
+    known = seen.statuses
     states = {k: known.get(k, "missing") for k in plan["keys"]}
     reasons = {k: store.failure(k) for k, state in states.items() if state == "failed"}
     stale = {k: state for k, state in known.items() if k not in states}
-    return Holdings(folder, plan, states, reasons, stale, tuple(store.of_other_schemas()), store.quarantined())
+    return Holdings(folder, plan, states, reasons, stale, seen.other, store.quarantined())
 
 
 def text(found: Holdings) -> str:
@@ -70,13 +72,13 @@ def text(found: Holdings) -> str:
         told = ", ".join(f"{number:,} {state}" for state, number in sorted(by_state.items()))
         rows.append(("stale", len(found.stale), f"not asked for by the latest plan ({told})"))
     if found.other:
-        rows.append(("other version", len(found.other), stores.DEFECTS["schema"]))
+        rows.append(("other version", len(found.other), DEFECTS["schema"]))
     for wrong, number in sorted(Counter(found.quarantined.values()).items()):
-        rows.append(("quarantined", number, f"{wrong}: {stores.DEFECTS.get(wrong, 'not put there by flipbench')}"))
+        rows.append(("quarantined", number, f"{wrong}: {DEFECTS.get(wrong, 'not put there by flipbench')}"))
     width = len(f"{max(number for _, number, _ in rows):,}")
     lines = [f"{name}: {counted(len(found.states), 'cell')} in the plan"]
     lines += [f"  {state:<14} {number:>{width},}  {told}".rstrip() for state, number, told in rows]
-    lines += [f"  {k[:12]} {why}" for k, why in list(found.reasons.items())[:_MOST_REASONS]]
+    lines += [f"  {k[:12]} {printable(why)}" for k, why in list(found.reasons.items())[:_MOST_REASONS]]
     if len(found.reasons) > _MOST_REASONS:
         lines.append(f"  and {counted(len(found.reasons) - _MOST_REASONS, 'failed cell')} more")
     if found.quarantined:

@@ -1,4 +1,4 @@
-"""Stacks on a Dask cluster that is already there: cells and data go out, records come back, and this driver writes.
+"""A Dask cluster that is already there: cells and data go out, records come back, and this driver writes.
 
 Workers need flipbench, byte for byte the driver's, with the same torch and plug-ins; they need neither the data, which
 is sent by the cluster's own means and kept there by its hash, nor a common disk. One that differs is refused: its
@@ -7,36 +7,24 @@ numbers would be stored under keys that say otherwise.
 
 from __future__ import annotations
 
-import logging
-import signal
+import time
 import warnings
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import data, experiment, plugins
-from bench.cell import CLEAN
-from bench.data.dataset import Dataset
-from bench.errors import UserError
-from bench.experiment import Job, Record
+from bench.dispatch import ClusterError, Death, Dispatch, Site, silence
+from bench.errand import Errand, Source, Stack
 from bench.fingerprint import fingerprint
-from bench.grid_values import REFERENCES
-from bench.pool import Errand, Source, Stack
 from bench.stopping import Stop
+from bench.worker import RefusedError
+
+__all__ = ["Address", "ClusterError", "RefusedError", "address", "connected"]
 
 _PATIENCE = 30.0  # seconds for the scheduler to answer, and for a first worker to join
-_AHEAD = 2  # stacks in flight for each worker: the scheduler stays small for a grid of 100,000 cells
-
-
-class ClusterError(UserError):
-    """The cluster cannot be reached or used; the message says what to do."""
-
-
-class RefusedError(UserError):
-    """A worker that would compute something else than the driver."""
+_WAIT = 0.5  # seconds for the news to arrive why a worker was ended
 
 
 @dataclass(frozen=True)
@@ -92,18 +80,33 @@ def connected(where: Address, stacks: Sequence[Stack], errand: Errand, stop: Sto
     if not stacks:
         yield Source(iter(()), lambda: iter(()))
         return
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    silence()
     warnings.filterwarnings("ignore", message="Sending large graph")  # the data sets: once each
     with stop.interruptible():
         client = _client(where)
-    work = _Work(client, errand, stop)
     try:
+        greedy: set[str] = set()
+        client.subscribe_topic("worker-restart-memory", lambda event: greedy.add(event[1]["worker"]))
+        work = Dispatch(client, errand, stop, Site(False, lambda address: _death(address, greedy)))
         with stop.interruptible():
             _inspect(client, where)
-        yield Source(work.results(stacks), work.last_words)
+        try:
+            yield Source(work.results(stacks), work.last_words)
+        finally:
+            work.close()
     finally:
-        client.cancel(list(work.futures), force=True)
         client.close(timeout=2)
+
+
+def _death(address: str, greedy: set[str]) -> Death:
+    """How the worker at an address died, as far as its nanny tells everybody; exit codes stay where they are."""
+    until = time.monotonic() + _WAIT
+    while address not in greedy and time.monotonic() < until:
+        time.sleep(0.02)
+    told = (
+        "was ended for its use of memory" if address in greedy else "ended for a reason that the cluster does not tell"
+    )
+    return Death(told)
 
 
 def _client(where: Address) -> Any:
@@ -135,7 +138,12 @@ def _client(where: Address) -> Any:
 
 def _inspect(client: Any, where: Address) -> None:
     """Ask every worker who it is."""
-    told = client.run(_about, on_error="return")
+    try:
+        told = client.run(_about, on_error="return")
+    except OSError as error:
+        raise ClusterError(
+            f"the scheduler at {where.scheduler} has gone ({error}): run the same command again"
+        ) from error
     wrong = [f"{name}: {why}" for name, about in told.items() if (why := _difference(about)) is not None]
     if wrong:
         shown = "\n".join(f"  {line}" for line in wrong[:10])
@@ -164,129 +172,3 @@ def _difference(about: Any) -> str | None:
     if about["threads"] != 1:
         return f"it runs {about['threads']} threads: start it with --nthreads 1"
     return None
-
-
-class _Work:
-    """Stacks in flight on a cluster."""
-
-    def __init__(self, client: Any, errand: Errand, stop: Stop) -> None:
-        self.client, self.errand, self.stop = client, errand, stop
-        self.futures: dict[Any, Stack] = {}
-        self.sent: dict[tuple[str, str], Any] = {}  # data sets on the cluster
-        self.waiting: deque[Stack] = deque()
-
-    def results(self, stacks: Sequence[Stack]) -> Iterator[Record]:
-        """The records of all cells, as they come."""
-        from distributed import as_completed
-
-        self.waiting = deque(stacks)
-        finished = as_completed(loop=self.client.loop)
-        while True:
-            room = _AHEAD * max(1, len(self.client.nthreads()))
-            while self.waiting and len(self.futures) < room:
-                if stack := self.errand.wanted(self.waiting.popleft()):
-                    future = self._submit(stack)
-                    self.futures[future] = stack
-                    finished.add(future)
-            if not self.futures:
-                return
-            with self.stop.interruptible():
-                future = next(finished)
-            yield from self._collected(future)
-
-    def last_words(self) -> Iterator[Record]:
-        """What has come back already when the run is interrupted."""
-        for future in [f for f in self.futures if f.status == "finished"]:
-            yield from future.result()
-
-    def _submit(self, stack: Stack) -> Any:
-        cell, content = stack[0].cell, stack[0].content
-        place = (cell.dataset, content["dataset"])
-        if place not in self.sent:
-            name = "-".join(("flipbench-data", content["dataset"], fingerprint()["source"][:16]))
-            self.sent[place] = self.client.submit(_received, data.load(cell.dataset), key=name)
-        jobs, facts, attempts, _ = self.errand.task(stack)
-        seconds = None if self.errand.limits.seconds is None else self.errand.limits.seconds * len(stack)
-        return self.client.submit(
-            _perform, jobs, facts, attempts, seconds, fingerprint(), self.sent[place], pure=False, retries=0
-        )
-
-    def _collected(self, future: Any) -> Iterator[Record]:
-        from distributed.scheduler import KilledWorker
-
-        stack = self.futures.pop(future)
-        if future.status == "finished":
-            yield from future.result()
-            return
-        if future.status in ("cancelled", "lost"):
-            raise ClusterError("the scheduler is gone: finished cells are kept, run the same command again")
-        error = future.exception()
-        if isinstance(error, RefusedError):
-            raise error
-        if isinstance(error, KilledWorker) and len(stack) > 1:
-            self.waiting.extendleft([job] for job in reversed(stack))
-            return
-        limit = self.errand.limits.seconds
-        why = "" if limit is None else f", or took longer than the time limit of {limit:g} s (--cell-timeout)"
-        told = f"its worker died each time it was tried{why}" if isinstance(error, KilledWorker) else None
-        for job in stack:
-            yield self.errand.failed(job, told or f"{type(error).__name__}: {error}")
-
-
-def _received(dataset: Dataset) -> Dataset:
-    """What the cluster keeps of a data set: itself, under its hash."""
-    return dataset
-
-
-def _perform(
-    jobs: Sequence[Job],
-    facts: Mapping[str, Any],
-    attempts: Mapping[str, int],
-    seconds: float | None,
-    driver: Mapping[str, str],
-    dataset: Dataset,
-) -> list[Record]:
-    """A worker's task."""
-    mine = fingerprint()
-    if mine != driver:  # it joined after the inspection
-        told = ", ".join(f"{name} {mine.get(name)}" for name, value in driver.items() if mine.get(name) != value)
-        raise RefusedError(
-            f"a worker that joined later is not what the driver is: it has {told}; finished cells are kept"
-        )
-    for job in jobs:
-        _check_content(job, dataset)
-    experiment.supply(jobs[0].cell.dataset, dataset)
-    with _alarm(seconds):
-        return experiment.perform(jobs, facts, attempts)
-
-
-def _check_content(job: Job, dataset: Dataset) -> None:
-    """Data and plug-ins are what the key says."""
-    if dataset.sha256 != job.content["dataset"]:
-        raise RefusedError(f"data set {job.cell.dataset} has hash {dataset.sha256}, needs {job.content['dataset']}")
-    for field, kind in REFERENCES.items():
-        text = getattr(job.cell, field)
-        if field == "dataset" or text == CLEAN:
-            continue
-        try:
-            mine = plugins.source_hash(kind, text)
-        except UserError as error:
-            raise RefusedError(f"a worker lacks the {kind} {text}: {error}") from error
-        if mine != job.content.get(field):
-            raise RefusedError(
-                f"a worker has another version of the {kind} {text}: hash {mine}, the driver has "
-                f"{job.content.get(field)}; put the same files on all workers"
-            )
-
-
-@contextmanager
-def _alarm(seconds: float | None) -> Iterator[None]:
-    """End the worker process after so many seconds, whatever it does; its nanny starts another."""
-    if seconds is None or not hasattr(signal, "setitimer"):
-        yield
-        return
-    signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles it, so the kernel ends the process
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)

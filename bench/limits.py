@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 
 from bench.errors import UserError
@@ -27,6 +28,8 @@ class Limits:
     def __post_init__(self) -> None:
         if self.seconds is not None and not 0 < self.seconds < float("inf"):
             raise UserError(f"--cell-timeout needs seconds above 0, got {self.seconds:g}")
+        if self.seconds is not None and not hasattr(signal, "setitimer"):
+            raise UserError("--cell-timeout needs interval timers, which this system does not have")
         if self.memory is not None and self.memory < LEAST:
             raise UserError(f"--memory-limit needs at least {size_text(LEAST)} for a worker, got {self.memory} bytes")
 

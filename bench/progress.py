@@ -26,6 +26,9 @@ class Progress(Protocol):
     def cell_finished(self, cell: Cell, status: str, seconds: float) -> None:
         """A cell ended as ``done``, ``infeasible`` or ``failed`` after so many seconds of work."""
 
+    def crew(self, workers: int) -> None:
+        """So many workers are there now."""
+
     def stop(self) -> None:
         """The run ends, for whatever reason."""
 
@@ -53,6 +56,9 @@ class Quiet:
     def cell_finished(self, cell: Cell, status: str, seconds: float) -> None:
         """Nothing."""
 
+    def crew(self, workers: int) -> None:
+        """Nothing."""
+
     def stop(self) -> None:
         """Nothing."""
 
@@ -75,6 +81,9 @@ class Lines:
         self.finished += 1
         place = f"[{self.finished:{len(str(self.total))}d}/{self.total}]"
         print(f"{place} {status:<10} {label(cell)}  {seconds:.2f} s", file=self.stream, flush=True)
+
+    def crew(self, workers: int) -> None:
+        """Nothing: a line a cell."""
 
     def stop(self) -> None:
         """Nothing to close."""
@@ -105,6 +114,10 @@ class Board:
         self.last = label(cell)
         if status == "failed" and self.live is not None:
             self.live.console.print(Text(f"failed: {self.last}", style="red"))
+
+    def crew(self, workers: int) -> None:
+        """Count them."""
+        self.workers = workers
 
     def stop(self) -> None:
         """Leave the last state of the table on the screen."""

@@ -5,23 +5,22 @@ The driver alone writes. A cell's stored numbers depend on its facts only: not o
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import cage, checkpoint, experiment
+from bench import checkpoint, experiment
 from bench.cell import Cell, key
 from bench.checkpoint import EVERY, Checkpoints
+from bench.errand import Errand, Source, Stack
 from bench.experiment import Job, Record
 from bench.grid import Grid, contents
 from bench.limits import Limits
-from bench.pool import Errand, Pool, Source, Stack
 from bench.progress import Progress
 from bench.stopping import Stop, stoppable
 from bench.store import Store
@@ -103,7 +102,7 @@ def run(
             stacks = list(plan_stacks(list(pending.values())))
             attempts = {k: store.attempts(k) for k in pending if known.get(k) == "failed"}
         places = Checkpoints(str(folder.absolute() / checkpoint.FOLDER), crew.checkpoint_every)
-        errand = Errand(experiment.circumstances(), attempts, crew.limits, store.has, places)
+        errand = Errand(experiment.circumstances(), attempts, crew.limits, store.has, places, progress.crew)
         progress.start(len(jobs), len(jobs) - len(pending))
 
         def keep(record: Record) -> None:
@@ -171,21 +170,19 @@ def _at_work(stacks: Sequence[Stack], workers: int, crew: Crew, errand: Errand, 
 
         with cluster.connected(crew.scheduler, stacks, errand, stop) as source:
             yield source
-    elif workers <= 1 and not errand.limits.any:
+    elif not stacks or (workers <= 1 and not errand.limits.any):
         yield Source(_here(stacks, errand, stop), lambda: iter(()))
     else:
-        with _undisturbed() as awake:
-            cage.start_server()
-            awake()
-            pool = Pool(_desks(stacks, workers), errand, stop)
-            try:
-                yield Source(pool.results(stacks), pool.last_words)
-            finally:
-                pool.close()
+        from bench import local_cluster
+
+        with local_cluster.at_work(_desks(stacks, workers), stacks, errand, stop) as source:
+            yield source
 
 
 def _here(stacks: Sequence[Stack], errand: Errand, stop: Stop) -> Iterator[Record]:
     """In this process: nothing to start, and a debugger works; but nothing that could be fenced in either."""
+    with suppress(ValueError, AttributeError, OSError):  # there may be no real stderr
+        faulthandler.enable()  # a plug-in that crashes ends the run: say in which line
     for stack in stacks:
         if wanted := errand.wanted(stack):
             with stop.interruptible():
@@ -202,25 +199,3 @@ def _desks(stacks: Sequence[Stack], workers: int) -> list[str | None]:
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = told.split(",") if told else [str(i) for i in range(torch.cuda.device_count())]
     return list(names[: max(1, min(workers, len(names)))]) or [None]
-
-
-@contextmanager
-def _undisturbed() -> Iterator[Callable[[], None]]:
-    """Processes started within do not see a terminal's interrupt: the driver gets it, and ends them in order.
-
-    Threads and processes inherit the blocked signal. The driver calls what is yielded once they are started; an
-    interrupt that came meanwhile reaches it then.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield lambda: None
-        return
-    resource_tracker.ensure_running()  # it would unblock the signal when the first process starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-    def awake() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    try:
-        yield awake
-    finally:
-        awake()

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from bench import cage
+from bench import wards
 
 INTERRUPTED = 130  # exit code
 _SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
@@ -53,7 +53,7 @@ class Stop:
 
 def leave_at_once() -> None:
     """End this process and its workers, whatever they do."""
-    cage.kill_all()
+    wards.kill_all()
     if sys.stdout.isatty():
         with suppress(OSError):
             os.write(1, _SHOW_CURSOR.encode())

@@ -15,7 +15,7 @@ import pytest
 from test_runner import numbers
 from test_workers import POISON, read, reasons, run
 
-from bench import cluster, fingerprint
+from bench import cluster, fingerprint, worker
 from bench.cell import Cell
 from bench.cluster import Address, ClusterError, RefusedError, address
 from bench.data import load
@@ -64,12 +64,13 @@ def test_a_cluster_stores_what_one_process_stores(two: Address, tmp_path: Path) 
 )
 def test_a_deadly_rule_and_one_that_hangs_fail_alone_there_too(two: Address, tmp_path: Path) -> None:
     of = read(tmp_path, "half", "hangs", overrides=["aggregator=[fedavg]"])
-    outcome = run(of, tmp_path / "r", scheduler=two, limits=Limits(seconds=4.0))
+    outcome = run(of, tmp_path / "r", scheduler=two, limits=Limits(seconds=20.0))
     told = reasons(tmp_path / "r", outcome)
     assert outcome.done == 3  # fedavg twice, and half where it is harmless
-    assert sorted(told) == ["half", "hangs"]
-    assert all("its worker died each time it was tried" in why for whys in told.values() for why in whys)
-    assert all("time limit of 4 s" in why for why in told["hangs"])
+    assert told == {
+        "half": {"its worker died 3 times; the last one ended for a reason that the cluster does not tell"},
+        "hangs": {"took longer than the time limit of 20 s (--cell-timeout)"},
+    }
 
 
 @pytest.mark.timeout(100)
@@ -78,7 +79,7 @@ def test_workers_with_another_flipbench_are_refused(
 ) -> None:
     other = fingerprint.fingerprint() | {"source": "0" * 64}
     monkeypatch.setattr(cluster, "fingerprint", lambda: other)
-    with pytest.raises(RefusedError, match=r"2 of 2 workers.*\n.*other source files"):
+    with pytest.raises(RefusedError, match=r"(\d) of \1 workers.*\n.*other source files"):
         run(read(tmp_path), tmp_path / "r", scheduler=two)
 
 
@@ -120,15 +121,15 @@ def test_plug_ins_and_data_are_what_the_key_says(tmp_path: Path) -> None:
     (tmp_path / "poison.py").write_text(POISON)
     cell = Cell(dataset="digits", aggregator=f"{tmp_path / 'poison.py'}:half")
     job, digits = Job(cell, contents(cell)), load("digits")
-    cluster._check_content(job, digits)
+    worker.check_content(job, digits)
     (tmp_path / "poison.py").write_text(POISON + "\n# edited\n")
     with pytest.raises(RefusedError, match="another version of the aggregator"):
-        cluster._check_content(job, digits)
+        worker.check_content(job, digits)
     (tmp_path / "poison.py").unlink()
     with pytest.raises(RefusedError, match="lacks the aggregator"):
-        cluster._check_content(job, digits)
+        worker.check_content(job, digits)
     with pytest.raises(RefusedError, match="data set digits has hash"):
-        cluster._check_content(Job(cell, {**job.content, "dataset": "0" * 64}), digits)
+        worker.check_content(Job(cell, {**job.content, "dataset": "0" * 64}), digits)
 
 
 def test_nobody_there_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,22 @@ def test_real_ham10000_is_split_by_lesion(real):
     assert any("not byte for byte Kaggle's" in n for n in d.notes) or len(d.notes) == 0
 
 
+def test_settings_can_be_chosen_on_ham10000_without_its_test_images(real):
+    d, v = data.load("ham10000"), data.load("ham10000(validation=true)")
+    rows = lesions.read(real / "ham10000/HAM10000_metadata.csv")
+    table = torch.tensor([ham10000.CLASSES.index(r.diagnosis) for r in rows])
+    train, _ = splits.held_out_groups(table, [r.lesion for r in rows], 0.2, "ham10000 split by lesion")
+    names = [rows[i].lesion for i in train]
+    kept, tried = splits.held_out_groups(table[train], names, 0.2, "ham10000 validation split by lesion")
+    assert sorted([*kept.tolist(), *tried.tolist()]) == list(range(len(d.train_y)))
+    assert torch.equal(v.train_x, d.train_x[kept])
+    assert torch.equal(v.test_x, d.train_x[tried])
+    assert not {names[i] for i in kept} & {names[i] for i in tried}
+    assert all(abs(b / (a + b) - 0.2) < 0.01 for a, b in v.counts)
+    assert v.split == "lesion"
+    assert any("test images are left out" in n for n in v.notes)
+
+
 def test_real_ham10000_without_metadata_is_split_by_row_and_says_so(real, tmp_path):
     (tmp_path / "anything.csv").symlink_to(real / "ham10000/hmnist_28_28_L.csv")
     d = data.load(f"ham10000(path='{tmp_path}')")

@@ -22,10 +22,12 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 from records import record
 
-from bench import store as store_module
+from bench import disk
 from bench.cell import SCHEMA
+from bench.disk import StoreError
+from bench.envelope import defect, encode, finite, is_intact
 from bench.errors import UserError
-from bench.store import Store, StoreError, defect, encode, finite, is_intact
+from bench.store import Store
 
 
 @pytest.fixture
@@ -201,7 +203,7 @@ def test_a_whole_record_of_another_version_stays_and_is_not_believed(store: Stor
     path.write_bytes(raw)
     assert store.statuses() == {one["key"]: "done"}
     assert path.read_bytes() == raw
-    assert store.of_other_schemas() == [other["key"]]
+    assert store.survey().other == (other["key"],)
     assert store.read(other["key"]) is None  # asked for by its key, it is in the way: put aside, not deleted
     assert store.publish(other)
     assert list(store.quarantined().values()) == ["schema"]
@@ -337,7 +339,7 @@ def test_a_writer_killed_at_any_step_leaves_all_or_nothing(store: Store, step: s
     one, other = record(seed=2), record(seed=1)["key"]
 
     def publish_and_die(_: int) -> int:
-        owner: Any = {"open": builtins, "unlink": Path, "_sync": store_module}.get(step, os)
+        owner: Any = {"open": builtins, "unlink": Path, "_sync": disk}.get(step, os)
         real = getattr(owner, step)
 
         def deadly(*args: Any, **options: Any) -> Any:
@@ -513,7 +515,7 @@ def test_temp_files_of_living_writers_stay(store: Store) -> None:
     store.statuses()
     assert mine.exists()
     assert not gone.exists()
-    old = os.stat(mine).st_mtime - 2 * store_module._STALE
+    old = os.stat(mine).st_mtime - 2 * disk.STALE
     os.utime(mine, (old, old))
     store.statuses()
     assert not mine.exists()

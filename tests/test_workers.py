@@ -11,17 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from test_runner import numbers
 
-from bench import cage, grid, runner
+from bench import grid, runner, wards
 from bench.cell import Cell
 from bench.checkpoint import Checkpoints
+from bench.errand import Errand, Retries, key_of
 from bench.errors import UserError
 from bench.experiment import Job
 from bench.grid import Grid
 from bench.limits import LEAST, Limits, parse_size, size_text
-from bench.pool import Errand, Retries, key_of
 from bench.progress import Quiet
 from bench.runner import Crew
 from bench.store import Store
@@ -121,10 +122,10 @@ def test_whatever_a_rule_does_to_its_process_costs_its_own_cells_alone(tmp_path:
 
 @pytest.mark.timeout(280)
 def test_a_cell_that_hangs_or_eats_ends_at_its_limit(tmp_path: Path) -> None:
-    folder, limits = tmp_path / "r", Limits(seconds=8.0, memory=1 << 30)
+    folder, limits = tmp_path / "r", Limits(seconds=12.0, memory=1 << 30)
     outcome = run(read(tmp_path, "hangs", "greedy", overrides=["seed=[0]"]), folder, limits=limits)
     told = reasons(folder, outcome)
-    assert told["hangs"] == {"took longer than the time limit of 8 s (--cell-timeout)"}
+    assert told["hangs"] == {"took longer than the time limit of 12 s (--cell-timeout)"}
     assert told["greedy"] == {"took more than the memory limit of 1 GiB (--memory-limit)"}
     assert outcome.done == 2
 
@@ -154,6 +155,12 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def listening(pids: list[int]) -> set[str]:
+    """Addresses that others could speak to these processes at."""
+    sockets = [c for pid in pids for c in psutil.Process(pid).net_connections("inet")]
+    return {c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN}
+
+
 @pytest.mark.timeout(280)
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc")
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGTERM and SIGINT", "SIGKILL"])
@@ -172,6 +179,7 @@ def test_no_signal_leaves_a_process_behind(tmp_path: Path, how: str) -> None:
             assert time.monotonic() < until
             time.sleep(0.05)
         assert len(marked(mark)) >= 3  # the driver, its server, a worker
+        assert listening(marked(mark)) == {"127.0.0.1"}
         asked = time.monotonic()
         if how == "SIGKILL":
             driver.kill()
@@ -245,4 +253,29 @@ def test_limits_that_nothing_could_keep(limits: Any) -> None:
 
 
 def test_where_there_is_no_worker_there_is_nothing_to_kill() -> None:
-    cage.kill_all()
+    wards.kill_all()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (-signal.SIGSEGV, "was killed by SIGSEGV"),
+        (7, "ended itself with exit code 7"),
+        (255, "ended for an unknown reason"),
+        (None, "ended for an unknown reason"),
+    ],
+)
+def test_how_a_process_died(code: int | None, said: str) -> None:
+    assert wards.death(code) == said
+
+
+def test_a_crash_without_a_worker_keeps_what_is_done_and_names_the_line(tmp_path: Path) -> None:
+    read(tmp_path)
+    rule = f"{tmp_path / 'poison.py'}:segfault"
+    command = [sys.executable, "-m", "bench", "run", "tiny.yaml", "--workers", "1", "--aggregator", rule]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGSEGV
+    assert "poison.py" in ended.stderr
+    assert "in segfault" in ended.stderr
+    assert len(Store(tmp_path / "results" / "tiny").keys()) == 4

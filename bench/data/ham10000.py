@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,7 @@ def load(
     path: str | None = None,
     metadata: str | None = None,
     split: By = "auto",
+    validation: bool = False,
     train: int | None = None,
     test: int | None = None,
 ) -> Dataset:
@@ -55,6 +56,8 @@ def load(
         path: the CSV (plain or .gz), or a folder that holds it; None: the usual places.
         metadata: HAM10000_metadata.csv; None: the one beside the CSV, if it is there.
         split: ``lesion`` needs the metadata, ``row`` does not look for them, ``auto`` takes what is there.
+        validation: leave the test images out altogether and test on a fifth of the training lesions (rows) instead: to
+            choose settings by.
         train: size of a class-stratified subset of the training images; None: all.
         test: the same for the test images.
 
@@ -68,14 +71,20 @@ def load(
     labels = torch.from_numpy(table[:, -1].astype(np.int64))
     images = torch.from_numpy(np.ascontiguousarray(table[:, :-1])).view(-1, 1, SIDE, SIDE)
     notes = [*_notes(labels, digest)]
+    names = None
     if beside is None:
-        rows, held = held_out(labels, round(SHARE * len(labels)), "ham10000 split by row")
         why = "as asked" if split == "row" else "no metadata"
         notes.append(f"{why}: split by row, so images of one lesion may be on both sides")
     else:
         groups = lesions.read(beside)
         _check_metadata(groups, table[:, -1], beside)
-        rows, held = held_out_groups(labels, [g.lesion for g in groups], SHARE, "ham10000 split by lesion")
+        names = [g.lesion for g in groups]
+    rows, held = _divided(labels, names, "split")
+    if validation:
+        mine = None if names is None else [names[row] for row in rows.tolist()]
+        kept, tried = _divided(labels[rows], mine, "validation split")
+        rows, held = rows[kept], rows[tried]
+        notes.append("a validation split of the training images, to choose settings by: the test images are left out")
     whole = Dataset(
         name="ham10000",
         classes=CLASSES,
@@ -89,6 +98,13 @@ def load(
         notes=tuple(notes),
     )
     return shortened(whole, train, test)
+
+
+def _divided(labels: torch.Tensor, names: Sequence[str] | None, purpose: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows to train and to test on: by lesion where the lesions' names are known, else by row."""
+    if names is None:
+        return held_out(labels, round(SHARE * len(labels)), f"ham10000 {purpose} by row")
+    return held_out_groups(labels, names, SHARE, f"ham10000 {purpose} by lesion")
 
 
 def content(options: Mapping[str, Any]) -> str:
