@@ -77,6 +77,11 @@ def test_a_slurm_job_whose_workers_are_killed_stores_what_one_process_does(tmp_p
                 os.kill(victims[0], signal.SIGKILL)
                 killed += 1
         assert waiting.returncode == 0, (job / "out").read_text()[-3000:]
+        time.sleep(5)
+    left = marked(mark)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []  # Slurm ends what a job leaves behind, the scheduler among it
     assert killed == 2
     plain = run(grid.read("smoke"), tmp_path / "plain", workers=1)
     assert plain.failed == ()

@@ -100,7 +100,7 @@ def fuzz(rule: Any, stacks: int, **more: Any) -> int:
     refused = 0
 
     @given(
-        n=st.integers(1, 9),
+        n=st.sampled_from((9, 7, 12, 8, 5, 6, 3, 10, 4, 2, 1)),  # the first come most often, and are refused least
         dim=st.sampled_from((1, 3, 5)),
         f=st.sampled_from((0, 0, 1, 2)),
         seed=st.integers(0, 2**31),
