@@ -407,11 +407,12 @@ def _fetch(references: set[str]) -> None:
 
 
 def _draw(folder: Path) -> None:
+    from bench import report
     from bench.progress import counted
-    from bench.report import summary_text, write
 
-    files = write(folder)
-    typer.echo(summary_text(folder))
+    known = report.read(folder)
+    files = report.write(folder, known)
+    typer.echo(report.summary_text(folder, known=known))
     for kind in sorted({f.parent for f in files}):
         typer.echo(f"{counted(sum(f.parent == kind for f in files), 'file')} in {kind}")
 

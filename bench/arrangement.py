@@ -19,6 +19,7 @@ from bench.comparisons import seed_table, tied
 from bench.errors import UserError
 from bench.labels import is_nothing
 from bench.metrics import LAST, METRICS
+from bench.remembered import Remembered
 from bench.statistics import Values as Numbers
 from bench.statistics import moments, student_interval
 
@@ -132,6 +133,13 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     Args:
         frame: of `bench.frame.load`.
     """
+    return _PAGES.of(frame, (), None, lambda: _pages(frame))
+
+
+_PAGES, _SQUARES = Remembered(), Remembered()
+
+
+def _pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     known = frame[frame["status"] != "missing"]
     apart = [f for f in PAGE_FACTS if _varies(known[f])]
     unknown = len(frame) - len(known)
@@ -181,6 +189,12 @@ def squares(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[st
         it cannot be told from the best of its column: `bench.comparisons`). Aggregators in the page's order, columns in
         reading order; every aggregator under every column.
     """
+    facts = (page.rows, page.settings, page.levels, page.backdoors, page.unknown, shown, tuple(attacks))
+    made = _SQUARES.of(tidy, (page.cells,), facts, lambda: _squares(page, tidy, shown, attacks))
+    return made.copy()
+
+
+def _squares(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]) -> pd.DataFrame:
     cells, columns = _placed(page, tidy, shown, attacks)
     values = cells.by_seed(len(columns), len(page.rows))
     numbers = _statements(page, cells, values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ COLUMNS = (
 _ARRAYS = {"classes", "mapping", "rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"}
 _ARRAYS |= {"malicious", "flips", "examples", "nonfinite"}
 _ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
+_AT_ONCE = 1024  # rows turned into columns
 _DEFAULTS = {f.name: f.default for f in fields(Cell)}  # a fact that cells of an earlier version lack was this
 
 
@@ -79,22 +81,25 @@ def load(folder: Path) -> pd.DataFrame:
 def _frame_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows as a frame with all of `COLUMNS`, in order."""
     values: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    adders = [(name, column.append) for name, column in values.items()]
-    for one in rows:  # read one by one: all rows at once would take half a gigabyte
-        get = one.get
-        for name, add in adders:
-            add(get(name))
+    told = (tuple(map(one.get, COLUMNS)) for one in rows)
+    while some := list(islice(told, _AT_ONCE)):  # all rows at once would take half a gigabyte
+        for so_far, part in zip(values.values(), zip(*some, strict=True), strict=True):
+            so_far.extend(part)
     columns: dict[str, pd.Series[Any]] = {}
     for name in COLUMNS:
-        told = values.pop(name)
+        of_all = values.pop(name)
         if name.startswith("seconds"):
-            columns[name] = pd.Series(told, dtype=np.float64)
+            columns[name] = pd.Series(of_all, dtype=np.float64)
             continue
-        # As objects: pandas would look into every array otherwise.
-        column = pd.Series(_objects(told), dtype=object)
-        if name not in _ARRAYS and not any(value is None for value in told):
-            column = column.infer_objects()  # with a None in it, 20 would become 20.0
-        columns[name] = column
+        column = np.empty(len(of_all), dtype=object)  # as objects: pandas would look into every array otherwise
+        if name in _ARRAYS:
+            for place, value in enumerate(of_all):
+                column[place] = value  # an array stays whole
+        else:
+            column[:] = of_all
+        columns[name] = pd.Series(column, dtype=object)
+        if name not in _ARRAYS and None not in of_all:
+            columns[name] = columns[name].infer_objects()  # with a None in it, 20 would become 20.0
     return pd.DataFrame(columns, copy=False)
 
 
@@ -114,10 +119,12 @@ class _Share:
             known = self._known[value] = make()
         return known
 
-    def array(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The first of all equal arrays."""
-        known: NDArray[Any] = self._known.setdefault((array.dtype, array.shape, array.tobytes()), array)
-        return known
+    def whole(self, values: Sequence[Any]) -> NDArray[np.int64]:
+        """Whole numbers, or lists of them, as an array."""
+        nested = bool(values) and isinstance(values[0], list)
+        name = ("array", tuple(map(tuple, values)) if nested else tuple(values))
+        found: NDArray[np.int64] = self.made(name, lambda: _array(values, np.int64))
+        return found
 
 
 def row(record: Mapping[str, Any] | None, key: str, share: _Share | None = None) -> dict[str, Any]:
@@ -176,37 +183,31 @@ def _counts(result: Mapping[str, Any] | None, share: _Share) -> dict[str, Any]:
     flips = result["flips"]
     rounds = result.get("attacked_rounds")
     return {
-        "rounds_evaluated": share.array(_array(result["rounds"], np.int64)),
+        "rounds_evaluated": share.whole(result["rounds"]),
         "confusion": _whole(result["confusion"]),
-        "participants": share.array(_array(result["clients"], np.int64)),
+        "participants": share.whole(result["clients"]),
         "influence": _array(result["influence"], np.float64),  # null becomes NaN
         "norms": _array(result["norms"], np.float64),
         "fedavg_gap": _array(result["fedavg_gap"], np.float64),
         "malicious": share.value(tuple(result["malicious"])),
         "flips": share.made(("flips", *(tuple(f.items()) for f in flips)), lambda: tuple(flips)),
-        "examples": share.array(_array(result["examples"], np.int64)),
+        "examples": share.whole(result["examples"]),
         "nonfinite": {int(number): count for number, count in result["nonfinite"].items()},
         "stamped": None if result.get("stamped") is None else _whole(result["stamped"]),
         "attacked_rounds": None if rounds is None else share.value(tuple(rounds)),
     }
 
 
-def _whole(values: Any) -> NDArray[np.signedinteger[Any]]:
-    """Whole numbers in as few bytes as they need, which are half of a frame's memory."""
-    array = np.array(values, dtype=np.int64)
-    least = np.int16 if array.max(initial=0) < 2**15 else np.int32 if array.max() < 2**31 else np.int64
-    return _array(array, least)
+def _whole(values: Sequence[Sequence[Sequence[int]]]) -> NDArray[np.signedinteger[Any]]:
+    """Counts ``(rounds, L, L)`` in as few bytes as they need: they are most of a frame's memory."""
+    flat = np.fromiter(chain.from_iterable(chain.from_iterable(values)), dtype=np.int64)
+    most = int(flat.max(initial=0))
+    least = np.int16 if most < 2**15 else np.int32 if most < 2**31 else np.int64
+    sides = (len(values[0]), len(values[0][0])) if values else (0, 0)
+    return _array(flat.reshape(len(values), *sides), least)
 
 
 def _array(values: Any, kind: type[np.generic]) -> NDArray[Any]:
     array = np.array(values, dtype=kind)
     array.flags.writeable = False
     return array
-
-
-def _objects(values: Sequence[Any]) -> NDArray[np.object_]:
-    """A column of objects, arrays left whole."""
-    column = np.empty(len(values), dtype=object)
-    for place, value in enumerate(values):
-        column[place] = value
-    return column

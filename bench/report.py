@@ -30,11 +30,15 @@ FORMATS = ("md", "csv", "tex", "html")
 _PICTURES = (".svg", ".png")
 
 
-def write(folder: Path) -> list[Path]:
+Read = tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]  # frame, tidy frame, plan
+
+
+def write(folder: Path, known: Read | None = None) -> list[Path]:
     """Write tables and pictures of the latest plan's cells.
 
     Args:
         folder: ``results/<grid>``.
+        known: what `read` gave; None: it is read.
 
     Returns:
         The files, in the order written. Pictures of an earlier plan that this one lacks are removed.
@@ -44,7 +48,7 @@ def write(folder: Path) -> list[Path]:
     """
     from bench import canvas, pictures, results_page  # matplotlib: the terminal's summary does without
 
-    frame, tidy, plan = _read(folder)
+    frame, tidy, plan = known or read(folder)
     told = warnings(frame, tidy, plan)
     texts: dict[str, str | None] = {
         "cells.csv": tables.cells_csv(tidy),
@@ -83,22 +87,23 @@ def page(folder: Path) -> str:
     """
     from bench import results_page
 
-    frame, tidy, plan = _read(folder)
+    frame, tidy, plan = read(folder)
     drawn = sorted(p.name for p in (folder / HEATMAPS).glob("*.png"))
     return results_page.write(frame, tidy, plan, warnings(frame, tidy, plan), {}, drawn)
 
 
-def summary_text(folder: Path, width: int | None = None) -> str:
+def summary_text(folder: Path, width: int | None = None, known: Read | None = None) -> str:
     """The summary for a terminal: accuracy of every rule, with what to know before believing it below.
 
     Args:
         folder: ``results/<grid>``.
         width: characters a line; None: the terminal's.
+        known: what `read` gave; None: it is read.
 
     Raises:
         UserError: the folder holds no plan.
     """
-    frame, tidy, plan = _read(folder)
+    frame, tidy, plan = known or read(folder)
     room = shutil.get_terminal_size((100, 24)).columns if width is None else width
     parts = [tables.title(plan), tables.terminal(frame, tidy, max(40, room))]
     enough = int(frame["seed"].nunique()) >= LEAST_SEEDS
@@ -131,7 +136,7 @@ def chosen(
     """
     if form not in FORMATS:
         raise UserError(f"a table is written as {', '.join(FORMATS)}, not as {form!r}")
-    frame, tidy, plan = _read(folder)
+    frame, tidy, plan = read(folder)
     made = choosing.choose(frame, tidy, metric, rows or choosing.ROWS, columns or choosing.COLUMNS, where)
     if form == "csv":
         return spreadsheet.csv_text(made.names, made.lines)
@@ -150,7 +155,12 @@ def warnings(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -
     return [*guards, *requests.wanted(plan)[1]]
 
 
-def _read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+def read(folder: Path) -> Read:
+    """The cells of the latest plan, their metrics, and the plan.
+
+    Raises:
+        UserError: the folder holds no plan, or cannot be read.
+    """
     frame = frames.load(folder)
     return frame, metrics.evaluate(frame), Store(folder).read_plan()
 

@@ -84,8 +84,9 @@ class Store:
 
     def read(self, key: str) -> Record | None:
         """The record of a cell: its result, else its latest failure, else None. A bad file is put in quarantine."""
+        _checked_key(key)
         with advising(self.folder):
-            raw = self._intact(self._cell_path(_checked_key(key)), key)
+            raw = self._intact(f"{self.folder}/cells/{key[:2]}/{key}.json", key)
             if raw is None:
                 raw = self._latest_failure(key)
         return None if raw is None else dict(from_json(raw))
@@ -193,11 +194,11 @@ class Store:
                 if match := _CELL.fullmatch(name):
                     yield f"{shard}/{name}", match[1]
 
-    def _intact(self, path: Path, key: str) -> bytes | None:
+    def _intact(self, path: str | Path, key: str) -> bytes | None:
         """The bytes of a file that can be trusted; None when there is none, or after putting it in quarantine."""
         raw, wrong = self._look(path, key)
         if wrong == "schema":  # asked for by its key, it is in the way
-            self._quarantine(path, key, wrong)
+            self._quarantine(Path(path), key, wrong)
         return raw
 
     def _look(self, path: str | Path, key: str) -> tuple[bytes | None, str | None]:

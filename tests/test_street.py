@@ -27,6 +27,7 @@ RIGHT = (
     "comparisons",
     "labels",
     "spreadsheet",
+    "remembered",
     "arrangement",
     "page_attacks",
     "worst",
