@@ -78,8 +78,16 @@ numerics: $(VENV)/.installed-test ## who is chosen, against float64 brute force 
 coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulations (about 5 minutes)
 	$(BIN)/python tests/statistics/coverage.py
 
-torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size; writes results/torture.md
-	FLIPBENCH_TORTURE=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture tests/test_workers.py tests/test_checkpoint.py tests/test_cluster.py -p no:xdist -o timeout=1500
+TORTURE_TESTS := tests/torture tests/test_workers.py tests/test_checkpoint.py tests/test_cluster.py tests/test_runner.py \
+                 tests/test_cell.py tests/test_lockstep.py tests/test_store.py tests/test_report.py
+TIMED := tests/torture/test_kills.py tests/torture/test_scale.py
+TORTURE := FLIPBENCH_TORTURE=full FLIPBENCH_TORTURE_TABLE=results/torture.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o timeout=1500
+
+# First what is timed, alone; then the rest, one test a core. The table has both.
+torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size (about 25 minutes); writes results/torture.md
+	@rm -f results/torture.md.json
+	$(TORTURE) -p no:xdist $(TIMED); first=$$?; \
+	  $(TORTURE) -n $(CORES) --dist worksteal $(TORTURE_TESTS) $(TIMED:%=--deselect=%) && exit $$first
 
 clean: ## remove .venv, caches and build folders (results stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

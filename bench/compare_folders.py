@@ -28,9 +28,9 @@ from bench.arrangement import Measure, Values, level_values, measure
 from bench.cell import FACTS
 from bench.comparisons import seed_table
 from bench.errors import UserError
-from bench.frame import PROVENANCE
 from bench.labels import aggregator_label, dataset_label, is_nothing
 from bench.metrics import evaluate
+from bench.rows import PROVENANCE
 from bench.statistics import LEVEL
 from bench.statistics import Values as Numbers
 from bench.store import Store

@@ -131,7 +131,9 @@ def _seeds(shared: Cells, members: list[int]) -> Detail:
     row = shared.row[members]
     local = {key: i for i, key in enumerate(cells["key"])}
     reason = [None if r is None or r != r else printable(str(r), 500) for r in cells["reason"]]
-    mapping = [None if m is None else mapping_label(m, shared.placed.page.classes) for m in cells["mapping"]]
+    maps = cells["mapping"].tolist()
+    told = {m: mapping_label(m, shared.placed.page.classes) for m in set(maps) if m is not None}
+    mapping = [told.get(m) for m in maps]
 
     def of_tidy(name: str) -> Any:
         known = np.append(tidy[name].to_numpy(dtype=np.float64), np.nan)  # the last: of cells without numbers

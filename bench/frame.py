@@ -1,45 +1,21 @@
-"""The store as a table: one row a cell of the plan, every fact a column, the raw counts as arrays beside them.
-
-Nothing is computed here but what a reader would call the same fact in another unit (the malicious fraction, total
-seconds); metrics are `bench.metrics`.
-"""
+"""The store as a table: one row a cell of the plan, every fact a column, the raw counts as arrays beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
-from itertools import chain, islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bench.cell import CLEAN, FACTS, SHARE, Cell
+from bench import parts
+from bench.rows import COLUMNS
 from bench.store import Store
-
-PHASES = ("setup", "local", "aggregation", "evaluation")
-PROVENANCE = ("flipbench", "commit", "python", "torch", "numpy", "platform", "device", "threads", "finished")
-
-# Names that would hide a fact are told apart: the task's pixels, who took part, the machine's device.
-COLUMNS = (
-    *("key", "twin", "status", "reason", "traceback", "attempts", "clean"),
-    *FACTS,
-    *("task", "classes", "split", "train", "test", "pixels", "data_sha256", "mapping"),
-    *("rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"),
-    *("malicious", "flips", "examples", "nonfinite"),
-    *("places", "adaptive", "dynamic", "search", "trials", "stamped", "target", "attacked_rounds"),
-    *(f"seconds_{phase}" for phase in PHASES),
-    "seconds",
-    *(f"provenance_{name}" for name in PROVENANCE),
-)
 
 _ARRAYS = {"classes", "mapping", "rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"}
 _ARRAYS |= {"malicious", "flips", "examples", "nonfinite"}
 _ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
-_AT_ONCE = 1024  # rows turned into columns
-_DEFAULTS = {f.name: f.default for f in fields(Cell)}  # a fact that cells of an earlier version lack was this
 
 
 def load(folder: Path) -> pd.DataFrame:
@@ -74,140 +50,32 @@ def load(folder: Path) -> pd.DataFrame:
     Raises:
         UserError: the folder holds no plan, or cannot be read.
     """
-    store, share = Store(folder), _Share()
-    return _frame_of(row(store.read(key), key, share) for key in dict.fromkeys(store.read_plan()["keys"]))
+    return _frame_of(parts.read(folder, list(dict.fromkeys(Store(folder).read_plan()["keys"]))))
 
 
-def _frame_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a frame with all of `COLUMNS`, in order."""
+def _frame_of(read: Iterable[parts.Part]) -> pd.DataFrame:
+    """Parts below one another, as a frame with all of `COLUMNS`, in order."""
     values: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    told = (tuple(map(one.get, COLUMNS)) for one in rows)
-    while some := list(islice(told, _AT_ONCE)):  # all rows at once would take half a gigabyte
-        for so_far, part in zip(values.values(), zip(*some, strict=True), strict=True):
-            so_far.extend(part)
-    columns: dict[str, pd.Series[Any]] = {}
-    for name in COLUMNS:
-        of_all = values.pop(name)
-        if name.startswith("seconds"):
-            columns[name] = pd.Series(of_all, dtype=np.float64)
-            continue
-        column = np.empty(len(of_all), dtype=object)  # as objects: pandas would look into every array otherwise
-        if name in _ARRAYS:
-            for place, value in enumerate(of_all):
-                column[place] = value  # an array stays whole
-        else:
-            column[:] = of_all
-        columns[name] = pd.Series(column, dtype=object)
-        if name not in _ARRAYS and None not in of_all:
-            columns[name] = columns[name].infer_objects()  # with a None in it, 20 would become 20.0
-    return pd.DataFrame(columns, copy=False)
+    for part in read:
+        for so_far, column in zip(values.values(), part, strict=True):
+            so_far.extend(column)
+    return pd.DataFrame({name: _column(name, values.pop(name)) for name in COLUMNS}, copy=False)
 
 
-class _Share:
-    """Hands out one object for all that are equal: cells differ in few of their facts."""
-
-    def __init__(self) -> None:
-        self._known: dict[Any, Any] = {}
-
-    def value(self, value: Any) -> Any:
-        """The first of all equal values of one type: text, tuples and the like."""
-        return self._known.setdefault((type(value), value), value)
-
-    def made(self, value: Any, make: Callable[[], Any]) -> Any:
-        """What was made of an equal value before; ``value`` can be hashed."""
-        if (known := self._known.get(value)) is None:
-            known = self._known[value] = make()
-        return known
-
-    def whole(self, values: Sequence[Any]) -> NDArray[np.int64]:
-        """Whole numbers, or lists of them, as an array."""
-        nested = bool(values) and isinstance(values[0], list)
-        name = ("array", tuple(map(tuple, values)) if nested else tuple(values))
-        found: NDArray[np.int64] = self.made(name, lambda: _array(values, np.int64))
-        return found
+def _column(name: str, values: Sequence[Any]) -> pd.Series[Any]:
+    if name.startswith("seconds"):
+        return pd.Series(values, dtype=np.float64)
+    column = np.empty(len(values), dtype=object)  # as objects: pandas would look into every array otherwise
+    if name in _ARRAYS:
+        for place, value in enumerate(values):
+            column[place] = value  # an array stays whole
+        return pd.Series(column, dtype=object)
+    column[:] = values
+    found = pd.Series(column, dtype=object)
+    return found if None in values else typed(found)  # with a None in it, 20 would become 20.0
 
 
-def row(record: Mapping[str, Any] | None, key: str, share: _Share | None = None) -> dict[str, Any]:
-    """One record as a flat row; None is a missing cell."""
-    if record is None:
-        return {"key": key, "status": "missing"}
-    share = share or _Share()
-    facts, seconds = record["facts"], record["seconds"]
-    task: Mapping[str, Any] = record["task"] or {}
-    spent = [seconds.get(phase) for phase in PHASES]
-    known = [s for s in spent if s is not None]
-    return {
-        **{name: record[name] for name in ("key", "status", "reason", "traceback", "attempts")},
-        "twin": share.value(record["twin"]),
-        **_DEFAULTS,
-        **facts,
-        "clean": facts["attack"] == CLEAN,
-        "malicious_fraction": facts["malicious_count"] / (facts["clients"] + _sybils(facts)),
-        "task": task.get("dataset"),
-        "classes": share.value(tuple(task["classes"])) if task else None,
-        **{name: task.get(name) for name in ("split", "train", "test")},
-        "pixels": task.get("features"),
-        "data_sha256": share.value(record["content"].get("dataset")),
-        "mapping": None if record["mapping"] is None else share.value(tuple((s, t) for s, t in record["mapping"])),
-        **_attack(record, share),
-        **_counts(record["result"], share),
-        **{f"seconds_{phase}": value for phase, value in zip(PHASES, spent, strict=True)},
-        "seconds": sum(known) if known else None,
-        **{f"provenance_{name}": record["provenance"].get(name) for name in PROVENANCE},
-    }
-
-
-def _sybils(facts: Mapping[str, Any]) -> int:
-    """Clients that the N do not count."""
-    return 0 if facts.get("malicious_data", SHARE) == SHARE else int(facts["malicious_count"])
-
-
-def _attack(record: Mapping[str, Any], share: _Share) -> dict[str, Any]:
-    """How the attack works; cells from before this was recorded were all attacked by static label flips."""
-    attacked = record["facts"]["attack"] != CLEAN
-    told: Mapping[str, Any] = record.get("attack") or {"places": ["labels"] if attacked else []}
-    search = told.get("search")
-    return {
-        "places": share.value(tuple(told["places"])),
-        "adaptive": bool(told.get("adaptive", False)),
-        "dynamic": bool(told.get("dynamic", False)),
-        "search": search,
-        "trials": None if search is None else search.get("trials"),
-        "target": told.get("target"),
-    }
-
-
-def _counts(result: Mapping[str, Any] | None, share: _Share) -> dict[str, Any]:
-    if result is None:
-        return {}
-    flips = result["flips"]
-    rounds = result.get("attacked_rounds")
-    return {
-        "rounds_evaluated": share.whole(result["rounds"]),
-        "confusion": _whole(result["confusion"]),
-        "participants": share.whole(result["clients"]),
-        "influence": _array(result["influence"], np.float64),  # null becomes NaN
-        "norms": _array(result["norms"], np.float64),
-        "fedavg_gap": _array(result["fedavg_gap"], np.float64),
-        "malicious": share.value(tuple(result["malicious"])),
-        "flips": share.made(("flips", *(tuple(f.items()) for f in flips)), lambda: tuple(flips)),
-        "examples": share.whole(result["examples"]),
-        "nonfinite": {int(number): count for number, count in result["nonfinite"].items()},
-        "stamped": None if result.get("stamped") is None else _whole(result["stamped"]),
-        "attacked_rounds": None if rounds is None else share.value(tuple(rounds)),
-    }
-
-
-def _whole(values: Sequence[Sequence[Sequence[int]]]) -> NDArray[np.signedinteger[Any]]:
-    """Counts ``(rounds, L, L)`` in as few bytes as they need: they are most of a frame's memory."""
-    flat = np.fromiter(chain.from_iterable(chain.from_iterable(values)), dtype=np.int64)
-    most = int(flat.max(initial=0))
-    least = np.int16 if most < 2**15 else np.int32 if most < 2**31 else np.int64
-    sides = (len(values[0]), len(values[0][0])) if values else (0, 0)
-    return _array(flat.reshape(len(values), *sides), least)
-
-
-def _array(values: Any, kind: type[np.generic]) -> NDArray[Any]:
-    array = np.array(values, dtype=kind)
-    array.flags.writeable = False
-    return array
+def typed(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of objects as numbers or truth values where all are; text stays objects, which are quick to walk."""
+    first = column.iloc[0] if len(column) else None
+    return column if column.dtype != object or isinstance(first, str | tuple) else column.infer_objects()

@@ -35,8 +35,9 @@ _LONGEST = 200
 
 def printable(text: str, longest: int = _LONGEST) -> str:
     """Text on one line: what cannot be seen (line ends, control and direction marks) becomes a visible mark."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def fact_label(fact: str) -> str:

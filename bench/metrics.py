@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.cell import FACTS
+from bench.frame import typed
 
 Counts = NDArray[np.number[Any]]  # (..., L, L)
 Values = NDArray[np.float64]  # (...)
@@ -175,10 +176,14 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     """
     done = frame[frame["status"] == "done"].reset_index(drop=True)
     known_as = ["key", "twin", "clean", *FACTS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
-    facts = done[known_as].infer_objects()  # whole numbers are whole again where a missing cell made them objects
+    # Whole numbers are whole again where a missing cell made them objects.
+    facts = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
     added: dict[str, Any] = dict(_values(done))
+    flips = done["flips"].tolist()
+    each = {id(one): one for one in flips}  # rules share their flips
     for kind in ("eligible", "selected", "changed"):
-        added[f"flips_{kind}"] = np.array([sum(f[kind] for f in flips) for flips in done["flips"]], dtype=np.int64)
+        total = {name: sum(f[kind] for f in one) for name, one in each.items()}
+        added[f"flips_{kind}"] = np.array([total[id(one)] for one in flips], dtype=np.int64)
     added["adaptive"] = done["adaptive"].to_numpy(dtype=bool)
     added["search_trials"] = done["trials"].to_numpy(dtype=np.float64)
     added |= _influences(done)

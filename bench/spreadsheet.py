@@ -42,17 +42,11 @@ def _column(values: Any) -> list[Any]:
         return list(array.tolist())
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         return [v if v == v else "" for v in array.tolist()]
-    known: dict[str, str] = {}  # few names, many lines
-    found = []
-    for value in array:
-        if type(value) is str:
-            text = known.get(value)
-            if text is None:
-                text = known[value] = _value(value)
-            found.append(text)
-        else:
-            found.append(_value(value))
-    return found
+    plain: list[Any] = array.tolist() if isinstance(array, np.ndarray) else list(array)
+    if set(map(type, plain)) == {str}:  # few names, many lines
+        told = {text: _value(text) for text in set(plain)}
+        return list(map(told.__getitem__, plain))
+    return [_value(value) for value in plain]
 
 
 def _value(value: Any) -> Any:

@@ -145,9 +145,9 @@ def preface(frame: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
     done = frame[frame["status"] == "done"]
     made = []
     for name in ("flipbench", "commit", "python", "torch", "device", "platform"):
-        values = sorted({str(v) for v in done[f"provenance_{name}"] if not is_nothing(v)})
+        values = sorted({str(v) for v in done[f"provenance_{name}"].unique() if not is_nothing(v)})
         made += [f"{name} {printable(' and '.join(values))}"] if values else []
-    splits = sorted({str(s) for s in done["split"] if not is_nothing(s)})
+    splits = sorted({str(s) for s in done["split"].unique() if not is_nothing(s)})
     made += [f"split {printable(' and '.join(splits))}"] if splits else []
     return [*lines, f"Made with {', '.join(made)}."] if made else lines
 
@@ -185,8 +185,12 @@ def _plain_column(name: str, column: pd.Series[Any]) -> Any:
         show = lambda value: dataset_label(str(value))  # noqa: E731
     if name == "mapping":
         show = lambda value: "" if value is None else " ".join(f"{s}>{t}" for s, t in value)  # noqa: E731
+    values = column.tolist()
+    if set(map(type, values)) <= {str, tuple, type(None)}:
+        shown = {v: show(v) for v in set(values)}
+        return list(map(shown.__getitem__, values))
     known: dict[tuple[type, Any], Any] = {}  # by type too: 1 and 1.0 are written apart
-    return [known[k] if (k := (type(v), v)) in known else known.setdefault(k, show(v)) for v in column]
+    return [known[k] if (k := (type(v), v)) in known else known.setdefault(k, show(v)) for v in values]
 
 
 _MD = {c: f"\\{c}" for c in "\\`*_[]|~#!"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from records import BASE, LABEL_FLIPS, record, write_grid
 
 from bench import frame as frames
+from bench import rows
 from bench.cell import FACTS, clean_twin
 from bench.errors import UserError
 from bench.metrics import (
@@ -235,7 +236,7 @@ def test_the_tidy_frame_says_last_mean_clean_and_damage(store: Store) -> None:
 
 def test_the_frame_holds_facts_and_raw_counts(store: Store) -> None:
     frame = frames.load(store.folder)
-    assert list(frame.columns) == list(frames.COLUMNS)
+    assert list(frame.columns) == list(rows.COLUMNS)
     assert set(FACTS) < set(frame.columns)
     first = frame.iloc[0]
     assert (first["status"], first["clean"], first["aggregator"], first["seed"]) == ("done", False, "krum", 4)
@@ -378,7 +379,7 @@ def test_how_an_attack_works_is_in_the_frame(tmp_path: Path) -> None:
 def test_a_fact_that_older_cells_lack_has_its_default(tmp_path: Path) -> None:
     one = record(CELL, mapping=PAIR)
     del one["facts"]["schedule"]
-    assert frames.row(one, one["key"])["schedule"] == "constant"
+    assert rows.row(one, one["key"])["schedule"] == "constant"
 
 
 def test_a_folder_without_results(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("aggregators", "attacks", "bench")
 
 RIGHT = (
+    "rows",
+    "parts",
     "frame",
     "metrics",
     "statistics",

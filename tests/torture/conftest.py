@@ -6,10 +6,12 @@ version, as part of ``make test``. ``FLIPBENCH_TORTURE_TABLE`` names the file th
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -48,21 +50,24 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the table, once, where it is asked for."""
-    file = os.environ.get("FLIPBENCH_TORTURE_TABLE")
-    if not file or hasattr(session.config, "workerinput"):
+    """Write the table, where it is asked for; a second session adds its rows to those of the first."""
+    name = os.environ.get("FLIPBENCH_TORTURE_TABLE")
+    if not name or hasattr(session.config, "workerinput"):
         return
-    passed = "all tests passed" if exitstatus == 0 else f"NOT ALL TESTS PASSED (exit status {exitstatus})"
-    minutes, seconds = divmod(round(time.monotonic() - _began), 60)
-    size = "full size" if FULL else "SHORT VERSION"
+    file, state = ROOT / name, ROOT / f"{name}.json"
+    before = json.loads(state.read_text()) if state.exists() else {"seconds": 0.0, "failed": False, "ran": {}}
+    seconds, failed = before["seconds"] + time.monotonic() - _began, before["failed"] or exitstatus != 0
+    ran = {node: Ran(**one) for node, one in before["ran"].items()} | _ran
+    state.write_text(json.dumps({"seconds": seconds, "failed": failed, "ran": {n: asdict(r) for n, r in ran.items()}}))
     lines = [
         "# Torture",
         "",
         "Made by `make torture`; what each test does is in `tests/torture`, and in the files of `tests` named there.",
         "",
         *(f"* {line}" for line in circumstances(ROOT)),
-        f"* One run of {minutes} min {seconds} s, {size}: {passed}.",
+        f"* {'Full size' if FULL else 'SHORT VERSION'}, {seconds / 60:.1f} minutes: "
+        f"{'NOT ALL TESTS PASSED' if failed else 'all tests passed'}.",
         "",
-        *table(_ran),
+        *table(ran),
     ]
-    (ROOT / file).write_text("\n".join(lines) + "\n")
+    file.write_text("\n".join(lines) + "\n")

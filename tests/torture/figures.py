@@ -217,7 +217,7 @@ def _memory() -> str:
 
 def _system() -> str:
     names = dict(line.partition("=")[::2] for line in _lines("/etc/os-release"))
-    return f"{names.get('PRETTY_NAME', platform.system()).strip(chr(34))}, {platform.system()} {platform.release()}"
+    return f"{names.get('PRETTY_NAME', platform.system()).strip(chr(34))}, {platform.machine()}"
 
 
 def _lines(path: str) -> Iterable[str]:
