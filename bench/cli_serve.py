@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -109,6 +110,7 @@ def serve(folder: Path, port: int, say: Callable[[str], Any]) -> None:
         UserError: as `server`.
     """
     with server(folder, port) as one:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with & has it ignored
         try:
             say(f"{folder}: http://{ADDRESS}:{one.server_port}/ (this machine only; Ctrl-C ends it)")
             one.serve_forever(poll_interval=0.2)

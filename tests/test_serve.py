@@ -163,7 +163,10 @@ def test_ctrl_c_ends_it_cleanly(folder: Path) -> None:
         assert ran.stdout is not None
         assert "http://127.0.0.1:" in ran.stdout.readline()
         ran.send_signal(signal.SIGINT)
-        told, wrong = ran.communicate(timeout=30)
+        try:
+            told, wrong = ran.communicate(timeout=30)
+        finally:
+            ran.kill()  # else a server that goes on would be waited for
     assert (ran.returncode, told, wrong) == (0, "ended\n", "")
 
 
