@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,10 +137,13 @@ def plan(
     listed: Annotated[bool, typer.Option("--list", help="Print the cells.")] = False,
 ) -> None:
     """Say what a run would do: cells, done, infeasible, failed before, and how long the rest takes."""
-    one = _read(grid, overrides, aggregators, device)
-    from bench import cli_plan
+    from bench import survey
 
-    found = cli_plan.plan(one, results / one.name)
+    with survey.Underway() as looking:  # the store is looked over while the grid is read
+        one = _read(grid, overrides, aggregators, device, lambda name: looking.begin(results / name))
+        from bench import cli_plan
+
+        found = cli_plan.plan(one, results / one.name, looking.result)
     if listed:
         for line in cli_plan.listing(found):
             typer.echo(line)
@@ -157,6 +162,9 @@ def report(
     ] = None,
     where: Annotated[list[str] | None, typer.Option(metavar="FACT=VALUE", help="Only these cells; repeatable.")] = None,
     form: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="md, csv, tex or html.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all-pictures", help="Of a grid of thousands of cells too; takes minutes.")
+    ] = False,
 ) -> None:
     """Redraw tables and heatmaps from what is stored; with an option, print the one table that it asks for."""
     if not (folder / "plan.json").is_file():
@@ -167,7 +175,7 @@ def report(
         down, across = ([f.strip() for f in (axis or "").split(",") if f.strip()] for axis in (rows, columns))
         typer.echo(chosen(folder, metric or "accuracy", down, across, where or [], form or "md"), nl=False)
         return
-    _draw(folder)
+    _draw(folder, every)
 
 
 @app.command()
@@ -383,14 +391,21 @@ def version() -> None:
 
 def main() -> None:
     """The script ``flipbench``."""
+    gc.set_threshold(200_000, 20, 100)  # 100,000 cells have no cycles: looking for some takes a fifth of the time
     app(prog_name="flipbench")
 
 
-def _read(grid: str, overrides: list[str] | None, aggregators: list[str] | None, device: Device | None) -> Any:
+def _read(
+    grid: str,
+    overrides: list[str] | None,
+    aggregators: list[str] | None,
+    device: Device | None,
+    named: Callable[[str], None] | None = None,
+) -> Any:
     from bench import grid as grids
 
     sets = [*(overrides or []), *([f"device={device.value}"] if device else [])]
-    return grids.read(grid, sets, aggregators or [])
+    return grids.read(grid, sets, aggregators or [], named)
 
 
 def _cores() -> int:
@@ -406,13 +421,13 @@ def _fetch(references: set[str]) -> None:
         sets.describe(ref, download=True)
 
 
-def _draw(folder: Path) -> None:
+def _draw(folder: Path, every: bool = False) -> None:
     from bench import report
     from bench.progress import counted
 
     known = report.read(folder)
-    files = report.write(folder, known)
-    typer.echo(report.summary_text(folder, known=known))
+    files = report.write(folder, known, every)
+    typer.echo(report.summary_text(folder, known=known, every=every))
     for kind in sorted({f.parent for f in files}):
         typer.echo(f"{counted(sum(f.parent == kind for f in files), 'file')} in {kind}")
 

@@ -6,7 +6,7 @@ Tables and heatmaps draw the same squares. A square is one aggregator under one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -136,7 +136,7 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     return _PAGES.of(frame, (), None, lambda: _pages(frame))
 
 
-_PAGES, _SQUARES = Remembered(), Remembered()
+_PAGES, _LAYOUTS, _SQUARES = Remembered(), Remembered(), Remembered()
 
 
 def _pages(frame: pd.DataFrame) -> tuple[Page, ...]:
@@ -231,12 +231,24 @@ _CELL = ("key", "twin", "status", "reason", "aggregator", "attack", "seed", "map
 
 def _placed(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]) -> tuple[_Cells, list[Column]]:
     """Cells with their value and column, the clean ones first; and the columns in reading order."""
+    kind = "none" if shown.clean is None else "by map" if shown.needs_mapping else "plain"  # of clean cells
+    facts = (page.rows, page.settings, page.levels, page.backdoors, kind, tuple(attacks))
+    cells, columns, clean, attacked = _LAYOUTS.of(
+        tidy, (page.cells,), facts, lambda: _layout(page, tidy, shown, attacks)
+    )
+    value = np.concatenate([_found(tidy, shown.clean, clean), _found(tidy, shown.name, attacked)])
+    return replace(cells, value=value), columns
+
+
+def _layout(
+    page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]
+) -> tuple[_Cells, list[Column], NDArray[np.intp], NDArray[np.intp]]:
+    """Cells without values; the columns; rows of the tidy frame of the clean cells, and of the attacked ones."""
     cells = page.cells[list(dict.fromkeys([*_CELL, *page.settings, *page.levels]))].reset_index(drop=True)
     at = pd.Index(tidy["key"]).get_indexer(pd.Index(cells["key"]))
     attacked = cells[cells["attack"].isin(list(attacks))]
     clean = _clean_cells(page, cells, attacked, shown)
     both = pd.concat([clean, attacked])
-    value = np.concatenate([_found(tidy, shown.clean, at[clean.index]), _found(tidy, shown.name, at[attacked.index])])
     codes, found = _coded(both, ("attack", *page.settings, *page.levels))
     cut = 1 + len(page.settings)
     own = [Column(v[0], v[1:cut], () if v[0] == CLEAN else v[cut:]) for v in found]
@@ -247,11 +259,13 @@ def _placed(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[st
             np.array([code[c] for c in own], dtype=np.int64)[codes],
             pd.Index(page.rows).get_indexer(pd.Index(both["aggregator"])).astype(np.int64),
             both["seed"].to_numpy(dtype=np.int64),
-            value,
+            np.empty(0),
             both["status"].to_numpy(dtype=object),
             both["reason"].to_numpy(dtype=object),
         ),
         columns,
+        at[clean.index],
+        at[attacked.index],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -21,7 +21,7 @@ from bench.comparisons import tests_of, too_few
 from bench.grid import Grid, contents
 from bench.progress import clock, counted, label
 from bench.statistics import LEAST_SEEDS
-from bench.store import Store
+from bench.store import Store, Survey
 
 RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
 _DIM = 64
@@ -57,15 +57,20 @@ class Plan:
         return {k: c for k, c in self.cells.items() if self.states[k] in ("new", "failed")}
 
 
-def plan(grid: Grid, folder: Path) -> Plan:
+def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None) -> Plan:
     """Compare the grid with what its folder holds; nothing is written.
+
+    Args:
+        grid: to run.
+        folder: of its results.
+        looked: gives the survey of the folder; None: it is made now.
 
     Raises:
         UserError: the data cannot be found.
     """
     cells = {key_of_normal(cell, contents(cell)): cell for cell in grid.cells}
     store = Store(folder)
-    known = store.statuses() if folder.is_dir() else {}
+    known = (looked or store.survey)().statuses
     states = {k: known.get(k, "new") for k in cells}
     to_run = {k: c for k, c in cells.items() if states[k] in ("new", "failed")}
     refused = {k: why for k, c in to_run.items() if (why := refusal(c)) is not None}

@@ -46,7 +46,8 @@ def series(page: Page, attack: str) -> pd.DataFrame:
     rest = [f for f in (*page.settings, *page.levels) if f != FACETS]
     lines: list[tuple[Any, ...]] = []
     places = zip(level_values(attacked, [FACETS]), level_values(attacked, rest), strict=True)
-    for row, (across, down) in zip(attacked.to_dict("records"), places, strict=True):
+    named = attacked[["key", "twin", "aggregator", "seed"]].to_dict("records")
+    for row, (across, down) in zip(named, places, strict=True):
         for side, key in (("attacked", row["key"]), ("clean", row["twin"])):
             if key in by_key:
                 rounds, counts = by_key[key]

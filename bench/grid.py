@@ -6,7 +6,7 @@ the cells in order, each with the clean twin that its damage is measured against
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -62,13 +62,19 @@ class Grid:
     figures: tuple[Mapping[str, Any], ...] = ()
 
 
-def read(which: str | Path, overrides: Sequence[str] = (), add_aggregators: Iterable[str] = ()) -> Grid:
+def read(
+    which: str | Path,
+    overrides: Sequence[str] = (),
+    add_aggregators: Iterable[str] = (),
+    named: Callable[[str], None] | None = None,
+) -> Grid:
     """The grid of a file or of a shipped name.
 
     Args:
         which: a path, or the name of a shipped grid.
         overrides: ``field=value`` (a list makes an axis) or ``field.option=value`` (an option of a reference).
         add_aggregators: references to add to the axis of aggregators.
+        named: told the grid's name as soon as it is known, seconds before a large grid is read.
 
     Raises:
         GridError: with all mistakes of file and overrides.
@@ -80,6 +86,8 @@ def read(which: str | Path, overrides: Sequence[str] = (), add_aggregators: Iter
     sheet = grid_file.read(text, path.stem)
     grid_file.override(sheet, overrides, add_aggregators)
     grid_file.check(sheet)
+    if named is not None and not sheet.mistakes:
+        named(sheet.name)
     cells = grid_cells.expand(sheet)
     refuse(sheet, path)
     return Grid(sheet.name, sheet.title, text, str(path), cells, tuple(sheet.figures))

@@ -32,7 +32,10 @@ def series(page: Page, attack: str) -> pd.DataFrame:
     """
     done = page.cells[(page.cells["status"] == "done") & (page.cells["attack"] == attack)]
     lines: list[tuple[Any, ...]] = []
-    for row, across in zip(done.to_dict("records"), level_values(done, ["malicious_fraction"]), strict=True):
+    named = done[["influence", "participants", "malicious", "rounds_evaluated", "aggregator", "seed"]].to_dict(
+        "records"
+    )
+    for row, across in zip(named, level_values(done, ["malicious_fraction"]), strict=True):
         shares = malicious_influence(row["influence"], row["participants"], row["malicious"])
         told = zip(row["rounds_evaluated"].tolist(), shares.tolist(), strict=True)
         lines += [(row["aggregator"], across[0], row["seed"], r, share) for r, share in told if r > 0]

@@ -174,7 +174,8 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
 
         The best round is never looked at.
     """
-    done = frame[frame["status"] == "done"].reset_index(drop=True)
+    told = frame["status"] == "done"
+    done = frame if told.all() else frame[told].reset_index(drop=True)
     known_as = ["key", "twin", "clean", *FACTS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
     # Whole numbers are whole again where a missing cell made them objects.
     facts = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
@@ -275,10 +276,10 @@ def _values(done: pd.DataFrame) -> dict[str, Values]:
     columns = {name: np.full(len(done), np.nan) for name in names}
     chunks = ((k, some[i : i + _AT_ONCE]) for k, some in alike.items() for i in range(0, len(some), _AT_ONCE))
     for (mapping, shape), members in chunks:
-        own = np.stack([counts[i] for i in members])
+        own = _float(np.stack([counts[i] for i in members]))  # once for all metrics
         # Without a finished twin: no examples at all, of which every metric is NaN.
         nothing = np.zeros(shape[1:], dtype=np.int64)
-        clean = np.stack([nothing if (t := twins[i]) is None else counts[t][-1] for i in members])
+        clean = _float(np.stack([nothing if (t := twins[i]) is None else counts[t][-1] for i in members]))
         for name, metric in METRICS.items():
             values, twin = metric.function(own, mapping), metric.function(clean, mapping)
             columns[name][members] = values[:, -1]

@@ -1,25 +1,23 @@
 """The records of many cells, read part by part; where there are many, by a process a core.
 
-Reading a record is parsing: a hundred thousand take half a minute on one core. Helpers are this module run as a
-program; they send their parts home through a pipe, arrays of one shape as one block, so that fetching costs little.
+Reading a record is parsing: a hundred thousand take half a minute on one core. Helpers (`bench.helper`) send their
+parts home with arrays of one shape as one block, so that fetching costs little.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import UserError
+from bench.helper import Helper
 from bench.rows import COLUMNS, Share, row
 from bench.store import Store
 
@@ -53,7 +51,8 @@ def read(folder: Path, keys: Sequence[str]) -> Iterator[Part]:
         return
     known: dict[Any, Any] = {}
     with ExitStack() as stack:
-        helpers = [stack.enter_context(_Helper(folder, chunks[i::cores])) for i in range(cores)]
+        given = [(folder.absolute(), chunks[i::cores]) for i in range(cores)]
+        helpers = [stack.enter_context(Helper("parts", one)) for one in given]
         for number in range(len(chunks)):
             yield _opened(helpers[number % cores].next(), known)
 
@@ -100,56 +99,8 @@ def _first(value: Any, known: dict[Any, Any]) -> Any:
     return known.setdefault(pickle.dumps(value), value)
 
 
-class _Helper:
-    """A process that reads some parts."""
-
-    def __init__(self, folder: Path, chunks: Sequence[Sequence[str]]) -> None:
-        self._folder, self._chunks = folder, chunks
-
-    def __enter__(self) -> _Helper:
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", "from bench import parts; parts.main()"]
-        # In a session of its own, for a Ctrl-C is the parent's to handle; without a parent the pipe ends it.
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
-        self._process = subprocess.Popen(command, env=env, **pipes)
-        assert self._process.stdin is not None
-        with self._process.stdin as pipe:
-            pickle.dump((self._folder.absolute(), self._chunks), pipe)
-        return self
-
-    def next(self) -> list[Any]:
-        """The next part."""
-        assert self._process.stdout is not None
-        try:
-            found = pickle.load(self._process.stdout)  # from our own child, through a pipe that nobody else has
-        except EOFError as error:
-            code = self._process.wait()
-            raise UserError(f"a process that reads results ended (exit status {code}): run it again") from error
-        if isinstance(found, UserError):
-            raise found
-        return list(found)
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-
-def main() -> None:
-    """A helper: what to read comes in, parts go out."""
-    _serve(sys.stdin.buffer, sys.stdout.buffer)
-
-
-def _serve(wanted: IO[bytes], out: IO[bytes]) -> None:
-    folder, chunks = pickle.load(wanted)
+def parts(wanted: tuple[Path, Sequence[Sequence[str]]]) -> Iterator[list[Any]]:
+    """A helper's side."""
+    folder, chunks = wanted
     store, share = Store(folder), Share()
-    try:
-        for chunk in chunks:
-            pickle.dump(_packed(_part(store, chunk, share)), out, protocol=5)
-            out.flush()
-    except UserError as error:
-        pickle.dump(UserError(str(error)), out)
-        out.flush()
-    except BrokenPipeError:  # nobody wants the rest
-        os._exit(0)
+    return (_packed(_part(store, chunk, share)) for chunk in chunks)

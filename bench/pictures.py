@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
+from itertools import chain, islice
 from typing import Any
 
 import pandas as pd
@@ -31,7 +32,7 @@ from bench.cell import CLEAN
 from bench.labels import attack_label, fact_label, slug, value_label
 from bench.page_attacks import MOST_PAIRS, pooled, showable, single_pairs
 from bench.ranking import rank
-from bench.requests import wanted
+from bench.requests import MOST_OF_LARGE, WIDEST_OF_LARGE, asked, large, wanted
 from bench.worst import MOST_PLACES, WORST, has_overview, overview, overview_only, places, worst
 
 _SINGLE = {f"{m}{part}" for m in ("source_recall", "attack_success_rate") for part in ("", "_damage")}
@@ -50,32 +51,81 @@ class Picture:
     draw: Callable[[], Figure]
 
 
-def catalogue(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> Iterator[Picture]:
-    """All pictures of a grid; drawn one by one, so that few are in memory."""
+def catalogue(
+    frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], every: bool = False
+) -> Iterator[Picture]:
+    """All pictures of a grid; drawn one by one, so that few are in memory.
+
+    Args:
+        frame, tidy, plan: as everywhere.
+        every: all pictures of a large grid too, in place of those that its file asks for and a few more.
+    """
     all_pages, (names, _) = pages(frame), wanted(plan)
     taken: set[str] = set()
-    for picture in _all(all_pages, tidy, names):
+    for picture in _few(all_pages, tidy, plan) if large(len(frame)) and not every else _all(all_pages, tidy, names):
         name = picture.name if picture.name not in taken else f"{picture.name}-{_short_hash(picture.name, len(taken))}"
         taken.add(name)
         yield replace(picture, name=name)
 
 
-def _all(all_pages: Sequence[Page], tidy: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Iterator[Picture]:
-    plain = [p for p in all_pages if not misdeclared.applies(p)]
+Names = Mapping[str, Sequence[str]]
+
+
+def _all(all_pages: Sequence[Page], tidy: pd.DataFrame, names: Names) -> Iterator[Picture]:
+    yield from chain.from_iterable(_by_metric(all_pages, all_pages, tidy, names))
+    yield from chain.from_iterable(_others(all_pages, tidy))
+
+
+def _few(all_pages: Sequence[Page], tidy: pd.DataFrame, plan: Mapping[str, Any]) -> Iterator[Picture]:
+    """What the grid's file asks for, and some of the standard pictures, kinds in turn."""
+    mine = asked(plan)[0]
+    rest = {kind: [name for name in names if name not in mine[kind]] for kind, names in wanted(plan)[0].items()}
+    yield from chain.from_iterable(_by_metric(all_pages, all_pages, tidy, mine))
+    narrow = [p for p in all_pages if _breadth(p) <= WIDEST_OF_LARGE]
+    standard = chain(_by_metric(all_pages, narrow, tidy, rest), _others(all_pages, tidy))
+    yield from islice(_in_turn(standard), MOST_OF_LARGE)
+
+
+def _breadth(page: Page) -> int:
+    """Columns of a heatmap, about."""
+    return len(page.cells[[*page.settings, *page.levels]].drop_duplicates())
+
+
+def _by_metric(
+    all_pages: Sequence[Page], narrow: Sequence[Page], tidy: pd.DataFrame, names: Names
+) -> Iterator[Iterator[Picture]]:
+    """Pictures of one kind and metric each, in order; heatmaps of the narrow pages only."""
+    plain = [p for p in narrow if not misdeclared.applies(p)]
     for name in names["heatmap"]:
-        yield from _heatmaps(plain, tidy, measure(name))
-        yield from _misdeclared([p for p in all_pages if misdeclared.applies(p)], tidy, measure(name))
+        yield _heatmaps(plain, tidy, measure(name))
+        yield _misdeclared([p for p in narrow if misdeclared.applies(p)], tidy, measure(name))
     for page in all_pages:
         if len(single_pairs(page)) > MOST_PAIRS:
             for name in names["pairs"]:
-                yield from _pairs(page, tidy, measure(name))
-    yield from _crossovers(all_pages, tidy)
+                yield _pairs(page, tidy, measure(name))
+
+
+def _others(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Iterator[Picture]]:
+    """Pictures that show what they show, in order."""
+    yield _crossovers(all_pages, tidy)
     for page in all_pages:
-        yield from _ranks(page, tidy)
-        yield from _bars(page, tidy)
+        yield _ranks(page, tidy)
+        yield _bars(page, tidy)
     for page in all_pages:
-        yield from _curves(page)
-        yield from _influence(page)
+        yield _curves(page)
+        yield _influence(page)
+
+
+def _in_turn(kinds: Iterable[Iterator[Picture]]) -> Iterator[Picture]:
+    """The first of each, then the second of each that has one, ..."""
+    going = list(kinds)
+    while going:
+        still = []
+        for one in going:
+            if (picture := next(one, None)) is not None:
+                yield picture
+                still.append(one)
+        going = still
 
 
 _FEW_ROUNDS = 2  # two evaluated rounds are a table, not a curve

@@ -5,10 +5,11 @@ The same cells give the same bytes. Only files that were written here before are
 
 from __future__ import annotations
 
+import filecmp
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -33,12 +34,13 @@ _PICTURES = (".svg", ".png")
 Read = tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]  # frame, tidy frame, plan
 
 
-def write(folder: Path, known: Read | None = None) -> list[Path]:
+def write(folder: Path, known: Read | None = None, every: bool = False) -> list[Path]:
     """Write tables and pictures of the latest plan's cells.
 
     Args:
         folder: ``results/<grid>``.
         known: what `read` gave; None: it is read.
+        every: all pictures of a large grid too.
 
     Returns:
         The files, in the order written. Pictures of an earlier plan that this one lacks are removed.
@@ -46,28 +48,32 @@ def write(folder: Path, known: Read | None = None) -> list[Path]:
     Raises:
         UserError: the folder holds no plan, or cannot be written.
     """
-    from bench import canvas, pictures, results_page  # matplotlib: the terminal's summary does without
+    from bench import canvas, pictures, requests, results_page  # matplotlib: the terminal's summary does without
 
     frame, tidy, plan = known or read(folder)
-    told = warnings(frame, tidy, plan)
-    texts: dict[str, str | None] = {
-        "cells.csv": tables.cells_csv(tidy),
-        "summary.md": tables.markdown(frame, tidy, plan, told),
-        "summary.csv": tables.summary_csv(frame, tidy),
-        "summary.tex": tables.latex(frame, tidy, plan),
-        "worst_over_attacks.csv": attack_csv.worst_csv(frame, tidy),
-        "declared_f.csv": attack_csv.declared_csv(frame, tidy),
-        "static_regret.csv": attack_csv.regret_csv(frame, tidy),
-        "comparisons.csv": comparison_csv.comparisons_csv(frame, tidy),
-        "decomposition.csv": decomposition.decomposition_csv(frame, tidy),
-        "statistics.csv": comparison_csv.statistics_csv(frame, tidy),
+    told = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
+    texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
+        "cells.csv": lambda: tables.cells_parts(tidy),
+        "summary.md": lambda: tables.markdown(frame, tidy, plan, told),
+        "summary.csv": lambda: tables.summary_csv(frame, tidy),
+        "summary.tex": lambda: tables.latex(frame, tidy, plan),
+        "worst_over_attacks.csv": lambda: attack_csv.worst_csv(frame, tidy),
+        "declared_f.csv": lambda: attack_csv.declared_csv(frame, tidy),
+        "static_regret.csv": lambda: attack_csv.regret_csv(frame, tidy),
+        "comparisons.csv": lambda: comparison_csv.comparisons_csv(frame, tidy),
+        "decomposition.csv": lambda: decomposition.decomposition_csv(frame, tidy),
+        "statistics.csv": lambda: comparison_csv.statistics_csv(frame, tidy),
     }
-    written = [put(folder / TABLES / name, text.encode()) for name, text in texts.items() if text is not None]
-    for name in (name for name, text in texts.items() if text is None):  # of an earlier plan
-        with suppress(OSError):
-            (folder / TABLES / name).unlink(missing_ok=True)
+    written = []
+    for name, make in texts.items():  # one in memory at a time
+        path = folder / TABLES / name
+        if (text := make()) is not None:
+            written.append(put(path, text.encode() if isinstance(text, str) else map(str.encode, text)))
+        else:  # of an earlier plan
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
     shown: dict[str, bytes] = {}
-    for picture in pictures.catalogue(frame, tidy, plan):
+    for picture in pictures.catalogue(frame, tidy, plan, every):
         drawn = canvas.files(picture.draw())
         written += [put(folder / HEATMAPS / f"{picture.name}{suffix}", raw) for suffix, raw in drawn.items()]
         shown[picture.name] = drawn[".png"]
@@ -92,17 +98,20 @@ def page(folder: Path) -> str:
     return results_page.write(frame, tidy, plan, warnings(frame, tidy, plan), {}, drawn)
 
 
-def summary_text(folder: Path, width: int | None = None, known: Read | None = None) -> str:
+def summary_text(folder: Path, width: int | None = None, known: Read | None = None, every: bool = False) -> str:
     """The summary for a terminal: accuracy of every rule, with what to know before believing it below.
 
     Args:
         folder: ``results/<grid>``.
         width: characters a line; None: the terminal's.
         known: what `read` gave; None: it is read.
+        every: all pictures of a large grid were drawn.
 
     Raises:
         UserError: the folder holds no plan.
     """
+    from bench import requests
+
     frame, tidy, plan = known or read(folder)
     room = shutil.get_terminal_size((100, 24)).columns if width is None else width
     parts = [tables.title(plan), tables.terminal(frame, tidy, max(40, room))]
@@ -111,7 +120,7 @@ def summary_text(folder: Path, width: int | None = None, known: Read | None = No
     parts.append(f"mean ± half width of the 95 % interval over seeds; {marks}; – infeasible; ? no number")
     if not enough and tidy["aggregator"].nunique() > 1:
         parts.append(said(int(frame["seed"].nunique())))
-    if told := warnings(frame, tidy, plan):
+    if told := [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]:
         parts.append("\n".join(f"! {text}" for text in told))
     return "\n\n".join(part for part in parts if part)
 
@@ -165,15 +174,22 @@ def read(folder: Path) -> Read:
     return frame, metrics.evaluate(frame), Store(folder).read_plan()
 
 
-def put(path: Path, raw: bytes) -> Path:
-    """Write through a temp file, so that a reader never sees half of it; an equal file keeps its date."""
+def put(path: Path, raw: bytes | Iterable[bytes]) -> Path:
+    """Write through a temp file, so that a reader never sees half of it; an equal file keeps its date.
+
+    Args:
+        path: the file.
+        raw: what goes into it, or its parts.
+    """
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and path.read_bytes() == raw:
+        if isinstance(raw, bytes) and path.is_file() and path.read_bytes() == raw:
             return path
-        temp.write_bytes(raw)
-        os.replace(temp, path)
+        with temp.open("wb") as file:
+            file.writelines([raw] if isinstance(raw, bytes) else raw)
+        if not (path.is_file() and filecmp.cmp(temp, path, shallow=False)):
+            os.replace(temp, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); free the place or choose --results") from error
     finally:

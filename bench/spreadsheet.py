@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bench.labels import is_nothing
 
+_AT_ONCE = 8192  # lines
 _STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # of a formula, full-width too
 
 
@@ -25,13 +26,22 @@ def csv_columns(columns: Mapping[str, Any]) -> str:
     Args:
         columns: name -> array, series or sequence.
     """
-    return _written([_value(name) for name in columns], zip(*map(_column, columns.values()), strict=True))
+    return "".join(csv_parts(columns))
 
 
-def _written(names: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
+def csv_parts(columns: Mapping[str, Any]) -> Iterator[str]:
+    """`csv_columns` some thousand lines at a time, for what should not be in memory whole."""
+    yield _written([_value(name) for name in columns], ())
+    for at in range(0, max(map(len, columns.values()), default=0), _AT_ONCE):
+        some = (_column(values[at : at + _AT_ONCE]) for values in columns.values())
+        yield _written(None, zip(*some, strict=True))
+
+
+def _written(names: Sequence[str] | None, lines: Iterable[Iterable[Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
+    if names is not None:
+        writer.writerow(names)
     writer.writerows(lines)  # of a float it writes the repr
     return out.getvalue()
 

@@ -66,9 +66,9 @@ def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFram
     _need(tidy, [*by, metric, "seed"])
     across = [name for name in by if name != "seed"]
     groups: dict[tuple[Any, ...], dict[int, list[float]]] = {}
-    columns = [tidy[name] for name in by]
+    columns = [_plain(tidy[name]) for name in by]
     for seed, value, *group in zip(tidy["seed"], tidy[metric].astype(np.float64), *columns, strict=True):
-        of_seed = groups.setdefault(tuple(None if _is_nan(g) else g for g in group), {})
+        of_seed = groups.setdefault(tuple(group), {})
         of_seed.setdefault(seed, []).append(value)
     rows = [(*group, *interval([_known_mean(v) for v in seeds.values()])) for group, seeds in groups.items()]
     frame = pd.DataFrame(rows, columns=[*by, *STATISTICS])
@@ -119,8 +119,10 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
         frame: of `bench.frame.load`.
         tidy: of `bench.metrics.evaluate` on it.
     """
-    done = frame[(frame["status"] == "done") & frame["key"].isin(tidy["key"])]
-    numbers = tidy.set_index("key").loc[list(done["key"])].reset_index()
+    told = (frame["status"] == "done") & frame["key"].isin(tidy["key"])
+    done = frame if told.all() else frame[told]
+    same = done["key"].tolist() == tidy["key"].tolist()
+    numbers = tidy if same else tidy.set_index("key").loc[done["key"].tolist()].reset_index()
     found = [
         *_unfinished(frame),
         *_no_effect(done),
@@ -144,6 +146,7 @@ def _unfinished(frame: pd.DataFrame) -> Iterator[Guard]:
 
 
 _AT_WORK = ("places", "flips", "flip_rate", "attacked_rounds", "malicious_data", "malicious")
+_AT_ONCE = 4096  # cells whose norms are stacked
 _SEEN = ("rounds_evaluated", "norms", "participants")
 
 
@@ -188,7 +191,8 @@ def _moved(rows: Sequence[Mapping[str, Any]], twins: Sequence[Mapping[str, Any]]
         if row["malicious_data"] == SHARE:
             rounds = row["rounds_evaluated"].tobytes(), twin["rounds_evaluated"].tobytes()
             alike.setdefault((*rounds, row["norms"].shape, len(row["malicious"])), []).append(place)
-    for members in alike.values():
+    chunks = (every[at : at + _AT_ONCE] for every in alike.values() for at in range(0, len(every), _AT_ONCE))
+    for members in chunks:
         some = [rows[place] for place in members]
         first, other = some[0]["rounds_evaluated"], twins[members[0]]["rounds_evaluated"]
         _, mine, theirs = np.intersect1d(first, other, return_indices=True)
@@ -310,12 +314,15 @@ def _cells(keys: Sequence[str], of: int) -> str:
 
 
 def _known_mean(values: Sequence[float]) -> float:
+    if len(values) == 1:
+        return float(values[0])
     known = [v for v in values if not np.isnan(v)]
     return float(np.mean(known)) if known else np.nan
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and np.isnan(value)
+def _plain(column: pd.Series[Any]) -> list[Any]:
+    """Values that can name a group: None for NaN, which equals nothing."""
+    return [None if v != v else v for v in column.tolist()]
 
 
 def _need(tidy: pd.DataFrame, names: Sequence[str]) -> None:

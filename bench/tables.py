@@ -7,7 +7,7 @@ no macro, no formula.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,7 +19,7 @@ from bench.blocks import Block, Entry, blocks, sections
 from bench.cell import FACTS
 from bench.comparisons import said
 from bench.labels import aggregator_label, dataset_label, fact_label, facts_line, is_nothing, printable, value_label
-from bench.spreadsheet import csv_columns, csv_text
+from bench.spreadsheet import csv_parts, csv_text
 from bench.worst import overview_only
 
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
@@ -39,8 +39,13 @@ def cells_csv(tidy: pd.DataFrame) -> str:
     Args:
         tidy: of `bench.metrics.evaluate`.
     """
+    return "".join(cells_parts(tidy))
+
+
+def cells_parts(tidy: pd.DataFrame) -> Iterator[str]:
+    """`cells_csv` some thousand lines at a time: of a large grid it has a hundred megabytes."""
     names = [c for c in tidy.columns if c not in _UNSHOWN]
-    return csv_columns({name: _plain_column(name, tidy[name]) for name in names})
+    return csv_parts({name: _plain_column(name, tidy[name]) for name in names})
 
 
 def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:

@@ -216,6 +216,25 @@ def test_many_pairs_are_pooled_elsewhere(every_pair: tuple[Page, Any, Any]) -> N
     assert len(names) < 15  # ninety pairs are not drawn one by one
 
 
+def test_of_a_large_grid_a_few_pictures_are_drawn_and_what_its_file_asks_for(
+    every_pair: tuple[Page, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, frame, tidy = every_pair
+    whole = [p.name for p in pictures.catalogue(frame, tidy, {})]
+    assert requests.left_out(len(frame)) == []
+    monkeypatch.setattr(requests, "LARGE", len(frame) - 1)
+    monkeypatch.setattr(pictures, "MOST_OF_LARGE", 3)
+    few = [p.name for p in pictures.catalogue(frame, tidy, {})]
+    assert len(few) == 3
+    assert set(few) < set(whole)
+    assert any("pairs" in name for name in few)  # kinds in turn
+    plan = {"figures": [{"kind": "heatmap", "metric": "macro_f1"}]}
+    asked = [p.name for p in pictures.catalogue(frame, tidy, plan)]
+    assert set(asked) - set(few) == {"macro_f1_every-pair", "macro_f1_worst-case"}
+    assert [p.name for p in pictures.catalogue(frame, tidy, {}, every=True)] == whole
+    assert "--all-pictures" in requests.left_out(len(frame))[0]
+
+
 def test_curves_have_a_panel_a_fraction_with_both_sides(grid: tuple[Page, Any, Any]) -> None:
     page, _, _ = grid
     lines = curves.series(page, "mirrored")

@@ -73,7 +73,7 @@ RIGHT = (
     "paper_figure",
 )  # in the order of the street
 SHARED = ("__init__", "errors", "reference", "cell", "paper")  # what an experiment is: for both sides
-STORE = ("disk", "envelope", "store")
+STORE = ("disk", "envelope", "store", "helper", "survey")
 FRONT = ("__main__", "cli_")  # parse, call, print: may call everybody, and nobody calls it
 TORCH = {"torch", "torchvision", "numba", "llvmlite"}
 DRAWING = {"pandas", "scipy", "seaborn", "matplotlib", "jinja2"}
