@@ -1,7 +1,7 @@
 """Update attacks by a simple formula: what is sent in place of what the malicious clients have trained.
 
     sign_flip   -scale x            x: the malicious client's own update
-    gaussian    deviation N(0, 1)
+    gaussian    deviation N(0, 1), or a Gaussian fitted to the malicious clients' own updates
     scaled      factor x
     ipm         -epsilon mean(honest)
     free_rider  the last update of the server, with noise
@@ -34,17 +34,24 @@ def sign_flip(updates: Tensor, wire: Wire, /, *, scale: float = 1.0) -> Tensor:
     return updates * -scale
 
 
-def gaussian(updates: Tensor, wire: Wire, /, *, deviation: float = 200.0) -> Tensor:
-    """Noise around zero in place of an update, independent N(0, deviation²) (Blanchard et al. 2017, experiments).
+def gaussian(updates: Tensor, wire: Wire, /, *, deviation: float | None = 200.0) -> Tensor:
+    """Noise in place of an update: N(0, deviation²) in each coordinate (Blanchard et al. 2017, experiments).
+
+    Without a deviation each coordinate is drawn from the Gaussian with mean and variance of what the malicious clients
+    would have sent (Fang et al. 2020, the Gaussian attack of the experiments).
 
     Args:
-        updates: ``(malicious, dim)``; only its shape counts.
+        updates: ``(malicious, dim)``.
         wire: gives the generator.
-        deviation: in the unit of the updates (weights); the paper's gradients had 200.
+        deviation: in the unit of the updates (weights); the paper's gradients had 200. null: fitted, with the variance
+            that divides by m; a single malicious client then sends its own update.
 
     Raises:
         ValueError: ``deviation`` is not above 0.
     """
+    if deviation is None:
+        own = updates.double()
+        return (own.mean(0) + own.std(0, correction=0) * _noise(updates, wire)).to(updates.dtype)
     positive("gaussian", deviation=deviation)
     return _noise(updates, wire) * deviation
 

@@ -49,6 +49,7 @@ SUBJECTS: dict[str, Subject] = {
     "sign_flip": Subject(sign_flip, alike=False),
     "sign_flip(scale=4)": Subject(partial(sign_flip, scale=4.0), alike=False),
     "gaussian": Subject(gaussian, alike=False),
+    "gaussian(deviation=null)": Subject(partial(gaussian, deviation=None), alike=False),
     "scaled": Subject(scaled, alike=False),
     "scaled(factor=10)": Subject(partial(scaled, factor=10.0), alike=False),
     "ipm": Subject(ipm),
@@ -133,7 +134,7 @@ def test_large_float32_vectors(name: str) -> None:
     sent = sent_by(SUBJECTS[name].attack, own, wire_of(honest, own))
     assert torch.isfinite(sent).all()
     exact = sent_by(SUBJECTS[name].attack, own.double(), wire_of(honest.double(), own.double()))
-    if "noise" not in name and name not in ("gaussian", "fang_trimmed_mean"):
+    if "noise" not in name and not name.startswith(("gaussian", "fang_trimmed_mean")):
         near(sent / 1e-4, exact / 1e-4, 1e-4)
 
 
@@ -216,6 +217,17 @@ def test_gaussian_is_noise_around_zero() -> None:
     assert sent.mean().abs() < 0.05
     assert sent.std(1) == pytest.approx([3.0] * 4, rel=0.03)
     assert sent[0] @ sent[1] / 20_000 == pytest.approx(0, abs=0.3)  # each its own
+
+
+def test_a_fitted_gaussian_has_mean_and_spread_of_what_the_liars_would_have_sent() -> None:
+    fitted = partial(gaussian, deviation=None)
+    own = torch.tensor([[1.0, -4.0], [3.0, -4.0], [8.0, -4.0]]).repeat(400, 1)
+    sent = sent_by(fitted, own, wire_of(torch.full((3, 2), 1e6), own))  # the honest ones are of no interest
+    assert sent[:, 0].mean() == pytest.approx(4.0, abs=0.3)
+    assert sent[:, 0].std() == pytest.approx((26 / 3) ** 0.5, rel=0.06)
+    assert (sent[:, 1] == -4).all()
+    alone = own[:1]
+    assert torch.equal(sent_by(fitted, alone, wire_of(own, alone)), alone)
 
 
 @given(h=st.integers(1, 9), m=st.integers(1, 5), seed=st.integers(0, 999), epsilon=st.floats(0.01, 20))
