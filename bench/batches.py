@@ -17,8 +17,8 @@ class BatchStream:
 
     With ``local_steps`` a client reads full batches from an endless sequence of shuffled passes over its examples, or
     draws each batch anew (``sampling``); with ``local_epochs`` each round makes whole passes, the last batch of a pass
-    being smaller or left out. Nothing depends on the rule, the attack or other clients; balanced batches depend on the
-    true labels.
+    being smaller or left out. A full batch is not shuffled. Nothing depends on the rule, the attack or other clients;
+    balanced batches depend on the true labels.
     """
 
     def __init__(self, cell: Cell, parts: tuple[Tensor, ...], labels: Tensor, purpose: str = "batches") -> None:
@@ -58,7 +58,7 @@ class BatchStream:
             sizes_of_batches[-1] = used - (own - 1) * batch
             for k in range(passes):
                 padded = torch.zeros(own * batch, dtype=torch.int64)
-                padded[:used] = self._shuffled(client, turn * passes + k)[:used]
+                padded[:used] = self._pass_over(client, turn * passes + k)[:used]
                 index[i, k * own : (k + 1) * own] = padded.view(own, batch)
                 counts[i, k * own : (k + 1) * own] = sizes_of_batches
         return index, None if bool((counts == batch).all()) else counts
@@ -134,6 +134,10 @@ class BatchStream:
 
     def _draws(self, client: int, turn: int) -> torch.Generator:
         return generator(self.cell.seed, self.purpose, client, turn)
+
+    def _pass_over(self, client: int, number: int) -> Tensor:
+        """Pass ``number``, shuffled unless it is one batch: of that the order is nobody's business but the gather's."""
+        return self.parts[client] if self.cell.batch_size == "full" else self._shuffled(client, number)
 
     def _shuffled(self, client: int, number: int) -> Tensor:
         """Pass ``number`` over a client's examples."""

@@ -185,6 +185,7 @@ class Federation:
             None if p.chain.updates is None else Senders(c, p.chain.updates, frozenset(p.malicious))
             for c, p in zip(cells, populations, strict=True)
         ]
+        self.gathered = local.Gathered() if self.facts.batch_size == "full" else None
         self.shares: Tensor | None = None  # of the last round's clients
         self.state: Any = None
         self.norms = torch.zeros(0)  # of the round's updates
@@ -288,16 +289,17 @@ class Federation:
         beta = self.facts.client_momentum
         everybody, kept = ids.shape[1] == self.facts.members, bool(self.buffers.shape[1])
         facts = (self.net, self.layout, self.weights, self.task.train, batches, recipe)
+        train = partial(local.train, *facts, gathered=self.gathered)
         if beta and everybody and batches.index.shape[2] == 1 and not kept:
-            return local.train(*facts, momenta=self.momenta, keep=beta)
+            return train(momenta=self.momenta, keep=beta)
         place = ids.to(self.weights.device).unsqueeze(-1).expand(*ids.shape, self.weights.shape[1])
         if kept:
             buffers = self.buffers if everybody else self.buffers.gather(1, place)
-            updates = local.train(*facts, buffers=buffers)
+            updates = train(buffers=buffers)
             if not everybody:
                 self.buffers.scatter_(1, place, buffers)
         else:
-            updates = local.train(*facts)
+            updates = train()
         if not beta:
             return updates
         if everybody:

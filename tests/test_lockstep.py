@@ -121,6 +121,24 @@ def test_a_stack_equals_its_cells_bit_for_bit(name: str, steps: int, uneven: boo
         assert torch.equal(local.train(net, where, start[s : s + 1], x, one, recipe)[0], together[s])
 
 
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_kept_inputs_change_no_bit_and_are_not_written_to(name: str, steps: int, uneven: bool) -> None:
+    model, start, x, batches = case(name, steps, uneven)
+    first = batches.index[:, :, :1].expand_as(batches.index).contiguous()  # every step asks for the same rows
+    net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.9, 0.01)
+    for index in (first, batches.index, first):
+        one = local.Batches(index, batches.labels, batches.counts)
+        plain, gathered = local.train(net, where, start, x, one, recipe), local.Gathered()
+        for _ in range(2):  # rounds
+            got = local.train(net, where, start, x, one, recipe, gathered=gathered)
+            assert torch.equal(got, plain)
+    kept = gathered.of(x, index[0, :, 0].reshape(-1))
+    assert gathered.of(x, index[0, :, 0].reshape(-1)) is kept
+    assert torch.equal(kept, x[index[0, :, 0].reshape(-1)])
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_confusion_counts_what_the_model_predicts(name: str) -> None:
     model, start, x, _ = case(name, 1, False)
