@@ -69,9 +69,11 @@ def unit(updates: Tensor, squares: Tensor | None = None) -> Tensor:
     norms = (squared_lengths(updates) if squares is None else squares).sqrt().unsqueeze(-1)
     scale = torch.where(norms > 0, 1 / norms, 0)
     small = torch.finfo(updates.dtype).tiny
-    if bool(((scale > 0) & ((scale < small) | (scale > 1 / small))).any()):
-        return (updates.double() * scale).to(updates.dtype)  # the factor alone would under- or overflow
-    return updates * scale.to(updates)
+    out = updates * scale.to(updates)
+    extreme = ((scale > 0) & ((scale < small) | (scale > 1 / small))).squeeze(-1)
+    if bool(extreme.any()):  # the factor alone would under- or overflow; row by row, or others would be rounded anew
+        out[extreme] = (updates[extreme].double() * scale[extreme]).to(updates.dtype)
+    return out
 
 
 def cosines(updates: Tensor) -> Tensor:

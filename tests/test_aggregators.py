@@ -136,11 +136,13 @@ def test_rows_that_are_not_finite_are_left_out_and_f_shrinks(subject, value):
 
 
 @every
-def test_one_spoilt_cell_leaves_the_others_alone(subject):
+@pytest.mark.parametrize("value", [float("nan"), 1e38, 3e38, 1e-42])
+def test_one_spoilt_cell_leaves_the_others_alone(subject, value):
     x = draw(11, 20, 4, cells=(3,))
     cohort = cohort_for(x, 1)
     spoilt = x.clone()
-    spoilt[1, 6, 2] = float("nan")
+    spoilt[1, 6, :] *= 1e-30 if value < 1 else 1
+    spoilt[1, 6, 2] = value
     before, after = subject.rule(x, cohort), subject.rule(spoilt, cohort)
     assert torch.equal(before[[0, 2]], after[[0, 2]])
     assert torch.isfinite(after).all()
