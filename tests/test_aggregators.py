@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from drawn_updates import cohort_for, draw, near
 from oracles.published_subjects import PUBLISHED
 from oracles.subjects import SUBJECTS, Subject
 
@@ -17,19 +18,6 @@ SIZES = (1, 2, 3, *range(5, 13), 17, 20, 25, 26, 27, 32, 33, 41, 59, 60)
 every = pytest.mark.parametrize("subject", SUBJECTS, ids=str)
 
 
-def draw(n: int, dim: int, seed: int, kind: str = "normal", cells: tuple[int, ...] = ()) -> torch.Tensor:
-    g = torch.Generator().manual_seed(seed)
-    if kind == "ties":
-        return torch.randint(-2, 3, (*cells, n, dim), generator=g).float()
-    return torch.randn(*cells, n, dim, generator=g)
-
-
-def cohort_for(x: torch.Tensor, f: int, seed: int = 7) -> Cohort:
-    """Unequal weights, as clients with unequal shares of the examples give."""
-    w = torch.rand(x.shape[:-1], generator=torch.Generator().manual_seed(seed)) + 0.1
-    return Cohort.of(x, f, weights=(w / w.sum(-1, keepdim=True)).to(x.dtype))
-
-
 def expected(subject: Subject, x: torch.Tensor, cohort: Cohort) -> torch.Tensor:
     rows, weights = x.double().tolist(), cohort.weights.double().tolist()
     return torch.tensor(subject.oracle(rows, cohort.byzantine, weights), dtype=torch.float64)
@@ -38,10 +26,6 @@ def expected(subject: Subject, x: torch.Tensor, cohort: Cohort) -> torch.Tensor:
 def liars_for(subject: Subject, n: int) -> list[int]:
     most = subject.most_liars(n)
     return [] if most is None else sorted({0, most // 2, most})
-
-
-def near(a: torch.Tensor, b: torch.Tensor, scale: float = 1.0, ulps: float = 16) -> None:
-    torch.testing.assert_close(a.double(), b.double(), rtol=ulps * 1.2e-7, atol=ulps * 1.2e-7 * scale)
 
 
 def test_the_table_holds_every_registered_rule():

@@ -8,29 +8,14 @@ from itertools import product
 
 import pytest
 import torch
+from drawn_updates import cohort_for, draw, near
 from oracles.published_subjects import PUBLISHED, Published
 
 import aggregators
-from aggregators import Cohort, Infeasible
+from aggregators import Infeasible
 
 SIZES = (1, 2, 3, *range(5, 13), 20, 26, 33, 60)
 every = pytest.mark.parametrize("subject", PUBLISHED, ids=str)
-
-
-def draw(n: int, dim: int, seed: int, kind: str = "normal", cells: tuple[int, ...] = ()) -> torch.Tensor:
-    g = torch.Generator().manual_seed(seed)
-    if kind == "ties":
-        return torch.randint(-2, 3, (*cells, n, dim), generator=g).float()
-    return torch.randn(*cells, n, dim, generator=g)
-
-
-def cohort_for(x: torch.Tensor, f: int, seed: int = 7) -> Cohort:
-    w = torch.rand(x.shape[:-1], generator=torch.Generator().manual_seed(seed)) + 0.1
-    return Cohort.of(x, f, weights=(w / w.sum(-1, keepdim=True)).to(x.dtype))
-
-
-def near(a: torch.Tensor, b: torch.Tensor, scale: float = 1.0, ulps: float = 16) -> None:
-    torch.testing.assert_close(a.double(), b.double(), rtol=ulps * 1.2e-7, atol=ulps * 1.2e-7 * scale)
 
 
 def excuse(subject: Published, *names: str) -> None:
