@@ -15,7 +15,7 @@ from bench.arrangement import Page, measure, squares
 from bench.attack_blocks import place_label
 from bench.canvas import NORMAL, SMALL, WIDTH, wrapped
 from bench.cell import CLEAN
-from bench.curves import keys_of, look
+from bench.curves import keys_of, legend_height, look
 from bench.errors import UserError
 from bench.heatmaps import circumstances, words
 from bench.labels import ADAPTIVE, printable, value_label
@@ -94,12 +94,10 @@ def draw(group: Group, table: pd.DataFrame, place: Place) -> Figure:
         ]
         caption = wrapped(_caption(table, any(ADAPTIVE in t for t in titles)), WIDTH - 0.2, SMALL)
         key_columns = max(1, min(5, len(keys)))
-        tallest = max(str(k.get_label()).count("\n") for k in keys)
-        legend = (0.16 + 0.13 * tallest) * -(-len(keys) // key_columns)
         over = 0.08 + 0.12 * max(t.count("\n") + 1 for t in titles)
         below = 0.3 + 0.12 * max(t.count("\n") + 1 for t in ticks)
         top = 0.06 + 0.17 * sum(h.count("\n") + 1 for h in heading)
-        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + legend
+        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + legend_height(keys, key_columns)
         height = top + down * (_HIGH + over) + below + foot
         made = canvas.figure(WIDTH, height)
         ends = _limits(table)

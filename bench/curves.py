@@ -101,13 +101,14 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         left = 0.55 + 0.13 * max(label.count("\n") for label in beside)
         top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
         key_columns = max(1, min(5, len(keys)))
-        tallest = max(str(key.get_label()).count("\n") for key in keys)
-        foot = 0.1 + 0.13 * (caption.count("\n") + 1) + (0.16 + 0.13 * tallest) * -(-len(keys) // key_columns)
+        foot = 0.1 + 0.13 * (caption.count("\n") + 1) + legend_height(keys, key_columns)
         below = 0.42
         height = top + len(down) * (_HIGH + _GAP) - _GAP + below + foot
         made = canvas.figure(WIDTH, height)
         each = (WIDTH - left - 0.1 * len(across)) / len(across)
         low, high = _limits(lines)
+        first, last = int(lines["round"].min()), int(lines["round"].max())
+        air = max(0.5, 0.04 * (last - first))
         for i, j in np.ndindex(len(down), len(across)):
             ax = canvas.place(made, left + j * (each + 0.1), height - top - i * (_HIGH + _GAP) - _HIGH, each, _HIGH)
             _panel(ax, page.rows, lines[(lines["across"] == across[j]) & (lines["down"] == down[i])], band(lines)[:2])
@@ -116,6 +117,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
                 ax.set_title(
                     title if width_of(title, SMALL) < each else title.split()[-2] + " %", fontsize=SMALL, pad=3
                 )
+            ax.set_xlim(first - air, last + air)
             ax.set_ylim(low, high)
             ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
             ax.tick_params(left=j == 0, labelleft=j == 0, bottom=i == len(down) - 1, labelbottom=i == len(down) - 1)
@@ -148,6 +150,8 @@ def look(place: int) -> dict[str, Any]:
 
 
 def _panel(ax: Axes, rows: Sequence[str], mine: pd.DataFrame, ends: tuple[str, str]) -> None:
+    if mine.empty:
+        ax.text(0.5, 0.5, "not in the grid", transform=ax.transAxes, ha="center", fontsize=SMALL, color="0.4")
     for place, row in enumerate(rows):
         for side, dashes in (("clean", _DASHES), ("attacked", "solid")):
             one = mine[(mine["aggregator"] == row) & (mine["side"] == side)].sort_values("round")
@@ -183,6 +187,12 @@ def _limits(lines: pd.DataFrame) -> tuple[float, float]:
     low, high = float(lines["mean"].min()), float(lines["mean"].max())
     air = max(0.02, 0.05 * (high - low))
     return max(0.0, low - air), min(1.0, high + air)
+
+
+def legend_height(keys: Sequence[Line2D], columns: int) -> float:
+    """Inches that a legend of so many columns takes; its entries go down the columns."""
+    breaks = np.array_split([str(key.get_label()).count("\n") for key in keys], columns)
+    return max(float((0.16 + 0.13 * one).sum()) for one in breaks)
 
 
 def keys_of(rules: Sequence[str]) -> list[Line2D]:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from bench import canvas
 from bench.arrangement import Page, level_values
 from bench.canvas import NORMAL, SMALL, width_of, wrapped
-from bench.curves import keys_of, look, spread
+from bench.curves import keys_of, legend_height, look, spread
 from bench.heatmaps import circumstances, words
 from bench.labels import value_label
 from bench.metrics import malicious_influence
@@ -62,18 +62,16 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         ]
         caption = wrapped(
             "Summed least-squares weight of the malicious clients in the server's update, at evaluated rounds; mean "
-            "over seeds. 0: kept out; dashed: their share of the clients (what plain "
-            "averaging gives them). Weights can be negative or above 1 where a rule steps outside its clients' span.",
+            "over seeds. 0: kept out; dashed: their share of the clients (what averaging without weights gives them). "
+            "Weights can be negative or above 1 where a rule steps outside its clients' span.",
             _WIDE - 0.2,
             SMALL,
         )
         keys = [*keys_of(page.rows), Line2D([], [], linewidth=1.0, color="0.4", linestyle=(0, (3, 2)), label="share")]
         widest = max(width_of(line, SMALL) for k in keys for line in str(k.get_label()).split("\n")) + 0.42
         columns = max(1, min(4, len(keys), int((_WIDE - 0.2) / widest)))
-        tallest = max(str(k.get_label()).count("\n") for k in keys)
         top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
-        legend = (0.16 + 0.13 * tallest) * -(-len(keys) // columns)
-        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + legend
+        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + legend_height(keys, columns)
         rows, below = -(-len(across) // _ACROSS), 0.25  # between two rows: the title of the lower one
         height = top + rows * (_HIGH + below) - below + 0.42 + foot
         made = canvas.figure(_WIDE, height)
