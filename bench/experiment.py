@@ -361,7 +361,7 @@ def circumstances() -> dict[str, Any]:
     """Provenance that is the same for all cells of a run; no environment variable ever enters it."""
     return {
         "flipbench": version("flipbench"),
-        "commit": _commit(),
+        "commit": commit_of(Path(__file__).parent),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
@@ -369,12 +369,13 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
-    """The checkout's commit, with a mark when files differ from it; None outside a checkout."""
-    git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+def commit_of(folder: Path) -> str | None:
+    """A checkout's commit, with a mark when files other than results differ from it; None outside a checkout."""
+    git = partial(subprocess.run, cwd=folder, capture_output=True, text=True, check=False)
     try:
         head = git(["git", "rev-parse", "--short=12", "HEAD"])
-        changed = git(["git", "status", "--porcelain", "--untracked-files=no"])
+        elsewhere = ["--", ":/", ":(top,exclude)results"]  # runs rewrite the committed tables
+        changed = git(["git", "status", "--porcelain", "--untracked-files=no", *elsewhere])
     except OSError:
         return None
     if head.returncode:
