@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from math import isfinite
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +29,8 @@ from torch import Tensor
 from aggregators.guard import one_axis_of_cells
 
 Numbers = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 BLOCK = 4096  # columns summed in the updates' own precision, where nothing is compiled: longer sums lose digits
 SLICE = 1 << 24  # elements centred at a time, likewise
@@ -45,12 +49,15 @@ def squared_distances(updates: Tensor) -> Tensor:
     """
     n = updates.shape[-2]
     flat = one_axis_of_cells(updates.detach())
-    grams = [_gram(cell, 0) for cell in flat] if flat.device.type == "cpu" else list(_grams(flat))
-    squares = np.empty((len(grams), n, n))
-    for s, gram in enumerate(grams):
-        squares[s], lost = _from_gram(gram)
-        if lost.any():
-            squares[s] = _measured_again(flat[s], squares[s], lost)
+    if flat.dtype not in (torch.float32, torch.float64):
+        flat = flat.float()
+    squares, lost, everybody = np.empty((len(flat), n, n)), np.empty((n, n), np.bool_), _numbers(n)
+    grams = None if flat.device.type == "cpu" else _grams(flat)
+    for s, cell in enumerate(flat):
+        some_lost = _measure(cell, everybody, 0, squares[s], lost, None if grams is None else grams[s])
+        if some_lost and not _measured_again(cell, squares[s], lost):
+            # Squares above 1e38: float64 has the range for them.
+            squares[s] = squared_distances(cell.double()).cpu().numpy()
     return torch.from_numpy(squares).to(updates.device).reshape(*updates.shape[:-2], n, n)
 
 
@@ -63,38 +70,54 @@ def pick_row(updates: Tensor, index: Tensor) -> Tensor:
     return flat[cells, index.flatten()].reshape(*updates.shape[:-2], updates.shape[-1])
 
 
-def _gram(cell: Tensor, centre: int) -> Numbers:
-    """Inner products of the clients around one of them: ``(clients, dim)`` to ``(clients, clients)``."""
-    if cell.device.type != "cpu":
-        alone: Numbers = _grams(cell.unsqueeze(0), centre)[0]
-        return alone
+def _measure(
+    cell: Tensor, members: Indices, centre: int, squares: Numbers, lost: Flags, gram: Numbers | None = None
+) -> bool:
+    """Fill in the squared distances of some clients of ``(clients, dim)``, around one of them.
+
+    Args:
+        cell: the updates.
+        members: who is measured, ``(members,)``.
+        centre: which of the members is the centre.
+        squares: ``(clients, clients)``, filled for the members.
+        lost: likewise: the pairs whose distance is no more than rounding.
+        gram: inner products of the members around the centre, where they are known.
+
+    Returns:
+        Whether a pair is lost.
+    """
     from aggregators import products  # the compiler is loaded on first use
 
-    n, dim = cell.shape
-    known = cell if cell.dtype in (torch.float32, torch.float64) else cell.float()
-    array, tiles = known.contiguous().numpy(), -(-dim // products.WIDTH)
-    # The same parts for any number of threads, so that the same bits come out.
-    parts = max(1, min(8, n * dim // ENOUGH))
+    if gram is None and cell.device.type == "cpu":
+        # The same parts for any number of threads, so that the same bits come out.
+        parts = max(1, min(8, len(members) * cell.shape[1] // ENOUGH))
+        threads, array = min(torch.get_num_threads(), parts), cell.contiguous().numpy()
+        if threads == 1:
+            return bool(products.measure(array, members, centre, parts, CANCELS, squares, lost))
+        gram = _gram(array, members, centre, parts, threads)
+    elif gram is None:
+        gram = _grams(cell[torch.from_numpy(members).to(cell.device)].unsqueeze(0), centre)[0]
+    return bool(products.squares(gram, members, centre, CANCELS, squares, lost))
+
+
+def _gram(array: NDArray[Any], members: Indices, centre: int, parts: int, threads: int) -> Numbers:
+    """Inner products of some clients around one of them, on several threads: ``(members, members)``."""
+    from aggregators import products  # the compiler is loaded on first use
+
+    n, tiles = len(members), -(-array.shape[1] // products.WIDTH)
     edges = [tiles * k // parts for k in range(parts + 1)]
-    totals = np.zeros((parts, *products.padded(n)))
-    jobs = [(array, centre, totals[k], edges[k], edges[k + 1]) for k in range(parts)]
-    threads = min(torch.get_num_threads(), parts)
-    if threads == 1:
-        for job in jobs:
-            products.add_products(*job)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda job: products.add_products(*job), jobs))
-    with np.errstate(invalid="ignore"):  # squares that overflowed: those pairs are measured again
-        gram: Numbers = totals.sum((0, -1))[:n, :n]
-    below = _below_the_diagonal(n)
-    gram[below] = gram.T[below]
+    totals, gram = np.zeros((parts, *products.padded(n))), np.empty((n, n))
+    jobs = [(array, members, centre, totals[k], edges[k], edges[k + 1]) for k in range(parts)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda job: products.add_products(*job), jobs))
+    products.gram(totals, gram)
     return gram
 
 
 @lru_cache(maxsize=64)
-def _below_the_diagonal(n: int) -> tuple[NDArray[np.intp], ...]:
-    return np.tril_indices(n, -1)
+def _numbers(n: int) -> Indices:
+    """0..n-1."""
+    return np.arange(n)
 
 
 def _grams(flat: Tensor, centre: int = 0) -> Numbers:
@@ -112,43 +135,18 @@ def _grams(flat: Tensor, centre: int = 0) -> Numbers:
     return np.asarray(total.cpu().numpy(), dtype=np.float64)
 
 
-def _from_gram(gram: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
-    """Squared distances, and the pairs whose distance is no more than rounding: each ``(clients, clients)``."""
-    to_centre = gram.diagonal()
-    with np.errstate(invalid="ignore", over="ignore"):
-        squares = np.maximum(to_centre + to_centre[:, None] - 2 * gram, 0.0)
-        lost = ~(squares >= CANCELS * np.maximum(to_centre, to_centre[:, None]))  # NaN, from an overflow, is lost too
-    squares.reshape(-1)[:: len(gram) + 1] = 0.0  # the diagonals; np.fill_diagonal takes longer than all of this
-    lost.reshape(-1)[:: len(gram) + 1] = False
-    return squares, lost
+def _measured_again(cell: Tensor, squares: Numbers, lost: Flags) -> bool:
+    """Measure the lost pairs of a cell around centres of their own; False where float32 has not the range for it."""
+    from aggregators import products  # the compiler is loaded on first use
 
-
-def _measured_again(cell: Tensor, squares: Numbers, lost: NDArray[np.bool_]) -> Numbers:
-    """The squared distances of a cell with the lost pairs measured around a centre of their own."""
-    if cell.dtype != torch.float64 and not np.isfinite(squares).all():
-        # Squares above 1e38: float64 has the range for them.
-        return np.asarray(squared_distances(cell.double()).cpu().numpy(), dtype=np.float64)
-    squares = np.nan_to_num(squares, nan=np.inf, posinf=np.inf)
-    for group in _groups(lost):
-        near = squares[np.ix_(group, group)]
-        centre = int(np.sort(near, axis=1)[:, len(group) // 2].argmin())  # whoever has half the group nearest
-        some = cell[torch.tensor(group, device=cell.device)]
-        inner, still = _from_gram(_gram(some, centre))
-        squares[np.ix_(group, group)] = _measured_again(some, inner, still) if still.any() else inner
-    return squares
-
-
-def _groups(lost: NDArray[np.bool_]) -> list[list[int]]:
-    """The connected groups of two or more clients that lost pairs form."""
-    neighbours = [set(np.flatnonzero(row).tolist()) for row in lost]
-    groups, seen = [], set[int]()
-    for i in range(len(neighbours)):
-        if i in seen or not neighbours[i]:
-            continue
-        group, edge = {i}, {i}
-        while edge:
-            edge = set().union(*(neighbours[j] for j in edge)) - group
-            group |= edge
-        seen |= group
-        groups.append(sorted(group))
-    return groups
+    members, ends, centres = (np.empty(len(lost), np.int64) for _ in range(3))
+    some_lost = True
+    while some_lost:
+        if cell.dtype != torch.float64 and not isfinite(squares.sum()):
+            return False
+        some_lost, begin = False, 0
+        for g in range(products.groups(squares, lost, members, ends, centres)):
+            group = members[begin : ends[g]]
+            begin = ends[g]
+            some_lost |= _measure(cell, group, int(centres[g]), squares, lost)
+    return True

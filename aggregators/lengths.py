@@ -66,9 +66,17 @@ def unit(updates: Tensor, squares: Tensor | None = None) -> Tensor:
         updates: ``(*cells, clients, dim)``, finite.
         squares: `squared_lengths` of them, where they are known.
     """
-    norms = (squared_lengths(updates) if squares is None else squares).sqrt().unsqueeze(-1)
-    scale = torch.where(norms > 0, 1 / norms, 0)
+    squares = squared_lengths(updates) if squares is None else squares
     small = torch.finfo(updates.dtype).tiny
+    if updates.device.type == "cpu" and updates.dtype in (torch.float32, torch.float64):
+        from aggregators import lengths_compiled as compiled  # the compiler is loaded on first use
+
+        rows = updates.detach().contiguous()
+        whole = torch.empty_like(rows)
+        compiled.unit(*(t.view(-1).numpy() for t in (rows, squares.contiguous(), whole)), small)
+        return whole
+    norms = squares.sqrt().unsqueeze(-1)
+    scale = torch.where(norms > 0, 1 / norms, 0)
     out = updates * scale.to(updates)
     extreme = ((scale > 0) & ((scale < small) | (scale > 1 / small))).squeeze(-1)
     if bool(extreme.any()):  # the factor alone would under- or overflow; row by row, or others would be rounded anew
@@ -88,6 +96,8 @@ def cosines(updates: Tensor) -> Tensor:
     squares = squared_lengths(updates)
     angles = (1 - squared_distances(unit(updates, squares)) / 2).clamp(-1, 1)
     moved = squares > 0
+    if bool(moved.all()):
+        return angles
     return torch.where(moved.unsqueeze(-1) & moved.unsqueeze(-2), angles, 0)
 
 

@@ -1,4 +1,7 @@
-"""The compiled half of `lengths`: squared distances to one point, in float64. Imported on first use only."""
+"""The compiled half of `lengths`: squared distances to one point, in float64, and rows at length 1.
+
+Imported on first use only.
+"""
 
 from __future__ import annotations
 
@@ -36,5 +39,25 @@ def _from_origin(updates: Any, out: Any, first: int, last: int) -> None:
         out[cell, i] = total
 
 
+def _unit(updates: Any, squares: Any, out: Any, small: float) -> None:
+    """Every row at length 1, from its squared length: of ``(rows x dim,)`` and ``(rows,)``; 0 stays 0.
+
+    A factor below ``small`` or above its inverse would under- or overflow: those rows are scaled in float64.
+    """
+    dim = updates.size // max(1, squares.size)
+    for i in range(squares.size):
+        norm = np.sqrt(squares[i])
+        scale = 1 / norm if norm > 0 else 0.0
+        row, to = updates[i * dim : (i + 1) * dim], out[i * dim : (i + 1) * dim]
+        if scale > 0 and (scale < small or scale > 1 / small):
+            for c in range(dim):
+                to[c] = np.float64(row[c]) * scale
+        else:
+            factor = updates.dtype.type(scale)
+            for c in range(dim):
+                to[c] = row[c] * factor
+
+
+unit = compiled(_unit)
 from_point = compiled(_from_point, fastmath=_REORDER)
 from_origin = compiled(_from_origin, fastmath=_REORDER)

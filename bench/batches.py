@@ -23,6 +23,7 @@ class BatchStream:
 
     def __init__(self, cell: Cell, parts: tuple[Tensor, ...], labels: Tensor, purpose: str = "batches") -> None:
         self.cell, self.parts, self.labels, self.purpose = cell, parts, labels, purpose
+        self.sizes = [len(p) for p in parts]
         self._pass: dict[int, tuple[int, Tensor]] = {}  # client -> the shuffled pass used last
         self._flat: tuple[Any, Any, Any] | None = None  # keys of the clients; ends and rows of the parts in one array
         self._classes: dict[
@@ -41,7 +42,7 @@ class BatchStream:
             examples of each batch ``(clients, steps)``, or None where all are full.
         """
         cell = self.cell
-        sizes = [len(self.parts[c]) for c in clients]
+        sizes = [self.sizes[c] for c in clients]
         if cell.local_steps is not None and cell.batch_size != "full":
             return self._steps(clients, turns, cell.local_steps, cell.batch_size)
         batch = max(1, max(sizes)) if cell.batch_size == "full" else cell.batch_size
@@ -65,7 +66,7 @@ class BatchStream:
 
     def steps(self, client: int) -> int:
         """Optimiser steps that a client makes in each of its rounds."""
-        n, cell = len(self.parts[client]), self.cell
+        n, cell = self.sizes[client], self.cell
         if cell.local_steps is not None:
             return cell.local_steps if n else 0
         batch = max(1, n) if cell.batch_size == "full" else cell.batch_size
@@ -81,13 +82,13 @@ class BatchStream:
             return self._independent(clients, turns, steps, batch)
         draw = self._span if self.cell.sampling == "passes" else self._balanced
         rows = [draw(c, t, steps, batch) for c, t in zip(clients, turns, strict=True)]
-        real = [batch if len(self.parts[c]) else 0 for c in clients]
+        real = [batch if self.sizes[c] else 0 for c in clients]
         counts = None if min(real) == batch else torch.tensor([[n] * steps for n in real])
         return torch.stack(rows).view(len(clients), steps, batch), counts
 
     def _span(self, client: int, turn: int, steps: int, batch: int) -> Tensor:
         """The next examples of the client's endless sequence of shuffled passes."""
-        length, n = steps * batch, len(self.parts[client])
+        length, n = steps * batch, self.sizes[client]
         start = turn * length
         if not n:
             return torch.zeros(length, dtype=torch.int64)
@@ -107,12 +108,12 @@ class BatchStream:
 
         if self._flat is None:
             keys = [named_seed(self.cell.seed, self.purpose, c) for c in range(len(self.parts))]
-            ends = np.cumsum([0, *(len(p) for p in self.parts)])
+            ends = np.cumsum([0, *self.sizes])
             self._flat = np.array(keys, np.uint64), ends, torch.cat(self.parts).numpy()
         who = np.array(clients)
         index = torch.zeros(len(clients), steps, batch, dtype=torch.int64)
         draw_kernels.distinct(*self._flat, who, np.array(turns), index.numpy())
-        sizes = [len(self.parts[c]) for c in clients]
+        sizes = [self.sizes[c] for c in clients]
         if min(sizes) >= batch:
             return index, None
         return index, torch.tensor([[min(batch, n)] * steps for n in sizes])

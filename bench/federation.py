@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from aggregators.contract import Cohort, cohort_of_cell
+from aggregators.guard import all_finite
 from bench import layout as vectors
 from bench import local, lockstep, models, work
 from bench.attackers import Relabeller, Senders, without_trace
@@ -188,7 +189,7 @@ class Federation:
         self.gathered = local.Gathered() if self.facts.batch_size == "full" else None
         self.shares: Tensor | None = None  # of the last round's clients
         self.state: Any = None
-        self.norms = torch.zeros(0)  # of the round's updates
+        self.norms = torch.zeros(0)  # of the round's updates, (cells, clients)
         self.logs, self.clock = [_Log() for _ in cells], _Clock()
 
     def round(self, r: int) -> None:
@@ -204,10 +205,11 @@ class Federation:
         ids = torch.tensor(clients)  # (cells, clients)
         updates = self._local_updates(ids, batches, recipe)
         cohort = self._cohort(ids, updates, r)
-        updates = self._clipped(self._sent(updates, cohort, r))
+        updates, self.norms = self._clipped(self._sent(updates, cohort, r))
         self.clock.lap("local")
         update, bad = self._aggregate(updates, cohort)
-        self.velocity.mul_(facts.server_momentum).add_(update)
+        if facts.server_momentum:
+            self.velocity.mul_(facts.server_momentum).add_(update)
         before = self.weights
         self.weights = before + facts.server_learning_rate * (self.velocity if facts.server_momentum else update)
         self.previous = update
@@ -256,16 +258,15 @@ class Federation:
             out[s] = sender.sent(updates[s], alone, r, ask)
         return out
 
-    def _clipped(self, updates: Tensor) -> Tensor:
-        """The updates, longer ones scaled down to the length that is let through."""
-        if self.facts.clip_update is None:
-            return updates
-        lengths = torch.linalg.vector_norm(updates, dim=-1, keepdim=True)
-        long = (lengths > self.facts.clip_update) & torch.isfinite(lengths)  # what is not finite stays so
-        if not bool(long.any()):
-            return updates
-        factors = torch.where(long, self.facts.clip_update / lengths, 1.0)
-        return updates * factors if self.facts.client_momentum else updates.mul_(factors)  # clients keep their momenta
+    def _clipped(self, updates: Tensor) -> tuple[Tensor, Tensor]:
+        """The updates, longer ones scaled down to the length that is let through, and their lengths on the CPU."""
+        most, lengths = self.facts.clip_update, torch.linalg.vector_norm(updates, dim=-1)  # (cells, clients)
+        if most is None or float(lengths.max()) <= most:
+            return updates, lengths.cpu()
+        long = (lengths > most) & torch.isfinite(lengths)  # what is not finite stays so
+        factors = torch.where(long, most / lengths, 1.0).unsqueeze(-1)
+        clipped = updates * factors if self.facts.client_momentum else updates.mul_(factors)  # clients keep momenta
+        return clipped, torch.linalg.vector_norm(clipped, dim=-1).cpu()
 
     def result(self, s: int) -> dict[str, Any]:
         """What is stored of one cell."""
@@ -343,10 +344,9 @@ class Federation:
 
     def _aggregate(self, updates: Tensor, cohort: Cohort) -> tuple[Tensor, list[int]]:
         """The rule's update, and for each cell how many updates were left out because they are not finite."""
-        self.norms = torch.linalg.vector_norm(updates, dim=-1).cpu()  # (cells, clients)
-        finite = torch.isfinite(self.norms)
-        if not bool(finite.all()):  # a norm that overflows is no proof: the elements are
-            finite = torch.isfinite(updates).all(-1).cpu()
+        if all_finite(self.norms):
+            return self._ask(updates, cohort), [0] * len(self.cells)
+        finite = torch.isfinite(updates).all(-1).cpu()  # a norm that overflows is no proof: the elements are
         if bool(finite.all()):
             return self._ask(updates, cohort), [0] * len(self.cells)
         if self.state is not None and len(self.cells) > 1:
@@ -392,7 +392,7 @@ class Federation:
             raise BadUpdateError(
                 f"{name} must return {updates.dtype} on {updates.device}, got {update.dtype} on {update.device}"
             )
-        if not bool(torch.isfinite(update).all()):
+        if not all_finite(update):
             raise BadUpdateError(
                 f"{name} returned an update that is not finite in round {cohort.round}, from finite updates"
             )

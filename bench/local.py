@@ -7,7 +7,7 @@ and only their gradients differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +44,12 @@ class Batches:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batches:
         """The same of every tensor that there is."""
-        tensors = (getattr(self, f.name) for f in fields(self))
-        return Batches(*(None if t is None else change(t) for t in tensors))  # type: ignore[arg-type]
+
+        def of(t: Tensor | None) -> Tensor | None:
+            return None if t is None else change(t)
+
+        some = of(self.counts), of(self.emphasis), of(self.draws), of(self.keys)
+        return Batches(change(self.index), change(self.labels), *some)
 
 
 class Gathered:
@@ -62,7 +66,7 @@ class Gathered:
         """Rows ``index`` of the training inputs, not to be written to."""
         if self._index is None or self._inputs is None or not torch.equal(self._index, index):
             self._inputs = None  # two of them may not fit into memory
-            self._index, self._inputs = index.clone(), data.index_select(0, index)
+            self._index, self._inputs = index.clone(), _rows(data, index)
         return self._inputs
 
 
@@ -79,6 +83,8 @@ def merge(given: Sequence[Batches], device: torch.device) -> Batches:
     def joined(tensors: list[Tensor | None]) -> Tensor | None:
         if tensors[0] is None:
             return None
+        if len(tensors) == 1:
+            return tensors[0].unsqueeze(0).to(device)
         return torch.stack([_padded(t, steps, batch) for t in tensors if t is not None]).to(device)
 
     if even and all(g.counts is None for g in given):
@@ -130,18 +136,19 @@ def train(
         ``(cells, clients, dim)``: new minus old weights, or the momenta of these. A client without examples has an
         update of zero.
     """
-    cells, clients, steps, _ = batches.index.shape
+    cells, clients, steps, batch = batches.index.shape
     rows, one_step = cells * clients, steps == 1 and buffers is None
     work = batches.map(lambda t: t.flatten(0, 1))
     factors = None if recipe.factors is None else recipe.factors.flatten(0, 1)
     out = start.new_empty(rows, start.shape[1]) if momenta is None else momenta.view(rows, -1)
     kept = None if buffers is None else buffers.view(rows, -1)
-    pieces = list(_pieces(cells, clients, _width(net, start, one_step, recipe)))
+    inputs = batch * data[0].nbytes if gathered is None else 0  # of a row; those that are kept stay in one piece
+    pieces = list(_pieces(cells, clients, _width(net, start, inputs, clients, one_step, recipe)))
     if not one_step:  # one room for all pieces: the next one finds it in the cache
         most = max(here.stop - here.start for here, _ in pieces)
         benches = Bench.of(layout, most, start), Bench.of(layout, most, start) if recipe.momentum else None
     for here, whose in pieces:
-        some = work.map(lambda t, here=here: t[here])  # type: ignore[misc]
+        some = work if len(pieces) == 1 else work.map(lambda t, here=here: t[here])  # type: ignore[misc]
         rates = None if factors is None else factors[here]
         if one_step:
             _one_step(net, layout, start[whose], data, some, recipe, rates, out[here], keep, gathered)
@@ -151,15 +158,19 @@ def train(
     return out.view(cells, clients, -1)
 
 
-def _width(net: Stacked, start: Tensor, one_step: bool, recipe: Recipe) -> int | None:
+def _width(net: Stacked, start: Tensor, inputs: int, clients: int, one_step: bool, recipe: Recipe) -> int | None:
     """Rows to train at once; None: all. Which ones train together changes no number, only the speed.
 
-    On the CPU, rows that have weights of their own stay together in the processor's cache over all their steps.
+    On the CPU, rows that have weights of their own stay together in the processor's cache over all their steps; rows
+    that share them are whole cells, whose inputs (so many bytes a row) stay there from one product to the next.
     """
-    if start.device.type != "cpu" or one_step:
-        return net.width(start.device)
+    known = net.width(start.device)
+    if start.device.type != "cpu":
+        return known
+    if one_step:
+        return known or max(clients, _CACHE // max(1, inputs))
     bytes_of_a_row = 4 * start.shape[1] * (2 if recipe.momentum else 1)
-    return min(net.width(start.device) or 1 << 30, max(1, _CACHE // bytes_of_a_row))
+    return min(known or 1 << 30, max(1, _CACHE // bytes_of_a_row))
 
 
 def _pieces(cells: int, clients: int, width: int | None) -> Iterator[tuple[slice, slice]]:
@@ -265,13 +276,24 @@ def _step(
     rows, batch = now.index.shape
     index = now.index.reshape(-1)
     kept = gathered if recipe.change is None else None  # augmented inputs are new ones every time
-    x = data.index_select(0, index) if kept is None else kept.of(data, index)
+    x = _rows(data, index) if kept is None else kept.of(data, index)
     if now.draws is not None and recipe.change is not None:
         x = recipe.change(x, now.draws.reshape(-1))
     if now.keys is not None:
         parameters = {**parameters, KEYS: now.keys}
     logits, backward = net(x.view(rows, batch, *data.shape[1:]), parameters, True, now.counts)
     backward(_loss_gradient(logits, now, recipe.summed), sink, False)
+
+
+def _rows(data: Tensor, index: Tensor) -> Tensor:
+    """Rows of the training inputs, ``(rows, *shape)``, a copy."""
+    if data.device.type != "cpu" or not data.is_contiguous():
+        return data.index_select(0, index)
+    from bench import gather_kernels  # the compiler is loaded on first use
+
+    out = data.new_empty(len(index), *data.shape[1:])
+    gather_kernels.gather(data.flatten(1).numpy(), index.numpy(), out.flatten(1).numpy())
+    return out
 
 
 def _loss_gradient(logits: Tensor, now: Batches, summed: bool) -> Tensor:

@@ -178,11 +178,28 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 
 
 @pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("name", MODELS)
-def test_which_rows_train_together_changes_no_bit(name: str, uneven: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, start, x, batches = case(name, 3, uneven)
+def test_which_rows_train_together_changes_no_bit(
+    name: str, steps: int, uneven: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, start, x, batches = case(name, steps, uneven)
     net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.9, 0.01)
     whole = local.train(net, where, start, x, batches, recipe)
     for rows in (1, 3, 4, 5, 8):
-        monkeypatch.setattr(local, "_CACHE", rows * 8 * start.shape[1])
+        of_a_row = 8 * start.shape[1] if steps > 1 else 6 * x[0].nbytes  # weights and velocity, or a batch
+        monkeypatch.setattr(local, "_CACHE", rows * of_a_row)
         assert torch.equal(local.train(net, where, start, x, batches, recipe), whole)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5), (7,)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_of_the_training_set_are_those_asked_for(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    data = torch.rand(30, *shape, dtype=dtype)
+    for rows in (0, 1, 2, 3, 50):
+        index = torch.randint(30, (rows,))
+        assert torch.equal(local._rows(data, index), data[index])
+        assert torch.equal(local._rows(data[::2], index // 2), data[::2][index // 2])
+    for wrong in (-1, 30):
+        with pytest.raises(IndexError):
+            local._rows(data, torch.tensor([0, wrong]))
