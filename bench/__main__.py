@@ -15,6 +15,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from bench import stopping
 from bench.errors import UserError
 
 DONE, DEFECT, MISTAKE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
@@ -102,7 +103,8 @@ def run(
     folder = results / one.name
     count = workers or _cores()
     if download:
-        _fetch({cell.dataset for cell in one.cells})
+        with stopping.in_order():
+            _fetch({cell.dataset for cell in one.cells})
     watcher = shown.choose(count, quiet=not progress)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     crew = runner.Crew(limits.Limits(cell_timeout, size), cluster.address(scheduler, tls_ca, tls_cert, tls_key))
@@ -113,8 +115,11 @@ def run(
         kept = f"{shown.counted(outcome.done, 'cell')} {'is' if outcome.done == 1 else 'are'}"
         typer.echo(f"interrupted: {kept} kept in {folder}; the same command goes on from there", err=True)
         raise typer.Exit(INTERRUPTED)
-    _draw(folder)
+    with stopping.in_order():
+        _draw(folder)
     typer.echo(f"{shown.counted(outcome.ran, 'cell')} run, {outcome.done} done, {outcome.infeasible} infeasible")
+    if outcome.elsewhere:
+        typer.echo(f"{shown.counted(outcome.elsewhere, 'cell')} run in vain: another run on this folder was first")
     if outcome.failed:
         from bench.labels import printable
 
@@ -167,15 +172,19 @@ def report(
     ] = False,
 ) -> None:
     """Redraw tables and heatmaps from what is stored; with an option, print the one table that it asks for."""
-    if not (folder / "plan.json").is_file():
+    if not os.path.lexists(folder / "plan.json"):  # what is no file there is told when it is read
         raise UserError(f"{folder} holds no plan.json: give the folder of a grid that was run, like results/label_flip")
-    if metric or rows or columns or where or form:
+    if any(given is not None for given in (metric, rows, columns, where or None, form)):
         from bench.report import chosen
 
+        for option, axis in (("--rows", rows), ("--columns", columns)):
+            if axis is not None and not axis.strip(" ,"):
+                raise UserError(f"{option} needs a fact, like aggregator; leave it out for what is usual")
         down, across = ([f.strip() for f in (axis or "").split(",") if f.strip()] for axis in (rows, columns))
         typer.echo(chosen(folder, metric or "accuracy", down, across, where or [], form or "md"), nl=False)
         return
-    _draw(folder, every)
+    with stopping.in_order():
+        _draw(folder, every)
 
 
 @app.command()
@@ -186,6 +195,7 @@ def serve(
     """Show the report in a browser on this machine, fresh while a run goes on."""
     from bench import cli_serve
 
+    stopping.as_python_does()
     cli_serve.serve(folder, port, typer.echo)
 
 
@@ -202,7 +212,7 @@ def compare(
         float, typer.Option(metavar="SHARE", help="A loss of at most so much is none; 0.01: one percentage point.")
     ] = 0.0,
 ) -> None:
-    """Compare two results folders cell by cell; exit code 1 when a metric got worse."""
+    """Compare two results folders cell by cell; exit code 1: a metric got worse, or B lacks cells that A has done."""
     from bench import cli_compare
 
     text, worse = cli_compare.compare(before, after, metrics or (), form, tolerance)
@@ -223,7 +233,8 @@ def results(
 
     typer.echo(cli_results.text(cli_results.holdings(folder)))
     if to is not None:
-        number = cli_results.export(folder, to)
+        with stopping.in_order():
+            number = cli_results.export(folder, to)
         typer.echo(f"wrote {to} ({number} cells)")
 
 
@@ -248,7 +259,8 @@ def data(
     from bench.reference import parse
 
     ref = parse(name)
-    found = sets.describe(str(ref if path is None else ref.with_option("path", str(path))), download=download)
+    with stopping.in_order():
+        found = sets.describe(str(ref if path is None else ref.with_option("path", str(path))), download=download)
     typer.echo(str(found))
 
 
@@ -345,7 +357,8 @@ def paper(
     for one in papers:
         watcher = shown.choose(count, quiet=not progress)
         try:
-            ran = cli_paper.run(one, results, workers=count, progress=watcher, command=_command())
+            with stopping.in_order():
+                ran = cli_paper.run(one, results, workers=count, progress=watcher, command=_command())
         except UserError as error:  # mostly data that are not here: the other papers may need others
             if len(papers) == 1:
                 raise
@@ -391,6 +404,7 @@ def version() -> None:
 
 def main() -> None:
     """The script ``flipbench``."""
+    stopping.from_the_start()
     gc.set_threshold(200_000, 20, 100)  # 100,000 cells have no cycles: looking for some takes a fifth of the time
     app(prog_name="flipbench")
 

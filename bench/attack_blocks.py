@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench import misdeclared
-from bench.arrangement import Measure, Page, columns_of, measure
+from bench.arrangement import Column, Measure, Page, columns_of, measure, several_f, squares
 from bench.blocks import (
     DASH,
     STANDARD,
@@ -17,11 +18,14 @@ from bench.blocks import (
     Block,
     Entry,
     adaptive_note,
+    clean_note,
     entry_of,
     half_width,
     header_of,
     letter_of,
     number,
+    pieces,
+    twins_shown,
     with_best,
 )
 from bench.labels import aggregator_label, fact_label, mapping_label, value_label
@@ -47,34 +51,46 @@ def worst_blocks(page: Page, tidy: pd.DataFrame, most: int, *, named: bool = Tru
     table = worst(page, tidy, shown)
     columns = columns_of(table)
     at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}
-    for start in range(0, len(columns), most):
-        part = columns[start : start + most]
+    several = several_f(table)
+    for part in pieces(columns, most):
+        own = twins_shown(part, columns)
+        if several and own:
+            at |= _clean_here(page, tidy, shown, own)
         notes: dict[str, str] = {}
         rows = [
             (aggregator_label(r), tuple(_worst_entry(page, at[(r, c)], notes, named) for c in part)) for r in page.rows
         ]
         rows = list(with_best(shown, rows, [[at[(r, c)] for c in part] for r in page.rows]))
         levels, header = header_of(page, part, with_attack=False)
+        shown_here = pd.DataFrame([at[(r, c)] for r in page.rows for c in part])
         told = [e.text for _, entries in rows for e in entries] + list(notes)
         yield Block(
             f"{shown.label} (%), worst case over the {len(page.attacks)} attacks",
             levels,
             header,
             tuple(rows),
-            (*((letter, text) for text, letter in notes.items()), *adaptive_note(told)),
+            (*((letter, text) for text, letter in notes.items()), *clean_note(shown_here), *adaptive_note(told)),
         )
 
 
+def _clean_here(page: Page, tidy: pd.DataFrame, shown: Measure, own: Sequence[Column]) -> dict[Any, dict[Any, Any]]:
+    """The clean squares of a piece of the table: the twins of what the piece shows."""
+    among = [Column(a, c.setting, c.level) for a in page.attacks for c in own]
+    table = squares(page, tidy, shown, page.attacks, among)
+    clean = table[table["column"].map(lambda c: c.clean)]
+    return {(s["aggregator"], s["column"]): {**s, "worst": None, "partial": False} for s in clean.to_dict("records")}
+
+
 def _worst_entry(page: Page, square: Mapping[Any, Any], notes: dict[str, str], named: bool) -> Entry:
-    entry = entry_of(square, notes)
     if not square["worst"]:
-        return entry
+        return entry_of(square, notes)
+    entry = entry_of(square, notes if named else {})
     told = attack_name(page, square["worst"])
-    if square["attacks"] < square["asked"]:
-        told += f" ({square['attacks']} of {square['asked']} attacks)"
     if named:
         return replace(entry, text=f"{entry.text}, {told}")
-    return replace(entry, note=entry.note or letter_of(notes, told))
+    if square["remark"]:
+        told += f" ({square['remark']})"
+    return replace(entry, note=letter_of(notes, told))
 
 
 def overview_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
@@ -90,10 +106,10 @@ def overview_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
 def _overview_block(page: Page, shown: Measure, table: pd.DataFrame, place: Place) -> Block:
     notes: dict[str, str] = {}
     lines, names = [], []
-    for attack, squares in table.groupby("attack", sort=False):
-        entries = tuple(entry_of(s, notes) for s in squares.to_dict("records"))
+    for attack, row in table.groupby("attack", sort=False):
+        entries = tuple(entry_of(s, notes) for s in row.to_dict("records"))
         names.append(attack_name(page, str(attack)))
-        lines.append(_best_of_row(shown, entries, squares))
+        lines.append(_best_of_row(shown, entries, row))
     told = ", ".join(place_label(page, place))
     heading = f"{shown.label} (%) under every attack{f', {told}' if told else ''}"
     stamped = stamped_note(page, shown, table["attack"])
@@ -102,13 +118,15 @@ def _overview_block(page: Page, shown: Measure, table: pd.DataFrame, place: Plac
         ("aggregator",),
         (tuple(aggregator_label(r) for r in page.rows),),
         tuple(zip(names, lines, strict=True)),
-        (*((letter, text) for text, letter in notes.items()), *adaptive_note(names)),
+        (*((letter, text) for text, letter in notes.items()), *clean_note(table), *adaptive_note(names)),
         corner="attack",
     )
 
 
-def _best_of_row(shown: Measure, entries: tuple[Entry, ...], squares: pd.DataFrame) -> tuple[Entry, ...]:
-    means, tied = squares["mean"].tolist(), squares["tied"].tolist()
+def _best_of_row(shown: Measure, entries: tuple[Entry, ...], row: pd.DataFrame) -> tuple[Entry, ...]:
+    means, tied = row["mean"].tolist(), row["tied"].tolist()
+    if "partial" in row:  # a worst case that lacks what others have is no rival
+        means = [np.nan if p is True else m for m, p in zip(means, row["partial"], strict=True)]
     known = [number(m) for m in means if m == m]
     if len(known) < 2:
         return entries

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
-from bench.arrangement import Column, Measure, Page, columns_of, measure, squares
+from bench.arrangement import Column, Measure, Page, columns_of, measure, several_f, squares
 from bench.labels import ADAPTIVE, aggregator_label, attack_label, fact_label, value_label
+from bench.metrics import LAST, ROUNDS_IN_LAST
 from bench.page_attacks import attack_name, pooled, showable, stamped_note
 
 DASH, UNKNOWN, NAN = "–", "?", "n/a"
@@ -68,6 +70,8 @@ def sections(page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD) ->
     page = pooled(page)
     for name in names:
         shown = measure(name)
+        if not has_last_rounds(page, tidy, shown):
+            continue
         told = showable(page, shown)
         groups = [[a] for a in told] if shown.needs_mapping else [told]
         for attacks in groups:
@@ -75,20 +79,67 @@ def sections(page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD) ->
                 yield shown, squares(page, tidy, shown, attacks)
 
 
-def blocks(page: Page, shown: Measure, table: pd.DataFrame, most: int) -> list[Block]:
-    """A section as tables of at most ``most`` columns: whole, else one an attack, else pieces of equal size."""
+def about_attack(shown: Measure, columns: Sequence[Column]) -> str | None:
+    """The attack that a whole table is about, its clean columns too: of measures of source and target classes."""
+    return next((c.attack for c in columns if not c.clean), None) if shown.needs_mapping else None
+
+
+def has_last_rounds(page: Page, tidy: pd.DataFrame, shown: Measure) -> bool:
+    """Whether a measure says something of its own: a mean of the last rounds that is the last round alone does not."""
+    if not shown.name.endswith(f"_last{LAST}"):
+        return True
+    return bool((tidy.loc[tidy["key"].isin(page.cells["key"]), ROUNDS_IN_LAST] > 1).any())
+
+
+def blocks(page: Page, tidy: pd.DataFrame, shown: Measure, table: pd.DataFrame, most: int) -> list[Block]:
+    """A section as tables of at most ``most`` columns: whole, else one an attack, else pieces of about equal size.
+
+    Args:
+        page, tidy, shown: what the table is of.
+        table: of `bench.arrangement.squares`, of all attacks of the section.
+        most: columns of a table, at least one.
+    """
     columns = columns_of(table)
-    at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
     if len(columns) <= most:
-        return [_block(page, shown, at, columns)] if columns else []
+        return [_block(page, shown, table, columns)] if columns else []
     clean = [c for c in columns if c.clean]
-    found = []
-    for attack in dict.fromkeys(c.attack for c in columns if not c.clean):
-        mine = _reading(clean, [c for c in columns if c.attack == attack])
-        pieces = -(-len(mine) // max(1, most))
-        size = -(-len(mine) // pieces)
-        found += [_block(page, shown, at, mine[i : i + size]) for i in range(0, len(mine), size)]
-    return found or [_block(page, shown, at, columns[i : i + most]) for i in range(0, len(columns), max(1, most))]
+    attacks = list(dict.fromkeys(c.attack for c in columns if not c.clean))
+    several, found, plain = several_f(table), [], pooled(page)
+    for attack in attacks:
+        for part in pieces(_reading(clean, [c for c in columns if c.attack == attack]), most):
+            own = twins_shown(part, columns)
+            one = table
+            if several and own:
+                one = squares(plain, tidy, shown, attacks, own)  # the twins of what the piece shows
+            found.append(_block(page, shown, one, part))
+    return found or [_block(page, shown, table, part) for part in pieces(columns, most)]
+
+
+def twins_shown(part: Sequence[Column], columns: Sequence[Column]) -> list[Column]:
+    """The attacked columns whose twins a piece of a table shows: its own; of a clean column that is cut off from them,
+    all of its setting; none where the piece has no clean column."""
+    own = [c for c in part if not c.clean]
+    alone = {c.setting for c in part if c.clean} - {c.setting for c in own}
+    more = [c for c in columns if not c.clean and c.setting in alone]
+    return [*own, *more] if len(own) < len(part) else []
+
+
+def pieces(columns: Sequence[Column], most: int) -> list[list[Column]]:
+    """Columns in as few pieces as can be, none wider than ``most``, of about equal size: none is left over alone.
+
+    Cut between settings, whose clean columns stay with their attacked ones, where that needs no more pieces.
+    """
+    most = max(1, most)
+    cuts = [i for i in range(1, len(columns)) if columns[i].setting != columns[i - 1].setting]
+    bounds = [0]
+    for left in range(-(-len(columns) // most) - 1, 0, -1):  # pieces to come after this one
+        even = bounds[-1] + -(-(len(columns) - bounds[-1]) // (left + 1))
+        fit = [c for c in cuts if bounds[-1] < c <= bounds[-1] + most and len(columns) - c <= left * most]
+        end = min(fit, key=lambda c: abs(c - even)) if fit else even
+        # A clean column goes with the attacked ones behind it.
+        early = columns[end - 1].clean and bounds[-1] < end - 1 and len(columns) - end + 1 <= left * most
+        bounds.append(end - early)
+    return [list(columns[a:b]) for a, b in pairwise([*bounds, len(columns)]) if a < b]
 
 
 def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column]:
@@ -97,7 +148,16 @@ def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column
     return [c for s in settings for c in [*clean, *attacked] if c.setting == s]
 
 
-def _block(page: Page, shown: Measure, at: Mapping[Any, Mapping[Any, Any]], columns: Sequence[Column]) -> Block:
+def clean_note(table: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """The footnote of clean columns of `bench.arrangement.squares` that are means over several declared f."""
+    several = several_f(table)
+    told = f"mean over the declared f that the attacked cells are told ({', '.join(map(str, several))})"
+    return (("clean", told),) if several else ()
+
+
+def _block(page: Page, shown: Measure, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
+    table = table[table["column"].isin(list(columns))]
+    at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
     attacks = [attack_name(page, a) for a in dict.fromkeys(c.attack for c in columns if not c.clean)]
     alone = len(attacks) <= 1
     levels, header = header_of(page, columns, with_attack=not alone)
@@ -113,7 +173,7 @@ def _block(page: Page, shown: Measure, at: Mapping[Any, Mapping[Any, Any]], colu
         levels,
         header,
         with_best(shown, rows, [[at[(r, c)] for c in columns] for r in page.rows]),
-        (*((letter, text) for text, letter in notes.items()), *adaptive_note(attacks)),
+        (*((letter, text) for text, letter in notes.items()), *clean_note(table), *adaptive_note(attacks)),
     )
 
 
@@ -145,15 +205,17 @@ def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
     if state == "infeasible":
         return Entry(DASH, note=letter_of(notes, f"infeasible: {square['reason']}"))
     if state == "undefined":
-        return Entry(NAN, note=letter_of(notes, "not defined on this test set"))
+        return Entry(NAN, note=letter_of(notes, square["reason"] or "not defined on this test set"))
     if state != "done":
         text = {"failed": "the cell failed", "missing": "not run yet", "absent": "not in the grid"}[state]
         return Entry(UNKNOWN, note=letter_of(notes, text))
     text = number(square["mean"])
     if square["n"] > 1:
         text += f" ± {half_width(square)}"
-    partly = square["n"] < square["planned"]
-    return Entry(text, note=letter_of(notes, f"{square['n']} of {square['planned']} seeds") if partly else "")
+    remark = square.get("remark") or ""
+    partly = square["n"] < square["planned"] and "seeds" not in remark
+    said = [f"{square['n']} of {square['planned']} seeds"] * partly + [remark] * bool(remark)
+    return Entry(text, note=letter_of(notes, ", ".join(said)) if said else "")
 
 
 def number(share: float) -> str:
@@ -176,11 +238,13 @@ def with_best(
     shown: Measure, rows: Sequence[tuple[str, tuple[Entry, ...]]], numbers: Sequence[Sequence[Mapping[Any, Any]]]
 ) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
     """Mark the best of each column, all that show the same number with it, and what cannot be told from it; nothing
-    where there is no choice."""
+    where there is no choice, and no worst case that lacks attacks or seeds that others have (``partial``)."""
     marked = [list(entries) for _, entries in rows]
     for j in range(len(marked[0]) if marked else 0):
         known = {
-            i: round(line[j]["mean"], 2 + _DECIMALS) for i, line in enumerate(numbers) if line[j]["state"] == "done"
+            i: round(line[j]["mean"], 2 + _DECIMALS)
+            for i, line in enumerate(numbers)
+            if line[j]["state"] == "done" and not line[j].get("partial")
         }
         if len(known) < 2:
             continue

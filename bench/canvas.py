@@ -18,10 +18,11 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
@@ -110,17 +111,33 @@ def mesh(ax: Axes, values: np.ndarray[Any, Any], norm: Normalize, cmap: Colormap
     )
 
 
-def colours(good: bool) -> Colormap:
-    """Light is little; blue for what is good to have, orange for harm."""
-    return mpl.colormaps["Blues" if good else "Oranges"]
+def colours(good: bool, norm: Normalize | None = None) -> Colormap:
+    """Light is little; blue for what is good to have, orange for harm, and blue for harm below 0, which is a gain.
+
+    Args:
+        good: whether much of it is good to have.
+        norm: the scale; on both sides of 0 only harm has two hues, equally strong at equal distances.
+    """
+    if good or norm is None or not (norm.vmin or 0.0) < 0 < (norm.vmax or 0.0):
+        return mpl.colormaps["Blues" if good else "Oranges"]
+    at = np.linspace(float(norm.vmin or 0.0), float(norm.vmax or 0.0), 256)
+    strong = np.abs(at) / np.abs(at).max()
+    both = np.where((at < 0)[:, None], mpl.colormaps["Blues"](strong), mpl.colormaps["Oranges"](strong))
+    return ListedColormap(both)
 
 
-def scale(values: Sequence[float], harm: bool) -> Normalize:
-    """The range of one metric over everything that is drawn of it, to the next 5 %, at least 10 % wide; harm from 0."""
+def scale(values: Sequence[float], harm: bool, gains: bool = False) -> Normalize:
+    """The range of one metric over everything that is drawn of it, to the next 5 %, at least 10 % wide; harm from 0.
+
+    Args:
+        values: all that is drawn.
+        harm: whether 0 is where it begins.
+        gains: whether harm below 0 has colours of its own (`colours`), else that of 0.
+    """
     known = [v for v in values if not math.isnan(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     low, high = math.floor(low * 20 + 1e-9) / 20, math.ceil(high * 20 - 1e-9) / 20
-    low = 0.0 if harm else low
+    low = (min(0.0, low) if gains else 0.0) if harm else low
     if high - low < 0.1:
         high = min(1.0, low + 0.1)
         low = min(low, high - 0.1)
@@ -166,6 +183,18 @@ def keys_of(states: set[str]) -> list[Patch]:
     return found
 
 
+def _joint(text: str) -> int:
+    """How much of a name stays on its line: all to its last bracket, comma or bar, else mark; 0 where it has none."""
+    ends = ([text.rfind(mark) + 1 for mark in marks] for marks in ("(,|", "_=:/-"))
+    return next((most for most in map(max, ends) if most > 1), 0)
+
+
+def legend_height(keys: Sequence[Artist], columns: int) -> float:
+    """Inches that a legend of so many columns takes; its entries go down the columns."""
+    breaks = np.array_split([str(key.get_label()).count("\n") for key in keys], columns)
+    return max(float((0.16 + 0.13 * one).sum()) for one in breaks)
+
+
 def legend_at(made: Figure, keys: Sequence[Patch], height: float) -> None:
     """A legend in one line from the left edge, at a height in inches."""
     w, h = made.get_size_inches()
@@ -191,7 +220,7 @@ def width_of(text: str, size: float = NORMAL) -> float:
 
 
 def wrapped(text: str, inches: float, size: float = NORMAL) -> str:
-    """Text in lines of at most so many inches, broken at spaces, else anywhere."""
+    """Text in lines of at most so many inches, broken at spaces, else between the parts of a name, else anywhere."""
     lines, line = [], ""
     for word in text.split(" "):
         longer = f"{line} {word}".strip()
@@ -200,6 +229,7 @@ def wrapped(text: str, inches: float, size: float = NORMAL) -> str:
             longer = word
         while width_of(longer, size) > inches and len(longer) > 4:
             fits = next(n for n in range(len(longer) - 1, 0, -1) if n <= 4 or width_of(longer[:n], size) <= inches)
+            fits = _joint(longer[:fits]) or fits
             lines.append(longer[:fits])
             longer = longer[fits:]
         line = longer

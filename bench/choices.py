@@ -79,6 +79,7 @@ def choices(placed: Placed, rerun: Rerun, room: int, most_details: int) -> tuple
         "rules": _distinct([aggregator_label(r) for r in page.rows]),
         "classes": [printable(c, 24) for c in page.classes],
         "seeds": page.seeds,
+        "pooled": placed.pooled,
         "facets": _facets(placed),
         "kinds": [KINDS[c.kind] for c in placed.columns],
         "columns": _distinct([_name(page, c) for c in placed.columns]),
@@ -98,7 +99,7 @@ def _measures(placed: Placed, room: int) -> tuple[dict[str, Any], list[str], int
     found: dict[str, Any] = {}
     left_out: list[str] = []
     used = 0
-    for shown in measures():
+    for shown in measures(placed.pooled):
         text = None if left_out else _measure(placed, shown)
         if text is not None and used + len(text["packed"]) <= room:
             found[shown.name], used = text, used + len(text["packed"])

@@ -26,7 +26,7 @@ _NUMBERS = ("n", "first", "second", "difference", "low", "high", "p", "p_holm", 
 def compare(
     first: Path, second: Path, metrics: Sequence[str] = (), form: str = "md", tolerance: float = 0.0
 ) -> tuple[str, bool]:
-    """The text to print, and whether something got worse.
+    """The text to print, and whether something got worse: a metric, or cells that were done and are not now.
 
     Raises:
         UserError: no plan, no such metric or format, no cell in common.
@@ -41,7 +41,7 @@ def compare(
 
 def _markdown(found: Comparison) -> str:
     first, second = (md_text(printable(str(folder))) for folder in found.folders)
-    parts = [f"# {second} against {first}", _verdict(found), *_counts(found)]
+    parts = [f"# {second} (B) against {first} (A)", _verdict(found), *_counts(found)]
     if found.provenance or found.sources:
         rows = [[n.replace("_", " "), *sides] for n, sides in [*found.provenance.items(), *found.sources.items()]]
         parts += ["## What changed", _table(["", "before", "after"], rows)]
@@ -65,18 +65,26 @@ def _markdown(found: Comparison) -> str:
 
 def _verdict(found: Comparison) -> str:
     worse = [d for d in found.differences if d.verdict == WORSE]
-    lost = sum(n for (a, b), n in found.states.items() if a == "done" and b in ("failed", "infeasible"))
+    stopped = sum(n for (a, b), n in found.states.items() if a == "done" and b in ("failed", "infeasible"))
     told = []
     if worse:
         names = list(dict.fromkeys(d.metric for d in worse))
         settings = sum(d.setting is not None for d in worse)
         told.append(f"{', '.join(names)} got worse ({counted(settings, 'setting')})")
-    if lost:
-        told.append(f"{counted(lost, 'cell')} no longer finish{'es' * (lost == 1)}")
-    if told:
-        return f"**Worse:** {md_text('; '.join(told))}."
-    same = found.identical == found.finished
-    return "**Bit-identical.**" if same and not found.states else "**Nothing got worse.**"
+    if stopped:
+        told.append(f"{counted(stopped, 'cell')} no longer finish{'es' * (stopped == 1)}")
+    only = [
+        f"{counted(len(places), 'cell')} only in {name}"
+        for name, places in zip("AB", _only(found.matched), strict=True)
+        if len(places)
+    ]
+    same = found.identical == found.finished and not found.states
+    if told or found.lost:
+        rest = [f"the other {found.finished:,} bit-identical"] if same else []
+        return f"**Worse:** {md_text('; '.join([*told, *only, *rest]))}."
+    rest = ["the other {:,} bit-identical" if only else "bit-identical"] if same else ["nothing got worse"]
+    text = "; ".join([*only, rest[0].format(found.finished)])
+    return f"**{text[0].upper()}{text[1:]}.**"
 
 
 def _counts(found: Comparison) -> Iterator[str]:

@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from aggregators.contract import Cohort, Infeasible
-from bench import data, plugins
+from bench import trial
 from bench.cell import FACTS, Cell, key_of_normal
 from bench.comparisons import tests_of, too_few
 from bench.grid import Grid, contents
+from bench.labels import printable
 from bench.progress import clock, counted, label
 from bench.statistics import LEAST_SEEDS
 from bench.store import Store, Survey
 
 RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
-_DIM = 64
-_LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}  # a small output layer
 _OF_NO_COST = {"seed", "aggregator", "attack", "flip_rate", "malicious_fraction", "malicious_count"}
 _OF_NO_COST |= {"declared_byzantine", "attack_start", "attack_stop"}
 _costly = attrgetter(*(f for f in FACTS if f not in _OF_NO_COST))
@@ -40,7 +34,8 @@ class Plan:
     Attributes:
         cells: key -> cell, in order.
         states: key -> ``done``, ``infeasible``, ``failed`` or ``new``.
-        refused: key -> why its rule will refuse it; of the cells that were never run.
+        refused: key -> why its rule will refuse it; of the cells that are to run.
+        doomed: key -> what its rule or model did on trial in place of an answer; of the cells that are to run.
         seconds: estimate for one worker, for all that is to run.
         guessed: how many of the cells to run have no finished cell of equal training to be judged by.
     """
@@ -48,6 +43,7 @@ class Plan:
     cells: Mapping[str, Cell]
     states: Mapping[str, str]
     refused: Mapping[str, str]
+    doomed: Mapping[str, str]
     seconds: float
     guessed: int
 
@@ -73,25 +69,29 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None) -
     known = (looked or store.survey)().statuses
     states = {k: known.get(k, "new") for k in cells}
     to_run = {k: c for k, c in cells.items() if states[k] in ("new", "failed")}
-    refused = {k: why for k, c in to_run.items() if (why := refusal(c)) is not None}
+    found = trial.answers([ask(c) for c in to_run.values() for ask in (trial.of_rule, trial.of_model)])
+    rules = {k: found[trial.of_rule(c)] for k, c in to_run.items()}
+    models = {k: found[trial.of_model(c)] for k, c in to_run.items()}
+    refused = {k: a.refused for k, a in rules.items() if a.refused is not None}
+    doomed = {k: why for k in to_run if (why := rules[k].failed or models[k].failed) is not None}
     measured = _measured(store, {k: c for k, c in cells.items() if states[k] == "done"})
     seconds, guessed = 0.0, 0
     for k, cell in to_run.items():
         if k not in refused:
             before = measured.get(_training(cell))
-            seconds += estimate(cell) if before is None else before
+            seconds += estimate(cell, models[k].size) if before is None else before
             guessed += before is None
-    return Plan(cells, states, refused, seconds, guessed)
+    return Plan(cells, states, refused, doomed, seconds, guessed)
 
 
-def refusal(cell: Cell) -> str | None:
-    """Why the cell's rule refuses its cohort, tried on small random updates; None where it takes it."""
-    return _refusal(cell.aggregator, cell.per_round, cell.byzantine, cell.root_examples > 0)
+def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
+    """Seconds that a cell takes on one thread, from its operations alone: a guess before anything was measured.
 
-
-def estimate(cell: Cell) -> float:
-    """Seconds that a cell takes on one thread, from its operations alone: a guess before anything was measured."""
-    train, test, flops = _size(cell.dataset, cell.model)
+    Args:
+        cell: its facts.
+        size: training and test examples, operations of one example's forward pass.
+    """
+    train, test, flops = size
     if cell.local_steps is None:
         seen = (cell.epochs or 1) * train * (1 - cell.validation_share) * cell.per_round / cell.clients
     else:
@@ -110,7 +110,9 @@ def text(grid: Grid, plan: Plan, workers: int) -> str:
     lines += [f"  {name:<22} {count[state]:>{width},}" for name, state in _ROWS]
     lines += [f"  {'to run':<22} {len(plan.pending):>{width},}"]
     for why, times in Counter(plan.refused.values()).items():
-        lines.append(f"  {'of them infeasible':<22} {times:>{width},}  {why}")
+        lines.append(f"  {'of them infeasible':<22} {times:>{width},}  {printable(why)}")
+    for why, times in Counter(plan.doomed.values()).items():
+        lines.append(f"  {'of them likely to fail':<22} {times:>{width},}  {printable(why)}")
     if plan.pending:
         basis = (
             "a guess from the number of operations" if plan.guessed else "judged by finished cells of equal training"
@@ -142,7 +144,7 @@ def _few_seeds(plan: Plan) -> Iterator[str]:
 def listing(plan: Plan) -> Iterator[str]:
     """One line a cell: key, state, and what differs between cells."""
     for k, cell in plan.cells.items():
-        state = "infeasible" if k in plan.refused else plan.states[k]
+        state = "infeasible" if k in plan.refused else "may fail" if k in plan.doomed else plan.states[k]
         yield f"{k[:12]} {state:<10} {label(cell)}  {cell.dataset}  {cell.model}"
 
 
@@ -165,34 +167,3 @@ def _measured(store: Store, done: Mapping[str, Cell]) -> dict[tuple[Any, ...], f
         if records:
             found[training] = median(sum(r["seconds"].values()) for r in records)
     return found
-
-
-@lru_cache(maxsize=4096)
-def _refusal(aggregator: str, clients: int, byzantine: int, rooted: bool) -> str | None:
-    updates = torch.randn(clients, _DIM, generator=torch.Generator().manual_seed(0))
-    facts: dict[str, Any] = {"layout": _LAYOUT}
-    if rooted:
-        facts["trusted"] = lambda: updates.mean(dim=-2)
-    rule: Any = plugins.resolve("aggregator", aggregator)
-    cohort = Cohort.of(updates, byzantine, **facts)
-    try:
-        if hasattr(rule, "init"):
-            rule(updates, cohort, rule.init(updates, cohort))
-        else:
-            rule(updates, cohort)
-    except Infeasible as why:
-        return str(why)
-    except Exception as error:  # a plug-in may raise anything; its cells will be recorded as failed
-        return f"the rule fails on a trial cohort: {type(error).__name__}: {error}"
-    return None
-
-
-@lru_cache(maxsize=256)
-def _size(dataset: str, model: str) -> tuple[int, int, float]:
-    """Training and test examples, and floating-point operations of one example's forward pass."""
-    loaded = data.load(dataset)
-    with torch.device("meta"):
-        net = plugins.resolve("model", model)(loaded.shape, len(loaded.classes)).eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            net(torch.empty(1, *loaded.shape))
-    return len(loaded.train_y), len(loaded.test_y), float(counter.get_total_flops())

@@ -7,6 +7,8 @@ numbers would be stored under keys that say otherwise.
 
 from __future__ import annotations
 
+import re
+import ssl
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,7 @@ from bench.worker import RefusedError
 
 __all__ = ["Address", "ClusterError", "RefusedError", "address", "connected"]
 
+_ADDRESS = re.compile(r"(?:tcp|tls)://(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _PATIENCE = 30.0  # seconds for the scheduler to answer, and for a first worker to join
 _WAIT = 0.5  # seconds for the news to arrive why a worker was ended
 
@@ -48,7 +51,7 @@ def address(scheduler: str | None, ca: Path | None, cert: Path | None, key: Path
     """The address that command-line options give; None without a scheduler.
 
     Raises:
-        ClusterError: options that do not go together, or files that are not there.
+        ClusterError: no such address, options that do not go together, or files that are not there or no certificates.
     """
     files = {"--tls-ca": ca, "--tls-cert": cert, "--tls-key": key}
     given = [name for name, path in files.items() if path is not None]
@@ -56,7 +59,8 @@ def address(scheduler: str | None, ca: Path | None, cert: Path | None, key: Path
         if given:
             raise ClusterError(f"{', '.join(given)} belong to --scheduler tls://HOST:PORT, which is not given")
         return None
-    if not scheduler.startswith(("tcp://", "tls://")):
+    found = _ADDRESS.fullmatch(scheduler)  # Dask waits for what has no host or port, even after it has said so
+    if found is None or not 0 < int(found[1]) < 65536:
         raise ClusterError(f"--scheduler needs an address like tcp://host:8786 or tls://host:8786, got {scheduler!r}")
     if scheduler.startswith("tls://") and len(given) < len(files):
         missing = ", ".join(name for name in files if name not in given)
@@ -66,7 +70,29 @@ def address(scheduler: str | None, ca: Path | None, cert: Path | None, key: Path
     for name, path in files.items():
         if path is not None and not path.is_file():
             raise ClusterError(f"{name}: there is no file {path}")
+    if ca is not None and cert is not None and key is not None:
+        _check_certificates(ca, cert, key)
     return Address(scheduler, ca, cert, key)
+
+
+def _check_certificates(ca: Path, cert: Path, key: Path) -> None:
+    """Load them as Dask will, where the options that gave them can be named."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:  # which ssl.SSLError is
+        raise ClusterError(f"--tls-ca: {ca} holds no certificates that can be read (PEM is needed): {error}") from error
+    try:
+        context.load_cert_chain(cert, key, password=lambda: _refused(key))
+    except OSError as error:
+        raise ClusterError(
+            f"--tls-cert {cert} and --tls-key {key} cannot be used together (a certificate and its own key are needed, "
+            f"both PEM): {error}"
+        ) from error
+
+
+def _refused(key: Path) -> str:
+    raise ClusterError(f"--tls-key: {key} asks for a passphrase; give a key without one, kept safe by its file's mode")
 
 
 @contextmanager

@@ -115,10 +115,15 @@ class Comparison:
     sources: dict[str, tuple[str, str]]
 
     @property
+    def lost(self) -> int:
+        """Cells that are done in the first folder and not there in the second."""
+        return int((self.frames[0]["status"].to_numpy(dtype=object)[self.matched.only_first] == "done").sum())
+
+    @property
     def worse(self) -> bool:
-        """Whether a metric got worse, or cells that were done fail or are refused now."""
-        lost = any(before == "done" and after in ("failed", "infeasible") for before, after in self.states)
-        return lost or any(d.verdict == WORSE for d in self.differences)
+        """Whether a metric got worse, or cells that were done fail, are refused or are not there now."""
+        stopped = any(before == "done" and after in ("failed", "infeasible") for before, after in self.states)
+        return stopped or self.lost > 0 or any(d.verdict == WORSE for d in self.differences)
 
 
 def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tolerance: float = 0.0) -> Comparison:

@@ -11,6 +11,7 @@ import pandas as pd
 from bench import bootstrap, rank_tests, statistics
 from bench.arrangement import Column, Measure, Page, by_seed, measure, pages
 from bench.attack_csv import facts_of, told_of
+from bench.blocks import about_attack, has_last_rounds
 from bench.comparisons import Pairs, Places, compare
 from bench.metrics import LAST
 from bench.page_attacks import pooled, showable
@@ -27,9 +28,11 @@ _SQUARE = (
 def comparisons_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     """One line a measure, column and pair of rules; None with a single rule.
 
+    ``of_attack``: the attack that the table is about, whose source and target classes clean rows are measured by too;
+    empty where the table has all attacks. Lines of one data set, partition, measure and ``of_attack`` are one table.
     ``difference`` is first minus second, over their common seeds; ``low`` and ``high`` its 95 % Student interval, by
-    itself; ``_holm``: corrected over the ``comparisons`` of the measure's table; ``claim``: first or second, whichever
-    is better, "none" where they cannot be told apart, "too few seeds" with fewer than six.
+    itself; ``_holm``: corrected over the ``comparisons`` of the table (its lines with a p); ``claim``: first or second,
+    whichever is better, "none" where they cannot be told apart, "too few seeds" with fewer than six.
     """
     facts = facts_of(frame)
     parts: list[dict[str, Any]] = []
@@ -42,7 +45,7 @@ def comparisons_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
         column, pair = np.nonzero(there)
         rules = np.array(page.rows, dtype=object)
         parts.append(
-            {"metric": [shown.name] * len(column), **_about(page, facts, columns, column)}
+            {"metric": [shown.name] * len(column), **_about(page, facts, shown, columns, column)}
             | {"first": rules[pairs.first[pair]], "second": rules[pairs.second[pair]]}
             | {name: number[there] for name, number in _numbers(pairs, shown).items()}
         )
@@ -68,7 +71,8 @@ def _numbers(pairs: Pairs, shown: Measure) -> dict[str, Any]:
 
 
 def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
-    """One line a measure, rule and column: both intervals, the interquartile mean, and the mean of the last rounds."""
+    """One line a measure, rule and column: both intervals, the interquartile mean, and the mean of the last rounds;
+    ``of_attack`` as in `comparisons_csv`."""
     facts = facts_of(frame)
     parts: list[dict[str, Any]] = []
     for page, shown, attacks in _tables(frame):
@@ -83,20 +87,21 @@ def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
         numbers |= {"least": _end(values, -1.0), "most": _end(values, 1.0)}
         numbers["mean_of_last_rounds"] = _last(page, tidy, shown, attacks, columns)
         column, rule = np.nonzero(n > 0)
-        about = _about(page, facts, columns, column)
+        about = _about(page, facts, shown, columns, column)
         parts.append(
             {"metric": [shown.name] * len(column), "aggregator": np.array(page.rows, dtype=object)[rule], **about}
             | {name: number[column, rule] for name, number in numbers.items()}
         )
-    names = ["metric", "aggregator", "attack", *facts, *_SQUARE]
+    names = ["metric", "aggregator", "attack", "of_attack", *facts, *_SQUARE]
     return csv_columns(_stacked(parts) if parts else dict.fromkeys(names, ()))
 
 
-def _about(page: Page, facts: list[str], columns: list[Column], at: Places) -> dict[str, Any]:
+def _about(page: Page, facts: list[str], shown: Measure, columns: list[Column], at: Places) -> dict[str, Any]:
     """Attack and facts of the columns at some places, as columns of a table."""
-    told = [[c.attack, *told_of(page, facts, c.setting, c.level)] for c in columns]
+    about = about_attack(shown, columns)
+    told = [[c.attack, about, *told_of(page, facts, c.setting, c.level)] for c in columns]
     found = {}
-    for i, name in enumerate(["attack", *facts]):
+    for i, name in enumerate(["attack", "of_attack", *facts]):
         values = np.empty(len(told), dtype=object)
         values[:] = [line[i] for line in told]
         found[name] = values[at]
@@ -113,11 +118,12 @@ def _end(values: statistics.Values, sign: float) -> statistics.Values:
 
 
 def _last(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: list[str], columns: list[Column]) -> Any:
-    """Mean of the metric over the last evaluated rounds, square by square; NaN for damage and for clean values that
-    depend on the attack."""
+    """Mean of the metric over the last rounds, square by square; NaN for damage, for clean values that depend on the
+    attack, and where it would be the last round alone."""
     found = np.full((len(columns), len(page.rows)), np.nan)
-    if not shown.name.endswith("_damage"):
-        values, mine = by_seed(page, tidy, measure(f"{shown.name}_last{LAST}"), attacks)
+    last = None if shown.name.endswith("_damage") else measure(f"{shown.name}_last{LAST}")
+    if last is not None and has_last_rounds(page, tidy, last):
+        values, mine = by_seed(page, tidy, last, attacks)
         means = statistics.moments(values)[0] if values.size else values
         for column, row in zip(mine, means, strict=True):
             found[columns.index(column)] = row

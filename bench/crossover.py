@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench import canvas
-from bench.arrangement import Page, measure, squares
+from bench.arrangement import Column, Page, measure, squares
 from bench.attack_blocks import place_label
 from bench.canvas import NORMAL, SMALL, WIDTH, wrapped
 from bench.cell import CLEAN
-from bench.curves import keys_of, legend_height, look
+from bench.curves import keys_of, look
 from bench.errors import UserError
-from bench.heatmaps import circumstances, words
+from bench.heatmaps import circumstances, clean_caption, words
 from bench.labels import ADAPTIVE, printable, value_label
 from bench.page_attacks import attack_name
 from bench.reference import Reference, parse
@@ -55,7 +55,8 @@ def points(group: Group, tidy: pd.DataFrame, place: Place) -> pd.DataFrame:
     """
     parts = []
     for number, page in enumerate(group):
-        table = squares(page, tidy, measure("accuracy"), page.attacks)
+        among = [Column(attack, *place) for attack in page.attacks]
+        table = squares(page, tidy, measure("accuracy"), page.attacks, among)
         here = table["column"].map(lambda c: c.setting == place[0] and (c.clean or c.level == place[1]))
         one = table[here]
         parts.append(one.assign(attack=one["column"].map(lambda c: c.attack), partition=number))
@@ -97,7 +98,7 @@ def draw(group: Group, table: pd.DataFrame, place: Place) -> Figure:
         over = 0.08 + 0.12 * max(t.count("\n") + 1 for t in titles)
         below = 0.3 + 0.12 * max(t.count("\n") + 1 for t in ticks)
         top = 0.06 + 0.17 * sum(h.count("\n") + 1 for h in heading)
-        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + legend_height(keys, key_columns)
+        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + canvas.legend_height(keys, key_columns)
         height = top + down * (_HIGH + over) + below + foot
         made = canvas.figure(WIDTH, height)
         ends = _limits(table)
@@ -185,7 +186,7 @@ def _caption(table: pd.DataFrame, adaptive: bool) -> str:
     if (done["n"] <= 1).all():
         told = "Accuracy after the last round, one seed."
     if (table["attack"] == CLEAN).any():
-        told += " clean: without the attack, the rule told the same f."
+        told += clean_caption(table)
     if (table["state"] == "infeasible").any():
         told += " A rule without a point is infeasible there."
     return told + (f" {ADAPTIVE}: knows the rule it faces." if adaptive else "")

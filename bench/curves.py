@@ -101,7 +101,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         left = 0.55 + 0.13 * max(label.count("\n") for label in beside)
         top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
         key_columns = max(1, min(5, len(keys)))
-        foot = 0.1 + 0.13 * (caption.count("\n") + 1) + legend_height(keys, key_columns)
+        foot = 0.1 + 0.13 * (caption.count("\n") + 1) + canvas.legend_height(keys, key_columns)
         below = 0.42
         height = top + len(down) * (_HIGH + _GAP) - _GAP + below + foot
         made = canvas.figure(WIDTH, height)
@@ -187,12 +187,6 @@ def _limits(lines: pd.DataFrame) -> tuple[float, float]:
     low, high = float(lines["mean"].min()), float(lines["mean"].max())
     air = max(0.02, 0.05 * (high - low))
     return max(0.0, low - air), min(1.0, high + air)
-
-
-def legend_height(keys: Sequence[Line2D], columns: int) -> float:
-    """Inches that a legend of so many columns takes; its entries go down the columns."""
-    breaks = np.array_split([str(key.get_label()).count("\n") for key in keys], columns)
-    return max(float((0.16 + 0.13 * one).sum()) for one in breaks)
 
 
 def keys_of(rules: Sequence[str]) -> list[Line2D]:

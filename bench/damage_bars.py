@@ -48,12 +48,13 @@ def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place) -> Figur
         caption += "; whiskers: its 95 % Student interval, cut at the edge." if (table["n"] > 1).any() else "."
         caption += f" {ADAPTIVE}: knows the rule it faces." if any(ADAPTIVE in n for n in names) else ""
         caption = wrapped(f"{caption} No bar: infeasible, or no number.", _WIDE - 0.2, SMALL)
-        keys = [Patch(label=aggregator_label(r)[:40], **_look(i)) for i, r in enumerate(rules)]
-        widest = max(width_of(str(k.get_label()), SMALL) for k in keys) + 0.45
+        keys = [Patch(label=wrapped(aggregator_label(r), _WIDE - 0.7, SMALL), **_look(i)) for i, r in enumerate(rules)]
+        labels = [str(k.get_label()) for k in keys]
+        widest = max(width_of(line, SMALL) for label in labels for line in label.split("\n")) + 0.45
         across = max(1, min(4, len(keys), int((_WIDE - 0.2) / widest)))
         group = max(_BAR * len(rules), 0.13 * max(n.count("\n") + 1 for n in names)) + _SPACE
         top = 0.15 + 0.17 * sum(h.count("\n") + 1 for h in heading)
-        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + 0.17 * -(-len(keys) // across)
+        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + canvas.legend_height(keys, across)
         tall = group * len(columns)
         made = canvas.figure(_WIDE, top + tall + 0.4 + foot)
         ax = canvas.place(made, left, foot + 0.4, _WIDE - left - 0.15, tall)

@@ -46,7 +46,7 @@ def draw(page: Page, squares: pd.DataFrame, shown: Measure, norm: Normalize, tol
     known = squares[squares[f"{prefix}state"] != "absent"]
     across = sorted(set(known["true"]))
     states = set(known[f"{prefix}state"])
-    cmap = canvas.colours(shown.higher_is_better and not regret)
+    cmap = canvas.colours(shown.higher_is_better and not regret, norm)
     dense = len(page.rows) > _MANY
     wide, high = (_TIGHT, _LOW) if dense else (_SQUARE, _HIGH)
     label = f"{shown.label} lost" if regret else shown.label

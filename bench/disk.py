@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,20 +26,34 @@ _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again (finished cells are kept)",
     errno.EDQUOT: "the quota is used up: free some space and run the same command again (finished cells are kept)",
     errno.EFBIG: "the file size limit is reached: raise it (ulimit -f) and run the same command again",
-    errno.EIO: "the disk reports an error: check it, or choose another folder with --results",
-    errno.EACCES: "permission denied: make the folder readable and writable, or choose another one with --results",
-    errno.EPERM: "permission denied: make the folder readable and writable, or choose another one with --results",
-    errno.EROFS: "the file system is read-only: choose another folder with --results",
+    errno.EIO: "the disk reports an error: check it",
+    errno.EACCES: "permission denied: make the folder readable and writable",
+    errno.EPERM: "permission denied: make the folder readable and writable",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "something else lies where a folder belongs: move it away",
+    errno.EEXIST: "something else lies where a folder belongs: move it away",
+    errno.EISDIR: "a folder lies where a file belongs: move it away",
 }
+_ELSEWHERE = ", or choose another folder with --results"  # where a command writes, and so has the option
+_FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # their advice is whole
+_OPENED = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
 
 
 class StoreError(UserError):
-    """The results folder cannot be read or written; the message names it and says what to do."""
+    """The results folder cannot be read or written; the message names what is wrong and says what to do."""
+
+
+class IrregularError(StoreError):
+    """What lies in the place of a file is a link, a pipe, a folder: none is followed, waited for or opened."""
 
 
 @contextmanager
-def advising(folder: Path) -> Iterator[None]:
-    """An error of the disk as one that names the folder and says what to do.
+def advising(folder: Path, writes: bool = False) -> Iterator[None]:
+    """An error of the disk as one that names the culprit and says what to do.
+
+    Args:
+        folder: named where the error does not know what it is about.
+        writes: whether the user could have chosen another folder to write to.
 
     Raises:
         StoreError: in place of an OSError.
@@ -46,17 +61,57 @@ def advising(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = _ADVICE.get(error.errno or 0, "check the folder, or choose another one with --results")
-        raise StoreError(f"{folder}: {error.strerror or error}; {what}") from error
+        what = _ADVICE.get(error.errno or 0, "check the folder")
+        if writes and error.errno not in _FINAL:
+            what += _ELSEWHERE
+        raise StoreError(f"{_culprit(error) or folder}: {error.strerror or error}; {what}") from error
+
+
+def _culprit(error: OSError) -> str | None:
+    """What an error is about: the place that was to be taken rather than the temp file that should have taken it."""
+    given = error.filename2 or error.filename
+    if given is None or isinstance(given, int):
+        return None
+    name = os.fsdecode(given)
+    return os.path.dirname(name) if _TEMP.fullmatch(os.path.basename(name)) else name
 
 
 def read(path: str | Path) -> bytes | None:
-    """All bytes of a file; None where there is none."""
+    """All bytes of a file; None where there is none.
+
+    Raises:
+        IrregularError: it is no regular file; whatever it is, it does not hold the reader up.
+    """
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        if not hasattr(os, "O_NOFOLLOW") and os.path.islink(path):
+            raise IrregularError(_irregular(path))
+        with open(path, "rb", buffering=0, opener=_open) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        with suppress(OSError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise IrregularError(_irregular(path)) from error
+        raise
+    raise IrregularError(_irregular(path))
+
+
+def _open(path: str, _: int) -> int:
+    return os.open(path, _OPENED)
+
+
+def _irregular(path: str | Path) -> str:
+    return f"{path}: is no regular file but a link, a pipe or a folder; move it away"
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether a regular file lies there; a link is none."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def publish(path: Path, raw: bytes) -> bool:
@@ -70,7 +125,7 @@ def publish(path: Path, raw: bytes) -> bool:
         OSError: the folder cannot be written.
     """
     make(path.parent)
-    if path.exists():
+    if os.path.lexists(path):
         return False
     with _temp(path, raw) as temp:
         try:
@@ -138,11 +193,16 @@ def folders(folder: Path) -> list[Path]:
         return []
 
 
-def files(folder: Path) -> Iterator[str]:
-    """The names of a folder's plain files; temp files that killed writers left are removed on the way."""
+def files(folder: Path, everything: bool = False) -> Iterator[str]:
+    """The names of a folder's regular files; temp files that killed writers left are removed on the way.
+
+    Args:
+        folder: may be absent.
+        everything: links, pipes and folders too.
+    """
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.is_file(follow_symlinks=False)]
+            names = [e.name for e in entries if everything or e.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         return
     for name in names:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from bench import data, worker
+from bench import data, raised, worker
 from bench.data.dataset import Dataset
 from bench.errand import Errand, Retries, Stack
 from bench.errors import UserError
@@ -29,6 +29,8 @@ from bench.stopping import Stop
 SILENCE = logging.CRITICAL + 1  # even a client that leaves is critical to Dask
 _LOOK = 2.0  # seconds between looks at whether the scheduler is still there
 _NEARLY = 0.98  # of the time limit: where exit codes do not travel, a death so late was the limit's
+_GRACE = 5.0  # seconds beyond the time limit after which the driver ends a worker that did not end itself
+_LATE = 60.0  # seconds from being given a stack to saying that the time limit counts
 _LAST = 1.0  # seconds that finished records get to arrive after an interrupt
 
 
@@ -44,11 +46,13 @@ class Site:
         here: they find data and keep states by themselves, in the driver's folders.
         death: how the worker at an address died.
         patience: seconds without a single worker after which there will be none; None: they may come back any day.
+        end: ends the worker at an address that is far beyond the time limit; None: not from here.
     """
 
     here: bool
     death: Callable[[str], Death]
     patience: float | None = None
+    end: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class _Given:
 
     stack: Stack
     future: Any
+    since: float
 
 
 class Dispatch:
@@ -124,6 +129,7 @@ class Dispatch:
 
     def _next(self) -> Callable[[], Iterator[Record]]:
         while True:
+            self._end_the_overdue()
             try:
                 return self.news.get(timeout=_LOOK)
             except Empty:
@@ -135,6 +141,16 @@ class Dispatch:
         alone = time.monotonic() - self.alone_since
         if not self.idle and not self.busy and self.site.patience is not None and alone > self.site.patience:
             raise ClusterError(f"no worker process has started in {alone:.0f} s; finished cells are kept")
+
+    def _end_the_overdue(self) -> None:
+        """A worker ends itself at the time limit, unless something keeps even that from happening: it was stopped."""
+        seconds = self.errand.limits.seconds
+        if seconds is None or self.site.end is None:
+            return
+        now = time.monotonic()
+        for address, given in self.busy.items():
+            if now > self.began.get(address, given.since + _LATE) + seconds * len(given.stack) + _GRACE:
+                self.site.end(address)
 
     def _heard(self, event: tuple[float, Any]) -> None:
         """In Dask's thread: a worker came or went."""
@@ -170,7 +186,7 @@ class Dispatch:
                 del self.idle[address]
                 self.began.pop(address, None)
                 future = self._submit(address, stack)
-                self.busy[address] = _Given(stack, future)
+                self.busy[address] = _Given(stack, future, time.monotonic())
                 asyncio.run_coroutine_threadsafe(self._fetch(address, future), self.client.loop.asyncio_loop)
 
     def _submit(self, address: str, stack: Stack) -> Any:
@@ -222,7 +238,7 @@ class Dispatch:
         elif len(given.stack) > 1:
             self._alone(given.stack)
         else:
-            yield self.errand.failed(given.stack[0], f"{type(answer).__name__}: {answer}")
+            yield self.errand.failed(given.stack[0], raised.said(answer))
 
     def _lost(self, address: str, expected: bool) -> Iterator[Record]:
         """A worker is gone, on purpose or not; what it was at is run again, or given up."""

@@ -38,8 +38,8 @@ class Cells:
         rules: the places of each rule's cells.
         row: of each cell: its place in the tidy frame; -1 for none.
         column: of each cell: the place of its column; -1 for none.
-        codes: fact that varies -> the number of each cell's value; ``values`` has them.
-        values: fact that varies -> its values.
+        codes: fact that varies, or that commands set -> the number of each cell's value; ``values`` has them.
+        values: such a fact -> its values.
         texts: reasons and class maps.
     """
 
@@ -69,7 +69,7 @@ def details(placed: Placed, rerun: Rerun, room: int) -> tuple[Detail, int]:
     parts: dict[str, list[str]] = {}
     if len(placed.page.cells) * _LEAST > room:
         return {"parts": parts, "facts": [], "start": rerun.start, "texts": [], "left_out": list(KINDS)}, 0
-    shared = _shared(placed)
+    shared = _shared(placed, rerun.facts)
     for kind in KINDS:
         made = _fitting(shared, kind, room - sum(len(text) for texts in parts.values() for text in texts))
         if made is None:
@@ -88,7 +88,13 @@ def details(placed: Placed, rerun: Rerun, room: int) -> tuple[Detail, int]:
     return told | {"left_out": [k for k in KINDS if k not in parts]}, sum(len(t) for p in parts.values() for t in p)
 
 
-def _shared(placed: Placed) -> Cells:
+def _shared(placed: Placed, told: Sequence[str]) -> Cells:
+    """What all parts need.
+
+    Args:
+        placed: the cells.
+        told: facts that commands set, be they the same in all cells or not.
+    """
     cells = placed.page.cells.reset_index(drop=True)
     rules: dict[str, list[int]] = {rule: [] for rule in placed.page.rows}
     for i, name in enumerate(cells["aggregator"]):
@@ -99,10 +105,10 @@ def _shared(placed: Placed) -> Cells:
     column[placed.cell[own]] = placed.column[own]
     codes, values = {}, {}
     for fact in FACTS:
-        told, found = pd.factorize(cells[fact], use_na_sentinel=False)
-        if len(found) > 1:
-            first = np.unique(told, return_index=True)[1]
-            codes[fact], values[fact] = told.tolist(), [v for (v,) in level_values(cells.iloc[first], [fact])]
+        number, found = pd.factorize(cells[fact], use_na_sentinel=False)
+        if len(found) > 1 or fact in told:
+            first = np.unique(number, return_index=True)[1]
+            codes[fact], values[fact] = number.tolist(), [v for (v,) in level_values(cells.iloc[first], [fact])]
     row = np.array([row_of.get(key, -1) for key in cells["key"]], dtype=np.int64)
     return Cells(placed, cells, tuple(rules.values()), row, column, codes, values, Dictionary())
 

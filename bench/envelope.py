@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from pydantic_core import from_json
 
 from bench.cell import SCHEMA, canonical_json
 
@@ -21,6 +23,8 @@ DEFECTS = {
     "torn": "cut off, or changed after it was written: the bytes do not have the hash they carry",
     "foreign": "another cell's record under this name",
     "schema": "a record of another version of flipbench",
+    "unreadable": "whole, but its text is no JSON that can be read",
+    "irregular": "no regular file but a link, a pipe or a folder",
 }
 
 # None of these can occur inside a JSON text, whose quotes would be escaped. Members are sorted: what is looked for from
@@ -30,15 +34,21 @@ _KEY = b',"key":"%b",'
 _OURS = b',"schema":%d,"' % SCHEMA
 _OF_SCHEMA = re.compile(rb',"schema":\d{1,9},')
 _STATUS = b',"status":"'
+_SURROGATE = rb"\ud"  # half of a character beyond the first 65,536; without its other half it is none
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
-    """The file of a record: its canonical JSON (non-finite floats as null) with the hash of it as last member."""
+    """The file of a record: its canonical JSON (non-finite floats as null) with the hash of it as last member.
+
+    Halves of characters, as an exception's text about a file name may hold, become replacement characters.
+    """
     rest = {name: value for name, value in record.items() if name != "body"}
     try:
         text = canonical_json(rest)
     except ValueError:  # a NaN or an infinity somewhere: rare, so looked for only now
-        text = canonical_json(finite(rest))
+        text = canonical_json(rest := finite(rest))
+    if not _readable(text):
+        text = canonical_json(well_formed(rest))
     return text[:-1] + _BODY + hashlib.sha256(text).hexdigest().encode() + b'"}\n'
 
 
@@ -59,7 +69,7 @@ def defect(raw: bytes | None, key: str) -> str | None:
     if raw.find(_KEY % key.encode(), 0, end) < 0:
         return "foreign"
     if raw.rfind(_OURS, 0, end) >= 0:
-        return None
+        return None if _readable(raw) else "unreadable"
     return "schema" if _OF_SCHEMA.search(raw, 0, end) else "foreign"
 
 
@@ -69,12 +79,37 @@ def status(raw: bytes) -> str | None:
     return raw[start : raw.index(b'"', start)].decode() if start >= len(_STATUS) else None
 
 
+def _readable(text: bytes) -> bool:
+    """Whether a JSON text of Python's can be read by others; only halves of characters could prevent it."""
+    if _SURROGATE not in text:
+        return True
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True
+
+
 def finite(value: Any) -> Any:
     """The same nested value with every non-finite float replaced by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    return _mended(value, lambda one: None if isinstance(one, float) and not math.isfinite(one) else one)
+
+
+def well_formed(value: Any) -> Any:
+    """The same nested value with every half of a character in its texts replaced by U+FFFD."""
+
+    def mend(one: Any) -> Any:
+        if not isinstance(one, str) or one.isascii():
+            return one
+        return one.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    return _mended(value, mend)
+
+
+def _mended(value: Any, mend: Callable[[Any], Any]) -> Any:
+    """The same nested value with every leaf and every name mended."""
     if isinstance(value, Mapping):
-        return {name: finite(one) for name, one in value.items()}
+        return {mend(name): _mended(one, mend) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
-    return value
+        return [_mended(one, mend) for one in value]
+    return mend(value)

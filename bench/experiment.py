@@ -22,7 +22,7 @@ from torch import Tensor
 from aggregators.contract import Infeasible
 from attacks.chain import Chain
 from attacks.contract import Stamped, Studio
-from bench import data, plugins, rehearsal
+from bench import data, plugins, raised, rehearsal
 from bench.attackers import BadAttackError
 from bench.cell import SCHEMA, Cell, clean_twin, key, normal
 from bench.checkpoint import Checkpoints, Keeper
@@ -31,6 +31,7 @@ from bench.errors import UserError
 from bench.federation import BadUpdateError, Parts, Task, run
 from bench.memory import keep_freed_memory
 from bench.population import Partition, Population, class_map, populate
+from bench.stopping import is_users
 from bench.trial_log import TrialLog
 
 Record = dict[str, Any]
@@ -74,11 +75,14 @@ def perform(
     except Infeasible as error:
         if len(jobs) > 1:
             return _one_by_one(jobs, circumstances, attempts, checkpoints)
-        return [_record(jobs[0], circumstances, "infeasible", reason=str(error))]
-    except (Exception, SystemExit) as error:  # a plug-in may raise anything, and the other cells must run
+        return [_record(jobs[0], circumstances, "infeasible", attempts, reason=raised.text(error))]
+    except BaseException as error:  # a plug-in may raise anything, and the other cells must run
+        if is_users(error):
+            raise
         if len(jobs) > 1:
             return _one_by_one(jobs, circumstances, attempts, checkpoints)
-        reason = str(error) if isinstance(error, UserError | BadUpdateError | BadAttackError) else _told(error)
+        ours = isinstance(error, UserError | BadUpdateError | BadAttackError)
+        reason = raised.text(error) if ours else raised.told(error)
         text = "".join(traceback.format_exception(error))
         return [failure(jobs[0], circumstances, reason, attempts or {}, text)]
     described = _described(jobs[0].cell)
@@ -89,6 +93,7 @@ def perform(
             job,
             circumstances,
             "done",
+            attempts,
             task=described,
             mapping=mapping,
             attack=attack,
@@ -99,13 +104,6 @@ def perform(
             jobs, prepared.attacks, prepared.mappings, results, strict=True
         )
     ]
-
-
-def _told(error: BaseException) -> str:
-    """What was raised, and in which line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
 
 
 def _one_by_one(
@@ -121,8 +119,7 @@ def failure(
     job: Job, circumstances: Mapping[str, Any], reason: str, attempts: Mapping[str, int], text: str | None = None
 ) -> Record:
     """The record of a cell that failed."""
-    number = 1 + attempts.get(key(job.cell, job.content), 0)
-    return _record(job, circumstances, "failed", reason=reason, traceback=text, attempts=number)
+    return _record(job, circumstances, "failed", attempts, reason=reason, traceback=text)
 
 
 _VARYING = frozenset(
@@ -332,17 +329,21 @@ def _described(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _record(job: Job, circumstances: Mapping[str, Any], status: str, **more: Any) -> Record:
+def _record(
+    job: Job, circumstances: Mapping[str, Any], status: str, failed_before: Mapping[str, int] | None, **more: Any
+) -> Record:
+    """What is stored of a cell; ``attempts`` counts its failed tries of earlier runs and the one that ended so."""
     blank: Record = dict.fromkeys(("task", "mapping", "attack", "reason", "traceback", "result"), None)
+    mine = key(job.cell, job.content)
     return {
         **blank,
         "schema": SCHEMA,
-        "key": key(job.cell, job.content),
+        "key": mine,
         "twin": key(clean_twin(job.cell), {k: v for k, v in job.content.items() if k != "attack"}),
         "status": status,
         "facts": asdict(normal(job.cell)),
         "content": dict(job.content),
-        "attempts": 1,
+        "attempts": 1 + (failed_before or {}).get(mine, 0),
         "seconds": {},
         "provenance": {**circumstances, **_machine(job.cell.device)},
         **more,

@@ -8,7 +8,7 @@ and sorts them; it computes none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,7 @@ ATTACKED, TWIN, TWIN_OF, WORST_OF = range(4)  # kinds of columns
 STATES = ("done", "infeasible", "failed", "missing", "undefined", "absent")
 DONE, INFEASIBLE, FAILED, MISSING, UNDEFINED, ABSENT = range(6)
 SHOWN = ("", "_damage", f"_last{LAST}")
+OWN_TWIN = "_clean"  # after a metric: of the very twins of a square's cells
 _FLAG_BEST, _FLAG_TIED = 1, 2
 
 
@@ -92,6 +93,13 @@ class Placed:
     cell: Places
 
     @cached_property
+    def pooled(self) -> bool:
+        """Whether clean columns hold twins that were told different f, so that they are no square's own twins."""
+        clean = self.kinds[self.column] == TWIN
+        places = zip(*(a[clean].tolist() for a in (self.column, self.rule, self.seed)), strict=True)
+        return len(set(places)) < int(clean.sum())
+
+    @cached_property
     def kinds(self) -> Places:
         """Of each column."""
         return np.array([c.kind for c in self.columns], dtype=np.int64)
@@ -133,11 +141,14 @@ class Placed:
         return {i: here[c.setting, c.level] for i, c in enumerate(self.columns) if c.kind == WORST_OF}
 
 
-def measures() -> Iterator[Measure]:
-    """All that can be chosen."""
+def measures(pooled: bool = False) -> Iterator[Measure]:
+    """All that can be chosen; where clean columns are pooled also what stands in an opened square's column of twins."""
     for shown in SHOWN:
         for name in METRICS:
             yield measure(name + shown)
+    for name in METRICS if pooled else ():
+        one = measure(name)
+        yield replace(one, name=name + OWN_TWIN, label=f"{one.label} of the clean twins", clean=None)
 
 
 def place(page: Page, tidy: pd.DataFrame) -> Placed:
@@ -263,4 +274,5 @@ def _mark_best(marks: Places, mean: Values, higher_is_better: bool) -> None:
 def _order(page: Page, square: Square) -> tuple[Any, ...]:
     attack = page.attacks.index(square.attack) if square.attack in page.attacks else -1
     rank = {TWIN: 0, ATTACKED: 1, TWIN_OF: 1, WORST_OF: 2}[square.kind]
-    return (reading_values(square.setting), rank, attack, square.kind == ATTACKED, reading_values(square.level))
+    setting, level = reading_values(square.setting, page.settings), reading_values(square.level, page.levels)
+    return (setting, rank, attack, square.kind == ATTACKED, level)

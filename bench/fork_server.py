@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+
+from bench import wards
 
 _PRELOAD = ["bench.forked"]
 
@@ -28,6 +31,8 @@ def start() -> None:
     with undisturbed():
         multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOAD)
         forkserver.ensure_running()
+    atexit.unregister(wards.kill_server)
+    atexit.register(wards.kill_server)  # it would look for our end only after its imports
 
 
 @contextmanager

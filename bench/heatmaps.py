@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from bench import canvas
-from bench.arrangement import Column, Measure, Page, columns_of
+from bench.arrangement import Column, Measure, Page, columns_of, several_f
 from bench.blocks import half_width, header_of, number
 from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
 from bench.labels import ADAPTIVE, aggregator_label, dataset_label, value_label
@@ -38,7 +38,7 @@ def heatmap(page: Page, table: pd.DataFrame, shown: Measure, attack: str, norm: 
     """
     columns, names = columns_of(table), [aggregator_label(r) for r in page.rows]
     levels, header = header_of(page, columns, with_attack=False)
-    cmap = canvas.colours(shown.higher_is_better)
+    cmap = canvas.colours(shown.higher_is_better, norm)
     with canvas.style():
         names = [wrapped(n, 1.7) for n in names]
         left = 0.25 + max(width_of(line) for n in [*names, *levels] for line in n.split("\n"))
@@ -109,7 +109,7 @@ def _caption(page: Page, shown: Measure, table: pd.DataFrame, adaptive: bool) ->
     if (table["n"] <= 1).all():
         told = "One seed, in %, after the last round."
     if any(c.clean for c in columns_of(table)):
-        told += " clean: without the attack, the rule told the same f."
+        told += clean_caption(table)
     elif shown.clean is None:
         told += " Damage: clean twin minus attacked, same seed."
     if "worst" in table:
@@ -119,6 +119,13 @@ def _caption(page: Page, shown: Measure, table: pd.DataFrame, adaptive: bool) ->
     told += f" {ADAPTIVE}: knows the rule it faces." if adaptive else ""
     partly = (table["n"] > 0) & (table["n"] < table["planned"])
     return f"{told} n: seeds, where some are not done." if partly.any() else told
+
+
+def clean_caption(table: pd.DataFrame) -> str:
+    """What the clean squares of a table are."""
+    if several := several_f(table):
+        return f" clean: without the attack, mean over the f that the others are told ({', '.join(map(str, several))})."
+    return " clean: without the attack, the rule told the same f."
 
 
 def words(made: Figure, heading: Sequence[str], caption: str) -> None:

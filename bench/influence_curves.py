@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from bench import canvas
 from bench.arrangement import Page, level_values
 from bench.canvas import NORMAL, SMALL, width_of, wrapped
-from bench.curves import keys_of, legend_height, look, spread
+from bench.curves import keys_of, look, spread
 from bench.heatmaps import circumstances, words
 from bench.labels import value_label
 from bench.metrics import malicious_influence
@@ -71,7 +72,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         widest = max(width_of(line, SMALL) for k in keys for line in str(k.get_label()).split("\n")) + 0.42
         columns = max(1, min(4, len(keys), int((_WIDE - 0.2) / widest)))
         top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
-        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + legend_height(keys, columns)
+        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + canvas.legend_height(keys, columns)
         rows, below = -(-len(across) // _ACROSS), 0.25  # between two rows: the title of the lower one
         height = top + rows * (_HIGH + below) - below + 0.42 + foot
         made = canvas.figure(_WIDE, height)
@@ -92,6 +93,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
             ax.set_title(f"{value_label('malicious_fraction', fraction)} malicious",
                          fontsize=SMALL, pad=3)  # fmt: skip
             ax.set_ylim(*ends)
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
             ax.grid(color="0.9", linewidth=0.5)
             ax.set_axisbelow(True)
             ax.tick_params(left=j == 0, labelleft=j == 0)

@@ -18,7 +18,8 @@ FACT_LABELS = {
     "attack_start": "first attacked round",
     "attack_stop": "last attacked round",
 }
-_SHARES = {"malicious_fraction", "flip_rate", "attack_availability"}
+OPEN_ENDED = {"attack_stop": "the last"}  # facts of which nothing means as far as it goes, and how that is called
+SHARES = {"malicious_fraction", "flip_rate", "attack_availability"}
 _DEFAULTS = {f.name: f.default for f in fields(Cell)}
 _USUAL = {
     name: _DEFAULTS[name]
@@ -46,10 +47,10 @@ def fact_label(fact: str) -> str:
 
 
 def value_label(fact: str, value: Any) -> str:
-    """A value of a fact; shares in per cent, nothing as "none"."""
+    """A value of a fact; shares in per cent, nothing as "none" (as "the last" of the last attacked round)."""
     if is_nothing(value):
-        return "none"
-    if fact in _SHARES:
+        return OPEN_ENDED.get(fact, "none")
+    if fact in SHARES:
         return f"{percent(value)} %"
     if fact == "dataset":
         return dataset_label(str(value))

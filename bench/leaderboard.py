@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import statistics
 from bench.arrangement import by_seed, measure
 from bench.blocks import DASH, Block, Entry, half_width, number
-from bench.explorer import WORST_OF, Placed, numbers
+from bench.explorer import ATTACKED, FAILED, Numbers, Placed, numbers
 from bench.labels import aggregator_label, fact_label, value_label
 from bench.page_attacks import attack_name, pooled
-from bench.ranking import costs, rank
+from bench.ranking import rank
+from bench.statistics import Values
 
 HEADS = (
     *("worst case", "mean under attack", "clean", "robustness cost", "mean rank", "ms a round"),
     "worst attack",
 )
 SAID = (
-    "Ranked by the worst case: the least mean over seeds of any attack at any place of the grid, and that attack. Mean "
-    "under attack: over all attacks and places in which the rule has a number. Clean: without an attack. Robustness "
-    "cost: FedAvg's clean accuracy minus the rule's, seed by seed, ± half width of its 95 % interval. Mean rank: 1 is "
-    "best. ms a round: of aggregation, the mean of the cells. A rule that is infeasible somewhere is judged by "
-    "what is left, and says so."
+    "Ranked by the worst case: the least mean over seeds under any attack at any place of the grid (malicious "
+    "fraction, declared f, setting), and which it is. A rule that lacks a place or seeds that others have stands "
+    "below all that lack none, however good the rest is, and says what it lacks. Mean under attack: over all attacks "
+    "and places in which the rule has a number. Clean: without an attack, the mean over settings. Robustness cost: "
+    "FedAvg's clean accuracy minus the rule's over the same settings, seed by seed, ± half width of its 95 % "
+    "interval. Mean rank: 1 is best, over the columns in which all rules have a number. ms a round: of aggregation, "
+    "the median of the rule's cells."
 )
 
 
@@ -41,54 +45,105 @@ def leaderboard(placed: Placed) -> Block:
     attacked = [i for i, c in enumerate(columns) if not c.clean]
     found = rank(page, tidy, shown) if attacked else None
     ranks = dict(zip(found.rules, found.ranks, strict=True)) if found else {}
-    cost = costs(page, tidy, shown).groupby("aggregator", sort=False).first()
+    lost = _costs(values[clean], page.rows)
     lowest = _worst(placed)
     spent = _milliseconds(placed)
-    rows: list[tuple[float, float, tuple[str, tuple[Entry, ...]]]] = []
+    rows: list[tuple[bool, float, float, tuple[str, tuple[Entry, ...]]]] = []
     for at, rule in enumerate(page.rows):
         under, told = _mean(values[attacked, at])
-        line: Any = cost.loc[rule] if rule in cost.index else None
-        lost = DASH
-        if line is not None and line["n"] > 0:
-            lost = number(float(line["mean"])) + (f" ± {half_width(dict(line))}" if line["n"] > 1 else "")
-        least, attack = lowest.get(rule, (under, DASH))
+        one = lowest[rule]
         texts = [
-            *(number(least) if least == least else DASH, told, _mean(values[clean, at])[1], lost),
-            *(f"{ranks[rule]:.2f}" if rule in ranks else DASH, f"{spent[rule]:.2f}" if rule in spent else DASH, attack),
+            *(number(one.least) if one.least == one.least else one.attack if not one.known else DASH, told),
+            *(_mean(values[clean, at])[1], lost[at]),
+            *(f"{ranks[rule]:.2f}" if rule in ranks else DASH, f"{spent[rule]:.2f}" if rule in spent else DASH),
+            ", ".join([one.attack, *one.lacks]) if one.known else DASH,
         ]
-        rows.append((least, under, (aggregator_label(rule), tuple(map(Entry, texts)))))
-    rows.sort(key=lambda r: tuple(math.inf if v != v else -v for v in r[:2]))  # stable: equals in the page's order
+        rows.append((bool(one.lacks), one.least, under, (aggregator_label(rule), tuple(map(Entry, texts)))))
+    # Stable: equals in the page's order.
+    rows.sort(key=lambda r: (r[0], *(math.inf if v != v else -v for v in r[1:3])))
     return Block("Rules ranked: accuracy (%)", ("",), (HEADS,), tuple(line for *_, line in rows), (), text=1)
 
 
-def _worst(placed: Placed) -> dict[str, tuple[float, str]]:
-    """Each rule's least mean under an attack, and the attack with its place."""
-    page = placed.page
-    one = numbers(placed, measure("accuracy"))
-    columns = [i for i, c in enumerate(placed.columns) if c.kind == WORST_OF]
+@dataclass(frozen=True)
+class Worst:
+    """Where a rule is worst.
+
+    Attributes:
+        least: the mean over seeds there; NaN where it has no number.
+        attack: and its place; of a rule without a number why.
+        lacks: what others have and it has not.
+        known: whether it has a number.
+    """
+
+    least: float
+    attack: str
+    lacks: tuple[str, ...]
+    known: bool
+
+
+def _worst(placed: Placed) -> dict[str, Worst]:
+    """Each rule's least mean under an attack, at any place."""
+    one, state = numbers(placed, measure("accuracy")), placed.states[0]
+    columns = [i for i, kind in enumerate(placed.kinds) if kind == ATTACKED]
+    most = one.n.max(1) if one.n.size else np.zeros(0)
     found = {}
-    for rule, name in enumerate(page.rows):
-        known = [i for i in columns if one.chosen[i, rule] >= 0]
-        if known:
-            at = min(known, key=lambda i: float(one.mean[i, rule]))
-            column = placed.columns[int(one.chosen[at, rule])]
-            facts = zip((*page.settings, *page.levels), (*column.setting, *column.level), strict=True)
-            told = ", ".join(
-                [attack_name(page, column.attack), *(f"{fact_label(f)} {value_label(f, v)}" for f, v in facts)]
-            )
-            partly = f" ({len(known)} of {len(columns)} places)" if len(known) < len(columns) else ""
-            found[name] = (float(one.mean[at, rule]), told + partly)
+    for rule, name in enumerate(placed.page.rows):
+        known = [i for i in columns if one.n[i, rule] > 0]
+        if not known:
+            failed = any(state[i, rule] == FAILED for i in columns)
+            found[name] = Worst(math.nan, "failed" if failed else DASH, ("all",) if columns else (), False)
+            continue
+        at = min(known, key=lambda i: float(one.mean[i, rule]))
+        found[name] = Worst(
+            float(one.mean[at, rule]), _place(placed, at), _lacks(one, columns, known, most, rule), True
+        )
     return found
 
 
+def _place(placed: Placed, at: int) -> str:
+    page, column = placed.page, placed.columns[at]
+    facts = zip((*page.settings, *page.levels), (*column.setting, *column.level), strict=True)
+    return ", ".join([attack_name(page, column.attack), *(f"{fact_label(f)} {value_label(f, v)}" for f, v in facts)])
+
+
+def _lacks(one: Numbers, columns: list[int], known: list[int], most: NDArray[np.float64], rule: int) -> tuple[str, ...]:
+    """What a rule has not of what some other rule has: attacks and places, and seeds of them."""
+    asked = [i for i in columns if most[i] > 0]
+    told = [f"only {len(known)} of {len(asked)} attacks and places"] if len(known) < len(asked) else []
+    short = [i for i in known if one.n[i, rule] < most[i]]
+    if short:
+        least = min(short, key=lambda i: int(one.n[i, rule]))
+        told.append(f"only {int(one.n[least, rule])} of {int(most[least])} seeds")
+    return tuple(told)
+
+
+def _costs(clean: Values, rules: tuple[str, ...]) -> list[str]:
+    """Each rule's robustness cost as text; of ``(columns, rules, seeds)`` clean accuracies."""
+    if "fedavg" not in rules or not clean.size:
+        return [DASH] * len(rules)
+    lost = clean[:, [rules.index("fedavg")]] - clean
+    told = []
+    for rule in range(len(rules)):
+        count = (~np.isnan(lost[:, rule])).sum(0)
+        each = np.where(count > 0, np.nansum(lost[:, rule], axis=0) / np.maximum(count, 1), np.nan)
+        mean, _, n = statistics.moments(each)
+        if not n:
+            told.append(DASH)
+            continue
+        low, high = statistics.student_interval(each)
+        line = {"mean": float(mean), "low": float(low), "high": float(high), "n": int(n)}
+        told.append(number(float(mean)) + (f" ± {half_width(line)}" if n > 1 else ""))
+    return told
+
+
 def _milliseconds(placed: Placed) -> dict[str, float]:
-    """Time of aggregation a round, the mean of each rule's finished cells."""
+    """Time of aggregation a round: the median of each rule's finished cells, for the first ones also compile."""
     tidy = placed.tidy[placed.tidy["key"].isin(placed.page.cells["key"])]
     each = 1000 * tidy["seconds_aggregation"] / tidy["rounds"]
-    return {str(r): float(v) for r, v in each.groupby(tidy["aggregator"]).mean().items() if v == v}
+    return {str(r): float(v) for r, v in each.groupby(tidy["aggregator"]).median().items() if v == v}
 
 
-def _mean(values: statistics.Values) -> tuple[float, str]:
+def _mean(values: Values) -> tuple[float, str]:
     """Mean over columns of the means over seeds, and as text; a dash where no column has a number."""
     means = statistics.moments(values)[0] if values.size else values
     known = means[~np.isnan(means)]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import dask
@@ -58,7 +59,7 @@ def at_work(desks: Sequence[str | None], stacks: Sequence[Stack], errand: Errand
     deaths = _Deaths()
     with _started(desks, errand.limits.memory or 0, deaths) as cluster:
         client = Client(cluster, set_as_default=False)
-        work = Dispatch(client, errand, stop, Site(True, deaths.of, _PATIENCE))
+        work = Dispatch(client, errand, stop, Site(True, deaths.of, _PATIENCE, partial(_end, cluster, deaths)))
         try:
             yield Source(work.results(stacks), work.last_words)
         finally:
@@ -108,6 +109,15 @@ def _cluster(desks: Sequence[str | None], memory: int, deaths: _Deaths) -> Any:
     )
 
 
+def _end(cluster: Any, deaths: _Deaths, address: str) -> None:
+    """End the worker at an address, which may be stopped: only the kernel can."""
+    for nanny in list(cluster.workers.values()):
+        if nanny.worker_address == address and nanny.pid:
+            deaths.late.add(nanny.pid)
+            with suppress(OSError):
+                os.kill(nanny.pid, signal.SIGKILL)
+
+
 @dataclass
 class _Deaths:
     """How workers died.
@@ -115,10 +125,12 @@ class _Deaths:
     Attributes:
         known: by address; written in Dask's thread.
         greedy: processes that took more than the memory limit.
+        late: processes that the driver ended, beyond the time limit.
     """
 
     known: dict[str, Death] = field(default_factory=dict)
     greedy: set[int] = field(default_factory=set)
+    late: set[int] = field(default_factory=set)
 
     def of(self, address: str) -> Death:
         """How the worker at an address died; its process may still be at it."""
@@ -153,7 +165,7 @@ class _Nanny(Nanny):
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         limit = "memory" if self._ward in self._deaths.greedy else None
-        if hasattr(signal, "SIGALRM") and exitcode == -signal.SIGALRM:
+        if self._ward in self._deaths.late or (hasattr(signal, "SIGALRM") and exitcode == -signal.SIGALRM):
             limit = "seconds"
         if self.worker_address is not None:
             self._deaths.known[self.worker_address] = Death(wards.death(exitcode), limit)

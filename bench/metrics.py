@@ -22,7 +22,9 @@ Counts = NDArray[np.number[Any]]  # (..., L, L)
 Values = NDArray[np.float64]  # (...)
 Mapping = Sequence[tuple[int, int]] | None  # (source, target) of every class that the attack flips
 
-LAST = 5  # evaluated rounds behind `<metric>_last5`
+LAST = 5  # evaluated rounds behind `<metric>_last5`, at most: `last_rounds`
+ROUNDS_IN_LAST = f"rounds_in_last{LAST}"  # the column that says how many they are
+LAST_SAID = f"mean of those of the last {LAST} evaluated rounds that lie in the second half of training"
 _AT_ONCE = 2048  # cells whose counts are stacked: 8 MB of float64 with ten classes
 
 
@@ -161,10 +163,11 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``key, twin, clean``, every fact, ``task, classes, split, train, test, data_sha256, mapping``, and
 
-        - for each metric m: ``m`` (last round), ``m_last5`` (mean over the last up to 5 evaluated rounds),
+        - for each metric m: ``m`` (last round), ``m_last5`` (mean over the last rounds: `last_rounds`),
           ``m_clean`` (the clean twin's last round, with this cell's mapping; NaN without a finished twin) and
           ``m_damage`` (paired with the twin; positive is harm). The attack success rate of a backdoor is that of
           stamped test images, which its twin never sees: its ``_clean`` and ``_damage`` are NaN;
+        - ``rounds_in_last5``: how many rounds ``_last5`` is a mean over;
         - ``adaptive``: whether the attack knows the rule; ``search_trials``: federations that its search took;
         - ``flips_eligible, flips_selected, flips_changed``: training labels, summed over the malicious clients;
         - ``malicious_influence`` (last round) and ``malicious_influence_mean`` (over evaluated rounds): summed
@@ -179,7 +182,8 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     known_as = ["key", "twin", "clean", *FACTS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
     # Whole numbers are whole again where a missing cell made them objects.
     facts = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
-    added: dict[str, Any] = dict(_values(done))
+    last = _last_of_each(done)
+    added: dict[str, Any] = dict(_values(done, last)) | {ROUNDS_IN_LAST: np.array(last, dtype=np.int64)}
     flips = done["flips"].tolist()
     each = {id(one): one for one in flips}  # rules share their flips
     for kind in ("eligible", "selected", "changed"):
@@ -191,6 +195,30 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     added["nonfinite_updates"] = np.array([sum(n.values()) for n in done["nonfinite"]], dtype=np.int64)
     seconds = [c for c in done.columns if c.startswith("seconds")]
     return pd.concat([facts, pd.DataFrame(added, index=done.index), done[seconds]], axis=1)
+
+
+def last_rounds(evaluated: NDArray[np.int64], rounds: int) -> int:
+    """How many of the last `LAST` evaluated rounds lie in the second half of training (round >= rounds / 2).
+
+    A federation that is evaluated seldom has fewer: its first rounds are no late ones. At least the last round counts.
+
+    Args:
+        evaluated: their numbers, ascending, ``(rounds evaluated,)``.
+        rounds: how many rounds the training has.
+    """
+    return max(1, int((2 * evaluated[-LAST:] >= rounds).sum()))
+
+
+def _last_of_each(done: pd.DataFrame) -> list[int]:
+    """`last_rounds` of each cell."""
+    known: dict[tuple[int, int], int] = {}
+    found = []
+    for evaluated, rounds in zip(done["rounds_evaluated"].tolist(), done["rounds"].tolist(), strict=True):
+        name = (id(evaluated), rounds)  # cells share their rounds
+        if name not in known:
+            known[name] = last_rounds(evaluated, rounds)
+        found.append(known[name])
+    return found
 
 
 def malicious_influence(influence: Values, participants: NDArray[np.int64], malicious: Any) -> Values:
@@ -264,9 +292,9 @@ def _influences(done: pd.DataFrame) -> dict[str, Values]:
     return found
 
 
-def _values(done: pd.DataFrame) -> dict[str, Values]:
+def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
     """Column -> value of each finished cell; one call a metric for all cells that share a mapping and a shape."""
-    counts, mappings = [c[-LAST:] for c in done["confusion"]], list(done["mapping"])
+    counts, mappings = [c[-n:] for c, n in zip(done["confusion"], last, strict=True)], list(done["mapping"])
     place = {key: i for i, key in enumerate(done["key"])}
     twins = [place.get(twin) for twin in done["twin"]]
     alike: dict[Any, list[int]] = {}
@@ -288,7 +316,7 @@ def _values(done: pd.DataFrame) -> dict[str, Values]:
             columns[f"{name}_damage"][members] = metric.damage(twin, values[:, -1])
     for i, (stamped, target) in enumerate(zip(done["stamped"], done["target"], strict=True)):
         if stamped is not None and target is not None:
-            rates = backdoor_success_rate(stamped[-LAST:], int(target))
+            rates = backdoor_success_rate(stamped[-last[i] :], int(target))
             told = dict(zip(_BACKDOOR, (rates[-1], rates.mean(), np.nan, np.nan), strict=True))
             for name, rate in told.items():
                 columns[name][i] = rate

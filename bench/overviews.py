@@ -11,7 +11,7 @@ from bench.arrangement import Measure, Page
 from bench.attack_blocks import place_label
 from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
 from bench.cell import CLEAN
-from bench.heatmaps import circumstances, draw_square, words
+from bench.heatmaps import circumstances, clean_caption, draw_square, words
 from bench.labels import ADAPTIVE, aggregator_label
 from bench.page_attacks import attack_name, stamped_note
 from bench.worst import WORST, Place
@@ -32,7 +32,7 @@ def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place, norm: No
         norm: the colour scale, shared by all heatmaps of the measure.
     """
     attacks = list(dict.fromkeys(table["attack"]))
-    cmap = canvas.colours(shown.higher_is_better)
+    cmap = canvas.colours(shown.higher_is_better, norm)
     with canvas.style():
         names = [wrapped(attack_name(page, a), _NAMES, SMALL) for a in attacks]
         rules = [wrapped(aggregator_label(r), _NAMES, SMALL) for r in page.rows]
@@ -82,7 +82,7 @@ def _caption(page: Page, shown: Measure, table: pd.DataFrame, names: list[str]) 
     if (table["n"] <= 1).all():
         told = "One seed, in %, after the last round."
     if (table["attack"] == CLEAN).any():
-        told += " clean: without the attack, the rule told the same f."
+        told += clean_caption(table)
     elif shown.clean is None:
         told += " Damage: clean twin minus attacked, same seed."
     if (table["attack"] == WORST).any():

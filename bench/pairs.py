@@ -54,7 +54,7 @@ def draw(page: Page, panels: Mapping[str, Matrix], shown: Measure, norm: Normali
         norm: the colour scale.
     """
     names = [class_name(i, page.classes) for i in range(len(page.classes))]
-    cmap, why = canvas.colours(shown.higher_is_better), refused(page)
+    cmap, why = canvas.colours(shown.higher_is_better, norm), refused(page)
     label = shown.label.replace(" damage", " lost") if shown.clean is None else shown.label
     with canvas.style():
         long = max(width_of(n, SMALL) for n in names)

@@ -140,7 +140,9 @@ def _heatmaps(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> 
         *_overviews(all_pages, tidy, shown),
         *_one_by_one([p for p in all_pages if not overview_only(p)], tidy, shown),
     ]
-    norm = canvas.scale([v for _, table, _ in found for v in table["mean"]], harm=not shown.higher_is_better)
+    norm = canvas.scale(
+        [v for _, table, _ in found for v in table["mean"]], harm=not shown.higher_is_better, gains=True
+    )
     for name, _, draw in found:
         yield Picture(name, _later(draw, norm))
 
@@ -187,7 +189,7 @@ def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) 
     ]
     for regret, column in ((False, "mean"), (True, "regret_mean")):
         harm = regret or not shown.higher_is_better
-        norm = canvas.scale([v for *_, t in found for v in t[column]], harm=harm)
+        norm = canvas.scale([v for *_, t in found for v in t[column]], harm=harm, gains=True)
         for page, attack, values, table in found:
             told = [
                 slug(f"{fact_label(f)} {value_label(f, v)}")
@@ -223,7 +225,7 @@ def _pairs(page: Page, tidy: pd.DataFrame, shown: Measure) -> Iterator[Picture]:
         part = replace(page, cells=page.cells[mine], constant={**page.constant, **told})
         parts.append((part, pairs.matrices(part, tidy, shown), told))
     values = [float(v) for _, panels, _ in parts for m in panels.values() for v in m.ravel()]
-    norm = canvas.scale(values, harm=not shown.higher_is_better)
+    norm = canvas.scale(values, harm=not shown.higher_is_better, gains=True)
     for part, panels, told in parts:
         name = "_".join([_name(page, f"pairs_{shown.name}"), *(slug(f"{f} {v}") for f, v in told.items())])
         yield Picture(name, _later(pairs.draw, part, panels, shown, norm))

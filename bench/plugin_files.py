@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from bench import raised
 from bench.errors import UserError
 from bench.suggest import near
 
@@ -116,4 +117,4 @@ def _why(error: BaseException, path: str, where: str | None) -> str:
     file, line = (path if where else own[-1].filename, own[-1].lineno) if own else (path, 1)
     if isinstance(error, SyntaxError) and error.filename:  # of a module that the plug-in imports
         file, line = error.filename, error.lineno
-    return f"{file}:{line}: {type(error).__name__}: {error}"
+    return f"{file}:{line}: {raised.said(error)}"

@@ -96,10 +96,14 @@ def _ruler(made: Figure, found: Ranking, left: float, bottom: float, wide: float
 
 
 def _caption(found: Ranking) -> str:
+    over = f"{found.columns}" + (f" of {found.asked}" if found.columns < found.asked else "")
     told = (
-        f"Rank 1 is best; ranks within each seed and attack, averaged over {found.columns} attacked columns and "
+        f"Rank 1 is best; ranks within each seed and attack, averaged over {over} attacked columns and "
         f"{found.seeds} seeds. Bars join rules whose mean ranks differ by less than the critical difference (Nemenyi, "
         f"5 %, N = {found.seeds} seeds, k = {len(found.rules)} rules)."
     )
+    if found.columns < found.asked:
+        names = ", ".join(map(aggregator_label, found.unranked)) or "some rule"
+        told += f" In the other columns {names} has no number."
     left_out = ", ".join(map(aggregator_label, found.left_out))
     return f"{told} Without a number: {left_out}." if left_out else told

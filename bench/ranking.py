@@ -30,6 +30,8 @@ class Ranking:
         difference: the critical difference at 5 %.
         seeds: N.
         columns: attacks x places that are ranked.
+        asked: attacks x places in which any of the rules has a number.
+        unranked: the rules for whose lack of numbers columns are left out.
         left_out: rules that have no number in any of them, or too few.
     """
 
@@ -38,6 +40,8 @@ class Ranking:
     difference: float
     seeds: int
     columns: int
+    asked: int
+    unranked: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
@@ -69,12 +73,16 @@ def rank(page: Page, tidy: pd.DataFrame, shown: Measure) -> Ranking | None:
     each = rank_tests.ranks(np.moveaxis(values[:, rules], 1, -1), shown.higher_is_better)  # (columns, seeds, rules)
     of_seed = [each[complete[:, s], s].mean(0) for s in seeds]
     mean = np.mean(of_seed, axis=0)
+    dropped = (~np.isnan(values[:, rules])).any((1, 2)) & ~complete.any(1)
+    lacking = np.isnan(values[dropped][:, rules]).all(-1).any(0)  # of a whole column
     return Ranking(
         tuple(page.rows[r] for r in rules),
         tuple(float(m) for m in mean),
         rank_tests.critical_difference(len(rules), len(seeds)),
         len(seeds),
         int(complete.any(1).sum()),
+        int(complete.any(1).sum() + dropped.sum()),
+        tuple(page.rows[r] for r, lacks in zip(rules, lacking, strict=True) if lacks),
         tuple(row for r, row in enumerate(page.rows) if r not in rules),
     )
 

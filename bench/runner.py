@@ -9,7 +9,7 @@ import faulthandler
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +36,11 @@ class Outcome:
     Attributes:
         total: cells of the grid, twins included.
         done: of them with a result now.
-        ran: run this time, whatever came of them.
+        ran: run and stored this time, whatever came of them.
         infeasible: whose rule's conditions do not hold.
         failed: (key, reason) of those that failed.
         interrupted: the user stopped the run; what was finished is kept.
+        elsewhere: run in vain, for another run on the same folder was first.
     """
 
     total: int
@@ -48,6 +49,7 @@ class Outcome:
     infeasible: int
     failed: tuple[tuple[str, str], ...]
     interrupted: bool = False
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def run(
     Raises:
         UserError: the data cannot be found, the store cannot be written, or the cluster cannot be used.
     """
-    store, ran, interrupted = Store(folder), 0, False
+    store, ran, elsewhere, interrupted = Store(folder), 0, 0, False
     with stoppable() as stop:
         with stop.interruptible():
             jobs = {key(cell, content): Job(cell, content) for cell, content in ((c, contents(c)) for c in grid.cells)}
@@ -106,11 +108,13 @@ def run(
         progress.start(len(jobs), len(jobs) - len(pending))
 
         def keep(record: Record) -> None:
-            nonlocal ran
-            store.publish(record)
+            nonlocal ran, elsewhere
+            if store.publish(record):
+                ran += 1
+            else:
+                elsewhere += 1
             if record["status"] != "failed":  # the next try goes on from there
                 places.forget(record["key"])
-            ran += 1
             progress.cell_finished(Cell(**record["facts"]), record["status"], sum(record["seconds"].values()))
 
         try:
@@ -124,7 +128,7 @@ def run(
                         keep(record)
         finally:
             progress.stop()
-        return _outcome(store, list(jobs), ran, interrupted)
+        return replace(_outcome(store, list(jobs), ran, interrupted), elsewhere=elsewhere)
 
 
 def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def regrets(page: Page, tidy: pd.DataFrame) -> pd.DataFrame:
     cells = page.cells.merge(tidy[["key", name]], on="key", how="left", validate="1:1")
     cells = cells[cells["attack"].isin([*adaptive, *flips])]
     places = list(zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True))
-    order = sorted(set(places), key=lambda p: (reading_values(p[0]), reading_values(p[1])))
+    order = sorted(set(places), key=lambda p: (reading_values(p[0], page.settings), reading_values(p[1], page.levels)))
     cells = cells.assign(place=pd.Series(places, index=cells.index, dtype=object))
     by_square = dict(iter(cells.groupby(["aggregator", "place"], sort=False)))
     rows = []

@@ -2,7 +2,7 @@
 
     cells/ab/<key>.json        done and infeasible cells
     failures/<key>.<n>.json    the n-th failed attempt, kept apart so that a later success can still be published
-    quarantine/                files that cannot be trusted, ``<name>.<defect>.<token>``; each counts as missing
+    quarantine/                what cannot be trusted, ``<name>.<defect>.<token>``; each counts as missing
     checkpoints/               of long cells at work (`bench.checkpoint`)
     plan.json                  the keys of the latest run's grid, in its order
 
@@ -25,13 +25,13 @@ from typing import Any
 from pydantic_core import from_json  # four times as fast as json.loads, and as exact
 
 from bench import disk
-from bench.disk import StoreError, advising
-from bench.envelope import Record, defect, encode, finite, is_intact, status
+from bench.disk import IrregularError, StoreError, advising
+from bench.envelope import DEFECTS, Record, defect, encode, finite, is_intact, status, well_formed
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _CELL = re.compile(r"([0-9a-f]{64})\.json")
 _FAILURE = re.compile(r"([0-9a-f]{64})\.(\d{1,9})\.json")
-_ASIDE = re.compile(r".+\.(empty|torn|foreign|schema)\.[0-9a-f]{8}")
+_ASIDE = re.compile(rf".+\.({'|'.join(DEFECTS)})\.[0-9a-f]{{8}}")
 _TRIES = 5
 
 
@@ -73,7 +73,7 @@ class Store:
         key = _checked_key(record["key"])
         path = self._failure_path(key, record["attempts"]) if record["status"] == "failed" else self._cell_path(key)
         raw = encode(record)
-        with advising(self.folder):
+        with advising(self.folder, writes=True):
             for _ in range(_TRIES):
                 with suppress(FileNotFoundError):  # somebody cleaned our temp file away: write it again
                     if disk.publish(path, raw):
@@ -109,10 +109,10 @@ class Store:
         other: list[str] = []
         with advising(self.folder):
             place = self.folder / "failures"
-            for name in disk.files(place):
+            for name in disk.files(place, everything=True):
                 if (match := _FAILURE.fullmatch(name)) and self._look(f"{place}/{name}", match[1])[0] is not None:
                     found[match[1]] = "failed"
-            for path, key in self._cell_files():
+            for path, key in self._cell_files(everything=True):
                 raw, wrong = self._look(path, key)
                 if raw is not None and (told := status(raw)):
                     found[key] = told
@@ -124,12 +124,12 @@ class Store:
     def has(self, key: str) -> bool:
         """Whether a cell's place is taken; a look at the name only."""
         with advising(self.folder):
-            return self._cell_path(_checked_key(key)).exists()
+            return disk.is_there(self._cell_path(_checked_key(key)))
 
     def quarantined(self) -> dict[str, str]:
-        """The files in quarantine -> what is wrong: one of `bench.envelope.DEFECTS`, or ``unknown`` for a stranger."""
+        """What is in quarantine -> what is wrong: one of `bench.envelope.DEFECTS`, or ``unknown`` for a stranger."""
         with advising(self.folder):
-            names = sorted(disk.files(self.folder / "quarantine"))
+            names = sorted(disk.files(self.folder / "quarantine", everything=True))
         return {name: found[1] if (found := _ASIDE.fullmatch(name)) else "unknown" for name in names}
 
     def attempts(self, key: str) -> int:
@@ -137,7 +137,7 @@ class Store:
         number = 0
         with advising(self.folder):
             # One gap is bridged: a failure's file may have gone to quarantine.
-            while any(self._failure_path(key, number + step).exists() for step in (1, 2)):
+            while any(os.path.lexists(self._failure_path(key, number + step)) for step in (1, 2)):
                 number += 1
         return number
 
@@ -153,8 +153,8 @@ class Store:
         Raises:
             StoreError: the folder cannot be written.
         """
-        text = json.dumps(finite(plan), indent=1, allow_nan=False) + "\n"
-        with advising(self.folder):
+        text = json.dumps(well_formed(finite(plan)), indent=1, allow_nan=False) + "\n"
+        with advising(self.folder, writes=True):
             disk.replace(self.folder / "plan.json", text.encode())
 
     def read_plan(self) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class Store:
             raise StoreError(f"{self.folder} holds no plan.json, so no results: run the grid first")
         try:
             plan = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(f"{path} cannot be read ({error}): run the grid again, finished cells stay") from None
         keys = plan.get("keys") if isinstance(plan, dict) else None
         if not isinstance(keys, list) or not all(isinstance(k, str) and _KEY.fullmatch(k) for k in keys):
@@ -187,10 +187,10 @@ class Store:
         attempts = range(self.attempts(key), 0, -1)
         return next((raw for n in attempts if (raw := self._intact(self._failure_path(key, n), key)) is not None), None)
 
-    def _cell_files(self) -> Iterator[tuple[str, str]]:
-        """Path and key of every cell's file."""
+    def _cell_files(self, everything: bool = False) -> Iterator[tuple[str, str]]:
+        """Path and key of every cell's file; of everything that lies in the place of one."""
         for shard in disk.folders(self.folder / "cells"):
-            for name in disk.files(shard):
+            for name in disk.files(shard, everything):
                 if match := _CELL.fullmatch(name):
                     yield f"{shard}/{name}", match[1]
 
@@ -203,7 +203,11 @@ class Store:
 
     def _look(self, path: str | Path, key: str) -> tuple[bytes | None, str | None]:
         """The bytes of a file that can be trusted, and what is wrong with it; one of another version is left there."""
-        raw = disk.read(path)
+        try:
+            raw = disk.read(path)
+        except IrregularError:
+            self._quarantine(Path(path), key, "irregular")
+            return None, "irregular"
         if raw is None or (wrong := defect(raw, key)) is None:
             return raw, None
         if wrong != "schema":
@@ -220,10 +224,11 @@ class Store:
         except OSError:
             return  # a folder that may only be read: the file counts as missing where it lies
         # Between our look and our move another process may have mended the place: put a good file back.
-        if is_intact(aside.read_bytes(), key):
-            with suppress(FileExistsError):
-                os.link(aside, path)
-            aside.unlink()
+        with suppress(IrregularError):
+            if is_intact(disk.read(aside) or b"", key):
+                with suppress(FileExistsError):
+                    os.link(aside, path)
+                aside.unlink()
 
 
 def _checked_key(key: str) -> str:

@@ -17,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit  # quantile of t; scipy.stats takes twice as long to import
 
-from bench.cell import FACTS, SHARE
+from bench.cell import CLEAN, FACTS, SHARE, expected_malicious
 from bench.errors import UserError
+from bench.labels import aggregator_label, attack_label, fact_label, value_label
 from bench.metrics import METRICS, absent_classes
 
 STATISTICS = ("mean", "sd", "n", "low", "high")
@@ -265,20 +266,45 @@ def _declared_f(numbers: pd.DataFrame) -> Iterator[Guard]:
         yield Guard("declared_f", text, keys)
 
 
+_MOST_NAMED = 4  # settings that a sentence has room for
+
+
 def _unequal_seeds(frame: pd.DataFrame) -> Iterator[Guard]:
-    """Finished seeds of each setting (all facts but the seed)."""
+    """Finished seeds of each setting (all facts but the seed); which settings have how many."""
     tried = frame[frame["status"].isin(["done", "failed"])]
     if tried.empty:
         return
     others = [n for n in FACTS if n not in ("seed", "malicious_fraction") and len(pd.unique(tried[n])) > 1]
     setting = tried.groupby(others, sort=False, dropna=False).ngroup() if others else pd.Series(0, tried.index)
     counts = (tried["status"] == "done").groupby(setting, sort=False).sum()
-    most, fewer = int(counts.max()), int((counts < counts.max()).sum())
-    if fewer:
-        order = setting[setting.isin(counts.index[counts < most])].sort_values(kind="stable").index
-        short = tuple(tried.loc[order, "key"])
-        text = f"{fewer} of {len(counts)} settings have fewer finished seeds than the others"
-        yield Guard("unequal_seeds", f"{text} ({int(counts.min())} against {most})", short)
+    most = int(counts.max())
+    fewer = counts[counts < most]
+    if not len(fewer):
+        return
+    order = setting[setting.isin(fewer.index)].sort_values(kind="stable").index
+    first = setting.loc[order].drop_duplicates()  # a cell of each setting, and which one it is
+    named = list(zip(first.index, first.astype(int).tolist(), strict=True))[:_MOST_NAMED]
+    each = [f"{', '.join(_words(tried.loc[cell], others))}: {int(counts.loc[which])}" for cell, which in named]
+    rest = fewer[~fewer.index.isin([which for _, which in named])]
+    if len(rest):
+        low, high = int(rest.min()), int(rest.max())
+        each.append(f"{len(rest)} more: {low if low == high else f'{low} to {high}'}")
+    text = f"{len(fewer)} of {len(counts)} settings have fewer finished seeds than the others' {most}"
+    yield Guard("unequal_seeds", f"{text} ({'; '.join(each)})", tuple(tried.loc[order, "key"]))
+
+
+def _words(row: pd.Series[Any], facts: Sequence[str]) -> Iterator[str]:
+    """The facts of a setting, rule and attack by their names alone; f only where no number of clients tells it."""
+    clean = row["attack"] == CLEAN
+    for fact in facts:
+        if fact == "aggregator":
+            yield aggregator_label(str(row[fact]))
+        elif fact == "attack":
+            yield attack_label(str(row[fact]), row["classes"] or ())
+        elif fact == "malicious_count":
+            yield from () if clean else (f"{value_label('malicious_fraction', row['malicious_fraction'])} malicious",)
+        elif fact != "declared_byzantine" or clean or int(row[fact]) != expected_malicious(row.to_dict()):
+            yield f"{fact_label(fact)} {value_label(fact, row[fact])}"
 
 
 def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:

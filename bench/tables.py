@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from bench import attack_blocks, standing
-from bench.arrangement import Page, pages
-from bench.blocks import Block, Entry, blocks, sections
+from bench.arrangement import Page, columns_of, pages
+from bench.blocks import Block, Entry, about_attack, blocks, sections
 from bench.cell import FACTS
 from bench.comparisons import said
 from bench.labels import aggregator_label, dataset_label, fact_label, facts_line, is_nothing, printable, value_label
@@ -25,9 +25,12 @@ from bench.worst import overview_only
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
 STATEMENT = (
     "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %. Best of each column {best}. "
-    "Clean: the same experiment without the attack, told the same f. "
+    "Clean: the same experiment without the attack, told the same f; under attacks told several f the mean over these, "
+    "and a note says so. "
     "Damage: clean minus attacked, seed by seed. "
-    "Worst case: the attack with the least mean, and that mean's interval. "
+    "Mean of the last 5 evaluated rounds: of those in the second half of training. "
+    "Worst case: the attack with the least mean, and that mean's interval; never bold where an attack or seeds are "
+    "missing that others have. "
     "–: the rule is infeasible; ?: no number (yet)."
 )
 _UNSHOWN = ("classes", "traceback")
@@ -49,7 +52,11 @@ def cells_parts(tidy: pd.DataFrame) -> Iterator[str]:
 
 
 def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
-    """One line a square of the summary, for further work; shares from 0 to 1."""
+    """One line a square of the summary, for further work; shares from 0 to 1.
+
+    ``of_attack``: the attack that the table is about, whose source and target classes clean rows are measured by too;
+    empty where the table has all attacks.
+    """
     found = pages(frame)
     varying = [f for f in FACTS if any(f in (*p.about, *p.settings, *p.levels) for p in found)]
     facts = list(dict.fromkeys(["dataset", "partition", *varying]))
@@ -57,6 +64,7 @@ def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
     lines = []
     for page in found:
         for shown, table in sections(page, tidy):
+            about_one = about_attack(shown, columns_of(table))
             for square in table.to_dict("records"):
                 column = square["column"]
                 has = {**page.constant, **page.about}
@@ -64,8 +72,10 @@ def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
                 has |= dict.fromkeys(page.levels) | dict(zip(page.levels, column.level, strict=False))
                 has["dataset"] = dataset_label(str(has["dataset"]))
                 told = [column.attack in page.adaptive, *(has.get(f) for f in facts)]
-                lines.append([shown.name, square["aggregator"], column.attack, *told, *(square[n] for n in numbers)])
-    return csv_text(["metric", "aggregator", "attack", "adaptive", *facts, *numbers], lines)
+                lines.append(
+                    [shown.name, square["aggregator"], column.attack, about_one, *told, *(square[n] for n in numbers)]
+                )
+    return csv_text(["metric", "aggregator", "attack", "of_attack", "adaptive", *facts, *numbers], lines)
 
 
 def markdown(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
@@ -93,8 +103,8 @@ def markdown(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], w
 
 
 def latex(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """The summary as LaTeX tables for ``\\input``; needs booktabs."""
-    parts = [f"% {_tex_comment(title(plan))}\n% Needs \\usepackage{{booktabs,graphicx}}."]
+    """The summary as LaTeX tables for ``\\input``: booktabs, numbers as siunitx's ``\\num``."""
+    parts = [f"% {_tex_comment(title(plan))}\n{_NEEDS}"]
     found = pages(frame)
     parts += [_tex_table(b, f"{b.heading}. {standing.COST_SAID}") for b in standing.cost_blocks(found, tidy)]
     for page in found:
@@ -123,8 +133,8 @@ def terminal(frame: pd.DataFrame, tidy: pd.DataFrame, width: int, names: Sequenc
             parts.append(f"{len(page.attacks)} attacks one by one: see tables/summary.md")
             continue
         for shown, table in sections(page, tidy, names):
-            cell = _cell(blocks(page, shown, table, len(table) + 1))
-            parts += [_lines(b, label, cell) for b in blocks(page, shown, table, max(1, (width - label) // cell))]
+            cell = _cell(blocks(page, tidy, shown, table, len(table) + 1))
+            parts += [_lines(b, label, cell) for b in blocks(page, tidy, shown, table, max(1, (width - label) // cell))]
     return "\n\n".join(parts)
 
 
@@ -165,7 +175,7 @@ def _blocks(page: Page, tidy: pd.DataFrame) -> Iterable[Block]:
     yield from attack_blocks.overview_blocks(page, tidy)
     if not overview_only(page):
         for shown, table in sections(page, tidy):
-            yield from blocks(page, shown, table, MOST_COLUMNS)
+            yield from blocks(page, tidy, shown, table, MOST_COLUMNS)
 
 
 def chosen_markdown(block: Block, told: str) -> str:
@@ -176,9 +186,7 @@ def chosen_markdown(block: Block, told: str) -> str:
 
 def chosen_latex(block: Block, told: str) -> str:
     """One table of one's own for ``\\input``: booktabs, numbers as siunitx's ``\\num``."""
-    needs = "% Needs \\usepackage{booktabs,graphicx,siunitx} and, for bold numbers and the plus-minus sign,\n"
-    needs += "% \\sisetup{separate-uncertainty=true, reset-text-series=false, text-series-to-math=true}.\n"
-    return needs + _tex_table(block, f"{block.heading}. {told}", _si_entry) + "\n"
+    return f"{_NEEDS}\n{_tex_table(block, f'{block.heading}. {told}')}\n"
 
 
 def _plain_column(name: str, column: pd.Series[Any]) -> Any:
@@ -198,6 +206,10 @@ def _plain_column(name: str, column: pd.Series[Any]) -> Any:
     return [known[k] if (k := (type(v), v)) in known else known.setdefault(k, show(v)) for v in values]
 
 
+_NEEDS = (
+    "% Needs \\usepackage{booktabs,graphicx,siunitx} and, for bold numbers and the plus-minus sign,\n"
+    "% \\sisetup{separate-uncertainty=true, reset-text-series=false, text-series-to-math=true}."
+)
 _MD = {c: f"\\{c}" for c in "\\`*_[]|~#!"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}
 _TEX = {
     **{c: f"\\{c}" for c in "#$%&_{}"},
@@ -241,7 +253,7 @@ def _groups(texts: Sequence[str]) -> list[tuple[str, int]]:
     return [(text, len(list(same))) for text, same in groupby(texts)]
 
 
-def _tex_table(block: Block, caption: str, entry: Callable[[Entry], str] | None = None) -> str:
+def _tex_table(block: Block, caption: str) -> str:
     """A table environment; columns of a wide table in several pieces below one another, none wider than the text."""
     lines = [
         r"\begin{table}",
@@ -251,7 +263,7 @@ def _tex_table(block: Block, caption: str, entry: Callable[[Entry], str] | None 
     ]
     for place, part in enumerate(_pieces(block)):
         lines += [r"\par\medskip"] if place else []
-        lines.append(_FITTED + "\n".join(_tabular(block, part, entry or _tex_entry)) + "}")
+        lines.append(_FITTED + "\n".join(_tabular(block, part)) + "}")
     lines += [rf"\par\smallskip\textsuperscript{{{_tex(a)}}}\,{_tex(text)}" for a, text in block.notes]
     return "\n".join([*lines, r"\end{table}"])
 
@@ -275,13 +287,14 @@ def _pieces(block: Block) -> list[list[int]]:
     return [part for part in found if part]
 
 
-def _tabular(block: Block, part: Sequence[int], entry: Callable[[Entry], str]) -> list[str]:
+def _tabular(block: Block, part: Sequence[int]) -> list[str]:
     numbers = sum(j < block.width - block.text for j in part)
     lines = [rf"\begin{{tabular}}{{l{'r' * numbers}{'l' * (len(part) - numbers)}}}", r"\toprule"]
     for place, (name, header) in enumerate(zip(block.levels, block.header, strict=True)):
         texts = [header[j] for j in part]
         if place == len(block.levels) - 1:
-            lines.append(" & ".join([_tex(name or block.corner), *map(_tex, texts)]) + r" \\")
+            corner = " \\ ".join(filter(None, [block.corner, name]))
+            lines.append(" & ".join([_tex(corner), *map(_tex, texts)]) + r" \\")
             continue
         groups, at, rules = _groups(texts), 2, []
         for text, count in groups:
@@ -290,24 +303,21 @@ def _tabular(block: Block, part: Sequence[int], entry: Callable[[Entry], str]) -
         spans = [rf"\multicolumn{{{n}}}{{c}}{{{_tex(t)}}}" if n > 1 else _tex(t) for t, n in groups]
         lines += [" & ".join([_tex(name), *spans]) + r" \\", *([" ".join(rules)] if rules else [])]
     lines.append(r"\midrule")
-    lines += [" & ".join([_tex(name), *(entry(entries[j]) for j in part)]) + r" \\" for name, entries in block.rows]
+    lines += [
+        " & ".join([_tex(name), *(_tex_entry(entries[j]) for j in part)]) + r" \\" for name, entries in block.rows
+    ]
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
+_NUMBER = re.compile(r"(-?\d+\.\d+( ± \d+\.\d+)?)(?=$|, )")
+
+
 def _tex_entry(entry: Entry) -> str:
-    text = rf"\textbf{{{_tex(entry.text)}}}" if entry.best else _tex(entry.text)
-    text = rf"\underline{{{text}}}" if entry.tied else text
-    return text + (rf"\textsuperscript{{{entry.note}}}" if entry.note else "")
-
-
-_NUMBER = re.compile(r"-?\d+\.\d+( ± \d+\.\d+)?")
-
-
-def _si_entry(entry: Entry) -> str:
-    r"""The number as ``\num{90.1 +- 0.5}``, which siunitx aligns and formats as the paper wants it."""
-    if not _NUMBER.fullmatch(entry.text):
-        return _tex_entry(entry)
-    text = rf"\num{{{entry.text.replace('±', '+-')}}}"
+    r"""A number as ``\num{90.1 +- 0.5}``, which siunitx formats as the paper wants it; what follows it as text."""
+    number = _NUMBER.match(entry.text)
+    text = _tex(entry.text)
+    if number:
+        text = rf"\num{{{number[0].replace('±', '+-')}}}{_tex(entry.text[number.end() :])}"
     text = rf"\textbf{{{text}}}" if entry.best else text
     text = rf"\underline{{{text}}}" if entry.tied else text
     return text + (rf"\textsuperscript{{{entry.note}}}" if entry.note else "")

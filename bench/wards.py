@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import suppress
+from typing import Any
 
 _alive: set[int] = set()
 
@@ -29,6 +31,15 @@ def kill_all() -> None:
         _kill(pid)
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+
+
+def kill_server() -> None:
+    """End the server that workers are forked from, in the middle of its imports too."""
+    module: Any = sys.modules.get("multiprocessing.forkserver")
+    pid = getattr(getattr(module, "_forkserver", None), "_forkserver_pid", None)
+    if isinstance(pid, int):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _kill(group: int) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import experiment, plugins
+from bench import experiment, plugins, raised
 from bench.cell import CLEAN
 from bench.checkpoint import Checkpoints
 from bench.data.dataset import Dataset
@@ -67,6 +67,15 @@ def perform(task: Task, dataset: Dataset | None) -> list[Record]:
     Raises:
         RefusedError: code, plug-ins or data are not the driver's.
     """
+    try:
+        return _perform(task, dataset)
+    except Exception:
+        raise
+    except BaseException as error:  # of a plug-in, for nobody interrupts a worker: Dask would take it for its own
+        raise RuntimeError(raised.said(error)) from None
+
+
+def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
     mine, wanted = fingerprint(), task.driver
     if wanted is not None and mine != wanted:  # it joined after the inspection
         told = ", ".join(f"{name} {mine.get(name)}" for name, value in wanted.items() if mine.get(name) != value)

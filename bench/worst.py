@@ -7,7 +7,7 @@ the numbers, among several, is not in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,16 +33,20 @@ def worst(page: Page, tidy: pd.DataFrame, shown: Measure) -> pd.DataFrame:
     Returns:
         Like `bench.arrangement.squares`, the attack of the columns being `WORST`, and ``worst``: the attack (the first
         of the plan where several are equally bad; None where there is no number), ``attacks``: how many have a
-        number, ``asked``: how many the grid has here.
+        number, ``asked``: how many the grid has here, for any rule; ``partial``: whether it lacks an attack, or seeds
+        of one, that another rule has, so that it is no rival of the others (its worst may be yet to come), and
+        ``remark``, which says so.
     """
     table = squares(page, tidy, shown, page.attacks)
+    most = {c: int(n) for c, n in table.groupby("column", sort=False)["n"].max().items()}
+    here: dict[Column, list[Column]] = {}  # the attacked columns of each place
+    for column in table.loc[table["state"] != "absent", "column"].unique():
+        here.setdefault(_place_of(column), []).append(column)
     sign = 1.0 if shown.higher_is_better else -1.0
     groups: dict[tuple[str, Column], list[dict[Any, Any]]] = {}
     for square in table.to_dict("records"):
         if square["state"] != "absent":
-            column = square["column"]
-            place = column if column.clean else Column(WORST, column.setting, column.level)
-            groups.setdefault((square["aggregator"], place), []).append(square)
+            groups.setdefault((square["aggregator"], _place_of(square["column"])), []).append(square)
     rows = []
     for (aggregator, place), found in groups.items():
         known = [s for s in found if s["state"] == "done"]
@@ -51,11 +55,36 @@ def worst(page: Page, tidy: pd.DataFrame, shown: Measure) -> pd.DataFrame:
         rows.append(
             {**chosen, "aggregator": aggregator, "column": place, "worst": told}
             | ({} if place.clean else {"tied": False})  # each rule has its own worst attack: no pair to compare
-            | {"attacks": len(known), "asked": len(found)}
+            | {"attacks": len(known), "asked": len(here[place])}
+            | ({"partial": False} if place.clean or not known else _lacks(here[place], known, most))
         )
     columns = list(dict.fromkeys(r["column"] for r in rows))
     rows.sort(key=lambda r: (page.rows.index(r["aggregator"]), columns.index(r["column"])))
-    return _complete(page, pd.DataFrame(rows, columns=[*table.columns, "worst", "attacks", "asked"]), columns)
+    return _complete(
+        page, pd.DataFrame(rows, columns=[*table.columns, "worst", "attacks", "asked", "partial"]), columns
+    )
+
+
+def _place_of(column: Column) -> Column:
+    """Where the worst of an attacked column stands; a clean column stands for itself."""
+    return column if column.clean else Column(WORST, column.setting, column.level)
+
+
+def _lacks(here: Sequence[Column], known: Sequence[Mapping[Any, Any]], most: Mapping[Any, int]) -> dict[str, Any]:
+    """Whether, and in words what, a rule lacks at a place of what others have.
+
+    Args:
+        here: the columns of the place.
+        known: the rule's squares there that have a number.
+        most: column -> the most seeds that a rule has there.
+    """
+    told = [f"{len(known)} of {len(here)} attacks"] if len(known) < len(here) else []
+    short = [s for s in known if s["n"] < most[s["column"]]]
+    if short:
+        least = min(short, key=lambda s: int(s["n"]))
+        told.append(f"{least['n']} of {most[least['column']]} seeds under an attack")
+    missed = {c for c in here if most[c]} - {s["column"] for s in known}
+    return {"partial": bool(missed or short), "remark": ", ".join(told) or None}
 
 
 def _complete(page: Page, table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
@@ -65,9 +94,11 @@ def _complete(page: Page, table: pd.DataFrame, columns: Sequence[Column]) -> pd.
     counts = ["n", "planned", "attacks", "asked"]
     whole["state"] = whole["state"].fillna("absent")
     whole[counts] = whole[counts].fillna(0).astype(int)
-    whole["tied"] = whole["tied"].eq(True)
-    for name in ("reason", "worst"):
+    for name in ("tied", "partial"):
+        whole[name] = whole[name].eq(True)
+    for name in ("reason", "worst", "remark"):
         whole[name] = whole[name].astype(object).where(whole[name].notna(), None)
+    whole["told"] = pd.Series([t if isinstance(t, tuple) else () for t in whole["told"]], dtype=object)
     return whole
 
 
@@ -75,7 +106,7 @@ def places(page: Page) -> list[Place]:
     """Where attacks can be compared: each combination of settings and levels that attacked cells have, ascending."""
     attacked = page.cells[page.cells["attack"].isin(page.attacks)]
     found = zip(level_values(attacked, page.settings), level_values(attacked, page.levels), strict=True)
-    return sorted(set(found), key=lambda p: (reading_values(p[0]), reading_values(p[1])))
+    return sorted(set(found), key=lambda p: (reading_values(p[0], page.settings), reading_values(p[1], page.levels)))
 
 
 def has_overview(page: Page, metric: str = "accuracy") -> bool:
@@ -99,10 +130,10 @@ def overview(page: Page, tidy: pd.DataFrame, shown: Measure, place: Place) -> pd
     every, page = page, pooled(page)
     told = showable(page, shown)
     if shown.needs_mapping:  # its clean value depends on the attack, so each stands alone
-        tables = [squares(page, tidy, shown, [a]) for a in told]
+        tables = [squares(page, tidy, shown, [a]) for a in told]  # whose clean columns are left out
         table = pd.concat([t[t["column"].map(lambda c: not c.clean)] for t in tables]) if tables else pd.DataFrame()
     else:
-        table = squares(page, tidy, shown, told)
+        table = squares(page, tidy, shown, told, [Column(a, *place) for a in told])
         if len(told) > 1:
             table = pd.concat([table, worst(every, tidy, shown)[lambda t: t["column"].map(lambda c: not c.clean)]])
     if not len(table):

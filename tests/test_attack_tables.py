@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,10 @@ import records
 from records import ATTACKS, BASE
 from scipy import stats
 
-from bench import attack_csv, misdeclared, pictures, report, static_regret, tables, worst
+from bench import attack_blocks, attack_csv, misdeclared, pictures, report, static_regret, tables, worst
 from bench import frame as frames
-from bench.arrangement import Page, measure, pages
-from bench.cell import clean_twin
+from bench.arrangement import Page, measure, pages, reading_values
+from bench.cell import clean_twin, normal
 from bench.metrics import evaluate
 from bench.page_attacks import attack_name, showable, single_pairs
 from bench.store import Store
@@ -155,7 +156,8 @@ def test_attacks_without_a_number_are_told(tmp_path: Path) -> None:
     found = worst.worst(page, tidy, ACCURACY)
     square = next(s for s in found.to_dict("records") if s["aggregator"] == "fedavg" and not s["column"].clean)
     assert (square["worst"], square["attacks"], square["asked"]) == ("shifted", 1, 2)
-    assert "shifted (1 of 2 attacks)" in tables.markdown(frame, tidy, plan, [])
+    text = tables.markdown(frame, tidy, plan, [])
+    assert re.search(r"\| fedavg \|.*, shifted <sup>(\w)</sup> \|(.|\n)*\1: 1 of 2 attacks", text)
 
 
 def test_an_overview_has_every_attack_the_clean_twins_first_and_the_worst_last(many: Read) -> None:
@@ -346,3 +348,55 @@ def test_files_come_and_go_with_the_plan(tmp_path: Path, monkeypatch: pytest.Mon
     assert not {"worst_over_attacks.csv", "static_regret.csv"} & {p.name for p in report.write(folder)}
     kept = {"cells.csv", "summary.md", "summary.csv", "summary.tex", "statistics.csv", "decomposition.csv"}
     assert {p.name for p in (folder / "tables").iterdir()} == kept
+
+
+def test_a_worst_case_that_lacks_attacks_or_seeds_is_never_best(tmp_path: Path) -> None:
+    """Trimmed mean lacks its hard attack, the median two seeds of one: both look better than they are."""
+    plan = grid_of(
+        tmp_path / "g",
+        {
+            **{("fedavg", a): [v] * 4 for a, v in (("mirrored", 0.3), ("shifted", 0.1))},
+            **{("krum", a): [v] * 4 for a, v in (("mirrored", 0.35), ("shifted", 0.2))},
+            ("trimmed_mean", "shifted"): [0.05] * 4,
+            **{("median", a): v for a, v in (("mirrored", [0.2] * 2), ("shifted", [0.1] * 4))},
+        },
+    )
+    page, frame, tidy, plan = plan
+    found = worst.worst(page, tidy, ACCURACY)
+    attacked = found[~found["column"].map(lambda c: c.clean)].set_index("aggregator")
+    assert attacked["partial"].to_dict() == {"fedavg": False, "krum": False, "trimmed_mean": True, "median": True}
+    assert attacked["mean"].idxmax() == "trimmed_mean"
+    assert attacked["remark"]["trimmed_mean"] == "1 of 2 attacks"
+    assert attacked["remark"]["median"] == "2 of 4 seeds under an attack"
+    (block,) = attack_blocks.worst_blocks(page, tidy, 9)
+    last = {name: entries[-1] for name, entries in block.rows}
+    assert [name for name, entry in last.items() if entry.best] == ["fedavg"]
+    notes = dict(block.notes)
+    assert notes[last["trimmed_mean"].note] == "1 of 2 attacks"
+    assert notes[last["median"].note] == "2 of 4 seeds under an attack"
+    (side,) = [b for b in attack_blocks.overview_blocks(page, tidy) if b.heading.startswith("Accuracy (%)")]
+    row = dict(zip(side.header[0], dict(side.rows)["worst over attacks"], strict=True))
+    assert [name for name, entry in row.items() if entry.best] == ["fedavg"]
+    assert dict(side.notes)[row["trimmed_mean"].note] == "1 of 2 attacks"
+    tex = tables.latex(frame, tidy, plan)
+    assert "attack \\textbackslash{} aggregator & fedavg" in tex  # what stands down, then what stands across
+
+
+def test_the_last_attacked_round_reads_and_sorts_as_the_axis_says(tmp_path: Path) -> None:
+    """None is "until the end": behind 1, and never "none", which would be no attack at all."""
+    values = [(None,), (1,), (3,)]
+    assert sorted(values, key=lambda v: reading_values(v, ["attack_stop"])) == [(1,), (3,), (None,)]
+    assert sorted(values, key=lambda v: reading_values(v, ["clip_update"])) == [(None,), (1,), (3,)]
+    store, keys = Store(tmp_path), []
+    for stop in (1, None):
+        cell = normal(replace(BASE, attack="mirrored", malicious_fraction=0.2, attack_stop=stop))
+        for one in (cell, normal(clean_twin(cell))):
+            made = records.record(one)
+            if made["key"] not in keys:
+                store.publish(made)
+                keys.append(made["key"])
+    store.write_plan({"grid": "g", "keys": keys})
+    page, frame, tidy, _ = read(tmp_path)
+    text = tables.markdown(frame, tidy, {"grid": "g"}, [])
+    assert "| aggregator \\\\ last attacked round | clean | 1 | the last |" in text
+    assert page.levels == ("attack_stop",)

@@ -176,8 +176,8 @@ def test_exit_codes_of_a_run(call, monkeypatch, came, code, said):
     seen = {}
     monkeypatch.setattr(runner, "run", lambda grid, folder, **options: seen.update(options) or outcome(**came))
     monkeypatch.setattr(report, "read", lambda folder: None)
-    monkeypatch.setattr(report, "write", lambda folder, known: [])
-    monkeypatch.setattr(report, "summary_text", lambda folder, known: "the summary")
+    monkeypatch.setattr(report, "write", lambda folder, known, every: [])
+    monkeypatch.setattr(report, "summary_text", lambda folder, known, every: "the summary")
     result = call("run", "tiny.yaml", "--workers", 3, "--keep-failed")
     assert result.exit_code == code
     assert said in result.output

@@ -142,7 +142,19 @@ def test_nobody_there_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("given", "said"),
     [
         ((None, Path("ca.pem"), None, None), "--tls-ca belong to --scheduler"),
-        (("host:8786", None, None, None), "needs an address like"),
+        *[
+            ((text, None, None, None), "needs an address like")
+            for text in (
+                "host:8786",
+                "tcp://",
+                "tls://",
+                "tcp://h",
+                "tcp://:1",
+                "tcp://h:0",
+                "tcp://h:99999",
+                "tcp://h:1/",
+            )
+        ],
         (("tls://h:1", Path(__file__), None, None), "needs --tls-cert, --tls-key too"),
         (("tcp://h:1", Path(__file__), None, None), "write tls://"),
         (("tls://h:1", *[Path("/nowhere/x.pem")] * 3), "there is no file /nowhere/x.pem"),
@@ -155,4 +167,25 @@ def test_options_that_do_not_go_together(given: tuple[Any, ...], said: str) -> N
 
 def test_no_scheduler_is_no_address() -> None:
     assert address(None, None, None, None) is None
-    assert address("tcp://h:1", None, None, None) == Address("tcp://h:1")
+    for text in ("tcp://h:1", "tcp://10.0.0.1:8786", "tcp://[::1]:8786", "tcp://[fe80::1%eth0]:1"):
+        assert address(text, None, None, None) == Address(text)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_bad_certificates_are_named_by_their_options(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        made = f"req -x509 -newkey rsa:2048 -days 1 -subj /CN=x -keyout {name}.key -out {name}.pem"
+        secret = ["-nodes"] if name == "one" else ["-passout", "pass:secret"]
+        subprocess.run(["openssl", *made.split(), *secret], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "bad.pem").write_text("no certificate")
+    one, two, bad = (tmp_path / f"{name}.pem" for name in ("one", "two", "bad"))
+    key, locked = tmp_path / "one.key", tmp_path / "two.key"
+    assert address("tls://h:1", one, one, key) == Address("tls://h:1", one, one, key)
+    for files, said in (
+        ((bad, one, key), rf"--tls-ca: {bad} holds no certificates"),
+        ((one, bad, key), rf"--tls-cert {bad} and --tls-key {key} cannot"),
+        ((one, two, key), rf"--tls-cert {two} and --tls-key {key} cannot"),
+        ((one, two, locked), rf"--tls-key: {locked} asks for a passphrase"),
+    ):
+        with pytest.raises(ClusterError, match=said):
+            address("tls://h:1", *files)

@@ -151,7 +151,23 @@ def test_cells_of_one_folder_and_changed_states_are_told(tmp_path: Path) -> None
     assert "State changed: 1 from done to failed." in ran.output
     assert ran.output.count(": 6 cells") == 2
     assert {line["aggregator"] for line in lines_of(a, b, scope="only_second")} == {"krum"}
-    assert call(b, a).exit_code == 0  # it finishes now
+    back = call(b, a)  # it finishes now, but the krum cells are gone
+    assert back.exit_code == 1
+    assert "**Worse:** 6 cells only in A; 6 cells only in B." in back.output
+
+
+def test_cells_that_were_done_and_are_not_there_are_a_loss(tmp_path: Path) -> None:
+    """The headline tells them, and which side has them; what only the second folder has is none."""
+    more = write(tmp_path / "more", cells(range(3), ("fedavg", "krum")))
+    fewer = write(tmp_path / "fewer", cells(range(3), ("fedavg",)))
+    ran = call(more, fewer)
+    assert ran.exit_code == 1
+    assert "**Worse:** 6 cells only in A; the other 6 bit-identical." in ran.output
+    back = call(fewer, more)
+    assert back.exit_code == 0
+    assert "**6 cells only in B; the other 6 bit-identical.**" in back.output
+    refused = write(tmp_path / "refused", cells(range(3), ("fedavg", "krum")), failed=range(6, 12))
+    assert call(refused, fewer).exit_code == 0  # what never was done is not lost
 
 
 def test_a_plug_in_elsewhere_and_another_device_are_the_same_cells(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def test_what_cannot_be_told_from_the_best_is_marked_from_six_seeds_on(tmp_path:
     frame, tidy, plan = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
     table = squares(page, tidy, measure("accuracy"), page.attacks)
-    (block,) = blocks(page, measure("accuracy"), table, 9)
+    (block,) = blocks(page, tidy, measure("accuracy"), table, 9)
     marks = {name: [(e.best, e.tied) for e in entries] for name, entries in block.rows}
     assert marks["krum"] == [(False, False)] * 2
     for place in (0, 1):  # clean and attacked: one of the two is best, the other cannot be told from it
@@ -216,3 +217,36 @@ def test_the_plan_warns_before_the_run(tmp_path: Path, seeds: str, rules: int, w
     if warns:
         assert "with 3 seeds the smallest two-sided p" in done.output
         assert "7 to do so after correction for 2 comparisons" in done.output
+
+
+def test_every_line_says_which_table_it_is_of_and_how_many_were_corrected_there(tmp_path: Path) -> None:
+    """Two attacks with source and target classes: their clean lines have other numbers, and are told apart."""
+    records.write_grid(
+        tmp_path / "g",
+        aggregators=("fedavg", "median", "trimmed_mean"),
+        attacks={f"targeted(source={s}, target={t})": [(s, t)] for s, t in ((4, 9), (0, 1))} | {"mirrored": None},
+        fractions=(0.2,),
+        flip_rates=(1.0,),
+        seeds=range(3),
+    )
+    frame = frames.load(tmp_path / "g")
+    tidy = metrics.evaluate(frame)
+    texts = {
+        ("aggregator",): comparison_csv.statistics_csv(frame, tidy),
+        ("first", "second"): str(comparison_csv.comparisons_csv(frame, tidy)),
+        ("aggregator", "metric"): tables.summary_csv(frame, tidy),
+    }
+    for whose, text in texts.items():
+        lines = list(csv.DictReader(io.StringIO(text)))
+        names = ["metric", "attack", "of_attack", *whose]
+        assert len({tuple(line[n] for n in names) for line in lines}) == len(lines)
+        for line in lines:
+            mapped = line["metric"].startswith(("source_recall", "attack_success_rate"))
+            assert bool(line["of_attack"]) == mapped
+            assert line["attack"] in ("none", line["of_attack"]) or not mapped
+    tested = list(csv.DictReader(io.StringIO(texts["first", "second"])))
+    table = Counter((line["metric"], line["of_attack"]) for line in tested if line["p_t"])
+    assert {
+        (m, a): int(line["comparisons"]) for line in tested for m, a in [(line["metric"], line["of_attack"])]
+    } == table
+    assert len(table) == 6

@@ -347,6 +347,26 @@ def test_scales(values: list[float], harm: bool, ends: tuple[float, float]) -> N
     assert (norm.vmin, norm.vmax) == ends
 
 
+def test_a_gain_has_another_colour_than_no_damage() -> None:
+    """Pictures of damage reach below 0, in the other hue, as strongly as harm of the same size; 0 is nearly white."""
+    norm = canvas.scale([-0.15, 0.4], harm=True, gains=True)
+    assert (norm.vmin, norm.vmax) == (-0.15, 0.4)
+    cmap = canvas.colours(False, norm)
+    red, _, blue, _ = cmap(norm(-0.15))
+    assert blue > red
+    red, _, blue, _ = cmap(norm(0.15))
+    assert red > blue
+    assert min(cmap(norm(0.0))[:3]) > 0.9
+    assert canvas.colours(False, canvas.scale([0.1, 0.4], harm=True, gains=True)) == canvas.colours(False)
+
+
+def test_long_names_are_broken_between_their_parts() -> None:
+    lines = canvas.wrapped("dirichlet(alpha=0.3)", 0.75, canvas.SMALL).split("\n")
+    assert lines == ["dirichlet(", "alpha=0.3)"]
+    assert canvas.wrapped("abcdefghijklmnop", 0.3).replace("\n", "") == "abcdefghijklmnop"
+    assert all(canvas.width_of(line) <= 0.5 for line in canvas.wrapped("a_b_c_d_e_f_g_h_i_j", 0.5).split("\n"))
+
+
 @pytest.mark.parametrize("good", [True, False])
 def test_numbers_read_on_every_colour(good: bool) -> None:
     """Contrast of at least 4.5 : 1 (WCAG 2 AA) everywhere on the scale."""

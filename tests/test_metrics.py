@@ -24,6 +24,7 @@ from bench.metrics import (
     absent_classes,
     backdoor_success_rate,
     evaluate,
+    last_rounds,
     malicious_influence,
     recall,
     undefined,
@@ -330,12 +331,39 @@ def test_a_whole_grid(tmp_path: Path) -> None:
 # ---- attacks --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("evaluated", "rounds", "count"),
+    [
+        ([1, 12], 12, 1),  # every twelfth round: the first is no late one
+        ([6, 12], 12, 2),  # half of the training is late
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 10, 5),
+        ([1, 2, 3, 4, 5, 6], 6, 4),
+        ([1], 1, 1),
+        ([1, 2], 40, 1),  # of a record that ends early: the last that there is
+    ],
+)
+def test_the_last_rounds_lie_in_the_second_half_of_training(
+    tmp_path: Path, evaluated: list[int], rounds: int, count: int
+) -> None:
+    assert last_rounds(np.array(evaluated), rounds) == count
+    store = Store(tmp_path)
+    right = [50 + 3 * number for number in evaluated]
+    made = record(replace(BASE, rounds=rounds), confusion=[matrix(n, 5) for n in right], rounds=evaluated)
+    store.publish(made)
+    store.write_plan({"grid": "g", "keys": [made["key"]]})
+    tidy = evaluate(frames.load(store.folder)).iloc[0]
+    each = [matrix(n, 5).trace() / matrix(n, 5).sum() for n in right]
+    assert tidy["accuracy_last5"] == pytest.approx(np.mean(each[-count:]))
+    assert tidy["accuracy"] == pytest.approx(each[-1])
+    assert tidy["rounds_in_last5"] == count
+
+
 def test_a_backdoor_succeeds_on_stamped_test_images(tmp_path: Path) -> None:
     store = Store(tmp_path / "grid")
     early, late = [[0, 0, 0], [4, 1, 5], [0, 8, 2]], [[0, 0, 0], [6, 4, 0], [3, 1, 6]]  # of target 0 none is stamped
     told = {"stamped": [early, late], "attacked_rounds": [1, 2]}
     how = {"places": ["examples"], "adaptive": False, "dynamic": False, "search": None, "target": 0}
-    cell = replace(BASE, attack="backdoor(target=0)", malicious_fraction=0.2)
+    cell = replace(BASE, attack="backdoor(target=0)", malicious_fraction=0.2, rounds=2)
     one = record(cell, confusion=matrix(90, 5), rounds=[1, 2], result=told, attack_told=how)
     twin = record(clean_twin(cell), confusion=matrix(95, 5))
     for made in (one, twin):

@@ -128,7 +128,7 @@ def test_squares_show_the_texts_of_the_tables(browser: Browser, folder: Path, fi
         show(browser, file, layout="across", **choice)
         rows = browser.run(f"return {ROWS}.map(r => Array.from(r.cells, c => c.innerText))")
         shown = {row[0].strip(): [" ".join(text.split()) for text in row[1:]] for row in rows}
-        (block,) = blocks(page, measure(name), squares(page, tidy, measure(name), page.attacks), 100)
+        (block,) = blocks(page, tidy, measure(name), squares(page, tidy, measure(name), page.attacks), 100)
         for rule, entries in block.rows:
             wanted = [
                 "!" if e.text == "?" and "failed" in dict(block.notes).get(e.note, "") else e.text for e in entries

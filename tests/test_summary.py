@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,28 @@ def test_fewer_seeds_here_than_there(tmp_path: Path) -> None:
     frame = frames.load(tmp_path)
     (found,) = guards(frame, evaluate(frame))
     assert (found.kind, found.keys) == ("unequal_seeds", tuple(keys[3:]))
-    assert found.text == "1 of 2 settings have fewer finished seeds than the others (2 against 3)"
+    assert found.text == "1 of 2 settings have fewer finished seeds than the others' 3 (median: 2)"
+
+
+def test_settings_with_fewer_seeds_are_named_with_how_many_each(tmp_path: Path) -> None:
+    """The facts that vary name them; of many, four, and the range of the rest."""
+    store, keys = Store(tmp_path), []
+    for place, (fraction, rule) in enumerate(product((0.2, 0.4), ("krum", "median", "fedavg"))):
+        for seed in range(6):
+            if rule == "fedavg" or seed < place:
+                attacked = replace(ATTACKED, aggregator=rule, seed=seed, malicious_fraction=fraction)
+                status = {"status": "failed", "reason": "made up"} if place == 1 else {}
+                for one in (record(attacked, mapping=MIRRORED, **status), record(clean_twin(attacked))):
+                    keys.append(one["key"])
+                    store.publish(one)
+    store.write_plan({"keys": list(dict.fromkeys(keys))})
+    frame = frames.load(tmp_path)
+    (found,) = (g for g in guards(frame, evaluate(frame)) if g.kind == "unequal_seeds")
+    told = found.text.partition("(")[2].rstrip(")").split("; ")
+    assert told[:2] == ["mirrored, 20 % malicious, median: 0", "clean, declared f 4, median: 1"]
+    assert told[-1] == "2 more: 4"
+    assert "mirrored, 40 % malicious, krum: 3" in told
+    assert found.text.startswith("6 of 10 settings have fewer finished seeds than the others' 6 (")
 
 
 def test_cells_that_are_not_there(tmp_path: Path) -> None:

@@ -50,9 +50,10 @@ async function metricsTable(one) {
   const attacked = page().kinds[one.column] === "attacked";
   const rows = [];
   for (const metric of DATA.metrics) {
-    const clean = metric.mapped ? cleanColumn(one.column, "clean_of", true) : cleanColumn(one.column);
+    const column = metric.mapped ? cleanColumn(one.column, "clean_of", true) : cleanColumn(one.column);
+    const clean = page().pooled ? await at(metric.name + "_clean", one.column) : await at(metric.name, column);
     const values = attacked
-      ? [await at(metric.name, one.column), await at(metric.name, clean), await at(metric.name + "_damage", one.column), await at(metric.name + DATA.shown[2].name, one.column)]
+      ? [await at(metric.name, one.column), clean, await at(metric.name + "_damage", one.column), await at(metric.name + DATA.shown[2].name, one.column)]
       : [await at(metric.name, one.column), await at(metric.name + DATA.shown[2].name, one.column)];
     if (values.some((text) => text !== "–")) rows.push([metric.label, ...values]);
   }

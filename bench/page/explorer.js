@@ -12,16 +12,21 @@ async function draw() {
   if (mine !== drawing) return;
   const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
   const rules = page().rules.map((_, i) => i).filter((i) => words.every((word) => page().rules[i].toLowerCase().includes(word)));
-  const columns = chosenColumns(shown, numbers);
+  const columns = chosenColumns(shown, numbers), { kinds } = page();
+  if (!rules.length || !columns.length) {
+    for (const id of ["heatmap", "legend", "list"]) $(id).replaceChildren();
+    $("said").textContent = "Nothing is left by this choice: widen the attack, the target class or the names.";
+    return;
+  }
+  const attacks = (kind) => kind === "attacked" || kind === "worst";
+  const lone = kinds.some(attacks) && !columns.some((i) => attacks(kinds[i])) ? " No attack is left by this choice." : "";
   const cut = drawHeatmap($("heatmap"), numbers, shown, rules, columns, openSquare, sortBy);
   const states = new Set(rules.flatMap((r) => columns.map((c) => square(numbers, c, r).state)));
   drawLegend($("legend"), shown, states);
   if ($("list-part").open) drawList($("list"), numbers, shown, rules, columns, openSquare, sortList);
   const left = cut ? `; the last ${counted(cut, "column")} not drawn, for there are too many: choose fewer` : "";
   const missing = page().left_out.length ? ` Not in this file, for want of room: ${page().left_out.join(", ")}.` : "";
-  $("said").textContent = rules.length && columns.length
-    ? `${shown.label}: ${counted(rules.length, "rule")}, ${counted(rules.length * columns.length, "square")}${left}.${missing}`
-    : "Nothing is left by this choice.";
+  $("said").textContent = `${shown.label}: ${counted(rules.length, "rule")}, ${counted(rules.length * columns.length, "square")}${left}.${lone}${missing}`;
 }
 
 function counted(number, noun) {
@@ -73,7 +78,12 @@ async function showSquare() {
   const [rule, column] = [page().rules, page().columns].map((names, side) =>
     names.findIndex((name) => (side ? state.square.endsWith(` | ${name}`) : state.square.startsWith(`${name} | `)) && known(state.square, name, side)));
   const shown = measure() || { name: "accuracy", ...page().measures.accuracy };
-  if (rule === -1 || column === -1 || !shown.packed) return;
+  if (rule === -1 || column === -1 || !shown.packed) {
+    $("strange").textContent = `Not in this report, and left out of the link: square=${state.square}.`;
+    Object.assign(state, { square: "", seed: "" });
+    writeAddress(false);
+    return;
+  }
   const one = square(await unpacked(shown.packed), column, rule);
   $("square-name").textContent = `${page().rules[rule]}: ${page().columns[column]}`;
   await drawSquare($("square-body"), one, (seed) => {
@@ -119,7 +129,9 @@ function applyTheme() {
 }
 
 function start() {
-  readAddress();
+  const strange = readAddress();
+  $("strange").textContent = strange.length ? `Not in this report, and left out of the link: ${strange.join(", ")}.` : "";
+  if (strange.length) writeAddress(false);
   applyTheme();
   buildChoice($("choice"), changed);
   $("list-part").open = Boolean(state.list);

@@ -16,7 +16,7 @@ function square(numbers, column, rule) {
 function described(one) {
   const where = `${page().rules[one.rule]}, ${page().columns[one.column]}`;
   if (one.state !== "done") return `${where}: ${WORDS[one.state]}${one.reason ? `, ${one.reason}` : ""}`;
-  const mark = { best: ", best of its column", tied: ", cannot be told from the best" }[one.mark] || "";
+  const mark = { best: ", best of the rules", tied: ", cannot be told from the best" }[one.mark] || "";
   const worst = one.worst === -1 ? "" : `, under ${page().columns[one.worst]}`;
   return `${where}: ${plusMinus(one.mean, one.half)} %${worst}${mark}; ${one.n} of ${Math.max(one.n, one.planned)} seeds`;
 }
@@ -52,7 +52,8 @@ function drawHeatmap(place, numbers, shown, rules, columns, open, sortBy) {
 }
 
 function caption(shown, head) {
-  return [`${shown.label} (%)`, ...head.fixed].join(", ");
+  const pooled = page().pooled ? ["clean: the mean over the f that rules are told under the attacks"] : [];
+  return [`${shown.label} (%)`, ...head.fixed, ...pooled].join(", ");
 }
 
 // What stands in lines, in the order that a click on a head asks for: "name" best first, "-name" worst first.

@@ -19,6 +19,7 @@ function measure() {
   return page().measures[name] ? { name, ...page().measures[name] } : null;
 }
 
+// Returns what of the address is not understood.
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   for (const name of Object.keys(state)) delete state[name];
@@ -32,6 +33,7 @@ function readAddress() {
     state[facet.name] = facet.values.includes(value) || (facet.name === "attack" && value === "worst") ? value : "";
   }
   if (!given.has("attack") && tooMany()) state.attack = "worst";
+  return Array.from(given).filter(([name, value]) => value && state[name] !== value && !(name === "attack" && value === "all")).map(([name, value]) => `${name}=${value}`);
 }
 
 // A grid of many attacks begins with the worst case; "attack=all" is then written out.
