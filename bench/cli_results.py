@@ -110,7 +110,10 @@ def export(folder: Path, path: Path) -> int:
         _put(path, b"[\n" + lines + b"\n]\n" if records else b"[]\n")
         return len(records)
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise UserError("--export to parquet needs the package pyarrow: pip install pyarrow, or export .csv or .json")
+        raise UserError(
+            "--export to parquet needs the package pyarrow: pip install -c constraints.txt -e '.[parquet]', "
+            "or export .csv or .json"
+        )
     from bench import frame as frames
     from bench import metrics, tables
 

@@ -6,6 +6,7 @@ the cells in order, each with the clean twin that its damage is measured against
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -144,14 +145,15 @@ def locate(which: str | Path, folder: Path = SHIPPED, what: str = "grid") -> Pat
     if not looks_like_path and text in shipped(folder):
         return folder / f"{text}.yaml"
     path = Path(text)
-    if path.is_file():
+    if os.path.isfile(text):  # of a name that is too long, too, it says no
         return path
-    if path.is_dir():
+    if os.path.isdir(text):
         raise UserError(f"{text} is a folder; give the path of a {what} file in it, like {path / f'my_{what}.yaml'}")
     if looks_like_path:
         raise UserError(f"there is no {what} file {text}; looked at {path.absolute()}")
+    shown = text if len(text) <= 200 else text[:200] + "…"
     raise UserError(
-        f"there is no {what} {text!r}{near(text, shipped(folder))}; shipped are {', '.join(shipped(folder))}; "
+        f"there is no {what} {shown!r}{near(text, shipped(folder))}; shipped are {', '.join(shipped(folder))}; "
         f"or give the path of a file, like ./my_{what}.yaml"
     )
 

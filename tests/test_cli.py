@@ -97,6 +97,7 @@ def test_all_mistakes_of_a_grid_are_shown_and_nothing_runs(call, tmp_path):
         ("run", "tiny.yaml", "--workers", "-1"),
         ("run",),
         ("walk",),
+        ("plan", "x" * 300),
     ],
     ids=" ".join,
 )

@@ -72,7 +72,7 @@ def test_parquet_needs_pyarrow(folder: Path, tmp_path: Path, monkeypatch: pytest
         assert record(seed=1)["key"] in set(pd.read_parquet(tmp_path / "cells.parquet")["key"])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install pyarrow"):
+    with pytest.raises(UserError, match=r"pip install .*\[parquet\]"):
         export(folder, tmp_path / "other.parquet")
     assert not (tmp_path / "other.parquet").exists()
 
