@@ -231,6 +231,8 @@ def results(
     """Count what is stored: done, infeasible, failed, missing, stale, quarantined; export it."""
     from bench import cli_results
 
+    if to is not None:
+        cli_results.ending_of(to)
     typer.echo(cli_results.text(cli_results.holdings(folder)))
     if to is not None:
         with stopping.in_order():

@@ -101,24 +101,18 @@ def export(folder: Path, path: Path) -> int:
     Raises:
         UserError: another ending, no pyarrow for parquet, or the file cannot be written.
     """
-    if path.suffix not in FORMATS:
-        raise UserError(f"--export needs a file that ends in {', '.join(FORMATS)}, got {path}")
-    if path.suffix == ".json":
+    ending = ending_of(path)
+    if ending == ".json":
         store = Store(folder)
         records = [r for k in store.read_plan()["keys"] if (r := store.read(k)) is not None]
         lines = b",\n".join(canonical_json({n: v for n, v in r.items() if n != "body"}) for r in records)
         _put(path, b"[\n" + lines + b"\n]\n" if records else b"[]\n")
         return len(records)
-    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise UserError(
-            "--export to parquet needs the package pyarrow: pip install -c constraints.txt -e '.[parquet]', "
-            "or export .csv or .json"
-        )
     from bench import frame as frames
     from bench import metrics, tables
 
     tidy = metrics.evaluate(frames.load(folder))
-    if path.suffix == ".csv":
+    if ending == ".csv":
         raw = tables.cells_csv(tidy).encode()
     else:
         plain = tidy.copy()
@@ -128,6 +122,23 @@ def export(folder: Path, path: Path) -> int:
         raw = bytes(plain.to_parquet(None, index=False))
     _put(path, raw)
     return len(tidy)
+
+
+def ending_of(path: Path) -> str:
+    """What is to be written there, in small letters.
+
+    Raises:
+        UserError: another ending, or no pyarrow for parquet.
+    """
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise UserError(f"--export needs a file that ends in {', '.join(FORMATS)}, got {path}")
+    if ending == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UserError(
+            "--export to parquet needs the package pyarrow: pip install -c constraints.txt -e '.[parquet]', "
+            "or export .csv or .json"
+        )
+    return ending
 
 
 def _put(path: Path, raw: bytes) -> None:

@@ -24,6 +24,7 @@ KEYS = ("name", "title", "base", "axes", "cases", "figures")
 FIGURE_KINDS = ("heatmap", "pairs", "rounds")
 FIGURE_KEYS = ("kind", "metric")
 MAX_MISTAKES = 200  # then reading stops: so many have one cause
+_LONGEST = 1000  # characters of a text that a message repeats
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
 
@@ -369,4 +370,5 @@ def kind_of(node: Node) -> str:
 def _text(node: Node) -> str:
     if node.kind != "scalar":
         return f"a {node.kind}"
-    return node.value if isinstance(node.value, str) else json.dumps(node.value)
+    text = node.value if isinstance(node.value, str) else json.dumps(node.value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"

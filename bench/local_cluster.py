@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any
 
 import dask
@@ -26,7 +27,9 @@ from bench.errand import Errand, Source, Stack
 from bench.stopping import Stop
 
 _PATIENCE = 60.0  # seconds for a worker to start
-_STARTS = 3  # of a cluster, before it is given up
+_STARTS = 3  # of a cluster at least, before it is given up
+_STARTING = 30.0  # seconds at least: what kills workers while they start may do so more than once
+_PAUSE = 0.5  # seconds between two starts
 _MOURNING = 5.0  # seconds until a worker's exit code is known
 _SETTINGS: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ": {},  # they would be set in the driver
@@ -76,15 +79,17 @@ def _started(desks: Sequence[str | None], memory: int, deaths: _Deaths) -> Itera
     silence()
     fork_server.start()
     with dask.config.set({**_SETTINGS, "distributed.worker.multiprocessing-method": fork_server.method()}):
-        for tries_left in reversed(range(_STARTS)):
+        began = time.monotonic()
+        for number in count(1):
             try:
                 with fork_server.undisturbed():
                     cluster = _cluster(desks, memory, deaths)
                 break
             except (RuntimeError, TimeoutError, OSError) as error:  # like a worker killed while it starts
-                if not tries_left:
+                if number >= _STARTS and time.monotonic() > began + _STARTING:
                     text = f"no worker process can be started here ({error}); --workers 1 needs none"
                     raise ClusterError(text) from error
+                time.sleep(_PAUSE)
         try:
             yield cluster
         finally:

@@ -215,7 +215,8 @@ def _unknown(kind: str, name: str) -> str:
 def _check_plugin(spec: Kind, name: str, target: Any) -> None:
     """A plug-in must be callable and take what the bench will pass."""
     if not callable(target):
-        raise PluginError(f"{name} is {type(target).__name__}, not a function or a class: name a {spec.noun}")
+        what = _with_article(type(target).__name__)
+        raise PluginError(f"{name} is {what}, not a function or a class: name {_with_article(spec.noun)}")
     count = spec.positional
     if spec.noun == "attack":
         try:
@@ -226,6 +227,10 @@ def _check_plugin(spec: Kind, name: str, target: Any) -> None:
         return
     if problem := signatures.wrong_positionals(target, count):
         raise PluginError(f"{name} cannot be used as {spec.noun}: {problem}")
+
+
+def _with_article(noun: str) -> str:
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
 
 
 @lru_cache

@@ -64,15 +64,20 @@ def test_json_has_the_records_as_they_are(folder: Path, tmp_path: Path) -> None:
     assert told[0] == json.loads(json.dumps(record(seed=1)))
 
 
-def test_parquet_needs_pyarrow(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec("pyarrow") is not None:
-        import pandas as pd
+@pytest.mark.skipif(
+    find_spec("pyarrow") is None, reason="needs pyarrow: pip install -c constraints.txt -e '.[parquet]'"
+)
+def test_parquet_has_the_cells(folder: Path, tmp_path: Path) -> None:
+    import pandas as pd
 
-        export(folder, tmp_path / "cells.parquet")
-        assert record(seed=1)["key"] in set(pd.read_parquet(tmp_path / "cells.parquet")["key"])
+    export(folder, tmp_path / "cells.parquet")
+    assert record(seed=1)["key"] in set(pd.read_parquet(tmp_path / "cells.parquet")["key"])
+
+
+def test_parquet_needs_pyarrow(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install .*\[parquet\]"):
+    with pytest.raises(UserError, match=r"pip install -c constraints\.txt -e '\.\[parquet\]'"):
         export(folder, tmp_path / "other.parquet")
     assert not (tmp_path / "other.parquet").exists()
 
@@ -80,6 +85,9 @@ def test_parquet_needs_pyarrow(folder: Path, tmp_path: Path, monkeypatch: pytest
 def test_mistakes_are_one_message(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.csv, \.json, \.parquet"):
         export(folder, tmp_path / "cells.xlsx")
+    call = CliRunner().invoke(app, ["results", str(folder), "--export", str(tmp_path / "cells.xlsx")])
+    assert (call.exit_code, call.output.count("\n")) == (2, 1)  # no counts before it
+    assert export(folder, tmp_path / "CELLS.JSON") == 3
     with pytest.raises(UserError, match="cannot be written"):
         export(folder, tmp_path / "nowhere" / "cells.json")
     call = CliRunner().invoke(app, ["results", str(tmp_path / "empty")])

@@ -121,7 +121,7 @@ def test_options_are_bound():
         ("aggregator", "os:getcwd", "is called with 2 arguments by position"),
         ("aggregator", "no_such.module:x", "there is no module 'no_such'"),
         ("aggregator", "os.path:nothing", "os.path has no 'nothing'"),
-        ("aggregator", "math:pi", "is float, not a function or a class"),
+        ("aggregator", "math:pi", "is a float, not a function or a class: name an aggregator"),
         ("aggregator", "nowhere/x.py:rule", "cannot be read (No such file or directory); looked at /"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_loose_file_is_a_rule(rules):
         ("positional(k=1)", "'k' is not keyword-only; write def positional(..., *, k=...)"),
         ("loose(k=1)", "unknown option 'k'; it has no options"),
         ("narrow", "is called with 2 arguments by position and takes 1"),
-        ("constant", "is int, not a function or a class"),
+        ("constant", "is an int, not a function or a class"),
     ],
 )
 def test_mistakes_in_a_loose_file(rules, name, said):

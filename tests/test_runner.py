@@ -136,6 +136,43 @@ def test_a_broken_plug_in_fails_alone_and_is_tried_again(tmp_path: Path) -> None
     assert store.attempts(key) == 2
 
 
+def test_what_another_run_stored_first_is_told_apart(tmp_path: Path) -> None:
+    grid = read(tmp_path)
+    assert run(grid, tmp_path / "other").ran == 18
+
+    class Slow(Quiet):
+        """Another run finishes everything while this one is at its first stack."""
+
+        def start(self, total: int, done: int) -> None:
+            super().start(total, done)
+            self.late = False
+
+        def cell_finished(self, *args: Any) -> None:
+            super().cell_finished(*args)
+            if not self.late:
+                self.late = True
+                for key in list(Store(tmp_path / "other").keys()):
+                    Store(tmp_path / "r").publish(Store(tmp_path / "other").read(key) or {})
+
+    outcome = runner.run(grid, tmp_path / "r", workers=1, progress=Slow())
+    assert outcome.done == 18
+    assert (outcome.ran, outcome.elsewhere > 0) == (1, True)
+
+
+def test_attempts_of_a_cell_that_is_done_at_last_count_its_failures(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from pathlib import Path\n\n\ndef rule(updates, cohort, /):\n"
+        "    assert Path(__file__).with_name('mended').exists()\n    return updates.mean(-2)\n"
+    )
+    of = read(tmp_path, add_aggregators=[f"{file}:rule"], overrides=["seed=[0]"])
+    keys = [key for key, _ in run(of, tmp_path / "r").failed]
+    assert len(keys) == 3
+    file.with_name("mended").touch()
+    assert run(of, tmp_path / "r").failed == ()
+    assert {(Store(tmp_path / "r").read(key) or {})["attempts"] for key in keys} == {2}
+
+
 def test_a_rule_that_leaves_the_program_is_a_failed_cell(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def leave(updates, cohort, /):\n    raise SystemExit(5)\n")

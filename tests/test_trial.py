@@ -106,3 +106,10 @@ def test_a_plan_counts_what_fails_on_trial_apart_from_the_infeasible(
     )
     assert call.output.count("may fail ") == 1
     assert "infeasible, recorded   0" in call.output
+
+
+def test_a_name_too_long_for_a_file_is_no_grid() -> None:
+    for name in ("x" * 300, "x" * 300 + ".yaml", "/" + "y" * 5000):
+        call = CliRunner().invoke(app, ["plan", name])
+        assert call.exit_code == 2, call.output
+        assert "error: there is no grid" in call.output

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from test_runner import numbers
 
-from bench import grid, runner, wards
+from bench import dispatch, grid, runner, wards
 from bench.cell import Cell
 from bench.checkpoint import Checkpoints
 from bench.errand import Errand, Retries, key_of
@@ -60,6 +60,22 @@ def half(updates, cohort, /):
 
 def exits(updates, cohort, /):
     sys.exit(3)
+
+def stops(updates, cohort, /):
+    """Its own process, alarm included."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def leaves_like_a_generator(updates, cohort, /):
+    raise GeneratorExit
+
+def interrupts(updates, cohort, /):
+    raise KeyboardInterrupt
+
+class Mute(Exception):
+    def __str__(self): raise RuntimeError("no text")
+
+def mute(updates, cohort, /):
+    raise Mute
 
 def hangs(updates, cohort, /):
     """In C, with the interpreter locked: nothing inside the process could end it."""
@@ -131,6 +147,60 @@ def test_a_cell_that_hangs_or_eats_ends_at_its_limit(tmp_path: Path) -> None:
         outcome = run(read(tmp_path, rule, overrides=["seed=[0]"]), tmp_path / rule, limits=limit)
         assert reasons(tmp_path / rule, outcome)[rule] == {said[rule]}
         assert outcome.done == 2
+
+
+@pytest.mark.timeout(100)
+def test_a_worker_that_stops_itself_is_ended_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_GRACE", 1.0)
+    of = read(tmp_path, "stops", overrides=["seed=[0]", "aggregator=[fedavg]"])
+    outcome = run(of, tmp_path / "r", limits=Limits(seconds=3.0))
+    assert reasons(tmp_path / "r", outcome) == {"stops": {"took longer than the time limit of 3 s (--cell-timeout)"}}
+    assert outcome.done == 1
+
+
+STRANGE = {
+    "leaves_like_a_generator": "GeneratorExit (poison.py:",
+    "interrupts": "KeyboardInterrupt (poison.py:",
+    "mute": "Mute: (its text cannot be had: RuntimeError) (poison.py:",
+}
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whatever_a_rule_raises_is_a_failed_cell(tmp_path: Path, workers: int) -> None:
+    outcome = run(read(tmp_path, *STRANGE, overrides=["seed=[0]"]), tmp_path / "r", workers)
+    told = reasons(tmp_path / "r", outcome)
+    assert (outcome.done, outcome.interrupted, told.keys()) == (2, False, STRANGE.keys())
+    assert all(why.startswith(STRANGE[rule]) for rule, whys in told.items() for why in whys)
+
+
+def test_a_cluster_that_is_killed_while_it_starts_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import local_cluster
+
+    class Fake:
+        def close(self, timeout: float) -> None: ...
+
+    tries: list[int] = []
+
+    def killed_four_times(*_: Any) -> Fake:
+        tries.append(1)
+        if len(tries) <= 4:
+            raise RuntimeError("Nanny failed to start")
+        return Fake()
+
+    monkeypatch.setattr(local_cluster, "_PAUSE", 0.0)
+    monkeypatch.setattr(local_cluster, "_cluster", killed_four_times)
+    monkeypatch.setattr(local_cluster.fork_server, "start", lambda: None)
+    with local_cluster._started([None], 0, local_cluster._Deaths()):
+        assert len(tries) == 5
+    monkeypatch.setattr(local_cluster, "_STARTING", 0.0)
+    tries.clear()
+    with (
+        pytest.raises(UserError, match="Nanny failed to start"),
+        local_cluster._started([None], 0, local_cluster._Deaths()),
+    ):
+        pass
+    assert len(tries) == 3
 
 
 @pytest.mark.timeout(200)
