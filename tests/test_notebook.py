@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,13 @@ def test_the_short_version_runs(real_data, tmp_path, monkeypatch):
     assert "have not been run" not in texts
     assert "failed" not in texts
     assert sorted(NOTEBOOK.parent.iterdir()) == before
+
+
+def test_the_copy_in_docs_was_executed_in_full():
+    notebook = json.loads(NOTEBOOK.read_text())
+    assert NOTEBOOK.stat().st_size < 1_500_000
+    assert len(outputs(notebook, "image/png")) == 6
+    assert all(cell["execution_count"] for cell in code_cells(notebook))
+    texts = "".join("".join(text) for text in outputs(notebook, "text/markdown"))
+    assert "576 cells" in texts  # the whole study, not the short version
+    assert "have not been run" not in texts
