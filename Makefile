@@ -75,7 +75,7 @@ numerics: $(VENV)/.installed-test ## who is chosen, against float64 brute force 
 	@mkdir -p results/numerics
 	OMP_NUM_THREADS=1 $(BIN)/python tests/numerics/selection.py results/numerics/selection.md
 
-coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulations (about 5 minutes)
+coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulations (seconds)
 	$(BIN)/python tests/statistics/coverage.py
 
 TORTURE_TESTS := tests/torture tests/test_workers.py tests/test_checkpoint.py tests/test_cluster.py tests/test_runner.py \
@@ -84,7 +84,7 @@ TIMED := tests/torture/test_kills.py tests/torture/test_scale.py
 TORTURE := FLIPBENCH_TORTURE=full FLIPBENCH_TORTURE_TABLE=results/torture.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o timeout=1500
 
 # First what is timed, alone; then the rest, one test a core. The table has both.
-torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size (about 25 minutes); writes results/torture.md
+torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size (about 10 minutes); writes results/torture.md
 	@rm -f results/torture.md.json
 	$(TORTURE) -p no:xdist $(TIMED); first=$$?; \
 	  $(TORTURE) -n $(CORES) --dist worksteal $(TORTURE_TESTS) $(TIMED:%=--deselect=%) && exit $$first
