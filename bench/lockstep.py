@@ -132,6 +132,9 @@ class Chain:
         )
 
 
+_TALL, _NARROW = 512, 64  # examples of one client; outputs
+
+
 @dataclass(frozen=True)
 class Linear:
     """y = x W^T + b."""
@@ -143,11 +146,14 @@ class Linear:
         weight = p[self.prefix + "weight"]  # (rows or cells, out, in)
         rows, batch, _ = x.shape
         shared = weight.shape[0]
-        merged = x.reshape(shared, rows // shared * batch, x.shape[-1])  # (rows or cells, batch, in)
+        # Of 40 clients' 1,500 images, one product with ten outputs takes twice as long as 40 of them.
+        pieces = rows if batch >= _TALL and weight.shape[1] <= _NARROW else shared
+        merged = x.reshape(pieces, rows // pieces * batch, x.shape[-1])  # (pieces, batch, in)
+        across = per_row(weight, pieces).transpose(1, 2)
         if self.module.bias is None:
-            y = torch.bmm(merged, weight.transpose(1, 2))
+            y = torch.bmm(merged, across)
         else:
-            y = torch.baddbmm(p[self.prefix + "bias"].unsqueeze(1), merged, weight.transpose(1, 2))
+            y = torch.baddbmm(per_row(p[self.prefix + "bias"].unsqueeze(1), pieces), merged, across)
         y = y.view(rows, batch, -1)  # (rows, batch, out)
 
         def back(dy: Tensor, sink: Sink, need_dx: bool) -> Tensor | None:

@@ -121,6 +121,28 @@ def test_a_stack_equals_its_cells_bit_for_bit(name: str, steps: int, uneven: boo
         assert torch.equal(local.train(net, where, start[s : s + 1], x, one, recipe)[0], together[s])
 
 
+@pytest.mark.parametrize("name", ["softmax", "softmax without bias", "mlp", "cnn"])
+def test_tall_batches_take_a_way_of_their_own_to_the_same_updates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, start, x, batches = case(name, 1, True)
+    net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.0, 0.01)
+    want = local.train(net, where, start, x, batches, recipe)
+    monkeypatch.setattr(lockstep, "_TALL", 6)
+    torch.testing.assert_close(local.train(net, where, start, x, batches, recipe), want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("summed", [False, True])
+def test_a_sure_model_sends_no_number_that_slows_products_down(dtype: torch.dtype, summed: bool) -> None:
+    """exp(-95) and exp(-730) are subnormal; exp(-60) is not, and stays."""
+    logits = torch.tensor([[[0.0, -60.0, -95.0, -730.0]] * 40], dtype=dtype)
+    now = local.Batches(torch.zeros(1, 40, dtype=torch.int64), torch.zeros(1, 40, dtype=torch.int64), None)
+    gradient = local._loss_gradient(logits, now, summed)
+    assert not ((gradient != 0) & (gradient.abs() < torch.finfo(dtype).tiny)).any()
+    want = (logits.double().softmax(-1) - torch.tensor([1.0, 0, 0, 0])) * (1.0 if summed else 1 / 40)
+    torch.testing.assert_close(gradient.double(), want, rtol=1e-5, atol=1e-30)
+    assert (gradient[..., 1] > 0).all()
+
+
 @pytest.mark.parametrize("uneven", [False, True])
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("name", MODELS)
