@@ -300,7 +300,8 @@ def _loss_gradient(logits: Tensor, now: Batches, summed: bool) -> Tensor:
     """Gradient of each row's mean (or summed) cross-entropy: (softmax - one-hot) / examples; padding has none."""
     # Numbers below 1e-38 make a product of matrices six times as slow: probabilities that become such are none.
     number = torch.finfo(logits.dtype)
-    gradient, counts = F.threshold_(torch.softmax(logits, dim=-1), number.tiny / number.eps, 0.0), now.counts
+    gradient, counts = torch.softmax(logits, dim=-1), now.counts
+    F.threshold(gradient, number.tiny / number.eps, 0.0, inplace=True)
     ones = gradient.new_full((1, 1, 1), -1.0).expand(*now.labels.shape, 1)
     gradient.scatter_add_(-1, now.labels.unsqueeze(-1), ones)
     if now.emphasis is not None:
