@@ -296,11 +296,20 @@ def _rows(data: Tensor, index: Tensor) -> Tensor:
     return out
 
 
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last dimension, a tensor of its own."""
+    if logits.device.type != "cpu":
+        return torch.softmax(logits, dim=-1)
+    # Of 950 rows of ten classes: 34 us, torch.softmax 191.
+    shares = (logits - logits.amax(-1, keepdim=True)).exp_()
+    return shares.div_(shares.sum(-1, keepdim=True))
+
+
 def _loss_gradient(logits: Tensor, now: Batches, summed: bool) -> Tensor:
     """Gradient of each row's mean (or summed) cross-entropy: (softmax - one-hot) / examples; padding has none."""
     # Numbers below 1e-38 make a product of matrices six times as slow: probabilities that become such are none.
     number = torch.finfo(logits.dtype)
-    gradient, counts = torch.softmax(logits, dim=-1), now.counts
+    gradient, counts = _softmax(logits), now.counts
     F.threshold(gradient, number.tiny / number.eps, 0.0, inplace=True)
     ones = gradient.new_full((1, 1, 1), -1.0).expand(*now.labels.shape, 1)
     gradient.scatter_add_(-1, now.labels.unsqueeze(-1), ones)
