@@ -211,24 +211,34 @@ def legend_at(made: Figure, keys: Sequence[Patch], height: float) -> None:
 
 
 @lru_cache(maxsize=4096)
-def width_of(text: str, size: float = NORMAL) -> float:
+def width_of(text: str, size: float = NORMAL, weight: str = "normal") -> float:
     """Inches that a line of text takes."""
     if not text.strip():
         return 0.0
-    font = FontProperties(family="DejaVu Sans", size=size)
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
-def wrapped(text: str, inches: float, size: float = NORMAL) -> str:
+def headings(title: str, below: str, width: float) -> list[str]:
+    """What stands above a picture so wide: its title, bold, and its circumstances."""
+    # Fitted to whole pixels, bold letters come out a little wider than they are.
+    return [wrapped(title, 0.95 * (width - 0.2), NORMAL + 1, "bold"), wrapped(below, width - 0.2)]
+
+
+def wrapped(text: str, inches: float, size: float = NORMAL, weight: str = "normal") -> str:
     """Text in lines of at most so many inches, broken at spaces, else between the parts of a name, else anywhere."""
     lines, line = [], ""
+
+    def fit(some: str) -> bool:
+        return width_of(some, size, weight) <= inches
+
     for word in text.split(" "):
         longer = f"{line} {word}".strip()
-        if line and width_of(longer, size) > inches:
+        if line and not fit(longer):
             lines.append(line)
             longer = word
-        while width_of(longer, size) > inches and len(longer) > 4:
-            fits = next(n for n in range(len(longer) - 1, 0, -1) if n <= 4 or width_of(longer[:n], size) <= inches)
+        while not fit(longer) and len(longer) > 4:
+            fits = next(n for n in range(len(longer) - 1, 0, -1) if n <= 4 or fit(longer[:n]))
             fits = _joint(longer[:fits]) or fits
             lines.append(longer[:fits])
             longer = longer[fits:]

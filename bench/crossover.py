@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from bench import canvas
 from bench.arrangement import Column, Page, measure, squares
 from bench.attack_blocks import place_label
-from bench.canvas import NORMAL, SMALL, WIDTH, wrapped
+from bench.canvas import SMALL, WIDTH, wrapped
 from bench.cell import CLEAN
 from bench.curves import keys_of, look
 from bench.errors import UserError
@@ -89,10 +89,7 @@ def draw(group: Group, table: pd.DataFrame, place: Place) -> Figure:
         titles = [wrapped(attack_name(page, a), each, SMALL) for a in attacks]
         keys = keys_of(rules)
         told = ", ".join(place_label(page, place))
-        heading = [
-            wrapped(f"Accuracy by partition{f': {told}' if told else ''}", WIDTH - 0.2, NORMAL + 1),
-            wrapped(_circumstances(page), WIDTH - 0.2),
-        ]
+        heading = canvas.headings(f"Accuracy by partition{f': {told}' if told else ''}", _circumstances(page), WIDTH)
         caption = wrapped(_caption(table, any(ADAPTIVE in t for t in titles)), WIDTH - 0.2, SMALL)
         key_columns = max(1, min(5, len(keys)))
         over = 0.08 + 0.12 * max(t.count("\n") + 1 for t in titles)

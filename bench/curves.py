@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench import canvas
 from bench.arrangement import Page, level_values
-from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
+from bench.canvas import SMALL, WIDTH, width_of, wrapped
 from bench.heatmaps import circumstances, words
 from bench.labels import aggregator_label, fact_label, value_label
 from bench.metrics import accuracy
@@ -86,10 +86,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
     cut = f" The first {len(down)} of {len(every)} rows of panels." if len(down) < len(every) else ""
     rest = [f for f in (*page.settings, *page.levels) if f != FACETS]
     with canvas.style():
-        heading = [
-            wrapped(f"Accuracy per round: {attack_name(page, attack)}", WIDTH - 0.2, NORMAL + 1),
-            wrapped(circumstances(page), WIDTH - 0.2),
-        ]
+        heading = canvas.headings(f"Accuracy per round: {attack_name(page, attack)}", circumstances(page), WIDTH)
         caption = wrapped(
             f"Mean over seeds of the test accuracy at evaluated rounds; band: {band(lines)[2]}. "
             f"Solid: attacked; dashed: the clean twin (same seed, no attack). Across: {fact_label(FACETS)}.{cut}",

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from bench import canvas
 from bench.arrangement import Measure, Page, columns_of
 from bench.attack_blocks import place_label
-from bench.canvas import NORMAL, SMALL, width_of, wrapped
+from bench.canvas import SMALL, width_of, wrapped
 from bench.heatmaps import circumstances, words
 from bench.labels import ADAPTIVE, aggregator_label
 from bench.page_attacks import attack_name
@@ -21,7 +21,6 @@ from bench.worst import Place
 MOST_BARS = 80  # attacks x rules of one picture; more are unreadable, and the heatmaps have them
 _BAR, _SPACE = 0.085, 0.12  # inches: height of a bar, space between attacks
 _WIDE, _LONGEST = 3.3, 1.1  # inches: one column of a two-column page; the widest name of an attack
-_BOLD = 0.83  # bold letters are wider than those that `wrapped` measures
 _HATCHES = ("", "////", "....")  # when colours start again
 
 
@@ -40,10 +39,7 @@ def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place) -> Figur
         names = [wrapped(attack_name(page, c.attack), _LONGEST, SMALL) for c in columns]
         left = 0.25 + max(width_of(line, SMALL) for n in names for line in n.split("\n"))
         told = ", ".join(place_label(page, place))
-        heading = [
-            wrapped(f"{shown.label} by attack{f': {told}' if told else ''}", _BOLD * (_WIDE - 0.2), NORMAL + 1),
-            wrapped(circumstances(page), _WIDE - 0.2),
-        ]
+        heading = canvas.headings(f"{shown.label} by attack{f': {told}' if told else ''}", circumstances(page), _WIDE)
         caption = "Clean twin minus attacked, same seed, after the last round: mean over seeds"
         caption += "; whiskers: its 95 % Student interval, cut at the edge." if (table["n"] > 1).any() else "."
         caption += f" {ADAPTIVE}: knows the rule it faces." if any(ADAPTIVE in n for n in names) else ""

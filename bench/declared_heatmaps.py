@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from bench import canvas
 from bench.arrangement import Measure, Page, Values
-from bench.canvas import NORMAL, SMALL, WIDTH, wrapped
+from bench.canvas import SMALL, WIDTH, wrapped
 from bench.heatmaps import circumstances, draw_square, words
 from bench.labels import ADAPTIVE, aggregator_label, fact_label, value_label
 from bench.misdeclared import rest
@@ -56,7 +56,7 @@ def draw(page: Page, squares: pd.DataFrame, shown: Measure, norm: Normalize, tol
         side = max(1, min(len(page.rows), int((WIDTH - left - right + _GAP) / (each + _GAP))))
         rows = -(-len(page.rows) // side)
         width = max(4.5, left + side * (each + _GAP) - _GAP + right)
-        heading = [wrapped(t, width - 0.2, s) for t, s in zip(_heading(page, label, told), (9, NORMAL), strict=True)]
+        heading = canvas.headings(*_heading(page, label, told), width)
         caption = wrapped(
             _caption(dense, regret, "infeasible" in states, attack_name(page, attack)), width - 0.2, SMALL
         )
@@ -119,11 +119,11 @@ def _panel(
                 ax.add_patch(frame)
 
 
-def _heading(page: Page, label: str, told: tuple[str, Values, bool]) -> list[str]:
+def _heading(page: Page, label: str, told: tuple[str, Values, bool]) -> tuple[str, str]:
     attack, values, regret = told
     facts = [f"{fact_label(f)} {value_label(f, v)}" for f, v in zip(rest(page), values, strict=True)]
     what = f"{label} to a wrong declared f" if regret else f"{label}, declared f against the true number"
-    return [f"{what}: {attack_name(page, attack)}", ", ".join([circumstances(page), *facts])]
+    return f"{what}: {attack_name(page, attack)}", ", ".join([circumstances(page), *facts])
 
 
 def _caption(dense: bool, regret: bool, hatched: bool, name: str) -> str:

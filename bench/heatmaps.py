@@ -52,10 +52,7 @@ def heatmap(page: Page, table: pd.DataFrame, shown: Measure, attack: str, norm: 
         least = max([_SQUARE, *(width_of(line, SMALL) + 0.08 for t in named.values() for line in t.split("\n"))])
         square = max(least, min(_WIDEST, (WIDTH - left - right) / len(columns)))
         width = max(4.5, left + square * len(columns) + right)
-        heading = [
-            wrapped(_title(shown, page, attack), width - 0.2, NORMAL + 1),
-            wrapped(circumstances(page), width - 0.2),
-        ]
+        heading = canvas.headings(_title(shown, page, attack), circumstances(page), width)
         marked = any(ADAPTIVE in text for text in [*named.values(), attack_name(page, attack)])
         caption = wrapped(_caption(page, shown, table, marked), width - 0.2, SMALL)
         states = set(table["state"])

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench import canvas
 from bench.arrangement import Page, level_values
-from bench.canvas import NORMAL, SMALL, width_of, wrapped
+from bench.canvas import SMALL, width_of, wrapped
 from bench.curves import keys_of, look, spread
 from bench.heatmaps import circumstances, words
 from bench.labels import value_label
@@ -20,7 +20,6 @@ from bench.metrics import malicious_influence
 from bench.page_attacks import attack_name
 
 _WIDE = 3.3  # inches: one column of a two-column page
-_BOLD = 0.83  # bold letters are wider than those that `wrapped` measures
 _HIGH, _GAP, _ACROSS = 1.3, 0.12, 2  # inches: of a panel, between two; panels side by side
 
 
@@ -55,12 +54,8 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
     """
     across = sorted(set(lines["across"]))
     with canvas.style():
-        heading = [
-            wrapped(
-                f"Influence of the malicious clients: {attack_name(page, attack)}", _BOLD * (_WIDE - 0.2), NORMAL + 1
-            ),
-            wrapped(circumstances(page), _WIDE - 0.2),
-        ]
+        title = f"Influence of the malicious clients: {attack_name(page, attack)}"
+        heading = canvas.headings(title, circumstances(page), _WIDE)
         caption = wrapped(
             "Summed least-squares weight of the malicious clients in the server's update, at evaluated rounds; mean "
             "over seeds. 0: kept out; dashed: their share of the clients (what averaging without weights gives them). "

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from bench import canvas
 from bench.arrangement import Measure, Page
 from bench.attack_blocks import place_label
-from bench.canvas import NORMAL, SMALL, WIDTH, width_of, wrapped
+from bench.canvas import SMALL, WIDTH, width_of, wrapped
 from bench.cell import CLEAN
 from bench.heatmaps import circumstances, clean_caption, draw_square, words
 from bench.labels import ADAPTIVE, aggregator_label
@@ -45,10 +45,8 @@ def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place, norm: No
         square = min(_WIDEST, max(_SQUARE, (WIDTH - left - right) / len(rules)))
         width = max(4.5, left + square * len(rules) + right)
         told = ", ".join(place_label(page, place))
-        heading = [
-            wrapped(f"{shown.label} under every attack{f': {told}' if told else ''}", width - 0.2, NORMAL + 1),
-            wrapped(circumstances(page), width - 0.2),
-        ]
+        title = f"{shown.label} under every attack{f': {told}' if told else ''}"
+        heading = canvas.headings(title, circumstances(page), width)
         caption = wrapped(_caption(page, shown, table, names), width - 0.2, SMALL)
         keys = canvas.keys_of(set(table["state"]))
         top = 0.12 + 0.17 * sum(h.count("\n") + 1 for h in heading) + above

@@ -63,10 +63,7 @@ def draw(page: Page, panels: Mapping[str, Matrix], shown: Measure, norm: Normali
         side = min(3.0, (WIDTH - left - right - gap * (across - 1)) / across)
         width = max(4.5, left + across * side + gap * (across - 1) + right)
         down = -(-len(panels) // across)
-        heading = [
-            wrapped(f"{label}: every source and target class", width - 0.2, NORMAL + 1),
-            wrapped(circumstances(page), width - 0.2),
-        ]
+        heading = canvas.headings(f"{label}: every source and target class", circumstances(page), width)
         holes = any(np.isnan(m[~np.eye(len(m), dtype=bool)]).any() for row, m in panels.items() if row not in why)
         caption = wrapped(_caption(shown) + (" ?: failed or not run." if holes else ""), width - 0.2, SMALL)
         top = 0.04 + 0.17 * sum(h.count("\n") + 1 for h in heading)

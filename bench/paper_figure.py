@@ -30,9 +30,9 @@ def draw(result: Result) -> Figure:
     """All tables of a paper, one strip of panels each (a panel a column)."""
     with canvas.style():
         strips = [(t, columns) for t in result.tables for columns in _pieces(_columns(t))]
-        named = [wrapped(h.label, _NAMES, SMALL) for t, _ in strips for h in t.table.rows]
+        named = [name for t, _ in strips for name in _names(t.table.rows)]
         left = 0.2 + max((width_of(line, SMALL) for n in named for line in n.split("\n")), default=0.0)
-        heading = [wrapped(result.paper.title, WIDTH - 0.2, NORMAL + 1), wrapped(headline(result), WIDTH - 0.2)]
+        heading = canvas.headings(result.paper.title, headline(result), WIDTH)
         caption = wrapped(_CAPTION, WIDTH - 0.2, SMALL)
         top = 0.2 + 0.17 * sum(h.count("\n") + 1 for h in heading)
         foot = 0.42 + 0.13 * (caption.count("\n") + 1)
@@ -72,18 +72,30 @@ def _panel(columns: Sequence[Head], left: float) -> float:
 def _titles(one: TableResult, columns: Sequence[Head], left: float) -> tuple[str, list[str]]:
     heading = title(one.table) + (" (%)" if one.table.unit == "percent" else "")
     heading += "" if columns[0] == _columns(one)[0] else ", continued"
-    return wrapped(heading, WIDTH - 0.3), [wrapped(c.label, _panel(columns, left), SMALL) for c in columns]
+    return wrapped(heading, WIDTH - 0.3, NORMAL, "bold"), [
+        wrapped(c.label, _panel(columns, left), SMALL) for c in columns
+    ]
 
 
 def _height(one: TableResult, columns: Sequence[Head], left: float) -> float:
     heading, titles = _titles(one, columns, left)
     above = 0.15 * (heading.count("\n") + 1) + 0.13 * max(t.count("\n") + 1 for t in titles) + 0.12
-    return above + _ROW * len(one.table.rows) + _AXIS + 0.12
+    return above + _tall(one) + _AXIS + 0.12
+
+
+def _names(rows: Sequence[Head]) -> list[str]:
+    return [wrapped(r.label, _NAMES, SMALL) for r in rows]
+
+
+def _tall(one: TableResult) -> float:
+    """Inches of all rows, which are as high as their longest name."""
+    lines = max(name.count("\n") + 1 for name in _names(one.table.rows))
+    return max(_ROW, 0.12 * lines + 0.02) * len(one.table.rows)
 
 
 def _strip(made: Figure, one: TableResult, columns: Sequence[Head], left: float, bottom: float, height: float) -> None:
     rows = list(one.table.rows)
-    tall, wide = _ROW * len(rows), _panel(columns, left)
+    tall, wide = _tall(one), _panel(columns, left)
     heading, titles = _titles(one, columns, left)
     w, h = made.get_size_inches()
     made.text(0.1 / w, (bottom + height - _AXIS - 0.1) / h, heading, fontsize=NORMAL, fontweight="bold", va="top")
@@ -101,7 +113,7 @@ def _strip(made: Figure, one: TableResult, columns: Sequence[Head], left: float,
 def _axes(ax: Axes, rows: Sequence[Head], name: str, span: tuple[float, float], first: bool) -> None:
     ax.set(xlim=span, ylim=(len(rows) - 0.5, -0.5))
     ax.set_title(name, fontsize=SMALL, pad=3)
-    ax.set_yticks(range(len(rows)), [wrapped(r.label, _NAMES, SMALL) for r in rows] if first else [""] * len(rows))
+    ax.set_yticks(range(len(rows)), _names(rows) if first else [""] * len(rows))
     ax.tick_params(axis="y", length=0)
     ax.locator_params(axis="x", nbins=4)
     ax.spines[["top", "right", "left"]].set_visible(False)

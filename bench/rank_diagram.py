@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench import canvas
 from bench.arrangement import Measure, Page
-from bench.canvas import NORMAL, SMALL, width_of, wrapped
+from bench.canvas import SMALL, width_of, wrapped
 from bench.heatmaps import circumstances, words
 from bench.labels import aggregator_label
 from bench.rank_tests import cliques
@@ -17,7 +17,6 @@ from bench.ranking import Ranking
 _STEP, _BAR = 0.17, 0.09  # inches: from one name to the next, from one bar to the next
 _WIDE, _LINE = 3.3, 1.4  # inches: one column of a two-column page; the least length of the axis
 _LONGEST = 1.2  # inches, of a rule's name
-_BOLD = 0.83  # bold letters are wider than those that `wrapped` measures
 
 
 def draw(page: Page, found: Ranking, shown: Measure) -> Figure:
@@ -37,12 +36,8 @@ def draw(page: Page, found: Ranking, shown: Measure) -> Figure:
         right = 0.25 + max([width_of(names[i], SMALL) for i in order[half:]], default=0.0)
         wide = max(_LINE, _WIDE - left - right)
         whole = left + wide + right
-        heading = [
-            wrapped(
-                f"Mean ranks under attack: {shown.label[0].lower()}{shown.label[1:]}", _BOLD * (whole - 0.2), NORMAL + 1
-            ),
-            wrapped(circumstances(page), whole - 0.2),
-        ]
+        title = f"Mean ranks under attack: {shown.label[0].lower()}{shown.label[1:]}"
+        heading = canvas.headings(title, circumstances(page), whole)
         caption = wrapped(_caption(found), whole - 0.2, SMALL)
         bars = _BAR * (len(groups) + 1)
         names_high = _STEP * half + 0.1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from matplotlib.text import Text
 sys.path.insert(0, str(Path(__file__).parent))
 
 import records
+from legible import assert_legible
 
 from bench import canvas, curves, heatmaps, metrics, pairs, pictures, requests
 from bench import frame as frames
@@ -266,21 +266,6 @@ def test_the_curve_is_the_mean_over_seeds(grid: tuple[Page, Any, Any]) -> None:
         assert row["mean"] == pytest.approx(mine["accuracy"].mean())
 
 
-def texts_drawn(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> Iterator[Text]:
-    """What is really drawn: an axis keeps labels beyond its ends, and leaves them out."""
-    found: dict[int, Text] = {}
-    original = Text.draw
-
-    def draw(self: Text, renderer: Any) -> None:
-        found[id(self)] = self
-        original(self, renderer)
-
-    with monkeypatch.context() as patched, canvas.style():
-        patched.setattr(Text, "draw", draw)
-        figure.canvas.draw()
-    return (t for t in found.values() if t.get_text().strip())
-
-
 @pytest.mark.parametrize(
     "rows", [("fedavg", "krum"), ("fedavg", "nnm | centered_clipping(radius=0.1, steps=3) | x(a=1)")]
 )
@@ -292,20 +277,7 @@ def test_text_is_large_enough_and_inside_and_does_not_overlap(
     records.write_grid(folder, aggregators=rows, flip_rates=rates, seeds=(0, 1), attacks={TARGETED: [(4, 9)]})
     _, frame, tidy = read(folder)
     for picture in pictures.catalogue(frame, tidy, {}):
-        figure = picture.draw()
-        edge = figure.bbox
-        boxes = []
-        for text in texts_drawn(figure, monkeypatch):
-            box = text.get_window_extent()
-            assert text.get_fontsize() >= canvas.SMALL, (picture.name, text.get_text())
-            assert box.x0 >= edge.x0 - 1, (picture.name, text.get_text())
-            assert box.x1 <= edge.x1 + 1, (picture.name, text.get_text())
-            boxes.append((box.extents.tolist(), text.get_text()))
-        for i, (one, said) in enumerate(boxes):
-            for other, too in boxes[:i]:
-                (left, low, right, high), (l2, b2, r2, t2) = one, other
-                apart = right <= l2 + 1 or r2 <= left + 1 or high <= b2 + 2 or t2 <= low + 2
-                assert apart, (picture.name, said, too)
+        assert_legible(picture.name, picture.draw(), monkeypatch)
 
 
 def test_equal_cells_give_equal_bytes_whatever_matplotlibrc_says(grid: tuple[Page, Any, Any]) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from legible import assert_legible
 from typer.testing import CliRunner
 
-from bench import cli_paper, paper_file, paper_tables
+from bench import cli_paper, paper_figure, paper_file, paper_results, paper_tables
 from bench.__main__ import app
 
 TINY = """\
@@ -147,6 +149,14 @@ def test_another_protocol_is_not_judged_and_lies_apart(
     words = {r["verdict"] for r in rows(tmp_path / "results/papers/tiny-quick/table.csv").values()}
     assert words == {"not judged", "could not be run"}
     assert "holds" not in (tmp_path / "results/papers/tiny-quick/table.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", paper_file.shipped())
+def test_the_figure_of_every_paper_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = paper_file.read(name)
+    nothing = pd.DataFrame({"key": [], "status": []})
+    keys = {cell: str(i) for i, cell in enumerate(paper.cells)}
+    assert_legible(name, paper_figure.draw(paper_results.result(paper, keys, nothing)), monkeypatch)
 
 
 def test_the_list_names_table_data_cells_and_time(call: Callable[..., Any]) -> None:
