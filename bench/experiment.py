@@ -28,9 +28,12 @@ from bench.cell import SCHEMA, Cell, clean_twin, key, normal
 from bench.checkpoint import Checkpoints, Keeper
 from bench.data.dataset import Dataset
 from bench.errors import UserError
+from bench.features import SCALES
 from bench.federation import BadUpdateError, Parts, Task, run
+from bench.inputs import Pixels
 from bench.memory import keep_freed_memory
 from bench.population import Partition, Population, class_map, populate
+from bench.reference import parse
 from bench.stopping import is_users
 from bench.trial_log import TrialLog
 
@@ -248,6 +251,7 @@ def _stamped(attack: str, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamp
     with_stamps = replace(
         task,
         train=torch.cat([task.train, train.examples]),
+        pixels=None,
         stamped_test=test.examples[shown],
         stamped_labels=task.test_labels[shown],
     )
@@ -299,7 +303,10 @@ def _task(ref: str, features: str, device: str) -> Task:
     torch.backends.cudnn.deterministic = True
     d = _dataset(ref)
     train, test = plugins.resolve("features", features)(d.train_x, d.test_x, d.levels)
-    return Task(train.to(device), test.to(device), d.test_y.to(device), len(d.classes))
+    pixels, known = None, parse(features)
+    if device == "cpu" and known.name in SCALES:
+        pixels = Pixels(d.train_x.contiguous(), SCALES[known.name](d.train_x, d.levels, **known.options))
+    return Task(train.to(device), test.to(device), d.test_y.to(device), len(d.classes), pixels=pixels)
 
 
 def _with_black(cell: Cell, task: Task, parts: Parts) -> Task:

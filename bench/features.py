@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Scale:
+    """(pixel / divisor - mean) / std, in float32 at every step.
+
+    Raises:
+        ValueError: divisor or deviation is not positive.
+    """
+
+    divisor: float
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 of any shape to float32 of the same."""
+        x = pixels.float() / self.divisor
+        return x if (self.mean, self.std) == (0.0, 1.0) else (x - self.mean) / self.std
+
+
 def unit(train: Tensor, test: Tensor, levels: int, /) -> tuple[Tensor, Tensor]:
     """Pixels divided by the largest level: 0 to 1."""
-    return train.float() / levels, test.float() / levels
+    return _both(_unit(train, levels), train, test)
 
 
 def standard(
@@ -22,12 +41,7 @@ def standard(
     Raises:
         ValueError: the deviation is not positive.
     """
-    a, b = unit(train, test, levels)
-    mean = float(a.double().mean()) if mean is None else mean
-    std = float(a.double().std()) if std is None else std
-    if not std > 0:
-        raise ValueError(f"standard needs a positive deviation, got {std}")
-    return (a - mean) / std, (b - mean) / std
+    return _both(_standard(train, levels, mean=mean, std=std), train, test)
 
 
 def scaled(train: Tensor, test: Tensor, levels: int, /, *, divisor: float) -> tuple[Tensor, Tensor]:
@@ -36,9 +50,34 @@ def scaled(train: Tensor, test: Tensor, levels: int, /, *, divisor: float) -> tu
     Raises:
         ValueError: the divisor is not positive.
     """
-    if not divisor > 0:
-        raise ValueError(f"scaled needs a positive divisor, got {divisor}")
-    return train.float() / divisor, test.float() / divisor
+    return _both(_scaled(train, levels, divisor=divisor), train, test)
 
 
 FEATURES: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {f.__name__: f for f in (unit, standard, scaled)}
+
+
+def _both(scale: Scale, train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    return scale(train), scale(test)
+
+
+def _unit(train: Tensor, levels: int) -> Scale:
+    return Scale(levels)
+
+
+def _standard(train: Tensor, levels: int, mean: float | None = None, std: float | None = None) -> Scale:
+    if mean is None or std is None:
+        x = (train.float() / levels).double()
+        mean = float(x.mean()) if mean is None else mean
+        std = float(x.std()) if std is None else std
+    if not std > 0:
+        raise ValueError(f"standard needs a positive deviation, got {std}")
+    return Scale(levels, mean, std)
+
+
+def _scaled(train: Tensor, levels: int, divisor: float) -> Scale:
+    if not divisor > 0:
+        raise ValueError(f"scaled needs a positive divisor, got {divisor}")
+    return Scale(divisor)
+
+
+SCALES: dict[str, Callable[..., Scale]] = {"unit": _unit, "standard": _standard, "scaled": _scaled}

@@ -27,6 +27,7 @@ from bench.cell import Cell, named_seed
 from bench.checkpoint import Keeper
 from bench.influence import influence
 from bench.initialisation import Initialisation, default
+from bench.inputs import Inputs, Pixels
 from bench.losses import cross_entropy
 from bench.malicious_data import MaliciousData
 from bench.population import Population
@@ -50,6 +51,7 @@ class Task:
         stamped_test: test images with the trigger that the attack would stamp, ``(some, *shape)``; None without one.
         stamped_labels: their true labels.
         black: ``shape``, a black image, scaled; needed by augmentation.
+        pixels: of the training images, on the CPU; None where they are not known, or not all that train is made of.
     """
 
     train: Tensor
@@ -59,6 +61,7 @@ class Task:
     stamped_test: Tensor | None = None
     stamped_labels: Tensor | None = None
     black: Tensor | None = None
+    pixels: Pixels | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -186,7 +189,7 @@ class Federation:
             None if p.chain.updates is None else Senders(c, p.chain.updates, frozenset(p.malicious))
             for c, p in zip(cells, populations, strict=True)
         ]
-        self.gathered = local.Gathered() if self.facts.batch_size == "full" else None
+        self.inputs = Inputs(task.train, task.pixels, kept=self.facts.batch_size == "full")
         self.shares: Tensor | None = None  # of the last round's clients
         self.state: Any = None
         self.norms = torch.zeros(0)  # of the round's updates, (cells, clients)
@@ -289,8 +292,7 @@ class Federation:
         """What the clients send: their updates, or with client momentum m <- beta m + (1 - beta) update."""
         beta = self.facts.client_momentum
         everybody, kept = ids.shape[1] == self.facts.members, bool(self.buffers.shape[1])
-        facts = (self.net, self.layout, self.weights, self.task.train, batches, recipe)
-        train = partial(local.train, *facts, gathered=self.gathered)
+        train = partial(local.train, self.net, self.layout, self.weights, self.inputs, batches, recipe)
         if beta and everybody and batches.index.shape[2] == 1 and not kept:
             return train(momenta=self.momenta, keep=beta)
         place = ids.to(self.weights.device).unsqueeze(-1).expand(*ids.shape, self.weights.shape[1])
@@ -340,7 +342,8 @@ class Federation:
         factors = [] if self.facts.schedule_clock == "round" else [w.root_factors(r) for w in self.work]
         recipe = work.recipe(self.facts, self.habits, r, factors, start.device)
         batches = local.merge([w.of_root(r) for w in self.work], start.device)
-        return local.train(self.net, self.layout, start, self.task.train, batches, recipe).squeeze(1)
+        inputs = Inputs(self.task.train, self.task.pixels)
+        return local.train(self.net, self.layout, start, inputs, batches, recipe).squeeze(1)
 
     def _aggregate(self, updates: Tensor, cohort: Cohort) -> tuple[Tensor, list[int]]:
         """The rule's update, and for each cell how many updates were left out because they are not finite."""

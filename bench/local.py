@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aggregators.contract import Layout
 from bench.dropout import KEYS
+from bench.inputs import Inputs
 from bench.layout import views
 from bench.lockstep import Stacked
 from bench.sinks import Bench, FirstStep, LocalSgd, Recipe
@@ -50,24 +51,6 @@ class Batches:
 
         some = of(self.counts), of(self.emphasis), of(self.draws), of(self.keys)
         return Batches(change(self.index), change(self.labels), *some)
-
-
-class Gathered:
-    """Inputs of full batches, kept where the next step asks for the same rows: every step, while all clients take part.
-
-    Of 60,000 images of 784 pixels gathering takes longer than softmax regression.
-    """
-
-    def __init__(self) -> None:
-        self._index: Tensor | None = None
-        self._inputs: Tensor | None = None
-
-    def of(self, data: Tensor, index: Tensor) -> Tensor:
-        """Rows ``index`` of the training inputs, not to be written to."""
-        if self._index is None or self._inputs is None or not torch.equal(self._index, index):
-            self._inputs = None  # two of them may not fit into memory
-            self._index, self._inputs = index.clone(), _rows(data, index)
-        return self._inputs
 
 
 def merge(given: Sequence[Batches], device: torch.device) -> Batches:
@@ -109,13 +92,12 @@ def train(
     net: Stacked,
     layout: Layout,
     start: Tensor,
-    data: Tensor,
+    inputs: Inputs,
     batches: Batches,
     recipe: Recipe,
     momenta: Tensor | None = None,
     keep: float = 0.0,
     buffers: Tensor | None = None,
-    gathered: Gathered | None = None,
 ) -> Tensor:
     """Every client's update after its local steps.
 
@@ -123,14 +105,13 @@ def train(
         net: the stacked model.
         layout: of the vector.
         start: ``(cells, dim)``, the global weights.
-        data: ``(examples, *shape)``, the training inputs that batches index.
+        inputs: of the examples that batches index.
         batches: the examples of each step.
         recipe: of local SGD.
         momenta: ``(cells, clients, dim)``, of FedSGD (one step): filled in place with keep x momentum + (1 - keep) x
             update and returned, without the updates being written in between.
         keep: beta of the clients' momentum.
         buffers: ``(cells, clients, dim)``, the momentum buffers that clients kept: used and moved on in place.
-        gathered: of this training set, for full batches; None: every step gathers.
 
     Returns:
         ``(cells, clients, dim)``: new minus old weights, or the momenta of these. A client without examples has an
@@ -142,8 +123,8 @@ def train(
     factors = None if recipe.factors is None else recipe.factors.flatten(0, 1)
     out = start.new_empty(rows, start.shape[1]) if momenta is None else momenta.view(rows, -1)
     kept = None if buffers is None else buffers.view(rows, -1)
-    inputs = batch * data[0].nbytes if gathered is None else 0  # of a row; those that are kept stay in one piece
-    pieces = list(_pieces(cells, clients, _width(net, start, inputs, clients, one_step, recipe)))
+    needed = 0 if inputs.kept else batch * inputs.bytes_of_a_row  # those that are kept stay in one piece
+    pieces = list(_pieces(cells, clients, _width(net, start, needed, clients, one_step, recipe)))
     if not one_step:  # one room for all pieces: the next one finds it in the cache
         most = max(here.stop - here.start for here, _ in pieces)
         benches = Bench.of(layout, most, start), Bench.of(layout, most, start) if recipe.momentum else None
@@ -151,10 +132,10 @@ def train(
         some = work if len(pieces) == 1 else work.map(lambda t, here=here: t[here])  # type: ignore[misc]
         rates = None if factors is None else factors[here]
         if one_step:
-            _one_step(net, layout, start[whose], data, some, recipe, rates, out[here], keep, gathered)
+            _one_step(net, layout, start[whose], inputs, some, recipe, rates, out[here], keep)
         else:
             own = None if kept is None else kept[here]
-            _many_steps(net, layout, start[whose], data, some, recipe, rates, out[here], own, *benches, gathered)
+            _many_steps(net, layout, start[whose], inputs, some, recipe, rates, out[here], own, *benches)
     return out.view(cells, clients, -1)
 
 
@@ -190,20 +171,19 @@ def _one_step(
     net: Stacked,
     layout: Layout,
     start: Tensor,
-    data: Tensor,
+    inputs: Inputs,
     work: Batches,
     recipe: Recipe,
     factors: Tensor | None,
     out: Tensor,
     keep: float,
-    gathered: Gathered | None,
 ) -> None:
     """FedSGD: the update is written where it will lie, ``(rows, dim)``."""
     now = work.map(lambda t: t[:, 0])
     idle = None if now.counts is None else (now.counts == 0).nonzero().squeeze(1)
     rest = None if idle is None else out[idle] * keep if keep else torch.zeros_like(out[idle])
     sink = FirstStep(out, start, layout, recipe, keep, None if factors is None else factors[:, 0])
-    _step(net, views(start, layout), data, now, recipe, sink, gathered)
+    _step(net, views(start, layout), inputs, now, recipe, sink)
     sink.finish()
     if idle is not None and rest is not None:
         out[idle] = rest  # weight decay and batch statistics need examples too
@@ -213,7 +193,7 @@ def _many_steps(
     net: Stacked,
     layout: Layout,
     start: Tensor,
-    data: Tensor,
+    inputs: Inputs,
     work: Batches,
     recipe: Recipe,
     factors: Tensor | None,
@@ -221,7 +201,6 @@ def _many_steps(
     kept: Tensor | None,
     weights: Bench,
     velocity: Bench | None,
-    gathered: Gathered | None,
 ) -> None:
     """Local SGD on weights of the rows' own; what is left of them without the old ones is the update."""
     rows, steps, batch = work.index.shape
@@ -249,7 +228,7 @@ def _many_steps(
         rates = None if factors is None else factors[:active, step]
         fresh = step == 0 and memory is None
         sink = LocalSgd(working, None if velocity is None else velocity.first(active), recipe, fresh, rates)
-        _step(net, working.views, data, now, recipe, sink, gathered)
+        _step(net, working.views, inputs, now, recipe, sink)
         sink.finish()
     for name, update in views(out, layout).items():
         own, base = weights.views[name], old[name] if len(start) == 1 else old[name][whose]
@@ -266,34 +245,22 @@ def _many_steps(
 def _step(
     net: Stacked,
     parameters: dict[str, Tensor],
-    data: Tensor,
+    inputs: Inputs,
     now: Batches,
     recipe: Recipe,
     sink: FirstStep | LocalSgd,
-    gathered: Gathered | None,
 ) -> None:
     """One step of all rows: gather, forward, backward into the sink."""
     rows, batch = now.index.shape
     index = now.index.reshape(-1)
-    kept = gathered if recipe.change is None else None  # augmented inputs are new ones every time
-    x = _rows(data, index) if kept is None else kept.of(data, index)
     if now.draws is not None and recipe.change is not None:
-        x = recipe.change(x, now.draws.reshape(-1))
+        x = recipe.change(inputs.copy(index), now.draws.reshape(-1))  # new ones every time
+    else:
+        x = inputs.rows(index)
     if now.keys is not None:
         parameters = {**parameters, KEYS: now.keys}
-    logits, backward = net(x.view(rows, batch, *data.shape[1:]), parameters, True, now.counts)
+    logits, backward = net(x.view(rows, batch, *inputs.shape), parameters, True, now.counts)
     backward(_loss_gradient(logits, now, recipe.summed), sink, False)
-
-
-def _rows(data: Tensor, index: Tensor) -> Tensor:
-    """Rows of the training inputs, ``(rows, *shape)``, a copy."""
-    if data.device.type != "cpu" or not data.is_contiguous():
-        return data.index_select(0, index)
-    from bench import gather_kernels  # the compiler is loaded on first use
-
-    out = data.new_empty(len(index), *data.shape[1:])
-    gather_kernels.gather(data.flatten(1).numpy(), index.numpy(), out.flatten(1).numpy())
-    return out
 
 
 def _softmax(logits: Tensor) -> Tensor:

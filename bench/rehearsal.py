@@ -144,4 +144,5 @@ def _proxy(cell: Cell, labels: Tensor, task: Task) -> Task:
     """The task with some training examples in the place of the test images."""
     rows = torch.randperm(len(labels), generator=generator(cell.seed, "proxy"))[:_PROXY].sort().values
     device = task.train.device
-    return Task(task.train, task.train[rows.to(device)], labels[rows].to(device), task.classes, black=task.black)
+    seen = task.train[rows.to(device)]
+    return replace(task, test=seen, test_labels=labels[rows].to(device), stamped_test=None, stamped_labels=None)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from bench import layout as vectors
 from bench import local, lockstep, models
+from bench.features import FEATURES, SCALES
+from bench.inputs import Inputs, Pixels
 
 CLASSES, SHAPE = 5, (1, 12, 12)
 
@@ -100,7 +102,7 @@ def test_updates_equal_those_of_one_client_at_a_time(
 ) -> None:
     model, start, x, batches = case(name, steps, uneven)
     recipe = local.Recipe(0.2, momentum, decay)
-    got = local.train(lockstep.stack(model), vectors.layout_of(model), start, x, batches, recipe)
+    got = local.train(lockstep.stack(model), vectors.layout_of(model), start, Inputs(x), batches, recipe)
     assert got.shape == (2, 4, start.shape[1])
     for cell in range(2):
         for client in range(4):
@@ -114,20 +116,20 @@ def test_updates_equal_those_of_one_client_at_a_time(
 def test_a_stack_equals_its_cells_bit_for_bit(name: str, steps: int, uneven: bool) -> None:
     model, start, x, batches = case(name, steps, uneven)
     net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.9, 0.01)
-    together = local.train(net, where, start, x, batches, recipe)
+    together = local.train(net, where, start, Inputs(x), batches, recipe)
     for s in range(2):
         counts = None if batches.counts is None else batches.counts[s : s + 1]
         one = local.Batches(batches.index[s : s + 1], batches.labels[s : s + 1], counts)
-        assert torch.equal(local.train(net, where, start[s : s + 1], x, one, recipe)[0], together[s])
+        assert torch.equal(local.train(net, where, start[s : s + 1], Inputs(x), one, recipe)[0], together[s])
 
 
 @pytest.mark.parametrize("name", ["softmax", "softmax without bias", "mlp", "cnn"])
 def test_tall_batches_take_a_way_of_their_own_to_the_same_updates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, start, x, batches = case(name, 1, True)
     net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.0, 0.01)
-    want = local.train(net, where, start, x, batches, recipe)
+    want = local.train(net, where, start, Inputs(x), batches, recipe)
     monkeypatch.setattr(lockstep, "_TALL", 6)
-    torch.testing.assert_close(local.train(net, where, start, x, batches, recipe), want, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(local.train(net, where, start, Inputs(x), batches, recipe), want, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -152,13 +154,13 @@ def test_kept_inputs_change_no_bit_and_are_not_written_to(name: str, steps: int,
     net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.9, 0.01)
     for index in (first, batches.index, first):
         one = local.Batches(index, batches.labels, batches.counts)
-        plain, gathered = local.train(net, where, start, x, one, recipe), local.Gathered()
+        plain, kept = local.train(net, where, start, Inputs(x), one, recipe), Inputs(x, kept=True)
         for _ in range(2):  # rounds
-            got = local.train(net, where, start, x, one, recipe, gathered=gathered)
+            got = local.train(net, where, start, kept, one, recipe)
             assert torch.equal(got, plain)
-    kept = gathered.of(x, index[0, :, 0].reshape(-1))
-    assert gathered.of(x, index[0, :, 0].reshape(-1)) is kept
-    assert torch.equal(kept, x[index[0, :, 0].reshape(-1)])
+    rows = kept.rows(index[0, :, 0].reshape(-1))
+    assert kept.rows(index[0, :, 0].reshape(-1)) is rows
+    assert torch.equal(rows, x[index[0, :, 0].reshape(-1)])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -207,11 +209,11 @@ def test_which_rows_train_together_changes_no_bit(
 ) -> None:
     model, start, x, batches = case(name, steps, uneven)
     net, where, recipe = lockstep.stack(model), vectors.layout_of(model), local.Recipe(0.2, 0.9, 0.01)
-    whole = local.train(net, where, start, x, batches, recipe)
+    whole = local.train(net, where, start, Inputs(x), batches, recipe)
     for rows in (1, 3, 4, 5, 8):
         of_a_row = 8 * start.shape[1] if steps > 1 else 6 * x[0].nbytes  # weights and velocity, or a batch
         monkeypatch.setattr(local, "_CACHE", rows * of_a_row)
-        assert torch.equal(local.train(net, where, start, x, batches, recipe), whole)
+        assert torch.equal(local.train(net, where, start, Inputs(x), batches, recipe), whole)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5), (7,)])
@@ -220,8 +222,36 @@ def test_rows_of_the_training_set_are_those_asked_for(shape: tuple[int, ...], dt
     data = torch.rand(30, *shape, dtype=dtype)
     for rows in (0, 1, 2, 3, 50):
         index = torch.randint(30, (rows,))
-        assert torch.equal(local._rows(data, index), data[index])
-        assert torch.equal(local._rows(data[::2], index // 2), data[::2][index // 2])
+        assert torch.equal(Inputs(data).rows(index), data[index])
+        assert torch.equal(Inputs(data[::2]).rows(index // 2), data[::2][index // 2])
     for wrong in (-1, 30):
         with pytest.raises(IndexError):
-            local._rows(data, torch.tensor([0, wrong]))
+            Inputs(data).rows(torch.tensor([0, wrong]))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5), (7,)])
+@pytest.mark.parametrize("levels", [16, 255])
+@pytest.mark.parametrize(
+    "features",
+    [("unit", {}), ("standard", {}), ("standard", {"mean": 0.1307, "std": 0.3081}), ("scaled", {"divisor": 100})],
+)
+def test_inputs_made_of_bytes_are_those_made_of_floats_to_the_bit(
+    features: tuple[str, dict[str, float]], levels: int, shape: tuple[int, ...]
+) -> None:
+    name, options = features
+    g = torch.Generator().manual_seed(levels)
+    pixels = torch.randint(levels + 1, (60, *shape), generator=g, dtype=torch.uint8)
+    pixels.view(-1)[: levels + 1] = torch.arange(levels + 1, dtype=torch.uint8)  # every level is there
+    data, _ = FEATURES[name](pixels, pixels, levels, **options)
+    scaled = Inputs(data, Pixels(pixels, SCALES[name](pixels, levels, **options)))
+    for rows in (0, 1, 2, 60, 500):
+        index = torch.randint(60, (rows,), generator=g)
+        assert torch.equal(scaled.rows(index), data[index])
+    assert torch.equal(scaled.rows(torch.arange(60)), data)
+    for wrong in (-1, 60):
+        with pytest.raises(IndexError):
+            scaled.rows(torch.tensor([0, wrong]))
+
+
+def test_every_shipped_scale_is_known_by_its_numbers() -> None:
+    assert set(SCALES) == set(FEATURES)

@@ -19,6 +19,7 @@ import torch
 from bench import data, features, layout, local, lockstep, models, plugins, schedules
 from bench.cell import Cell
 from bench.federation import Federation, Parts, Task
+from bench.inputs import Inputs
 from bench.memory import keep_freed_memory
 from bench.population import populate
 
@@ -79,12 +80,12 @@ def test_local_training_of_the_ham10000_mlp(benchmark: Any, momentum: float) -> 
     model = models.mlp((1, 28, 28), 7, widths=[200, 200])
     net, where = lockstep.stack(model), layout.layout_of(model)
     start = layout.flatten(model).unsqueeze(0)
-    x = torch.rand(8000, 1, 28, 28, generator=g)
+    inputs = Inputs(torch.rand(8000, 1, 28, 28, generator=g))
     steps = 13
     index = torch.randint(8000, (1, 20, steps, 32), generator=g)
     batches = local.Batches(index, torch.randint(7, index.shape, generator=g), None)
     recipe = local.Recipe(0.01, momentum, 0.0)
-    benchmark.pedantic(lambda: local.train(net, where, start, x, batches, recipe), rounds=12, warmup_rounds=2)
+    benchmark.pedantic(lambda: local.train(net, where, start, inputs, batches, recipe), rounds=12, warmup_rounds=2)
     weights = 784 * 200 + 200 * 200 + 200 * 7
     # Forward and weight gradient of all layers, input gradient of all but the first: 2 operations a weight each.
     flop = 20 * 32 * steps * 2 * (3 * weights - 784 * 200)
