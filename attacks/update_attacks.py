@@ -17,6 +17,7 @@ from torch import Tensor
 
 from attacks.contract import Wire
 from attacks.honest import all_alike, finite, mean, positive
+from attacks.honest import deviation as spread
 
 
 def sign_flip(updates: Tensor, wire: Wire, /, *, scale: float = 1.0) -> Tensor:
@@ -50,8 +51,8 @@ def gaussian(updates: Tensor, wire: Wire, /, *, deviation: float | None = 200.0)
         ValueError: ``deviation`` is not above 0.
     """
     if deviation is None:
-        own = updates.double()
-        return (own.mean(0) + own.std(0, correction=0) * _noise(updates, wire)).to(updates.dtype)
+        centre = mean(updates)
+        return (centre + spread(updates, centre) * _noise(updates, wire)).to(updates.dtype)
     positive("gaussian", deviation=deviation)
     return _noise(updates, wire) * deviation
 
