@@ -14,6 +14,7 @@ from aggregators.contract import Cohort
 from bench import plugins
 from bench.errors import UserError
 from bench.reference import parse
+from bench.suggest import OTHER_NAMES
 
 RULE = '''\
 """A rule of one's own."""
@@ -106,6 +107,8 @@ def test_options_are_bound():
     [
         ("aggregator", "krumm", "unknown aggregator 'krumm' - did you mean 'krum'?; there are fedavg"),
         ("attack", "mirrord", "did you mean 'mirrored'?"),
+        ("aggregator", "RFA", "unknown aggregator 'RFA' - did you mean 'geometric_median'?"),
+        ("attack", "label_flip", "did you mean 'mirrored'?"),
         ("attack", "targeted", "targeted: needs the options source and target; write targeted(source=..., target=...)"),
         ("attack", "targeted(source=1)", "needs the option target"),
         ("attack", "targeted(source=1, target=2, rate=1)", "unknown option 'rate'"),
@@ -127,6 +130,12 @@ def test_options_are_bound():
 )
 def test_mistakes_say_what_was_needed(kind, text, said):
     assert said in says(text, kind)
+
+
+def test_names_from_elsewhere_lead_to_shipped_ones():
+    shipped = {*plugins.shipped("aggregator"), *plugins.shipped("attack")}
+    assert set(OTHER_NAMES.values()) <= shipped
+    assert not set(OTHER_NAMES) & shipped
 
 
 def test_an_unknown_kind_is_told():
