@@ -78,6 +78,8 @@ def unfit(cells: Sequence[Cell], metric: Metric, window: Window) -> str | None:
         needed = window.needed(cell.rounds)
         if needed[-1] > cell.rounds:
             return f"{window} is beyond the last round, {cell.rounds}"
+        if window.take != "at" and window.rounds > cell.rounds:
+            return f"{window} needs as many, and there are {cell.rounds}"
         missing = [r for r in needed if not _evaluated(cell, r)]
         if missing:
             hint = "set evaluate_every or evaluate_last so that they are"

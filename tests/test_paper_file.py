@@ -129,6 +129,7 @@ MISTAKES = [  # (what is replaced, by what, the text that the position must be t
     ("    tolerance: {within: 1.5}\n", "", "90.25", "needs a tolerance, fixed before the run"),
     ("runs: 5", "rounds: mean(rounds=5)", "90.25", "not evaluated in every round"),
     ("runs: 5", "rounds: at(round=30)", "90.25", "beyond the last round, 20"),
+    ("runs: 5", "rounds: mean(rounds=30)", "90.25", "mean of the last 30 rounds needs as many, and there are 20"),
     ("runs: 5", "rounds: mean(rounds=0)", "mean(", "needs last, mean(rounds=10)"),
     ("runs: 5\n", "decimals: 1\n", "[80", "a tolerance in deviations needs"),
     ("fedavg: [90.25, [80, 2]]", "fedavg: [90.25]", "[90.25", "has 1 numbers for 2 columns"),

@@ -107,7 +107,7 @@ def test_options_are_bound():
     [
         ("aggregator", "krumm", "unknown aggregator 'krumm' - did you mean 'krum'?; there are fedavg"),
         ("attack", "mirrord", "did you mean 'mirrored'?"),
-        ("aggregator", "RFA", "unknown aggregator 'RFA' - did you mean 'geometric_median'?"),
+        ("aggregator", "rfa", "unknown aggregator 'rfa' - did you mean 'geometric_median'?"),
         ("attack", "label_flip", "did you mean 'mirrored'?"),
         ("attack", "targeted", "targeted: needs the options source and target; write targeted(source=..., target=...)"),
         ("attack", "targeted(source=1)", "needs the option target"),
