@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from bench import canvas
 from bench.canvas import COLOURS, NORMAL, SMALL, WIDTH, width_of, wrapped
@@ -104,18 +105,31 @@ def _strip(made: Figure, one: TableResult, columns: Sequence[Head], left: float,
         held = {n.row: (n, v) for n, v in one.numbers if n.column == column.name}
         ax = canvas.place(made, left + i * (wide + _GAP), bottom, wide, tall)
         shown = list(one.numbers) if alike else list(held.values())
-        _axes(ax, rows, name, _range(shown), first=i == 0)
+        _axes(ax, rows, name, _range(shown), wide, first=i == 0)
         for y, row in enumerate(rows):
             if row.name in held:
                 _place(ax, y, *held[row.name])
 
 
-def _axes(ax: Axes, rows: Sequence[Head], name: str, span: tuple[float, float], first: bool) -> None:
+def _ticks(span: tuple[float, float], wide: float) -> tuple[list[float], list[str]]:
+    """Ticks of a panel so wide, without those whose number would run into the next panel's."""
+    low, high = span
+    ticks = [float(t) for t in MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
+    digits = next((d for d in range(9) if all(abs(round(t, d) - t) < 1e-9 for t in ticks)), 9)
+    shown = []
+    for tick, label in ((t, f"{t:.{digits}f}") for t in ticks):
+        at = (tick - low) / (high - low) * wide
+        if width_of(label, SMALL) / 2 < min(at, wide - at) + _GAP / 2 - 0.02:
+            shown.append((tick, label))
+    return [t for t, _ in shown], [label for _, label in shown]
+
+
+def _axes(ax: Axes, rows: Sequence[Head], name: str, span: tuple[float, float], wide: float, first: bool) -> None:
     ax.set(xlim=span, ylim=(len(rows) - 0.5, -0.5))
     ax.set_title(name, fontsize=SMALL, pad=3)
     ax.set_yticks(range(len(rows)), _names(rows) if first else [""] * len(rows))
     ax.tick_params(axis="y", length=0)
-    ax.locator_params(axis="x", nbins=4)
+    ax.set_xticks(*_ticks(span, wide))
     ax.spines[["top", "right", "left"]].set_visible(False)
     for y in range(len(rows)):
         ax.axhline(y, color="0.93", linewidth=0.5, zorder=0)
