@@ -370,6 +370,7 @@ def paper(
         if ran.outcome.interrupted:
             kept = shown.counted(ran.outcome.done, "cell")
             typer.echo(f"interrupted: {kept} kept; the same command goes on from there", err=True)
+            typer.echo(f"unfinished tables: {ran.files[0].parent}", err=True)
             raise typer.Exit(INTERRUPTED)
         typer.echo(cli_paper.text(ran))
         for key, text in ran.outcome.failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,30 @@ def test_what_is_done_is_not_run_again_and_what_is_lost_is_unfinished(call: Call
     assert verdicts["fedavg", "clean"].why == "1 of 2 seeds"
     assert result.word == "unfinished"
     assert "1 unfinished" in paper_tables.headline(result)
+
+
+def test_an_interrupted_run_leaves_unfinished_tables_and_says_where(
+    call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import experiment
+
+    perform, asked = experiment.perform, []
+
+    def third_is_interrupted(*args: Any, **facts: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return perform(*args, **facts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment, "perform", third_is_interrupted)
+        stopped = call("tiny.yaml", "--workers", "1", "--no-progress")
+    assert stopped.exit_code == 130
+    assert re.search(r"interrupted: \d+ cells? kept", stopped.output)
+    assert "unfinished tables: results/papers/tiny\n" in stopped.output
+    words = [r["verdict"] for r in rows(tmp_path / "results/papers/tiny/table.csv").values()]
+    assert "unfinished" in words
+    assert call("tiny.yaml", "--workers", "1", "--no-progress").exit_code == 0
 
 
 def _keys(paper: Any) -> list[tuple[str, Any]]:
