@@ -20,7 +20,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,6 @@ from aggregators.guard import all_finite, check
 from aggregators.lengths import cosines
 from aggregators.order_statistics import weighted_sum
 from aggregators.output_layer import output_layer
-from aggregators.selection import Numbers
 
 Memory = tuple[Mapping[int, Tensor], ...]  # for each cell: client -> the sum of what it sent
 
@@ -71,11 +69,14 @@ class foolsgold:  # noqa: N801 - named in grids like the functions beside it
             raise ValueError(f"this memory is of {len(state)} cells, and the updates are of {len(flat)}")
         clients = cohort.clients.reshape(-1, n)
         answers = [self._cell(*one, cohort.layout) for one in zip(flat, clients, state, strict=True)]
-        return torch.stack([u for u, _ in answers]).reshape(*cells, dim), tuple(m for _, m in answers)
+        whole = answers[0][0].unsqueeze(0) if len(answers) == 1 else torch.stack([u for u, _ in answers])
+        return whole.reshape(*cells, dim), tuple(m for _, m in answers)
 
     def _cell(
         self, updates: Updates, clients: Tensor, memory: Mapping[int, Tensor], layout: Layout
     ) -> tuple[Update, Mapping[int, Tensor]]:
+        from aggregators import foolsgold_compiled as compiled  # the compiler is loaded on first use
+
         if not all_finite(updates):  # the guard's policy; f plays no part here
             finite = torch.isfinite(updates).all(-1)
             if not bool(finite.any()):
@@ -86,7 +87,7 @@ class foolsgold:  # noqa: N801 - named in grids like the functions beside it
             compared = updates[:, output_layer("foolsgold(last_layer=true)", layout).weight].contiguous()
         if self.history:
             compared, memory = _remember(compared, clients.tolist(), memory)
-        weights = _weights(cosines(compared).cpu().numpy(), self.kappa)
+        weights = compiled.weigh(cosines(compared).cpu().numpy(), self.kappa)
         total = weights.sum()
         if self.average and total > 0:
             weights = weights / total
@@ -108,22 +109,3 @@ def _remember(updates: Updates, ids: list[int], memory: Mapping[int, Tensor]) ->
     # A row would keep the whole round's matrix alive, unless all of it is replaced at once.
     rows = sums if set(memory) <= set(ids) else [row.clone() for row in sums]
     return sums, {**memory, **dict(zip(ids, rows, strict=True))}
-
-
-def _weights(alike: Numbers, kappa: float) -> Numbers:
-    """a_i from the cosines of what clients sent."""
-    alike = alike.copy()
-    np.fill_diagonal(alike, 0.0)
-    most = alike.max(1)
-    ratio = np.divide(most[:, None], most[None, :], out=np.ones_like(alike), where=most[None, :] > most[:, None])
-    a = _cut(1 - (alike * ratio).max(1))
-    if a.max() > 0:
-        a = a / a.max()
-    with np.errstate(divide="ignore"):
-        logit = kappa * (np.log(a) - np.log1p(-a) + 0.5)
-    return _cut(logit)
-
-
-def _cut(values: Numbers) -> Numbers:
-    """To [0, 1]; np.clip takes several times as long."""
-    return np.minimum(np.maximum(values, 0.0), 1.0)

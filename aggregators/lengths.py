@@ -11,6 +11,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,29 +60,33 @@ def lengths(updates: Tensor, point: Tensor | None = None) -> Tensor:
     return squared_lengths(updates, point).sqrt()
 
 
-def unit(updates: Tensor, squares: Tensor | None = None) -> Tensor:
+def unit(updates: Tensor) -> Tensor:
     """Every update at length 1, ``(*cells, clients, dim)``; an update of length 0 stays 0.
 
     Args:
         updates: ``(*cells, clients, dim)``, finite.
-        squares: `squared_lengths` of them, where they are known.
     """
-    squares = squared_lengths(updates) if squares is None else squares
+    return _unit_and_squares(updates)[0]
+
+
+def _unit_and_squares(updates: Tensor) -> tuple[Tensor, Tensor]:
+    """`unit` of updates, and their `squared_lengths`."""
     small = torch.finfo(updates.dtype).tiny
     if updates.device.type == "cpu" and updates.dtype in (torch.float32, torch.float64):
         from aggregators import lengths_compiled as compiled  # the compiler is loaded on first use
 
         rows = updates.detach().contiguous()
-        whole = torch.empty_like(rows)
-        compiled.unit(*(t.view(-1).numpy() for t in (rows, squares.contiguous(), whole)), small)
-        return whole
+        whole, lengths = torch.empty_like(rows), np.empty(rows.shape[:-1])
+        compiled.unit(rows.view(-1).numpy(), whole.view(-1).numpy(), lengths.reshape(-1), small)
+        return whole, torch.from_numpy(lengths)
+    squares = squared_lengths(updates)
     norms = squares.sqrt().unsqueeze(-1)
     scale = torch.where(norms > 0, 1 / norms, 0)
     out = updates * scale.to(updates)
     extreme = ((scale > 0) & ((scale < small) | (scale > 1 / small))).squeeze(-1)
     if bool(extreme.any()):  # the factor alone would under- or overflow; row by row, or others would be rounded anew
         out[extreme] = (updates[extreme].double() * scale[extreme]).to(updates.dtype)
-    return out
+    return out, squares
 
 
 def cosines(updates: Tensor) -> Tensor:
@@ -93,8 +98,8 @@ def cosines(updates: Tensor) -> Tensor:
     Returns:
         ``(*cells, clients, clients)`` float64 in [-1, 1].
     """
-    squares = squared_lengths(updates)
-    angles = (1 - squared_distances(unit(updates, squares)) / 2).clamp(-1, 1)
+    whole, squares = _unit_and_squares(updates)
+    angles = squared_distances(whole).mul_(-0.5).add_(1).clamp_(-1, 1)
     moved = squares > 0
     if bool(moved.all()):
         return angles

@@ -39,16 +39,29 @@ def _from_origin(updates: Any, out: Any, first: int, last: int) -> None:
         out[cell, i] = total
 
 
-def _unit(updates: Any, squares: Any, out: Any, small: float) -> None:
-    """Every row at length 1, from its squared length: of ``(rows x dim,)`` and ``(rows,)``; 0 stays 0.
+def _squared(row: Any) -> float:
+    """||row||²."""
+    total = 0.0
+    for c in range(len(row)):
+        e = np.float64(row[c])
+        total += e * e
+    return total
+
+
+squared = compiled(_squared, fastmath=_REORDER)
+
+
+def _unit(updates: Any, out: Any, squares: Any, small: float) -> None:
+    """Every row at length 1, and its squared length: of ``(rows x dim,)`` to the same and ``(rows,)``; 0 stays 0.
 
     A factor below ``small`` or above its inverse would under- or overflow: those rows are scaled in float64.
     """
     dim = updates.size // max(1, squares.size)
     for i in range(squares.size):
+        row, to = updates[i * dim : (i + 1) * dim], out[i * dim : (i + 1) * dim]
+        squares[i] = squared(row)
         norm = np.sqrt(squares[i])
         scale = 1 / norm if norm > 0 else 0.0
-        row, to = updates[i * dim : (i + 1) * dim], out[i * dim : (i + 1) * dim]
         if scale > 0 and (scale < small or scale > 1 / small):
             for c in range(dim):
                 to[c] = np.float64(row[c]) * scale

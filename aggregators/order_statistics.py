@@ -80,7 +80,9 @@ def weighted_sum(updates: Tensor, weights: Tensor) -> Tensor:
     factors = weights.to(updates.device, torch.float64)
     if not has_kernel(updates, most=None):
         return _in_slices(updates, lambda part: (factors.unsqueeze(-2) @ part).squeeze(-2))
-    flat = factors.expand(updates.shape[:-1]).reshape(updates.shape[:-2].numel(), updates.shape[-2])
+    if factors.shape != updates.shape[:-1]:
+        factors = factors.expand(updates.shape[:-1])
+    flat = factors.unsqueeze(0) if updates.ndim == 2 else factors.flatten(0, -2)
     from aggregators import tiles  # the compiler is loaded on first use
 
     return over_tiles(tiles.weighted_sum, tiles.WIDE, updates, flat.contiguous().numpy())

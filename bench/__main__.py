@@ -346,6 +346,10 @@ def paper(
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress.")] = True,
 ) -> None:
     """Reproduce a published table: run its cells, print and write published beside ours with a verdict."""
+    if which and (workers or _cores()) > 1:
+        from bench import fork_server
+
+        fork_server.start()  # its imports take as long as ours: side by side
     from bench import cli_paper, paper_file
     from bench import progress as shown
     from bench.labels import printable

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -24,6 +27,18 @@ class Scale:
         """uint8 of any shape to float32 of the same."""
         x = pixels.float() / self.divisor
         return x if (self.mean, self.std) == (0.0, 1.0) else (x - self.mean) / self.std
+
+    @cached_property
+    def numbers(self) -> tuple[np.float32, np.float32, np.float32, float, float, bool]:
+        """What compiled code needs: divisor, mean, std; the inverse of the first and the last; whether a product with
+        these in float64, rounded to float32, is the quotient for all 256 pixels, bit by bit."""
+        inverse, of_std = 1.0 / float(np.float32(self.divisor)), 1.0 / float(np.float32(self.std))
+        pixels = np.arange(256, dtype=np.uint8)
+        mean, by_products = np.float32(self.mean), (pixels * inverse).astype(np.float32)
+        if (self.mean, self.std) != (0.0, 1.0):
+            by_products = ((by_products - mean) * np.float64(of_std)).astype(np.float32)
+        exact = bool(np.array_equal(by_products, self(torch.from_numpy(pixels)).numpy()))
+        return np.float32(self.divisor), mean, np.float32(self.std), inverse, of_std, exact
 
 
 def unit(train: Tensor, test: Tensor, levels: int, /) -> tuple[Tensor, Tensor]:

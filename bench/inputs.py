@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.features import Scale
@@ -50,6 +52,17 @@ class Inputs:
         """Bytes that an example takes in a batch."""
         return self.data[0].nbytes
 
+    @cached_property
+    def source(self) -> tuple[NDArray[Any], tuple[Any, ...]] | None:
+        """What compiled code makes inputs of, ``(examples, numbers)``, and `bench.features.Scale.numbers` of it; None:
+        only PyTorch can read them."""
+        data = self.data
+        if data.device.type != "cpu" or not data.is_contiguous() or data.dtype != torch.float32:
+            return None
+        if self.pixels is None:
+            return data.flatten(1).numpy(), Scale(1.0).numbers
+        return self.pixels.levels.flatten(1).numpy(), self.pixels.scale.numbers
+
     def rows(self, index: Tensor) -> Tensor:
         """``(rows, *shape)``, perhaps those of the last call, and not to be written to.
 
@@ -71,14 +84,12 @@ class Inputs:
         data = self.data
         if data.device.type != "cpu" or not data.is_contiguous():
             return data.index_select(0, index)
-        from bench import gather_kernels  # the compiler is loaded on first use
+        from bench import batch_kernels  # the compiler is loaded on first use
 
         out = data.new_empty(len(index), *data.shape[1:])
         into = index.numpy(), out.flatten(1).numpy()
-        if self.pixels is None:
-            gather_kernels.gather(data.flatten(1).numpy(), *into)
-            return out
-        scale = self.pixels.scale
-        numbers = np.float32(scale.divisor), np.float32(scale.mean), np.float32(scale.std)
-        gather_kernels.gather_scaled(self.pixels.levels.flatten(1).numpy(), numbers, *into)
+        if self.pixels is None or self.source is None:
+            batch_kernels.gather(data.flatten(1).numpy(), *into)
+        else:
+            batch_kernels.gather_scaled(*self.source, *into)
         return out

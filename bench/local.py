@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregators.contract import Layout
+from bench import regression
 from bench.dropout import KEYS
 from bench.inputs import Inputs
 from bench.layout import views
-from bench.lockstep import Stacked
-from bench.sinks import Bench, FirstStep, LocalSgd, Recipe
+from bench.lockstep import Linear, Stacked
+from bench.sinks import Bench, FirstStep, LocalSgd, Recipe, rates_of
 
 _CACHE = 4 << 20  # bytes; HAM10000's MLP, 5 steps: 11 ms a step in pieces of 4 MB, 16.5 ms all 20 clients at once
 
@@ -60,14 +63,14 @@ def merge(given: Sequence[Batches], device: torch.device) -> Batches:
         given: of each cell, without a dimension of cells.
         device: where they go.
     """
+    if len(given) == 1:
+        return given[0].map(lambda t: t.unsqueeze(0).to(device))
     steps, batch = max(g.index.shape[1] for g in given), max(g.index.shape[2] for g in given)
     even = all(g.index.shape[1:] == (steps, batch) for g in given)
 
     def joined(tensors: list[Tensor | None]) -> Tensor | None:
         if tensors[0] is None:
             return None
-        if len(tensors) == 1:
-            return tensors[0].unsqueeze(0).to(device)
         return torch.stack([_padded(t, steps, batch) for t in tensors if t is not None]).to(device)
 
     if even and all(g.counts is None for g in given):
@@ -180,6 +183,11 @@ def _one_step(
 ) -> None:
     """FedSGD: the update is written where it will lie, ``(rows, dim)``."""
     now = work.map(lambda t: t[:, 0])
+    if net.regression is not None and regression.serves(net.regression, inputs, now, start):
+        rates = rates_of(-recipe.lr * (1.0 - keep), len(out), None if factors is None else factors[:, 0])
+        here = regression.Rows.of(start, layout), regression.Rows.of(out, layout), keep
+        _regress(net.regression, inputs, now, recipe, rates, *here)
+        return
     idle = None if now.counts is None else (now.counts == 0).nonzero().squeeze(1)
     rest = None if idle is None else out[idle] * keep if keep else torch.zeros_like(out[idle])
     sink = FirstStep(out, start, layout, recipe, keep, None if factors is None else factors[:, 0])
@@ -228,7 +236,11 @@ def _many_steps(
         rates = None if factors is None else factors[:active, step]
         fresh = step == 0 and memory is None
         sink = LocalSgd(working, None if velocity is None else velocity.first(active), recipe, fresh, rates)
-        _step(net, working.views, inputs, now, recipe, sink)
+        if net.regression is not None and regression.serves(net.regression, inputs, now, start):
+            out_rows, keep, own_rates = sink.formula()
+            _regress(net.regression, inputs, now, recipe, own_rates, working.rows, out_rows, keep)
+        else:
+            _step(net, working.views, inputs, now, recipe, sink)
         sink.finish()
     for name, update in views(out, layout).items():
         own, base = weights.views[name], old[name] if len(start) == 1 else old[name][whose]
@@ -240,6 +252,21 @@ def _many_steps(
         for name, buffer in memory[0].items():
             own = memory[1].views[name]
             buffer.copy_(own) if order is None else buffer.index_copy_(0, order, own)
+
+
+def _regress(
+    layer: Linear,
+    inputs: Inputs,
+    now: Batches,
+    recipe: Recipe,
+    rates: NDArray[np.float32],
+    weights: regression.Rows,
+    out: regression.Rows,
+    keep: float,
+) -> None:
+    """A step of softmax regression: ``out = keep out + rate (gradient + decay weight)``."""
+    decays, tiny = rates * np.float32(recipe.weight_decay), _tiny(torch.float32)
+    regression.step(layer, inputs, now, weights, out, keep, rates, decays, tiny, recipe.summed)
 
 
 def _step(
@@ -272,12 +299,16 @@ def _softmax(logits: Tensor) -> Tensor:
     return shares.div_(shares.sum(-1, keepdim=True))
 
 
+def _tiny(dtype: torch.dtype) -> float:
+    """Numbers below 1e-38 make a product of matrices six times as slow: probabilities that become such are none."""
+    number = torch.finfo(dtype)
+    return number.tiny / number.eps
+
+
 def _loss_gradient(logits: Tensor, now: Batches, summed: bool) -> Tensor:
     """Gradient of each row's mean (or summed) cross-entropy: (softmax - one-hot) / examples; padding has none."""
-    # Numbers below 1e-38 make a product of matrices six times as slow: probabilities that become such are none.
-    number = torch.finfo(logits.dtype)
     gradient, counts = _softmax(logits), now.counts
-    F.threshold(gradient, number.tiny / number.eps, 0.0, inplace=True)
+    F.threshold(gradient, _tiny(logits.dtype), 0.0, inplace=True)
     ones = gradient.new_full((1, 1, 1), -1.0).expand(*now.labels.shape, 1)
     gradient.scatter_add_(-1, now.labels.unsqueeze(-1), ones)
     if now.emphasis is not None:

@@ -33,6 +33,10 @@ class Stacked(Protocol):
     def random(self) -> bool:
         """Whether it needs keys to draw from (`dropout.KEYS`) in training."""
 
+    @property
+    def regression(self) -> Linear | None:
+        """Its only layer with parameters, where it is softmax regression."""
+
     def width(self, device: torch.device) -> int | None:
         """Rows that are best trained at once; None: as many as there are."""
 
@@ -118,6 +122,12 @@ class Chain:
         return (
             1 if device.type == "cpu" and any(isinstance(layer, Conv | PooledConv) for layer in self.layers) else None
         )
+
+    @property
+    def regression(self) -> Linear | None:
+        """The layer of a model that is nothing but softmax regression."""
+        rest = [layer for layer in self.layers if not isinstance(layer, Flat)]
+        return rest[0] if len(rest) == 1 and isinstance(rest[0], Linear) else None
 
     @property
     def random(self) -> bool:
@@ -217,6 +227,11 @@ class Whole:
 
         rows = torch.func.vmap(one)
         return through_autograd(lambda a, *tensors: rows(a, *tensors, *fixed.values()), x, learned, training)
+
+    @property
+    def regression(self) -> None:
+        """Nobody knows."""
+        return None
 
     @property
     def random(self) -> bool:

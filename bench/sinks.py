@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregators.contract import Layout
 from bench.layout import views
+from bench.regression import Rows
 from bench.stacked import per_row
 
 
@@ -43,10 +46,12 @@ class Bench:
     Attributes:
         flat: ``(rows, places)``; what lies between two parameters is zero.
         views: name -> ``(rows, *shape)``, views of it.
+        begins: where each parameter begins within a row.
     """
 
     flat: Tensor
     views: dict[str, Tensor]
+    begins: dict[str, int]
 
     @classmethod
     def of(cls, layout: Layout, rows: int, like: Tensor) -> Bench:
@@ -56,14 +61,20 @@ class Bench:
         for place, _ in layout.values():
             edges.append(edges[-1] + -(-(place.stop - place.start) // line) * line)
         flat = like.new_zeros(rows, edges[-1])
-        parts = zip(layout.items(), edges, strict=False)
-        return cls(flat, {n: flat[:, e : e + p.stop - p.start].view(rows, *shape) for (n, (p, shape)), e in parts})
+        parts = list(zip(layout.items(), edges, strict=False))
+        seen = {n: flat[:, e : e + p.stop - p.start].view(rows, *shape) for (n, (p, shape)), e in parts}
+        return cls(flat, seen, {n: e for (n, _), e in parts})
 
     def first(self, rows: int) -> Bench:
         """The first rows."""
         if rows == len(self.flat):
             return self
-        return Bench(self.flat[:rows], {n: v[:rows] for n, v in self.views.items()})
+        return Bench(self.flat[:rows], {n: v[:rows] for n, v in self.views.items()}, self.begins)
+
+    @property
+    def rows(self) -> Rows:
+        """The same for compiled code."""
+        return Rows(self.flat, self.begins)
 
 
 class LocalSgd:
@@ -113,6 +124,13 @@ class LocalSgd:
     def statistic(self, name: str, value: Tensor, momentum: float) -> None:
         """Running statistics know no learning rate, and have no momentum buffer that moves them."""
         self.weights.views[name].lerp_(value, momentum)
+
+    def formula(self) -> tuple[Rows, float, NDArray[np.float32]]:
+        """Where all gradients of a step may go at once before `finish`: what is there times the second, plus the third
+        ``(rows,)`` times gradient and decayed weight."""
+        if self.velocity is not None:
+            return self.velocity.rows, self.momentum, np.ones(len(self.weights.flat), np.float32)
+        return self.weights.rows, 1.0, rates_of(-self.recipe.lr, len(self.weights.flat), self.factors)
 
     def finish(self) -> None:
         """With momentum: all weights move at once, when all gradients are known."""
@@ -190,6 +208,12 @@ class FirstStep:
 
     def _start(self, name: str) -> Tensor:
         return per_row(self.start[name], len(self.views[name]))
+
+
+def rates_of(rate: float, rows: int, factors: Tensor | None) -> NDArray[np.float32]:
+    """A rate of each row, ``(rows,)``, of which each has a factor or none."""
+    same = np.full(rows, rate, np.float32)
+    return same if factors is None else same * factors.numpy()
 
 
 def _scaled(rows: Tensor, factors: Tensor | None) -> Tensor:

@@ -84,7 +84,7 @@ class Work:
             labels = _at(p.flipped if on else p.labels, index)
         moved = p.moved if on and p.moved is not None else p.source
         rows = index if moved is None else _at(moved, index)
-        return replace(drawn, index=rows, labels=labels, emphasis=self._emphasis(clients, labels, on))
+        return Batches(rows, labels, drawn.counts, self._emphasis(clients, labels, on), drawn.draws, drawn.keys)
 
     def of_root(self, r: int) -> Batches:
         """What the server trains on, as if it were one client that takes part in every round."""
