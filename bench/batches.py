@@ -110,13 +110,12 @@ class BatchStream:
             keys = [named_seed(self.cell.seed, self.purpose, c) for c in range(len(self.parts))]
             ends = np.cumsum([0, *self.sizes])
             self._flat = np.array(keys, np.uint64), ends, torch.cat(self.parts).numpy()
-        who = np.array(clients)
-        index = torch.zeros(len(clients), steps, batch, dtype=torch.int64)
-        draw_kernels.distinct(*self._flat, who, np.array(turns), index.numpy())
+        index = np.zeros((len(clients), steps, batch), np.int64)
+        draw_kernels.distinct(*self._flat, np.array(clients), np.array(turns), index)
         sizes = [self.sizes[c] for c in clients]
         if min(sizes) >= batch:
-            return index, None
-        return index, torch.tensor([[min(batch, n)] * steps for n in sizes])
+            return torch.from_numpy(index), None
+        return torch.from_numpy(index), torch.tensor([[min(batch, n)] * steps for n in sizes])
 
     def _balanced(self, client: int, turn: int, steps: int, batch: int) -> Tensor:
         """For each place in a batch a class that the client has, then an example of it."""

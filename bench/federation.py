@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from aggregators.contract import Cohort, cohort_of_cell
 from aggregators.guard import all_finite
+from aggregators.lengths import lengths
 from bench import layout as vectors
 from bench import local, lockstep, models, work
 from bench.attackers import Relabeller, Senders, without_trace
@@ -192,7 +193,7 @@ class Federation:
         self.inputs = Inputs(task.train, task.pixels, kept=self.facts.batch_size == "full")
         self.shares: Tensor | None = None  # of the last round's clients
         self.state: Any = None
-        self.norms = torch.zeros(0)  # of the round's updates, (cells, clients)
+        self.norms = torch.zeros(0)  # of the round's updates as they were sent, (cells, clients) float64
         self.logs, self.clock = [_Log() for _ in cells], _Clock()
 
     def round(self, r: int) -> None:
@@ -208,7 +209,7 @@ class Federation:
         ids = torch.tensor(clients)  # (cells, clients)
         updates = self._local_updates(ids, batches, recipe)
         cohort = self._cohort(ids, updates, r)
-        updates, self.norms = self._clipped(self._sent(updates, cohort, r))
+        updates = self._clipped(self._sent(updates, cohort, r))
         self.clock.lap("local")
         update, bad = self._aggregate(updates, cohort)
         if facts.server_momentum:
@@ -261,15 +262,18 @@ class Federation:
             out[s] = sender.sent(updates[s], alone, r, ask)
         return out
 
-    def _clipped(self, updates: Tensor) -> tuple[Tensor, Tensor]:
-        """The updates, longer ones scaled down to the length that is let through, and their lengths on the CPU."""
-        most, lengths = self.facts.clip_update, torch.linalg.vector_norm(updates, dim=-1)  # (cells, clients)
-        if most is None or float(lengths.max()) <= most:
-            return updates, lengths.cpu()
-        long = (lengths > most) & torch.isfinite(lengths)  # what is not finite stays so
-        factors = torch.where(long, most / lengths, 1.0).unsqueeze(-1)
-        clipped = updates * factors if self.facts.client_momentum else updates.mul_(factors)  # clients keep momenta
-        return clipped, torch.linalg.vector_norm(clipped, dim=-1).cpu()
+    def _clipped(self, updates: Tensor) -> Tensor:
+        """The updates, longer ones scaled down to the length that is let through; ``norms`` are of before."""
+        norms = lengths(updates)
+        self.norms = norms.cpu()
+        most = self.facts.clip_update
+        if most is None:
+            return updates
+        long = (norms > most) & torch.isfinite(norms)  # what is not finite stays so
+        if not bool(long.any()):
+            return updates
+        factors = torch.where(long, most / norms, 1.0).to(updates.dtype).unsqueeze(-1)
+        return updates * factors if self.facts.client_momentum else updates.mul_(factors)  # clients keep momenta
 
     def result(self, s: int) -> dict[str, Any]:
         """What is stored of one cell."""
@@ -409,6 +413,7 @@ class Federation:
         matrices = local.confusion(self.net, self.layout, self.weights, task.test, task.test_labels, task.classes).cpu()
         stamped = self._stamped()
         shares = influence(updates, update)
+        norms = self.norms if self.facts.clip_update is None else lengths(updates).cpu()
         # Element by element: a matrix product's last bits depend on where in memory a cell of the stack begins.
         fedavg = torch.zeros_like(update)
         for i in range(updates.shape[1]):
@@ -422,7 +427,7 @@ class Federation:
                 log.stamped.append(stamped[s].tolist())
             log.clients.append(clients[s])
             log.influence.append(shares[s].tolist())
-            log.norms.append(self.norms[s].tolist())
+            log.norms.append(norms[s].tolist())
             # Nothing over nothing is no gap; something over nothing has no ratio.
             log.fedavg_gap.append(0.0 if not gaps[s] else float(gaps[s] / sizes[s]) if sizes[s] else float("nan"))
 

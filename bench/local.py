@@ -122,9 +122,15 @@ def train(
     """
     cells, clients, steps, batch = batches.index.shape
     rows, one_step = cells * clients, steps == 1 and buffers is None
-    work = batches.map(lambda t: t.flatten(0, 1))
-    factors = None if recipe.factors is None else recipe.factors.flatten(0, 1)
     out = start.new_empty(rows, start.shape[1]) if momenta is None else momenta.view(rows, -1)
+    factors = None if recipe.factors is None else recipe.factors.flatten(0, 1)
+    if one_step and net.regression is not None and regression.serves(net.regression, inputs, batches, start):
+        now = batches.map(lambda t: t.reshape(rows, *t.shape[3:]))
+        rates = rates_of(-recipe.lr * (1.0 - keep), rows, None if factors is None else factors[:, 0])
+        places = regression.Rows.of(start, layout), regression.Rows.of(out, layout)
+        _regress(net.regression, inputs, now, recipe, rates, *places, keep)
+        return out.view(cells, clients, -1)
+    work = batches.map(lambda t: t.flatten(0, 1))
     kept = None if buffers is None else buffers.view(rows, -1)
     needed = 0 if inputs.kept else batch * inputs.bytes_of_a_row  # those that are kept stay in one piece
     pieces = list(_pieces(cells, clients, _width(net, start, needed, clients, one_step, recipe)))
@@ -133,12 +139,12 @@ def train(
         benches = Bench.of(layout, most, start), Bench.of(layout, most, start) if recipe.momentum else None
     for here, whose in pieces:
         some = work if len(pieces) == 1 else work.map(lambda t, here=here: t[here])  # type: ignore[misc]
-        rates = None if factors is None else factors[here]
+        scales = None if factors is None else factors[here]
         if one_step:
-            _one_step(net, layout, start[whose], inputs, some, recipe, rates, out[here], keep)
+            _one_step(net, layout, start[whose], inputs, some, recipe, scales, out[here], keep)
         else:
             own = None if kept is None else kept[here]
-            _many_steps(net, layout, start[whose], inputs, some, recipe, rates, out[here], own, *benches)
+            _many_steps(net, layout, start[whose], inputs, some, recipe, scales, out[here], own, *benches)
     return out.view(cells, clients, -1)
 
 
@@ -183,11 +189,6 @@ def _one_step(
 ) -> None:
     """FedSGD: the update is written where it will lie, ``(rows, dim)``."""
     now = work.map(lambda t: t[:, 0])
-    if net.regression is not None and regression.serves(net.regression, inputs, now, start):
-        rates = rates_of(-recipe.lr * (1.0 - keep), len(out), None if factors is None else factors[:, 0])
-        here = regression.Rows.of(start, layout), regression.Rows.of(out, layout), keep
-        _regress(net.regression, inputs, now, recipe, rates, *here)
-        return
     idle = None if now.counts is None else (now.counts == 0).nonzero().squeeze(1)
     rest = None if idle is None else out[idle] * keep if keep else torch.zeros_like(out[idle])
     sink = FirstStep(out, start, layout, recipe, keep, None if factors is None else factors[:, 0])

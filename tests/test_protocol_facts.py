@@ -159,6 +159,12 @@ def test_no_update_is_longer_than_what_is_let_through() -> None:
     assert torch.equal(norms[0][short], free[0][short])
 
 
+def test_an_update_whose_square_leaves_float32_is_clipped_too() -> None:
+    facts = FACTS | {"clip_update": 0.3, "learning_rate": 1e25, "local_steps": 1, "rounds": 1}
+    norms = torch.tensor(go([Cell(**facts)], {})[0]["norms"])
+    torch.testing.assert_close(norms, torch.full_like(norms, 0.3))
+
+
 def test_the_last_rounds_are_all_evaluated() -> None:
     facts = FACTS | {"rounds": 12, "evaluate_every": 5, "evaluate_last": 3}
     some, parts = go([Cell(**facts)], {})[0], {}
