@@ -8,6 +8,7 @@ Cost: one pass over the updates; cosines O(n² d) and one copy of the updates.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,28 +32,28 @@ def squared_lengths(updates: Tensor, point: Tensor | None = None) -> Tensor:
     Returns:
         ``(*cells, clients)`` float64.
     """
-    n, dim = updates.shape[-2:]
     if updates.device.type != "cpu":
         return _in_slices(updates, point)
     from aggregators import lengths_compiled as compiled  # the compiler is loaded on first use
 
-    flat = _floats(updates).reshape(-1, n, dim).contiguous()
-    out = torch.zeros(len(flat), n, dtype=torch.float64)
+    *cells, n, dim = updates.shape
+    # NumPy's views cost a fraction of PyTorch's, and of few clients those are what costs.
+    flat, out = _floats(updates).contiguous().numpy(), np.empty((*cells, n))
+    stacks, rows = math.prod(cells), out.size
     run: Any = compiled.from_origin
-    facts = [flat.numpy(), out.numpy()]
+    facts = [flat.reshape(stacks, n, dim), out.reshape(stacks, n)]
     if point is not None:
         run = compiled.from_point
-        origin = point.detach().to(flat.dtype).expand(*updates.shape[:-2], dim).reshape(-1, dim).contiguous()
-        facts.insert(1, origin.numpy())
-    rows = len(flat) * n
-    threads = max(1, min(torch.get_num_threads(), flat.numel() // _ENOUGH, rows))
-    edges = [rows * t // threads for t in range(threads + 1)]
+        origin = np.array(np.broadcast_to(_floats(point).numpy(), (*cells, dim)), flat.dtype, order="C")
+        facts.insert(1, origin.reshape(stacks, dim))
+    threads = max(1, min(torch.get_num_threads(), flat.size // _ENOUGH, rows))
     if threads == 1:
         run(*facts, 0, rows)
     else:
+        edges = [rows * t // threads for t in range(threads + 1)]
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda first, last: run(*facts, first, last), edges[:-1], edges[1:]))
-    return out.reshape(*updates.shape[:-2], n)
+    return torch.from_numpy(out)
 
 
 def lengths(updates: Tensor, point: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ Sums are taken in float64, so an answer is rounded once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -18,8 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-
-from aggregators.guard import one_axis_of_cells
 
 MOST_CLIENTS = 1024  # beyond it a network has no advantage over sorting
 SLICE = 1 << 22  # elements that the sorting path holds at a time
@@ -80,12 +79,11 @@ def weighted_sum(updates: Tensor, weights: Tensor) -> Tensor:
     factors = weights.to(updates.device, torch.float64)
     if not has_kernel(updates, most=None):
         return _in_slices(updates, lambda part: (factors.unsqueeze(-2) @ part).squeeze(-2))
-    if factors.shape != updates.shape[:-1]:
-        factors = factors.expand(updates.shape[:-1])
-    flat = factors.unsqueeze(0) if updates.ndim == 2 else factors.flatten(0, -2)
     from aggregators import tiles  # the compiler is loaded on first use
 
-    return over_tiles(tiles.weighted_sum, tiles.WIDE, updates, flat.contiguous().numpy())
+    *cells, n, _ = updates.shape
+    shares = np.array(np.broadcast_to(factors.detach().numpy(), (*cells, n)), order="C")  # kernels know writable ones
+    return over_tiles(tiles.weighted_sum, tiles.WIDE, updates, shares.reshape(math.prod(cells), n))
 
 
 def mean_of_rows(updates: Tensor, index: Tensor) -> Tensor:
@@ -166,19 +164,19 @@ def over_tiles(run: Callable[..., None], width: int, updates: Tensor, *facts: An
     Returns:
         ``(*cells, dim)``.
     """
-    dim = updates.shape[-1]
-    stack = one_axis_of_cells(updates).contiguous()
-    out = stack.new_empty(len(stack), dim)
-    count = len(stack) * -(-dim // width)
-    arrays = stack.numpy(), *facts, out.numpy()
-    threads = max(1, min(torch.get_num_threads(), stack.numel() // ENOUGH, count))
+    *cells, n, dim = updates.shape
+    stacks, stack = math.prod(cells), updates.detach().contiguous().numpy()
+    out = np.empty((*cells, dim), stack.dtype)
+    count = stacks * -(-dim // width)
+    arrays = stack.reshape(stacks, n, dim), *facts, out.reshape(stacks, dim)
+    threads = max(1, min(torch.get_num_threads(), stack.size // ENOUGH, count))
     if threads == 1:
         run(*arrays, 0, count)
     else:
         edges = [count * t // threads for t in range(threads + 1)]
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda first, last: run(*arrays, first, last), edges[:-1], edges[1:]))
-    return out.reshape(*updates.shape[:-2], dim)
+    return torch.from_numpy(out)
 
 
 def _in_slices(updates: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -264,15 +265,16 @@ class Federation:
 
     def _clipped(self, updates: Tensor) -> Tensor:
         """The updates, longer ones scaled down to the length that is let through; ``norms`` are of before."""
-        norms = lengths(updates)
-        self.norms = norms.cpu()
+        self.norms = lengths(updates).cpu()
         most = self.facts.clip_update
         if most is None:
             return updates
-        long = (norms > most) & torch.isfinite(norms)  # what is not finite stays so
-        if not bool(long.any()):
+        known = self.norms.numpy()
+        long = (known > most) & np.isfinite(known)  # what is not finite stays so
+        if not long.any():
             return updates
-        factors = torch.where(long, most / norms, 1.0).to(updates.dtype).unsqueeze(-1)
+        shares = np.divide(most, known, out=np.ones_like(known), where=long)
+        factors = torch.from_numpy(shares).to(updates).unsqueeze(-1)
         return updates * factors if self.facts.client_momentum else updates.mul_(factors)  # clients keep momenta
 
     def result(self, s: int) -> dict[str, Any]:
