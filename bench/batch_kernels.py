@@ -348,6 +348,11 @@ def _regress(
             if not 0 <= label < classes:
                 raise IndexError("a label of a batch is not one of the model's classes")
         n = counts[row] if len(counts) else batch
+        if n == 0:
+            keep_share(out[row, begins[1] : begins[1] + classes * features], keep)
+            if begins[3] >= 0:
+                keep_share(out[row, begins[3] : begins[3] + classes], keep)
+            continue
         owner = row // shared
         if owner != known:
             known = owner
@@ -357,12 +362,7 @@ def _regress(
                 for f in range(features):
                     to[f] = own[f]
                 b[c] = weights[owner, begins[2] + c] if begins[2] >= 0 else np.float32(0)
-        if n == 0:
-            room[:] = 0
-            for c in range(classes):
-                begin = begins[1] + c * features
-                blend(out[row, begin : begin + features], keep, room[0], rates[row], w[c], np.float32(0))
-        share = np.float32(1) if summed else np.float32(1) / np.float32(max(1, n))
+        share = np.float32(1) if summed else np.float32(1) / np.float32(n)
         sums[:] = 0
         kept, decay = keep, decays[row]
         for low in range(0, n, CHUNK):
@@ -386,14 +386,7 @@ def _regress(
                     blend(out[row, begin : begin + features], kept, room[k], rates[row], w[c + k], decay)
             kept, decay = np.float32(1), np.float32(0)
         if begins[3] >= 0:
-            blend(
-                out[row, begins[3] : begins[3] + classes],
-                keep,
-                sums,
-                rates[row],
-                b,
-                decays[row] if n else np.float32(0),
-            )
+            blend(out[row, begins[3] : begins[3] + classes], keep, sums, rates[row], b, decays[row])
 
 
 def _blend(out: Any, keep: Any, found: Any, rate: Any, own: Any, decay: Any) -> None:
@@ -406,5 +399,11 @@ def _blend(out: Any, keep: Any, found: Any, rate: Any, own: Any, decay: Any) -> 
             out[f] = keep * out[f] + rate * found[f] + decay * own[f]
 
 
-blend = compiled(_blend)
+def _keep_share(out: Any, keep: Any) -> None:
+    """``out = keep out``, which is not read where nothing of it is kept."""
+    for f in range(len(out)):
+        out[f] = keep * out[f] if keep != 0 else np.float32(0)
+
+
+blend, keep_share = compiled(_blend), compiled(_keep_share)
 regress = compiled(_regress)

@@ -125,9 +125,10 @@ class Chain:
 
     @property
     def regression(self) -> Linear | None:
-        """The layer of a model that is nothing but softmax regression."""
-        rest = [layer for layer in self.layers if not isinstance(layer, Flat)]
-        return rest[0] if len(rest) == 1 and isinstance(rest[0], Linear) else None
+        """The layer behind flattening, of a model that is nothing but softmax regression."""
+        *before, last = self.layers
+        flat = bool(before) and all(isinstance(layer, Flat) for layer in before)
+        return last if flat and isinstance(last, Linear) else None
 
     @property
     def random(self) -> bool:

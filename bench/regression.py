@@ -44,12 +44,15 @@ def serves(layer: Linear | None, inputs: Inputs, batches: Batches, weights: Tens
     """Whether steps are of the kind that the kernel knows.
 
     Args:
-        layer: the only layer of the model (but for flattening); None: it has others.
+        layer: `lockstep.Chain.regression`.
         inputs, batches: of the step.
         weights: of the rows or the cells.
     """
-    known = weights.dtype == torch.float32 and weights.device.type == "cpu"
-    return layer is not None and known and batches.draws is None and inputs.source is not None
+    if layer is None or batches.draws is not None or inputs.source is None:
+        return False
+    # A plug-in's layer of another size is PyTorch's to refuse.
+    fits = layer.module.in_features == inputs.source[0].shape[1]
+    return fits and weights.dtype == torch.float32 and weights.device.type == "cpu"
 
 
 def step(

@@ -174,3 +174,28 @@ def test_a_row_or_class_that_is_not_there_is_refused(which: str, wrong: int) -> 
             batches,
             local.Recipe(0.1, 0.0, 0.0),
         )
+
+
+def test_a_client_without_examples_does_not_move_beside_weights_that_are_not_finite() -> None:
+    model, start, batches = case(3, 4, 20, 6, True)
+    start[:] = float("nan")
+    counts = torch.full((2, 3, 1), 6)
+    counts[1, 1] = 0
+    given = local.Batches(batches.index, batches.labels, counts)
+    net, where = lockstep.stack(model), vectors.layout_of(model)
+    got = local.train(net, where, start, Inputs(torch.rand(50, 20)), given, local.Recipe(0.1, 0.0, 0.1))
+    assert not got[1, 1].any()
+    assert not torch.isfinite(got[0]).any()
+
+
+@pytest.mark.parametrize(
+    "layers", [(nn.Linear(20, 4),), (nn.Flatten(), nn.Linear(19, 4)), (nn.Flatten(), nn.Linear(21, 4))]
+)
+def test_a_model_that_does_not_fit_the_inputs_is_refused(layers: tuple[nn.Module, ...]) -> None:
+    model = nn.Sequential(*layers)
+    _, _, batches = case(3, 4, 20, 6, True)
+    start = vectors.flatten(model).repeat(2, 1)
+    net, where = lockstep.stack(model), vectors.layout_of(model)
+    for index in (batches, local.Batches(batches.index.repeat(1, 1, 2, 1), batches.labels.repeat(1, 1, 2, 1), None)):
+        with pytest.raises((RuntimeError, ValueError)):
+            local.train(net, where, start, Inputs(torch.rand(50, 4, 5)), index, local.Recipe(0.1, 0.0, 0.1))
