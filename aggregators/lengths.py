@@ -77,9 +77,9 @@ def _unit_and_squares(updates: Tensor) -> tuple[Tensor, Tensor]:
         from aggregators import lengths_compiled as compiled  # the compiler is loaded on first use
 
         rows = updates.detach().contiguous()
-        whole, lengths = torch.empty_like(rows), np.empty(rows.shape[:-1])
-        compiled.unit(rows.view(-1).numpy(), whole.view(-1).numpy(), lengths.reshape(-1), small)
-        return whole, torch.from_numpy(lengths)
+        whole, squared = torch.empty_like(rows), np.empty(rows.shape[:-1])
+        compiled.unit(rows.view(-1).numpy(), whole.view(-1).numpy(), squared.reshape(-1), small)
+        return whole, torch.from_numpy(squared)
     squares = squared_lengths(updates)
     norms = squares.sqrt().unsqueeze(-1)
     scale = torch.where(norms > 0, 1 / norms, 0)
