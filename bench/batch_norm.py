@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.stacked import Backward, Parameters, Sink, no_backward, per_row, through_autograd
+from bench.stacked import Backward, Parameters, Sink, no_backward, per_row
 
 
 @dataclass(frozen=True)
@@ -23,38 +23,44 @@ class Norm:
             mean, var = own["running_mean"][:, None, :, None, None], own["running_var"][:, None, :, None, None]
             scale = own["weight"][:, None, :, None, None] * torch.rsqrt(var + self.module.eps)
             return (x - mean) * scale + own["bias"][:, None, :, None, None], no_backward
-        share = _shares(x, counts)  # (rows, batch, 1, 1, 1), sums to 1 over the examples and pixels of a row
-        with torch.no_grad():
-            mean = (x * share).sum((1, 3, 4))  # (rows, channels)
-            var = ((x - mean[:, None, :, None, None]).square() * share).sum((1, 3, 4))
-            number = 1.0 / share.amax((1, 2, 3, 4))
-            unbiased = var * (number / (number - 1).clamp(min=1))[:, None]
-
-        def normalise(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            centre = (a * share).sum((1, 3, 4), keepdim=True)
-            spread = ((a - centre).square() * share).sum((1, 3, 4), keepdim=True)
-            return (a - centre) * torch.rsqrt(spread + self.module.eps) * weight[:, None, :, None, None] + bias[
-                :, None, :, None, None
-            ]
-
-        learned = {self.prefix + n: own[n] for n in ("weight", "bias")}
-        y, inner = through_autograd(normalise, x, learned, training)
+        share = _shares(x, counts)  # (rows, batch, 1, 1, 1) or one number; sums to 1 over a row's examples and pixels
+        mean, var, number = _statistics(x, share)  # (rows, 1, channels, 1, 1); examples times pixels
+        inverse = torch.rsqrt(var + self.module.eps)
+        scale = own["weight"][:, None, :, None, None] * inverse  # kept: a sink changes the weights in place
+        normal = (x - mean).mul_(inverse)
+        y = torch.addcmul(own["bias"][:, None, :, None, None], normal, own["weight"][:, None, :, None, None])
         momentum = self.module.momentum
         assert momentum is not None
 
         def back(dy: Tensor, sink: Sink, need_dx: bool) -> Tensor | None:
-            sink.statistic(self.prefix + "running_mean", mean, momentum)
-            sink.statistic(self.prefix + "running_var", unbiased, momentum)
-            return inner(dy, sink, need_dx)
+            of_bias, of_weight = (t.sum((1, 3, 4), keepdim=True) for t in (dy, dy * normal))
+            dx = None
+            if need_dx:  # a shift of all examples, or a stretch, changes nothing
+                dx = (dy - torch.addcmul(of_bias, normal, of_weight).mul_(share)).mul_(scale)
+            sink.plain(self.prefix + "weight", of_weight[:, 0, :, 0, 0])
+            sink.plain(self.prefix + "bias", of_bias[:, 0, :, 0, 0])
+            unbiased = var * (number / (number - 1).clamp(min=1))
+            sink.statistic(self.prefix + "running_mean", mean[:, 0, :, 0, 0], momentum)
+            sink.statistic(self.prefix + "running_var", unbiased[:, 0, :, 0, 0], momentum)
+            return dx
 
         return y, back
 
 
+def _statistics(x: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of each row and channel, ``(rows, 1, channels, 1, 1)``, and how many numbers they are of."""
+    if share.ndim == 0:
+        var, mean = torch.var_mean(x, (1, 3, 4), correction=0, keepdim=True)
+        return mean, var, 1.0 / share
+    mean = (x * share).sum((1, 3, 4), keepdim=True)
+    var = ((x - mean).square_() * share).sum((1, 3, 4), keepdim=True)
+    return mean, var, 1.0 / share.amax(1, keepdim=True)
+
+
 def _shares(x: Tensor, counts: Tensor | None) -> Tensor:
-    """Share of each example and pixel in the statistics of its row; padding has none."""
-    rows, batch = x.shape[:2]
-    pixels = x.shape[3] * x.shape[4]
+    """Share of each example and pixel in the statistics of its row; padding has none. One number where all count."""
+    batch, pixels = x.shape[1], x.shape[3] * x.shape[4]
     if counts is None:
-        return x.new_full((rows, batch, 1, 1, 1), 1.0 / (batch * pixels))
+        return x.new_tensor(1.0 / (batch * pixels))
     real = torch.arange(batch, device=x.device) < counts[:, None]
     return (real / (counts.clamp(min=1)[:, None] * pixels)).to(x.dtype)[:, :, None, None, None]
