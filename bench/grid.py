@@ -39,7 +39,7 @@ class GridError(UserError):
     def __init__(self, errors: Sequence[str]) -> None:
         self.errors = tuple(errors)
         count = len(self.errors)
-        super().__init__("\n".join([*self.errors, f"{count} mistake{'s' * (count > 1)} in the grid; nothing was run"]))
+        super().__init__("\n".join([*self.errors, f"{count} mistake{'s' * (count > 1)}; nothing was run"]))
 
 
 @dataclass(frozen=True)

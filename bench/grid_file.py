@@ -82,6 +82,7 @@ class Sheet:
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     axes_place: Place = Place()
+    name_place: Place = Place()
     others: dict[str, Node] = field(default_factory=dict)
     _blamed: set[Place] = field(default_factory=set)
 
@@ -234,7 +235,7 @@ def _add_aggregator(sheet: Sheet, given: Given) -> None:
 
 def _read_name(sheet: Sheet, node: Node) -> None:
     if isinstance(node.value, str) and NAME.match(node.value):
-        sheet.name = node.value
+        sheet.name, sheet.name_place = node.value, place_of(node)
         return
     sheet.name = "refused"
     rule = "lower-case letters, digits, '.', '_', '-', at most 64, the first a letter or digit"

@@ -50,6 +50,9 @@ def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = N
     sets = [*([] if count is None else [f"seed={list(range(count))}"]), *overrides]
     grid_file.override(sheet, sets, ())
     grid_file.check(sheet)
+    if sheet.name in shipped() and text != (SHIPPED / f"{sheet.name}.yaml").read_text(encoding="utf-8"):
+        told = f"{sheet.name!r} comes with flipbench, and its tables would be overwritten: give yours another name"
+        sheet.wrong(sheet.name_place, "name", told)
     found = grid_cells.expand(sheet, with_twins=False)
     settings = None if sheet.mistakes or sheet.broken else Settings.of(found)
     tables = _tables(sheet, settings)

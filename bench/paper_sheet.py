@@ -204,9 +204,11 @@ def _tolerance(sheet: Sheet, where: str, entry: _Entry, parts: Sequence[_Part], 
         text = "needs a tolerance, fixed before the run, like tolerance: {within: 0.015}; or tolerance: none"
         sheet.wrong(place, where, text)
     tolerance: Tolerance = found or Tolerance("none")
+    if entry.value is None and tolerance.kind == "deviations":
+        return Tolerance("none")  # nothing is printed, so there is nothing to judge, whatever its row or column says
     lacking = tolerance.kind == "deviations" and (entry.sd is None or runs is None)
     if lacking and _inner(parts, "not_run") is None:
-        text = "a tolerance in deviations needs the published one ([0.842, 0.007]) and the table's number of runs"
+        text = "a tolerance in deviations needs the published one (like [0.842, 0.007]) and the table's number of runs"
         sheet.wrong(place, where, text)
     return tolerance
 

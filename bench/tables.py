@@ -214,7 +214,7 @@ _MD = {c: f"\\{c}" for c in "\\`*_[]|~#!"} | {"<": "&lt;", ">": "&gt;", "&": "&a
 _TEX = {
     **{c: f"\\{c}" for c in "#$%&_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"},
     **{"±": r"$\pm$", "→": r"$\to$", "↔": r"$\leftrightarrow$", "–": "--", "…": r"\ldots{}", "†": r"$^\dagger$"},
 }
 

@@ -224,3 +224,18 @@ def test_the_example_of_the_documentation_is_whole(write: Callable[[str], Path])
     paper = paper_file.read(write(example))
     assert len(paper.cells) == 5 * 3
     assert paper.tables[0].claims
+
+
+def test_ours_is_not_judged_by_a_tolerance_in_deviations(write: Callable[[str], Path]) -> None:
+    paper = paper_file.read(write(GOOD.replace("[80, 2]", "ours")))
+    (number,) = (n for n in paper.tables[0].numbers if (n.row, n.column) == ("fedavg", "flip"))
+    assert (number.value, number.tolerance) == (None, Tolerance("none"))
+
+
+def test_a_file_of_ones_own_does_not_overwrite_the_tables_of_a_shipped_paper(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: foolsgold\n" + re.sub(r"^name:.*\n", "", GOOD, flags=re.M), encoding="utf-8")
+    with pytest.raises(GridError, match=r"mine\.yaml:1:7: name: 'foolsgold' comes with flipbench.*another name"):
+        paper_file.read(path)
+    path.write_text((paper_file.SHIPPED / "foolsgold.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    assert paper_file.read(path).name == "foolsgold"  # a copy is the same paper
