@@ -22,6 +22,7 @@ from torch import Tensor
 
 MOST_CLIENTS = 1024  # beyond it a network has no advantage over sorting
 SLICE = 1 << 22  # elements that the sorting path holds at a time
+SLICE_OF_GPU = 1 << 26  # likewise, where a slice has to occupy thousands of cores
 ENOUGH = 1 << 18  # elements that are worth a thread of their own
 
 
@@ -38,7 +39,7 @@ def band_mean(updates: Tensor, low: int, high: int) -> Tensor:
     """
     n = updates.shape[-2]
     if not has_kernel(updates):
-        return _in_slices(updates, lambda part: part.sort(-2).values[..., low:high, :].mean(-2))
+        return _in_slices(updates, lambda part: part.sort(-2).values[..., low:high, :].double().mean(-2))
     from aggregators import tiles  # the compiler is loaded on first use
 
     return over_tiles(tiles.band_mean, tiles.WIDTH, updates, network(n, low, high), low, high)
@@ -60,7 +61,7 @@ def nearest_mean(updates: Tensor, keep: int, low: int, high: int) -> Tensor:
     """
     n = updates.shape[-2]
     if not has_kernel(updates):
-        return _in_slices(updates, lambda part: _nearest(part.sort(-2).values, keep, low, high))
+        return _in_slices(updates, lambda part: _nearest(part.sort(-2).values.double(), keep, low, high))
     from aggregators import tiles  # the compiler is loaded on first use
 
     return over_tiles(tiles.nearest_mean, tiles.WIDTH, updates, network(n, 0, n, True), low, high, keep)
@@ -78,7 +79,7 @@ def weighted_sum(updates: Tensor, weights: Tensor) -> Tensor:
     """
     factors = weights.to(updates.device, torch.float64)
     if not has_kernel(updates, most=None):
-        return _in_slices(updates, lambda part: (factors.unsqueeze(-2) @ part).squeeze(-2))
+        return _in_slices(updates, lambda part: (factors.unsqueeze(-2) @ part.double()).squeeze(-2))
     from aggregators import tiles  # the compiler is loaded on first use
 
     *cells, n, _ = updates.shape
@@ -180,10 +181,11 @@ def over_tiles(run: Callable[..., None], width: int, updates: Tensor, *facts: An
 
 
 def _in_slices(updates: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-    """Reduce a slice of columns at a time in float64, so that indices and copies stay small."""
+    """Reduce a slice of columns at a time, to float64, so that indices and copies stay small."""
     dim = updates.shape[-1]
-    width = max(1, SLICE // max(1, updates.numel() // max(1, dim)))
-    parts = [reduce(updates[..., at : at + width].double()).to(updates.dtype) for at in range(0, max(1, dim), width)]
+    most = SLICE if updates.device.type == "cpu" else SLICE_OF_GPU
+    width = max(1, most // max(1, updates.numel() // max(1, dim)))
+    parts = [reduce(updates[..., at : at + width]).to(updates.dtype) for at in range(0, max(1, dim), width)]
     return torch.cat(parts, -1)
 
 

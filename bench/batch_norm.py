@@ -61,6 +61,6 @@ def _shares(x: Tensor, counts: Tensor | None) -> Tensor:
     """Share of each example and pixel in the statistics of its row; padding has none. One number where all count."""
     batch, pixels = x.shape[1], x.shape[3] * x.shape[4]
     if counts is None:
-        return x.new_tensor(1.0 / (batch * pixels))
+        return x.new_full((), 1.0 / (batch * pixels))  # made on the device: nothing waits for it
     real = torch.arange(batch, device=x.device) < counts[:, None]
     return (real / (counts.clamp(min=1)[:, None] * pixels)).to(x.dtype)[:, :, None, None, None]

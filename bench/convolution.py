@@ -1,4 +1,4 @@
-"""Convolution of stacked rows: grouped on CUDA, one product with the patches of a row on the CPU.
+"""Convolution of stacked rows on the CPU: one product with the patches of a row. (On CUDA: `batched_convolution`.)
 
 A patch is what one output pixel sees. With the patches of a row as a matrix ``(batch x pixels, taps)`` the output is
 ``patches W^T``, the weight gradient ``dy^T patches`` and the input gradient ``dy W`` added back to where each tap came
@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench import batched_convolution as batched
+from bench import stacked
+from bench.batched_convolution import pair
 from bench.pooling import Pool
-from bench.stacked import Backward, Parameters, Sink, per_row, through_autograd
+from bench.stacked import Backward, Parameters, Sink
 
 _FEW = 4  # input channels up to which taps are stored as rows: their runs are too short to copy one pixel at a time
 _LANES = 8  # a multiple of it keeps every row of patches aligned: 1.5 times faster products
@@ -33,9 +36,8 @@ class Conv:
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
         names = [self.prefix + n for n, _ in self.module.named_parameters()]
-        if x.is_cuda:
-            own = {n: per_row(p[n], x.shape[0]) if training else p[n] for n in names}
-            return through_autograd(self._grouped, x, own, training)
+        if not stacked.has_kernels(x):
+            return batched.convolve(self.module, x, names, p, training)
         weight, bias = p[names[0]], p[names[1]] if len(names) > 1 else None
         k = x.shape[0] // weight.shape[0]  # rows that share one weight
         matrices = [self.matrix(w, None if bias is None else bias[i]) for i, w in enumerate(weight)]
@@ -87,10 +89,7 @@ class Conv:
 
     def sides(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the output."""
-        m = self.module
-        (ph, pw), (sh, sw), (dh, dw), (kh, kw) = _pair(m.padding), m.stride, m.dilation, m.kernel_size
-        height, width = x.shape[-2:]
-        return (height + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (width + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+        return batched.sides(self.module, x)
 
     def _empty(self, x: Tensor) -> Tensor:
         """Room for the outputs of ``(rows, batch, in, height, width)``, in the order in which `_flat` reads them."""
@@ -124,7 +123,7 @@ class Conv:
     def patches(self, x: Tensor, room: str | None) -> Tensor:
         """``(batch x height x width, columns)`` of pictures ``(batch, in, height, width)``."""
         m = self.module
-        (ph, pw), (sh, sw), (dh, dw), (kh, kw) = _pair(m.padding), m.stride, m.dilation, m.kernel_size
+        (ph, pw), (sh, sw), (dh, dw), (kh, kw) = pair(m.padding), m.stride, m.dilation, m.kernel_size
         batch, depth = x.shape[:2]
         sides = self.sides(x)
         image = F.pad(x, (pw, pw, ph, ph)) if pw or ph else x
@@ -161,10 +160,10 @@ class Conv:
 
     def input_gradient(self, dy: Tensor, x: Tensor, patches: Tensor, matrix: Tensor) -> Tensor:
         m = self.module
-        (ph, pw), (kh, kw), depth = _pair(m.padding), m.kernel_size, m.in_channels
+        (ph, pw), (kh, kw), depth = pair(m.padding), m.kernel_size, m.in_channels
         if self.few:
             weight = matrix[:, : self._taps].unflatten(1, (depth, kh, kw))
-            geometry = (m.stride, _pair(m.padding), m.dilation, False, [0, 0], 1)
+            geometry = (m.stride, pair(m.padding), m.dilation, False, [0, 0], 1)
             few: Tensor = torch.ops.aten.convolution_backward(dy, x, weight, None, *geometry, [True, False, False])[0]
             return few
         from bench import picture_kernels  # the compiler is loaded on first use
@@ -188,16 +187,6 @@ class Conv:
         image = padded.view(batch, height + 2 * ph, width + 2 * pw, depth).permute(0, 3, 1, 2)
         return image[:, :, ph : ph + height, pw : pw + width]
 
-    def _grouped(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        m = self.module
-        groups, k = weight.shape[0], x.shape[0] // weight.shape[0]
-        # Rows that share weights follow each other in the batch: (k x batch, groups x in, height, width).
-        merged = x.view(groups, k * x.shape[1], *x.shape[2:]).transpose(0, 1).flatten(1, 2)
-        biases = None if bias is None else bias.flatten()
-        y = F.conv2d(merged, weight.flatten(0, 1), biases, m.stride, m.padding, m.dilation, groups)
-        y = y.view(k * x.shape[1], groups, -1, *y.shape[2:]).transpose(0, 1)  # (groups, k x batch, out, h, w)
-        return y.reshape(x.shape[0], x.shape[1], *y.shape[2:])
-
 
 @dataclass(frozen=True)
 class PooledConv:
@@ -212,7 +201,7 @@ class PooledConv:
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
         conv = self.conv
-        if x.is_cuda or min(conv.sides(x)) < 2:
+        if not stacked.has_kernels(x) or min(conv.sides(x)) < 2:
             return self._apart(x, p, training, counts)
         from bench import picture_kernels as kernels  # the compiler is loaded on first use
 
@@ -273,9 +262,3 @@ class PooledConv:
 def _stacked(rows: list[Tensor]) -> Tensor:
     """`torch.stack`, without a copy of a single one."""
     return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
-
-
-def _pair(padding: str | tuple[int, ...]) -> tuple[int, int]:
-    """Padding in numbers; `lockstep.stack` keeps the named ones out."""
-    assert not isinstance(padding, str)
-    return padding[0], padding[1]

@@ -22,7 +22,7 @@ from torch import Tensor
 from aggregators.contract import Infeasible
 from attacks.chain import Chain
 from attacks.contract import Stamped, Studio
-from bench import data, plugins, raised, rehearsal
+from bench import data, gpus, plugins, raised, rehearsal
 from bench.attackers import BadAttackError
 from bench.cell import SCHEMA, Cell, clean_twin, key, normal
 from bench.checkpoint import Checkpoints, Keeper
@@ -144,11 +144,11 @@ def stackable(cell: Cell) -> tuple[Any, ...]:
     return (cell.members, *facts.items())
 
 
-def width(cell: Cell, device_memory: int | None = None) -> int:
+def width(cell: Cell, workers: int = 1) -> int:
     """How many cells of this kind make a stack.
 
     On the CPU stacking only saves overhead, so a stack stays within the processor's cache; full batches differ in
-    size from seed to seed and are run alone. On CUDA memory decides.
+    size from seed to seed and are run alone. On CUDA memory decides, of which each worker has its share.
     """
     if cell.batch_size == "full" or hasattr(plugins.resolve("aggregator", cell.aggregator), "init"):
         return 1
@@ -158,8 +158,8 @@ def width(cell: Cell, device_memory: int | None = None) -> int:
     size = int(sum(p.numel() for p in model.parameters())) * cell.per_round * 4  # bytes of a round's updates
     if cell.device == "cuda":
         check_device(cell.device)
-        room = int(device_memory or torch.cuda.mem_get_info()[0])
-        return max(1, min(256, room // (12 * size)))  # weights, momenta, gradients, and what the rule makes
+        # Weights, momenta, gradients, and what the rule makes.
+        return max(1, min(256, gpus.memory(workers) // (12 * size)))
     return max(1, min(8, (4 << 20) // size))
 
 

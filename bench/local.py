@@ -212,13 +212,13 @@ def _many_steps(
     velocity: Bench | None,
 ) -> None:
     """Local SGD on weights of the rows' own; what is left of them without the old ones is the update."""
-    rows, steps, batch = work.index.shape
+    rows = len(work.index)
     whose = torch.arange(rows, device=start.device) // (rows // len(start))
     order, counts = None, work.counts
     if counts is not None:  # most steps first: the clients still at work are always a prefix
         order = (counts > 0).sum(1).argsort(descending=True, stable=True)
         work, whose = work.map(lambda t: t[order]), whose[order]
-        factors, counts = None if factors is None else factors[order], counts[order]
+        factors = None if factors is None else factors[order]
     weights, old = weights.first(rows), views(start, layout)
     for name, own in weights.views.items():
         own.copy_(old[name] if len(start) == 1 else old[name][whose])
@@ -226,12 +226,11 @@ def _many_steps(
     if memory is not None:
         for name, own in memory[1].views.items():
             own.copy_(memory[0][name] if order is None else memory[0][name][order])
-    for step in range(steps):
-        active = rows if counts is None else int((counts[:, step] > 0).sum())
+    for step, (active, full) in enumerate(_at_work(work)):
         if not active:
             break
         now = work.map(lambda t, step=step, active=active: t[:active, step])  # type: ignore[misc]
-        if now.counts is not None and bool((now.counts == batch).all()):
+        if full:
             now = replace(now, counts=None)
         working = weights.first(active)
         rates = None if factors is None else factors[:active, step]
@@ -253,6 +252,16 @@ def _many_steps(
         for name, buffer in memory[0].items():
             own = memory[1].views[name]
             buffer.copy_(own) if order is None else buffer.index_copy_(0, order, own)
+
+
+def _at_work(work: Batches) -> list[tuple[int, bool]]:
+    """Of each step how many rows have examples, and whether all their batches are full; asked once a round, as each
+    question makes a GPU wait."""
+    rows, steps, batch = work.index.shape
+    if work.counts is None:
+        return [(rows, True)] * steps
+    some, full = (work.counts > 0).sum(0), (work.counts == batch).sum(0)
+    return [(a, a == b) for a, b in torch.stack([some, full]).t().tolist()]
 
 
 def _regress(

@@ -1,14 +1,14 @@
-"""Max pooling of stacked rows: 2x2 compiled on the CPU, anything else through PyTorch."""
+"""Max pooling of stacked rows: 2x2 compiled on the CPU, anything else by PyTorch's kernels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.stacked import Backward, Parameters, Sink, through_autograd
+from bench import stacked
+from bench.stacked import Backward, Parameters, Sink, no_backward
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,28 @@ class Pool:
     module: nn.MaxPool2d
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
-        m = self.module
-        if not x.is_cuda and self.two_by_two and min(x.shape[3:]) > 1:
+        if stacked.has_kernels(x) and self.two_by_two and min(x.shape[3:]) > 1:
             return _two_by_two(x)
+        m = self.module
+        options = _both(m.kernel_size), _both(m.stride), _both(m.padding), _both(m.dilation), m.ceil_mode
+        across = x.transpose(1, 2)  # a window lies within one channel, so the order that needs no copy serves
+        swapped = across.is_contiguous()
+        planes = (across if swapped else x).flatten(0, 1)
+        y, which = torch.ops.aten.max_pool2d_with_indices(planes, *options)
 
-        def pool(a: Tensor) -> Tensor:
-            y = F.max_pool2d(a.flatten(0, 1), m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
-            return y.view(*x.shape[:2], *y.shape[1:])  # (rows, batch, channels, height, width)
+        def unfolded(flat: Tensor) -> Tensor:
+            """``(rows, batch, channels, h, w)``."""
+            if swapped:
+                return flat.view(x.shape[0], x.shape[2], x.shape[1], *flat.shape[2:]).transpose(1, 2)
+            return flat.view(*x.shape[:2], *flat.shape[1:])
 
-        return through_autograd(pool, x, {}, training)
+        def back(dy: Tensor, sink: Sink, need_dx: bool) -> Tensor | None:
+            if not need_dx:
+                return None
+            given = (dy.transpose(1, 2) if swapped else dy).flatten(0, 1).contiguous()
+            return unfolded(torch.ops.aten.max_pool2d_with_indices_backward(given, planes, *options, which))
+
+        return unfolded(y), back if training else no_backward
 
     @property
     def two_by_two(self) -> bool:

@@ -6,7 +6,6 @@ The driver alone writes. A cell's stored numbers depend on its facts only: not o
 from __future__ import annotations
 
 import faulthandler
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -101,7 +100,7 @@ def run(
             known = store.statuses()
             settled = {"done", "infeasible"} if retry_failed else {"done", "infeasible", "failed"}
             pending = {k: job for k, job in jobs.items() if known.get(k) not in settled}
-            stacks = list(plan_stacks(list(pending.values())))
+            stacks = list(plan_stacks(list(pending.values()), workers))
             attempts = {k: store.attempts(k) for k in pending if known.get(k) == "failed"}
         places = Checkpoints(str(folder.absolute() / checkpoint.FOLDER), crew.checkpoint_every)
         errand = Errand(experiment.circumstances(), attempts, crew.limits, store.has, places, progress.crew)
@@ -150,8 +149,8 @@ def _outcome(store: Store, keys: Sequence[str], ran: int, interrupted: bool) -> 
     return Outcome(len(keys), count("done"), ran, count("infeasible"), failed, interrupted)
 
 
-def plan_stacks(jobs: Sequence[Job]) -> Iterator[Stack]:
-    """Alike cells side by side, as many as fit; one experiment is never split."""
+def plan_stacks(jobs: Sequence[Job], workers: int = 1) -> Iterator[Stack]:
+    """Alike cells side by side, as many as fit beside those of the other workers; one experiment is never split."""
     order: dict[tuple[Any, ...], int] = {}
     keyed = []
     for job in jobs:
@@ -160,7 +159,7 @@ def plan_stacks(jobs: Sequence[Job]) -> Iterator[Stack]:
     for _, group in groupby(sorted(keyed, key=lambda pair: pair[0]), key=lambda pair: pair[0]):
         members = iter([job for _, job in group])
         first = next(members)
-        size = experiment.width(first.cell)
+        size = experiment.width(first.cell, workers)
         yield [first, *islice(members, size - 1)]
         while stack := list(islice(members, size)):
             yield stack
@@ -195,11 +194,9 @@ def _here(stacks: Sequence[Stack], errand: Errand, stop: Stop) -> Iterator[Recor
 
 
 def _desks(stacks: Sequence[Stack], workers: int) -> list[str | None]:
-    """One worker a GPU where a grid trains on CUDA, else as many as asked for."""
+    """Which CUDA device each worker sees; None: no matter."""
     if not any(stack[0].cell.device == "cuda" for stack in stacks):
         return [None] * workers
-    import torch
+    from bench import gpus
 
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = told.split(",") if told else [str(i) for i in range(torch.cuda.device_count())]
-    return list(names[: max(1, min(workers, len(names)))]) or [None]
+    return gpus.desks(workers)

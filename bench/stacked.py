@@ -35,6 +35,11 @@ class Sink(Protocol):
         """A batch statistic that moves a running one: s <- (1 - momentum) s + momentum value."""
 
 
+def has_kernels(x: Tensor) -> bool:
+    """Whether our own compiled kernels can read a tensor: they run on the CPU."""
+    return not x.is_cuda
+
+
 def per_row(parameter: Tensor, rows: int) -> Tensor:
     """``(cells, *shape)`` repeated for the rows of each cell; ``(rows, *shape)`` is left alone."""
     k = rows // parameter.shape[0]
