@@ -30,11 +30,14 @@ _COLOUR = {REPRODUCED: COLOURS[0], ROUNDING: COLOURS[4], MISSED: COLOURS[1]}
 def draw(result: Result) -> Figure:
     """All tables of a paper, one strip of panels each (a panel a column)."""
     with canvas.style():
-        strips = [(t, columns) for t in result.tables for columns in _pieces(_columns(t))]
+        drawn = [t for t in result.tables if _ends(t.numbers)]
+        strips = [(t, columns) for t in drawn for columns in _pieces(_columns(t))]
         named = [name for t, _ in strips for name in _names(t.table.rows)]
         left = 0.2 + max((width_of(line, SMALL) for n in named for line in n.split("\n")), default=0.0)
         heading = canvas.headings(result.paper.title, headline(result), WIDTH)
-        caption = wrapped(_CAPTION, WIDTH - 0.2, SMALL)
+        waiting = [title(t.table) for t in result.tables if t not in drawn]
+        told = f" Not drawn, as nothing of it is run yet: {'; '.join(waiting)}." if waiting else ""
+        caption = wrapped(_CAPTION + told, WIDTH - 0.2, SMALL)
         top = 0.2 + 0.17 * sum(h.count("\n") + 1 for h in heading)
         foot = 0.42 + 0.13 * (caption.count("\n") + 1)
         heights = [_height(t, columns, left) for t, columns in strips]
@@ -113,15 +116,31 @@ def _strip(made: Figure, one: TableResult, columns: Sequence[Head], left: float,
 
 def _ticks(span: tuple[float, float], wide: float) -> tuple[list[float], list[str]]:
     """Ticks of a panel so wide, without those whose number would run into the next panel's."""
+    found: list[tuple[float, str]] = []
+    for most in (4, 5, 7):  # finer, until three are shown or the next would touch
+        finer = _shown(span, wide, most)
+        if finer is None or len(found) > 2:
+            break
+        found = finer
+    return [t for t, _ in found], [label for _, label in found]
+
+
+def _shown(span: tuple[float, float], wide: float, most: int) -> list[tuple[float, str]] | None:
+    """Ticks of at most so many steps with their numbers; None: the numbers would touch."""
     low, high = span
-    ticks = [float(t) for t in MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
+    known = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    ticks = [float(t) for t in known if low <= t <= high]
     digits = next((d for d in range(9) if all(abs(round(t, d) - t) < 1e-9 for t in ticks)), 9)
-    shown = []
-    for tick, label in ((t, f"{t:.{digits}f}") for t in ticks):
-        at = (tick - low) / (high - low) * wide
-        if width_of(label, SMALL) / 2 < min(at, wide - at) + _GAP / 2 - 0.02:
-            shown.append((tick, label))
-    return [t for t, _ in shown], [label for _, label in shown]
+    labels = [f"{t:.{digits}f}" for t in ticks]
+    widest, step = max((width_of(label, SMALL) for label in labels), default=0.0), float(known[1] - known[0])
+    if most > 4 and widest + 0.08 > step / (high - low) * wide:
+        return None
+    places = [(t - low) / (high - low) * wide for t in ticks]
+    return [
+        (tick, label)
+        for tick, label, at in zip(ticks, labels, places, strict=True)
+        if width_of(label, SMALL) / 2 < min(at, wide - at) + _GAP / 2 - 0.02
+    ]
 
 
 def _axes(ax: Axes, rows: Sequence[Head], name: str, span: tuple[float, float], wide: float, first: bool) -> None:
@@ -137,14 +156,19 @@ def _axes(ax: Axes, rows: Sequence[Head], name: str, span: tuple[float, float], 
 
 def _range(shown: Sequence[tuple[Number, Verdict]]) -> tuple[float, float]:
     """Everything that is drawn, and a little room."""
+    known = _ends(shown)
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    return low - room, high + room
+
+
+def _ends(shown: Sequence[tuple[Number, Verdict]]) -> list[float]:
+    """Every place of an axis that something is drawn at."""
     ends: list[float] = []
     for number, verdict in shown:
         ends += [v for v in (number.value, verdict.mean, verdict.low, verdict.high) if v is not None]
         ends += list(verdict.allowed or ())
-    known = [v for v in ends if math.isfinite(v)]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    room = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    return low - room, high + room
+    return [v for v in ends if math.isfinite(v)]
 
 
 def _place(ax: Axes, y: int, number: Number, verdict: Verdict) -> None:

@@ -81,7 +81,9 @@ def test_a_federation_is_that_of_the_cpu(subject: str) -> None:
     assert {k: there[k] for k in ("clients", "malicious", "flips", "examples")} == {
         k: here[k] for k in ("clients", "malicious", "flips", "examples")
     }
-    np.testing.assert_allclose(there["norms"], here["norms"], rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(there["norms"][0], here["norms"][0], rtol=2e-3, atol=1e-6)
+    # Rounding grows from round to round, fastest through batch norm: 0.7 % in the fifth on an H100.
+    np.testing.assert_allclose(there["norms"], here["norms"], rtol=2e-2, atol=1e-6)
     np.testing.assert_allclose(there["influence"], here["influence"], rtol=0.05, atol=0.05)
     moved = np.abs(np.array(there["confusion"]) - np.array(here["confusion"])).sum((1, 2)) / 2
     assert moved.max() <= 5  # of 360 test examples that lie on a border
