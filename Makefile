@@ -20,8 +20,8 @@ RUN   := $(BIN)/flipbench run $(GRID) --workers $(WORKERS) --results $(RESULTS) 
 CORES := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
 
 # As `flipbench paper` lists them: up to an hour on one core, and more.
-PAPERS      := foolsgold fang_2a vyas ham10000 peng vyas_mnist
-LONG_PAPERS := lolli_seeds fang_2b_early yin_4 yin_2 lolli fang_2b tolpegin lfighter
+PAPERS      := foolsgold fang_2a vyas ham10000 peng vyas_mnist fang_2b_early
+LONG_PAPERS := lolli_seeds yin_4 yin_2 lolli fang_2b tolpegin lfighter
 
 .DEFAULT_GOAL := help
 .PHONY: paper paper-all help install bench test check speed numerics coverage torture report clean
