@@ -45,28 +45,37 @@ class Metric:
 
 @dataclass(frozen=True)
 class Window:
-    """Which rounds a number is over: ``last``, ``mean(rounds=10)``, ``median(share=0.1)``, ``at(round=100)``.
+    """Which rounds a number is over: ``last``, ``mean(rounds=10)``, ``median(share=0.1)``, ``at(round=100)``, ``max``.
 
     Attributes:
-        take: ``last``, ``mean``, ``median`` or ``at``.
+        take: ``last``, ``mean``, ``median``, ``at``, or of all evaluated rounds ``max`` or ``min``.
         rounds: so many before the end, the last included; for ``at`` the round itself.
         share: this share of all rounds in place of a number of them.
     """
 
-    take: Literal["last", "mean", "median", "at"] = "last"
+    take: Literal["last", "mean", "median", "at", "max", "min"] = "last"
     rounds: int = 1
     share: float | None = None
+
+    @property
+    def of_all(self) -> bool:
+        """Whether it is over whatever rounds are evaluated."""
+        return self.take in ("max", "min")
 
     def needed(self, total: int) -> range:
         """The rounds, of so many, that the number is over."""
         if self.take == "at":
             return range(self.rounds, self.rounds + 1)
+        if self.of_all:
+            return range(1, total + 1)
         number = self.rounds if self.share is None else max(1, round(self.share * total))
         return range(max(1, total - number + 1), total + 1)
 
     def __str__(self) -> str:
         if self.take == "at":
             return f"round {self.rounds}"
+        if self.of_all:
+            return f"{self.take} of the evaluated rounds"
         if self.share is not None:
             return f"{self.take} of the last {100 * self.share:g} % of rounds"
         return "last round" if self.take == "last" else f"{self.take} of the last {self.rounds} rounds"

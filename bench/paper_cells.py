@@ -80,7 +80,7 @@ def unfit(cells: Sequence[Cell], metric: Metric, window: Window) -> str | None:
             return f"{window} is beyond the last round, {cell.rounds}"
         if window.take != "at" and window.rounds > cell.rounds:
             return f"{window} needs as many, and there are {cell.rounds}"
-        missing = [r for r in needed if not _evaluated(cell, r)]
+        missing = [] if window.of_all else [r for r in needed if not _evaluated(cell, r)]
         if missing:
             hint = "set evaluate_every or evaluate_last so that they are"
             return f"{window} is not evaluated in every round that it needs (round {missing[0]} is not): {hint}"

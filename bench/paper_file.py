@@ -6,16 +6,17 @@ mistakes are told at once, each with its position.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench import grid, grid_cells, grid_file, paper_nodes, paper_sheet
 from bench.cell import Cell, normal
+from bench.errors import UserError
 from bench.grid_file import Sheet, place_of
-from bench.paper import Choice, Paper, Table
-from bench.paper_cells import Settings
+from bench.paper import Choice, Number, Paper, Table
+from bench.paper_cells import Settings, unfit
 
 SHIPPED = Path(__file__).parent / "papers"
 KEYS = ("paper", "source", "minutes", "choices", "caveat", "quick", "tables")
@@ -123,6 +124,14 @@ def _changed(overrides: Sequence[str]) -> str | None:
     return f"run with {', '.join(f'--set {o}' for o in other)}" if other else None
 
 
+def _number_of(number: Number, short: Mapping[Cell, Cell]) -> Number:
+    """A number from shorter cells; one of a round that they do not have is not run."""
+    cells = tuple(short[c] for c in number.cells)
+    if number.window.take == "at" and (why := unfit(cells, number.metric, number.window)):
+        return replace(number, cells=(), not_run=f"in a quick run {why}")
+    return replace(number, cells=cells)
+
+
 def _shortened(paper: Paper, facts: dict[str, Any]) -> Paper:
     """The same tables over a shorter version of every cell."""
     short: dict[Cell, Cell] = {}
@@ -130,10 +139,10 @@ def _shortened(paper: Paper, facts: dict[str, Any]) -> Paper:
         own = facts or {"rounds": max(1, cell.rounds // _SHORTER)}
         stop = None if cell.attack_stop is None else max(cell.attack_stop, cell.attack_start)
         short[cell] = normal(replace(cell, **{"attack_stop": stop, **own}))
-    tables = tuple(
-        replace(t, numbers=tuple(replace(n, cells=tuple(short[c] for c in n.cells)) for n in t.numbers))
-        for t in paper.tables
-    )
+    tables = tuple(replace(t, numbers=tuple(_number_of(n, short) for n in t.numbers)) for t in paper.tables)
+    if not _cells(tables):
+        wanted = "no number of it is of a round that a quick run reaches: say under quick: how many rounds it has"
+        raise UserError(f"{paper.file}: {wanted}, like quick: {{rounds: 100}}")
     told = ", ".join(f"{k} {v}" for k, v in facts.items()) or f"a {_SHORTER}th of the rounds"
     seeds = f"{len(paper.seeds)} seed{'s' * (len(paper.seeds) > 1)}"
     return replace(

@@ -15,7 +15,7 @@ from bench.yaml_marks import Node
 T = TypeVar("T")
 
 _TOLERANCES = ("within", "of", "deviations", "at_least", "at_most")
-_WINDOWS = "last, mean(rounds=10), median(rounds=10), mean(share=0.1), median(share=0.1) or at(round=100)"
+_WINDOWS = "last, mean(rounds=10), median(rounds=10), mean(share=0.1), median(share=0.1), at(round=100), max or min"
 
 
 def mapping(sheet: Sheet, node: Node, where: str, keys: Sequence[str], needed: Sequence[str] = ()) -> dict[str, Node]:
@@ -171,6 +171,8 @@ def _window(ref: Reference) -> Window:
     options = dict(ref.options)
     if ref.name == "last" and not options:
         return Window()
+    if ref.name in ("max", "min") and not options:
+        return Window("max" if ref.name == "max" else "min")
     if ref.name == "at" and _rounds(options.get("round")) and len(options) == 1:
         return Window("at", options["round"])
     if ref.name in ("mean", "median") and len(options) == 1:

@@ -12,7 +12,9 @@ from bench.paper_sheet import ENTRY, PART
 _METRIC = "Of the stored confusion counts: " + ", ".join(
     f"{name}({', '.join(f'{o}=CLASS' for o in options)})" if options else name for name, options in METRICS.items()
 )
-_ROUNDS = "Of the evaluated rounds: last, mean(rounds=10), median(rounds=10), median(share=0.1) or at(round=100)."
+_ROUNDS = (
+    "Of the evaluated rounds: last, mean(rounds=10), median(rounds=10), median(share=0.1), at(round=100), max or min."
+)
 _FACTS = {"$ref": "#/$defs/facts"}
 _TOLERANCE = {
     "within": "Our mean is at most so far from the published number, or from ``of``.",

@@ -29,7 +29,7 @@ from bench.paper_verdicts import (
 from bench.spreadsheet import csv_text
 
 HEADS = ("published", "ours", "n", "difference", "reproduced if", "verdict")
-CLAIM_HEADS = ("comparison", "difference", "n", "p", "verdict")
+CLAIM_HEADS = ("comparison", "left less right", "n", "p", "verdict")
 CLAIM_WORDS = (HOLDS, IN_MEANS, FAILS, UNFINISHED, NOT_RUN)
 TOLD = (
     "Ours: mean over n seeds ± half width of its 95 % Student interval. Difference: ours less published. Reproduced: "
@@ -37,7 +37,7 @@ TOLD = (
     "half a unit of the last printed digit."
 )
 CLAIMS_TOLD = (
-    "Differences of the same seeds with their 95 % interval; p: paired t test, Holm's correction over all strict "
+    "Left less right: of the same seeds, with its 95 % interval; p: paired t test, Holm's correction over all strict "
     "comparisons of the paper. Holds: significant (of about the same, at least, at most: the whole interval within the "
     "margin); holds in the means: the means alone say so."
 )
@@ -55,6 +55,9 @@ def headline(result: Result) -> str:
     told = f"{result.word[0].upper()}{result.word[1:]}. Numbers: {', '.join(parts) or 'none'}."
     if claims:
         told += f" Claims: {', '.join(_counted(claims[w], w) for w in CLAIM_WORDS if claims[w])}."
+    waiting = sum(v.word == UNFINISHED for t in result.tables if t not in own for _, v in t.numbers)
+    if waiting:
+        told += f" Of experiments and extensions of ours {waiting} numbers are unfinished."
     return f"{told} {result.paper.caveat}".rstrip()
 
 

@@ -59,7 +59,9 @@ def value(metric: Metric, window: Window, row: Any) -> float:
     needed = window.needed(int(row["rounds"]))
     places = [i for i, r in enumerate(row["rounds_evaluated"]) if r in needed]
     each = of_counts(metric, np.asarray(row["confusion"])[places], row["mapping"])
-    return float(np.median(each) if window.take == "median" else np.mean(each)) if len(each) else float("nan")
+    known = each[~np.isnan(each)] if window.of_all else each
+    over: Mapping[str, Any] = {"median": np.median, "max": np.max, "min": np.min}
+    return float(over.get(window.take, np.mean)(known)) if len(known) else float("nan")
 
 
 def of_counts(metric: Metric, counts: metrics.Counts, mapping: metrics.Mapping = None) -> Values:

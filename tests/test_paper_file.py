@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench import cli_paper, paper_file, paper_schema
+from bench import cli_paper, paper_file, paper_schema, paper_values
 from bench.cell import Cell
 from bench.errors import UserError
 from bench.grid import GridError
-from bench.paper import Paper, Tolerance
+from bench.paper import Metric, Paper, Tolerance
 
 ROOT = Path(__file__).parents[1]
 GOOD = """\
@@ -203,6 +204,30 @@ def test_a_quick_run_is_shorter_than_the_protocol(papers: dict[str, Paper]) -> N
         quick = paper_file.read(name, quick=True)
         assert 4 * max(map(work, quick.cells)) <= max(map(work, paper.cells)), name
         assert len(quick.cells) <= len(paper.cells)
+
+
+def test_a_number_of_a_round_that_a_quick_run_does_not_reach_is_not_run(write: Callable[[str], Path]) -> None:
+    path = write(GOOD.replace("    runs: 5\n", "    runs: 5\n    rounds: at(round=20)\n"))
+    with pytest.raises(UserError, match="say under quick: how many rounds"):
+        paper_file.read(path, quick=True)
+    one = GOOD.replace("krum: {at: {aggregator: krum}}", "krum: {rounds: at(round=20), at: {aggregator: krum}}")
+    quick = paper_file.read(write(one), quick=True)
+    found = {(n.row, n.column): n for n in quick.tables[0].numbers}
+    assert found["krum", "flip"].not_run == "in a quick run round 20 is beyond the last round, 2"
+    assert found["krum", "flip"].cells == ()
+    assert {c.aggregator for c in quick.cells} == {"fedavg"}
+
+
+@pytest.mark.parametrize("take", ["max", "min"])
+def test_the_best_round_is_that_of_all_evaluated_ones(take: str, write: Callable[[str], Path]) -> None:
+    paper = paper_file.read(write(GOOD.replace("    runs: 5\n", f"    runs: 5\n    rounds: {take}\n")))
+    window = paper.tables[0].numbers[0].window
+    assert str(window) == f"{take} of the evaluated rounds"
+    right = [[[9, 1], [1, 9]], [[10, 0], [0, 10]], [[5, 5], [5, 5]]]
+    row = {"rounds": 20, "rounds_evaluated": [1, 10, 20], "confusion": right, "mapping": None}
+    assert paper_values.value(Metric("accuracy"), window, row) == {"max": 1.0, "min": 0.5}[take]
+    lost = [[[0, 0], [1, 1]], [[0, 0], [1, 1]], [[0, 0], [1, 1]]]  # no example of class 0: no recall
+    assert math.isnan(paper_values.value(Metric("recall", {"of": 0}), window, {**row, "confusion": lost}))
 
 
 def test_the_makefile_runs_every_shipped_paper_by_its_length(papers: dict[str, Paper]) -> None:
