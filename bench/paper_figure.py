@@ -35,7 +35,7 @@ def draw(result: Result) -> Figure:
         named = [name for t, _ in strips for name in _names(t.table.rows)]
         left = 0.2 + max((width_of(line, SMALL) for n in named for line in n.split("\n")), default=0.0)
         heading = canvas.headings(result.paper.title, headline(result), WIDTH)
-        waiting = [title(t.table) for t in result.tables if t not in drawn]
+        waiting = [title(t.table) for t in result.tables if not _ends(t.numbers)]
         told = f" Not drawn, as nothing of it is run yet: {'; '.join(waiting)}." if waiting else ""
         caption = wrapped(_CAPTION + told, WIDTH - 0.2, SMALL)
         top = 0.2 + 0.17 * sum(h.count("\n") + 1 for h in heading)

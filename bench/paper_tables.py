@@ -55,7 +55,7 @@ def headline(result: Result) -> str:
     told = f"{result.word[0].upper()}{result.word[1:]}. Numbers: {', '.join(parts) or 'none'}."
     if claims:
         told += f" Claims: {', '.join(_counted(claims[w], w) for w in CLAIM_WORDS if claims[w])}."
-    waiting = sum(v.word == UNFINISHED for t in result.tables if t not in own for _, v in t.numbers)
+    waiting = sum(v.word == UNFINISHED for t in result.tables if t.table.kind != "published" for _, v in t.numbers)
     if waiting:
         told += f" Of experiments and extensions of ours {waiting} numbers are unfinished."
     return f"{told} {result.paper.caveat}".rstrip()
