@@ -1,6 +1,6 @@
 """Robust aggregation rules by the names that a grid uses; `contract` is all that a defence author reads.
 
-    from aggregators import Cohort, krum
+    from flipbench.aggregators import Cohort, krum
     krum(updates, Cohort.of(updates, byzantine=4))
 
 ``RULES`` is the registry of rules, ``PREAGGREGATIONS`` that of what can stand in front of one; `compose` joins them.
@@ -8,27 +8,32 @@
 
 from __future__ import annotations
 
+if __name__ != "flipbench.aggregators":  # found as a folder of the checkout: its classes would be others
+    raise ImportError(
+        "the package is called flipbench.aggregators: write 'from flipbench.aggregators import ...'", name="aggregators"
+    )
+
 from collections.abc import Callable
 from typing import Any
 
-from aggregators.bulyan import bulyan
-from aggregators.clipping import centered_clipping, norm_clipping
-from aggregators.contract import Aggregator, Cohort, Infeasible, Layout, Update, Updates, per_cell
-from aggregators.coordinatewise import median, trimmed_mean
-from aggregators.filters import aksel, cge, faba, monna
-from aggregators.flame import flame
-from aggregators.fltrust import fltrust
-from aggregators.foolsgold import foolsgold
-from aggregators.geometric import geometric_median
-from aggregators.krum import krum, multi_krum
-from aggregators.lfighter import lfighter
-from aggregators.mda import mda
-from aggregators.mean import fedavg, mean
-from aggregators.mixing import arc, bucketing, clipping, compose, nnm
-from aggregators.nearest import meamed, phocas
-from aggregators.signguard import signguard
-from aggregators.spectral import caf, dnc
-from aggregators.weighted import weighted_median, weighted_trimmed_mean
+from flipbench.aggregators.contract import Aggregator, Cohort, Infeasible, Layout, Update, Updates, per_cell
+from flipbench.aggregators.rules.bulyan import bulyan
+from flipbench.aggregators.rules.clipping import centered_clipping, norm_clipping
+from flipbench.aggregators.rules.coordinatewise import median, trimmed_mean
+from flipbench.aggregators.rules.distance_filters import aksel, cge, faba, monna
+from flipbench.aggregators.rules.flame import flame
+from flipbench.aggregators.rules.fltrust import fltrust
+from flipbench.aggregators.rules.foolsgold import foolsgold
+from flipbench.aggregators.rules.geometric_median import geometric_median
+from flipbench.aggregators.rules.krum import krum, multi_krum
+from flipbench.aggregators.rules.lfighter import lfighter
+from flipbench.aggregators.rules.mda import mda
+from flipbench.aggregators.rules.mean import fedavg, mean
+from flipbench.aggregators.rules.nearest import meamed, phocas
+from flipbench.aggregators.rules.preaggregation import arc, bucketing, clipping, compose, nnm
+from flipbench.aggregators.rules.signguard import signguard
+from flipbench.aggregators.rules.spectral import caf, dnc
+from flipbench.aggregators.rules.weighted import weighted_median, weighted_trimmed_mean
 
 _RULES: tuple[Callable[..., Any], ...] = (
     fedavg,

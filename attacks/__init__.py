@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+if __name__ != "flipbench.attacks":  # found as a folder of the checkout: its classes would be others
+    raise ImportError(
+        "the package is called flipbench.attacks: write 'from flipbench.attacks import ...'", name="attacks"
+    )
+
 from collections.abc import Callable
 from typing import Any
 
-from attacks.backdoor import backdoor
-from attacks.chain import Chain
-from attacks.contract import Found, LabelFlip, Proposal, Scene, Stamped, Studio, Trials, Wire
-from attacks.fang import fang_krum, fang_trimmed_mean
-from attacks.label_flip import all_to_one, mirrored, permuted, resampled, shifted, swapped, targeted, uniform
-from attacks.line_search import optimal_alie, optimal_ipm
-from attacks.mimic import mimic
-from attacks.model_flips import confusable, least_likely
-from attacks.statistics_attacks import alie, min_max, min_sum
-from attacks.update_attacks import free_rider, gaussian, ipm, scaled, sign_flip
-from attacks.worst_case import worst_case
+from flipbench.attacks.chain import Chain
+from flipbench.attacks.contract import Found, LabelFlip, Proposal, Scene, Stamped, Studio, Trials, Wire
+from flipbench.attacks.examples.backdoor import backdoor
+from flipbench.attacks.labels.label_flip import (
+    all_to_one,
+    mirrored,
+    permuted,
+    resampled,
+    shifted,
+    swapped,
+    targeted,
+    uniform,
+)
+from flipbench.attacks.labels.model_based import confusable, least_likely
+from flipbench.attacks.labels.searched import worst_case
+from flipbench.attacks.updates.fang import fang_krum, fang_trimmed_mean
+from flipbench.attacks.updates.mimic import mimic
+from flipbench.attacks.updates.optimised import optimal_alie, optimal_ipm
+from flipbench.attacks.updates.simple import free_rider, gaussian, ipm, scaled, sign_flip
+from flipbench.attacks.updates.within_variance import alie, min_max, min_sum
 
 _LABELS = (
     mirrored,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from attacks.contract import PLACES, declares, place
+from flipbench.attacks.contract import PLACES, declares, place
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from aggregators.contract import Layout
+from flipbench.aggregators.contract import Layout
 
 PLACES = ("labels", "examples", "updates")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import Browser, chromium, missing
+
+from tests.helpers.browser import Browser, chromium, missing
 
 torch.set_num_threads(1)
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

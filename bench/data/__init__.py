@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from bench import plugins
-from bench.data import digits, downloads, fashion_mnist, ham10000, mnist, mnist5k
-from bench.data.dataset import Dataset, shortened
-from bench.errors import UserError
-from bench.reference import Reference, parse
+from flipbench.data import digits, downloads, fashion_mnist, ham10000, mnist, mnist5k
+from flipbench.data.dataset import Dataset, shortened
+from flipbench.errors import UserError
+from flipbench.plugins import registry
+from flipbench.spec.reference import Reference, parse
 
 __all__ = ["CLASSES", "DATASETS", "Dataset", "Description", "content_hash", "describe", "load", "shortened"]
 
@@ -60,7 +60,7 @@ def load(ref: str, *, download: bool = False) -> Dataset:
     reference = _checked(ref)
     if download and _ours(reference) and reference.name in _IDX:
         downloads.ensure(_IDX[reference.name], reference.options.get("path"))
-    state = _CONTENT[reference.name](reference.options) if _ours(reference) else plugins.source_hash("dataset", ref)
+    state = _CONTENT[reference.name](reference.options) if _ours(reference) else registry.source_hash("dataset", ref)
     return _load(str(reference), state)
 
 
@@ -153,18 +153,18 @@ def describe(ref: str, *, download: bool = False) -> Description:
 def _checked(ref: str) -> Reference:
     """The reference, if its name and options are known."""
     reference = parse(ref)
-    plugins.resolve("dataset", reference)
+    registry.resolve("dataset", reference)
     return reference
 
 
 def _ours(reference: Reference) -> bool:
-    return plugins.is_shipped("dataset", reference.name)
+    return registry.is_shipped("dataset", reference.name)
 
 
 @lru_cache(maxsize=4)
 def _load(ref: str, state: str | None) -> Dataset:
     """Read what a reference names; ``state`` is the content's hash, so that a changed file is read again."""
-    found = plugins.resolve("dataset", ref)()
+    found = registry.resolve("dataset", ref)()
     if not isinstance(found, Dataset):
-        raise UserError(f"{ref} returned {type(found).__name__}: a data set is a bench.data.dataset.Dataset")
+        raise UserError(f"{ref} returned {type(found).__name__}: a data set is a flipbench.data.dataset.Dataset")
     return found

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from bench.data.splits import subset
-from bench.errors import UserError
+from flipbench.data.splits import subset
+from flipbench.errors import UserError
 
 Split = Literal["official", "stratified", "lesion", "row"]
 

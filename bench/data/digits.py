@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.data import embedded, files
-from bench.data.dataset import Dataset, shortened
-from bench.data.splits import held_out
+from flipbench.data import file_bytes, packaged
+from flipbench.data.dataset import Dataset, shortened
+from flipbench.data.splits import held_out
 
 CLASSES = tuple("0123456789")
 SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
@@ -25,8 +25,8 @@ def load(*, train: int | None = None, test: int | None = None) -> Dataset:
     Raises:
         UserError: scikit-learn is not installed or holds another file.
     """
-    path = embedded.file("sklearn", "datasets/data/digits.csv.gz")
-    x, y = embedded.images(path, 8, SHA256)
+    path = packaged.file("sklearn", "datasets/data/digits.csv.gz")
+    x, y = packaged.images(path, 8, SHA256)
     rows, held = held_out(y, TEST, "digits split")
     whole = Dataset(
         name="digits",
@@ -46,4 +46,4 @@ def load(*, train: int | None = None, test: int | None = None) -> Dataset:
 
 def content(options: Mapping[str, Any]) -> str:
     """The content hash without parsing."""
-    return files.digest(embedded.file("sklearn", "datasets/data/digits.csv.gz"))
+    return file_bytes.digest(packaged.file("sklearn", "datasets/data/digits.csv.gz"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pooch
 
-from bench.data import idx, places
-from bench.errors import UserError
+from flipbench.data import idx, locations
+from flipbench.errors import UserError
 
 _AFTER = (
     "is there a network, and room in that folder? Files fetched in another way belong into the same folder, under the "
@@ -21,11 +21,11 @@ def ensure(spec: idx.Spec, path: str | None) -> None:
     Raises:
         UserError: a place other than the cache folder holds a part of it only; no mirror gave the files.
     """
-    target = places.cache() / spec.folder
+    target = locations.cache() / spec.folder
     try:
         idx.find(spec, path)
         return
-    except places.NotFoundError:
+    except locations.NotFoundError:
         pass
     except UserError:
         if path is not None or not 0 < len(idx.present(target)) < len(idx.PARTS):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.data import idx
-from bench.data.dataset import Dataset
+from flipbench.data import idx
+from flipbench.data.dataset import Dataset
 
 CLASSES = (
     "T-shirt/top",

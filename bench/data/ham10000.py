@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from bench.data import files, lesions, parsed, pixel_csv, places
-from bench.data.dataset import Dataset, shortened
-from bench.data.splits import held_out, held_out_groups
-from bench.errors import UserError
+from flipbench.data import file_bytes, ham10000_metadata, locations, parse_cache, pixel_csv
+from flipbench.data.dataset import Dataset, shortened
+from flipbench.data.splits import held_out, held_out_groups
+from flipbench.errors import UserError
 
 # In the order of the CSV's label codes. Not alphabetical, and not the order of DermaMNIST (4 mel, 5 nv, 6 vasc).
 CLASSES = ("akiec", "bcc", "bkl", "df", "nv", "vasc", "mel")
@@ -65,8 +65,8 @@ def load(
         UserError: not found or broken, with file, line and column; metadata that contradict the labels.
     """
     file, beside = _locate(path, metadata, split)
-    digest = files.digest(file)
-    table = parsed.cached(digest, len(COLUMNS), lambda: _table(file))
+    digest = file_bytes.digest(file)
+    table = parse_cache.cached(digest, len(COLUMNS), lambda: _table(file))
     _check_labels(table[:, -1], file)
     labels = torch.from_numpy(table[:, -1].astype(np.int64))
     images = torch.from_numpy(np.ascontiguousarray(table[:, :-1])).view(-1, 1, SIDE, SIDE)
@@ -76,7 +76,7 @@ def load(
         why = "as asked" if split == "row" else "no metadata"
         notes.append(f"{why}: split by row, so images of one lesion may be on both sides")
     else:
-        groups = lesions.read(beside)
+        groups = ham10000_metadata.read(beside)
         _check_metadata(groups, table[:, -1], beside)
         names = [g.lesion for g in groups]
     rows, held = _divided(labels, names, "split")
@@ -110,7 +110,7 @@ def _divided(labels: torch.Tensor, names: Sequence[str] | None, purpose: str) ->
 def content(options: Mapping[str, Any]) -> str:
     """The content hash without parsing the pixels: of the CSV, and of who is whose lesion where the split needs it."""
     file, beside = _locate(options.get("path"), options.get("metadata"), options.get("split", "auto"))
-    return _content(files.digest(file), beside)
+    return _content(file_bytes.digest(file), beside)
 
 
 def find(path: str | None) -> Path:
@@ -120,19 +120,19 @@ def find(path: str | None) -> Path:
         NotFoundError: no place holds it.
         UserError: the path does not, or a folder holds two.
     """
-    if path is not None and os.path.isfile(file := places.expanded(path)):
+    if path is not None and os.path.isfile(file := locations.expanded(path)):
         return _recognised(file)
-    folders = places.given(path, "ham10000") if path is not None else places.searched("ham10000")
+    folders = locations.given(path, "ham10000") if path is not None else locations.searched("ham10000")
     for folder in folders:
         tables = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]) if os.path.isdir(folder) else []
-        found = [f for f in tables if f.name in NAMES or _meant(files.first_line(f))]
+        found = [f for f in tables if f.name in NAMES or _meant(file_bytes.first_line(f))]
         if len(found) > 1:
             raise UserError(f"{folder} holds {' and '.join(f.name for f in found)}: name the one you mean with path")
         if found:
             return _recognised(found[0])
     if path is not None:
         raise UserError(f"{path} holds no CSV with the header pixel0000,...,pixel0783,label; {ADVICE}")
-    raise places.missing("ham10000", folders, ADVICE)
+    raise locations.missing("ham10000", folders, ADVICE)
 
 
 def _meant(header: bytes) -> bool:
@@ -148,9 +148,9 @@ def _relative(header: bytes) -> str | None:
 
 def _recognised(file: Path) -> Path:
     """The file, if its header is the right one."""
-    header = files.first_line(file)
+    header = file_bytes.first_line(file)
     if header != HEADER:
-        files.read(file)  # a damaged gzip or a zip archive has a message of its own
+        file_bytes.read(file)  # a damaged gzip or a zip archive has a message of its own
         raise UserError(f"{file}, line 1: {_other_header(header)}")
     return file
 
@@ -163,7 +163,7 @@ def _locate(path: str | None, metadata: str | None, split: By) -> tuple[Path, Pa
             raise UserError("ham10000: split='row' makes no use of metadata: leave one of the two out")
         return file, None
     if metadata is not None:
-        return file, places.expanded(metadata)
+        return file, locations.expanded(metadata)
     for name in ("HAM10000_metadata.csv", "HAM10000_metadata.csv.gz", "HAM10000_metadata"):
         if os.path.isfile(file.parent / name):
             return file, file.parent / name
@@ -173,7 +173,7 @@ def _locate(path: str | None, metadata: str | None, split: By) -> tuple[Path, Pa
 
 
 def _table(file: Path) -> pixel_csv.Pixels:
-    _, _, body = files.read(file).partition(b"\n")
+    _, _, body = file_bytes.read(file).partition(b"\n")
     table = pixel_csv.parse(body, COLUMNS, str(file), first_line=2)
     _check_labels(table[:, -1], file)
     return table
@@ -187,7 +187,9 @@ def _check_labels(labels: np.ndarray[Any, np.dtype[np.uint8]], file: Path) -> No
         )
 
 
-def _check_metadata(groups: tuple[lesions.Row, ...], labels: np.ndarray[Any, np.dtype[np.uint8]], beside: Path) -> None:
+def _check_metadata(
+    groups: tuple[ham10000_metadata.Row, ...], labels: np.ndarray[Any, np.dtype[np.uint8]], beside: Path
+) -> None:
     """Row by row: the diagnosis is the label's class."""
     for row, group in enumerate(groups):
         if row >= len(labels):
@@ -205,8 +207,8 @@ def _check_metadata(groups: tuple[lesions.Row, ...], labels: np.ndarray[Any, np.
 def _content(digest: str, beside: Path | None) -> str:
     if beside is None:
         return digest
-    names = "\n".join(row.lesion for row in lesions.read(beside))
-    return files.combined(digest, hashlib.sha256(names.encode()).hexdigest())
+    names = "\n".join(row.lesion for row in ham10000_metadata.read(beside))
+    return file_bytes.combined(digest, hashlib.sha256(names.encode()).hexdigest())
 
 
 def _notes(labels: torch.Tensor, digest: str) -> list[str]:

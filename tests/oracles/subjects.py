@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from oracles import aggregator_oracles as oracle
-
-import aggregators
+from flipbench import aggregators
+from tests.oracles import aggregator_oracles as oracle
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from rules import circumstances
 
-from bench import experiment, paper_file
-from bench.cell import Cell
-from bench.federation import Federation
-from bench.grid import contents
+from flipbench.federation import run_stack
+from flipbench.federation.federation import Federation
+from flipbench.grid.reader import contents
+from flipbench.papers import reader
+from flipbench.spec.cell import Cell
+from tests.speed.rules import circumstances
 
 ROUNDS = {"foolsgold": (50, 10), "fang_2a": (50, 10), "fang_2b": (20, 2), "lfighter": (3, 1), "tolpegin": (2, 1)}
 SEEDS = 4
@@ -25,7 +26,7 @@ SEEDS = 4
 
 def seconds(cells: list[Cell], count: int) -> float:
     """Of a round of one cell."""
-    prepared = experiment._prepare([experiment.Job(c, contents(c)) for c in cells], None)
+    prepared = run_stack._prepare([run_stack.Job(c, contents(c)) for c in cells], None)
     federation = Federation(prepared.cells, prepared.populations, prepared.task, prepared.parts)
     federation.round(1)  # it is evaluated, and finds nothing in any cache
     begin = federation.clock.local + federation.clock.aggregation
@@ -36,7 +37,7 @@ def seconds(cells: list[Cell], count: int) -> float:
 
 def measured(name: str) -> str:
     """A line of the table: a paper's first cell that is attacked, on both."""
-    first = next(c for c in paper_file.read(name, [], None, False).cells if c.attacked)
+    first = next(c for c in reader.read(name, [], None, False).cells if c.attacked)
     first = replace(first, rounds=10**6, evaluate_every=10**6, evaluate_last=1)
     here = seconds([replace(first, device="cpu")], ROUNDS[name][1])
     there = seconds([replace(first, device="cuda", seed=s) for s in range(SEEDS)], ROUNDS[name][0])

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import torch
-from rule_subjects import cohort_for, subjects, updates
+
+from tests.speed.rule_subjects import cohort_for, subjects, updates
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 

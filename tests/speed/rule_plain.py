@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from rule_subjects import RADIUS
+
+from tests.speed.rule_subjects import RADIUS
 
 
 class Torch:

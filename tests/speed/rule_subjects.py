@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import aggregators
-from aggregators import Cohort
+from flipbench import aggregators
+from flipbench.aggregators import Cohort
 
 CLIENTS = (10, 20, 50, 100)
 DIMS = (10_000, 100_000, 1_000_000)

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from rule_memory import ALLOCATOR
-from rule_plain import DRAWS, Numpy, Torch, plain
-from rule_subjects import CLIENTS, DIMS, byzfl_chain, cohort_for, subjects, updates, weiszfeld_steps
 
-import aggregators
-from aggregators import Infeasible
+from flipbench import aggregators
+from flipbench.aggregators import Infeasible
+from tests.speed.rule_memory import ALLOCATOR
+from tests.speed.rule_plain import DRAWS, Numpy, Torch, plain
+from tests.speed.rule_subjects import CLIENTS, DIMS, byzfl_chain, cohort_for, subjects, updates, weiszfeld_steps
 
 HERE = Path(__file__).parent
 BUDGET = 0.2  # seconds of calls for one number

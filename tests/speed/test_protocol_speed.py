@@ -16,12 +16,16 @@ from typing import Any
 import pytest
 import torch
 
-from bench import data, features, layout, local, lockstep, models, plugins, schedules
-from bench.cell import Cell
-from bench.federation import Federation, Parts, Task
-from bench.inputs import Inputs
-from bench.memory import keep_freed_memory
-from bench.population import populate
+from flipbench import data
+from flipbench.data import pixel_scaling
+from flipbench.federation.federation import Federation, Parts, Task
+from flipbench.federation.population import populate
+from flipbench.plugins import registry
+from flipbench.spec.cell import Cell
+from flipbench.system.malloc import keep_freed_memory
+from flipbench.training import flat_parameters, local_sgd, models, schedules
+from flipbench.training.inputs import Inputs
+from flipbench.training.layers import stacked_model
 
 MODELS = {"softmax": "softmax", "mlp": "mlp(widths=[100])", "cnn": "cnn(channels=[20, 50], hidden=[500])"}
 STEPS = {"softmax": 60, "mlp": 40, "cnn": 6}
@@ -36,7 +40,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def fashion(real_data: Path) -> tuple[Task, torch.Tensor]:
     d = data.load("fashion_mnist")
-    train, test = features.unit(d.train_x, d.test_x, d.levels)
+    train, test = pixel_scaling.unit(d.train_x, d.test_x, d.levels)
     return Task(train, test, d.test_y, len(d.classes)), d.train_y
 
 
@@ -55,9 +59,9 @@ def test_protocol(benchmark: Any, fashion: tuple[Task, torch.Tensor], model: str
         malicious_count=4,
         aggregator="trimmed_mean",
     )
-    people = populate(cell, labels, 10, plugins.resolve("partition", "iid"), plugins.resolve("attack", "mirrored"))
-    rule = plugins.resolve("aggregator", cell.aggregator)
-    parts = Parts(plugins.resolve("model", cell.model), schedules.constant, rule)
+    people = populate(cell, labels, 10, registry.resolve("partition", "iid"), registry.resolve("attack", "mirrored"))
+    rule = registry.resolve("aggregator", cell.aggregator)
+    parts = Parts(registry.resolve("model", cell.model), schedules.constant, rule)
     federation = Federation([cell], [people], task, parts)
     rounds = iter(range(2, 10**6))
     for _ in range(3):
@@ -78,14 +82,14 @@ def test_local_training_of_the_ham10000_mlp(benchmark: Any, momentum: float) -> 
     """MLP 784-200-200-7, 20 clients, batch 32, one pass over 400 examples each: GFLOP/s beside those of one GEMM."""
     g = torch.Generator().manual_seed(0)
     model = models.mlp((1, 28, 28), 7, widths=[200, 200])
-    net, where = lockstep.stack(model), layout.layout_of(model)
-    start = layout.flatten(model).unsqueeze(0)
+    net, where = stacked_model.stack(model), flat_parameters.layout_of(model)
+    start = flat_parameters.flatten(model).unsqueeze(0)
     inputs = Inputs(torch.rand(8000, 1, 28, 28, generator=g))
     steps = 13
     index = torch.randint(8000, (1, 20, steps, 32), generator=g)
-    batches = local.Batches(index, torch.randint(7, index.shape, generator=g), None)
-    recipe = local.Recipe(0.01, momentum, 0.0)
-    benchmark.pedantic(lambda: local.train(net, where, start, inputs, batches, recipe), rounds=12, warmup_rounds=2)
+    batches = local_sgd.Batches(index, torch.randint(7, index.shape, generator=g), None)
+    recipe = local_sgd.Recipe(0.01, momentum, 0.0)
+    benchmark.pedantic(lambda: local_sgd.train(net, where, start, inputs, batches, recipe), rounds=12, warmup_rounds=2)
     weights = 784 * 200 + 200 * 200 + 200 * 7
     # Forward and weight gradient of all layers, input gradient of all but the first: 2 operations a weight each.
     flop = 20 * 32 * steps * 2 * (3 * weights - 784 * 200)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import bootstrap, rank_tests, statistics
+from flipbench.analysis import bootstrap, rank_tests, statistics
 
 SIMULATIONS = 10_000
 RULES, COLUMNS = 4, 6  # of a simulated table

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import records
 
-from bench import grid as grids
-from bench.cell import Cell, canonical_json, clean_twin, key, normal
-from bench.grid import Grid
-from bench.store import Store
+from flipbench.grid import reader as grids
+from flipbench.grid.reader import Grid
+from flipbench.spec.cell import Cell, canonical_json, clean_twin, key, normal
+from flipbench.store.store import Store
+from tests.helpers import records
 
 GRID = """
 name: big
@@ -71,7 +71,7 @@ def plan(grid: Grid, keys: list[str]) -> dict[str, Any]:
 
 
 def _file(own: str, cell: Cell) -> bytes:
-    """What `bench.store.encode` makes of the cell's record; its result, the longest part, is encoded once for many."""
+    """What `store.store.encode` makes of the cell's record; its result, the longest part, is encoded once for many."""
     content = grids.contents(cell)
     told = {
         **_frame(cell.dataset),

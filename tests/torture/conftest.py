@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
-from figures import TOLD, Ran, circumstances, table
-from torture_size import FULL
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))  # for the helpers beside the other tests
+from tests.helpers.paths import ROOT
+from tests.torture.figures import TOLD, Ran, circumstances, table
+from tests.torture.torture_size import FULL
 
 _ran: dict[str, Ran] = {}
 _began = time.monotonic()

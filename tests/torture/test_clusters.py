@@ -17,15 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import slurm
-from test_runner import numbers
-from test_workers import marked, read, run
-from torture_size import FULL
 
-from bench import grid
-from bench.cluster import address
+from flipbench.execution.remote_cluster import address
+from flipbench.grid import reader
+from tests.execution.test_runner import numbers
+from tests.execution.test_workers import marked, read, run
+from tests.helpers.paths import ROOT
+from tests.torture import slurm
+from tests.torture.torture_size import FULL
 
-ROOT = Path(__file__).parent.parent.parent
 DASK = [sys.executable, "-m", "dask"]
 Told = Callable[[str, str], None]
 pytestmark = [
@@ -83,7 +83,7 @@ def test_a_slurm_job_whose_workers_are_killed_stores_what_one_process_does(tmp_p
         os.kill(pid, signal.SIGKILL)
     assert left == []  # Slurm ends what a job leaves behind, the scheduler among it
     assert killed == 2
-    plain = run(grid.read("smoke"), tmp_path / "plain", workers=1)
+    plain = run(reader.read("smoke"), tmp_path / "plain", workers=1)
     assert plain.failed == ()
     assert numbers(job / "results" / "smoke") == numbers(tmp_path / "plain")
     told("Slurm job of smoke.yaml, workers killed", f"{plain.done} cells, {killed} kills: the same numbers")

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import record
-from test_runner import numbers
 
-from bench import disk, grid, report, runner
-from bench.envelope import defect, encode
-from bench.errors import UserError
-from bench.progress import Quiet
-from bench.store import Store
+from flipbench.errors import UserError
+from flipbench.execution import runner
+from flipbench.execution.progress import Quiet
+from flipbench.grid import reader
+from flipbench.report import write
+from flipbench.store.record_format import defect, encode
+from flipbench.store.store import Store
+from flipbench.system import atomic_files as disk
+from tests.execution.test_runner import numbers
+from tests.helpers.paths import ROOT
+from tests.helpers.records import record
 
-ROOT = Path(__file__).parent.parent.parent
 Told = Callable[[str, str], None]
 
 
@@ -119,7 +122,7 @@ axes:
 def flipbench(folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and words of a command."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "bench", *arguments]
+    command = [sys.executable, "-m", "flipbench", *arguments]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -147,14 +150,14 @@ def test_a_run_on_a_full_disk_ends_with_one_message_and_goes_on_later(
     code, said = flipbench(tmp_path, "run", "small.yaml", "--workers", "1", "--no-progress", "--results", str(results))
     assert code == 0, said
     assert set(kept) < set(store.statuses())
-    runner.run(grid.read(tmp_path / "small.yaml"), tmp_path / "plain", workers=1, progress=Quiet())
+    runner.run(reader.read(tmp_path / "small.yaml"), tmp_path / "plain", workers=1, progress=Quiet())
     assert numbers(store.folder) == numbers(tmp_path / "plain")
     told("a run on a full disk", f"exit code 2, {len(kept)} cells kept; the same command later: the numbers of one run")
 
 
 def test_torn_cells_are_in_no_report_and_are_run_again(tmp_path: Path, told: Told) -> None:
     (tmp_path / "small.yaml").write_text(GRID)
-    one, folder = grid.read(tmp_path / "small.yaml"), tmp_path / "small"
+    one, folder = reader.read(tmp_path / "small.yaml"), tmp_path / "small"
     runner.run(one, folder, workers=1, progress=Quiet())
     before, store = numbers(folder), Store(folder)
     spoils: list[Callable[[bytes], bytes]] = [
@@ -171,7 +174,7 @@ def test_torn_cells_are_in_no_report_and_are_run_again(tmp_path: Path, told: Tol
         assert path.read_bytes() != raw or b'"seed":0' not in raw
     changed = [key for key in spoilt if defect((folder / "cells" / key[:2] / f"{key}.json").read_bytes(), key)]
     assert len(changed) >= 3
-    report.write(folder)
+    write.write(folder)
     with (folder / "tables" / "cells.csv").open(newline="") as file:
         shown = {row["key"] for row in csv.DictReader(file)}
     assert shown == set(before) - set(changed)

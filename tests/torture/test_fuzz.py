@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json
-from records import record
-from test_data_files import DAMAGE, IMAGES, LABELS, check_csv, check_idx, good, header, load, rows, text
-from test_grid_fuzz import mutated, survives, with_a_word_changed
-from torture_size import size
 
-from bench.envelope import defect, encode
-from bench.errors import UserError
+from flipbench.errors import UserError
+from flipbench.store.record_format import defect, encode
+from tests.data.test_data_files import DAMAGE, IMAGES, LABELS, check_csv, check_idx, good, header, load, rows, text
+from tests.grid.test_grid_fuzz import mutated, survives, with_a_word_changed
+from tests.helpers.records import record
+from tests.torture.torture_size import size
 
 Told = Callable[[str, str], None]
 CALM: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}

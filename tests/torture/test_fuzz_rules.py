@@ -18,9 +18,9 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torture_size import size
 
-from aggregators import RULES, Cohort, Infeasible
+from flipbench.aggregators import RULES, Cohort, Infeasible
+from tests.torture.torture_size import size
 
 Told = Callable[[str, str], None]
 CALM: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}

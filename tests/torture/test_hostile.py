@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser
 
-from bench import cli_results, grid, report, runner
-from bench.grid import GridError
-from bench.progress import Quiet
-from bench.store import Store
+from flipbench.cli import results
+from flipbench.execution import runner
+from flipbench.execution.progress import Quiet
+from flipbench.grid import reader
+from flipbench.grid.reader import GridError
+from flipbench.report import write
+from flipbench.store.store import Store
+from tests.helpers.browser import Browser
 
 Told = Callable[[str, str], None]
 LIVE = "<script>window.ran=1</script><img src=x onerror=window.ran=1><svg onload=window.ran=1>"
@@ -31,9 +34,9 @@ NAMES = (
 )
 PLUGINS = """
 import torch
-from aggregators import Infeasible
-from attacks.contract import Proposal
-from bench.data.dataset import Dataset
+from flipbench.aggregators import Infeasible
+from flipbench.attacks.contract import Proposal
+from flipbench.data.dataset import Dataset
 
 NAMES = {names!r}
 
@@ -105,16 +108,14 @@ def test_hostile_names_end_to_end(place: Path, told: Told, monkeypatch: pytest.M
     monkeypatch.chdir(work)
     sheet = sheet_of(work)
     before = files_in(place) | {str(p) for p in Path("/tmp").glob("escaped*")}
-    outcome = runner.run(grid.read(sheet), work / "results" / "hostile", workers=1, progress=Quiet())
+    outcome = runner.run(reader.read(sheet), work / "results" / "hostile", workers=1, progress=Quiet())
     assert outcome.done > 2 * len(NAMES)
     assert outcome.infeasible >= 2
     assert len(outcome.failed) >= 2
     folder = work / "results" / "hostile"
-    report.write(folder)
-    cli_results.export(folder, folder / "cells.csv")
-    assert all(
-        line.isprintable() and len(line) < 300 for line in cli_results.text(cli_results.holdings(folder)).split("\n")
-    )
+    write.write(folder)
+    results.export(folder, folder / "cells.csv")
+    assert all(line.isprintable() and len(line) < 300 for line in results.text(results.holdings(folder)).split("\n"))
     written = (files_in(place) | {str(p) for p in Path("/tmp").glob("escaped*")}) - before
     outside = [
         name for name in written if not name.startswith("a/b/c/d/results/hostile/") and "__pycache__" not in name
@@ -181,7 +182,7 @@ def test_what_is_no_name_is_refused_with_its_place(tmp_path: Path, name: str, fi
     path = tmp_path / "g.yaml"
     path.write_text(f"name: g\nbase:\n  {field}: {quoted(name)}\n")
     with pytest.raises(GridError) as caught:
-        grid.read(path)
+        reader.read(path)
     assert all(re.match(re.escape(str(path)) + r":[1-9]\d*:[1-9]\d*: \S", line) for line in caught.value.errors)
     assert len(str(caught.value)) < 3000
 
@@ -191,5 +192,5 @@ def test_a_grid_whose_name_would_leave_the_folder_is_refused(tmp_path: Path, nam
     path = tmp_path / "g.yaml"
     path.write_text(f"name: {quoted(name)}\n")
     with pytest.raises(GridError, match=r":1:\d+: name") as caught:
-        grid.read(path)
+        reader.read(path)
     assert len(str(caught.value)) < 1500

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import record
 
-from bench import disk
-from bench.cell import CLEAN
-from bench.store import Store
+from flipbench.spec.cell import CLEAN
+from flipbench.store.store import Store
+from flipbench.system import atomic_files
+from tests.helpers.records import record
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 Told = Callable[[str, str], None]
@@ -101,7 +101,7 @@ def test_a_kill_at_every_step_ends_in_the_same_state(tmp_path: Path, full: bool,
             store, one = Store(tmp_path / f"{step}{after}{seed}"), record(seed=seed)
 
             def publish_and_die(step: str = step, after: bool = after, store: Store = store, one: Any = one) -> None:
-                owner: Any = {"open": builtins, "unlink": Path, "_sync": disk}.get(step, os)
+                owner: Any = {"open": builtins, "unlink": Path, "_sync": atomic_files}.get(step, os)
                 real = getattr(owner, step)
 
                 def deadly(*args: Any, **options: Any) -> Any:

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_runner import numbers
-from test_workers import marked, read, run
-from torture_size import FULL, size
 
-from bench.grid import Grid
-from bench.store import Store
+from flipbench.grid.reader import Grid
+from flipbench.store.store import Store
+from tests.execution.test_runner import numbers
+from tests.execution.test_workers import marked, read, run
+from tests.helpers.paths import ROOT
+from tests.torture.torture_size import FULL, size
 
-ROOT = Path(__file__).parent.parent.parent
 GRID = """
 name: tiny
 base: {dataset: digits, clients: 5, model: softmax, rounds: ROUNDS, local_steps: 2, batch_size: 8, malicious_count: 1}
@@ -58,7 +58,7 @@ def under_fire(
     draw, killed, runs, code = random.Random(0), list[bool](), 0, -1
     mark = f"FLIPBENCH_TEST_MARK={os.getpid()}-{name}"
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict([mark.split("=")])
-    command = [sys.executable, "-m", "bench", "run", "tiny.yaml", "--workers", "2"]
+    command = [sys.executable, "-m", "flipbench", "run", "tiny.yaml", "--workers", "2"]
     while code != 0:
         runs += 1
         assert runs < 60
@@ -145,8 +145,9 @@ def test_the_same_numbers_under_another_hash_seed(tmp_path: Path, told: Told) ->
     for seed in ("0", "12345"):
         env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": seed}
         code = (
-            "from pathlib import Path; from bench import grid, runner; from bench.progress import Quiet; "
-            f"runner.run(grid.read(Path('tiny.yaml')), Path('r{seed}'), workers=1, progress=Quiet())"
+            "from pathlib import Path; from flipbench.grid import reader; from flipbench.execution import runner; "
+            "from flipbench.execution.progress import Quiet; "
+            f"runner.run(reader.read(Path('tiny.yaml')), Path('r{seed}'), workers=1, progress=Quiet())"
         )
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)
     assert numbers(tmp_path / "r0") == numbers(tmp_path / "r12345")

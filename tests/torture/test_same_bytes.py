@@ -12,15 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import records
-from torture_size import size
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.helpers import records
+from tests.helpers.paths import ROOT
+from tests.torture.torture_size import size
+
 Told = Callable[[str, str], None]
 WRITE = """
 import sys
 from pathlib import Path
-from bench import cli_results, report
+from flipbench.cli import results as cli_results
+from flipbench.report import write as report
 folder = Path(sys.argv[1])
 report.write(folder)
 for name in ("export.csv", "export.json"):

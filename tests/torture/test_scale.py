@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import big_store
 import pytest
-from torture_size import FULL, size
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.helpers.paths import ROOT
+from tests.torture import big_store
+from tests.torture.torture_size import FULL, size
+
 Told = Callable[[str, str], None]
 SEEDS, CELLS = size(11, 1), size(101_376, 400)
 GIB = 2**30
@@ -30,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def flipbench(place: Path, *arguments: str) -> tuple[str, float, float]:
     """What a command says, its seconds, and the most memory that it and its children took together, in GiB."""
-    command = [sys.executable, "-m", "bench", *arguments]
+    command = [sys.executable, "-m", "flipbench", *arguments]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     began, most = time.monotonic(), 0.0
     with (place / "out").open("w+") as out:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from attacks.contract import Proposal, Scene, Stamped, Studio, Wire
+from flipbench.attacks.contract import Proposal, Scene, Stamped, Studio, Wire
 
 
 def to_neighbour(labels: Tensor, scene: Scene, /, *, up: bool = True) -> Proposal:

@@ -2,7 +2,7 @@
 
 import torch
 
-from bench.data.dataset import Dataset
+from flipbench.data.dataset import Dataset
 
 
 def stripes(*, each: int = 40) -> Dataset:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aggregators import Cohort, median
+from flipbench.aggregators import Cohort, median
 
 
 def halfway(updates: Tensor, cohort: Cohort, /, *, share: float = 0.5) -> Tensor:

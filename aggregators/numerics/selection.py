@@ -1,0 +1,94 @@
+"""Rules that first decide who counts and then average: the decision is made on small float64 matrices, on the CPU.
+
+What such a rule needs of the updates is an n x n matrix of distances (or n numbers), a few kilobytes. The decision is
+plain NumPy on one cell at a time, so it is the same for one cell and for a stack, on the CPU and on CUDA; only the
+distances before it and the weighted sum after it touch the updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
+from flipbench.aggregators.numerics.distances import squared_distances
+from flipbench.aggregators.numerics.order_statistics import weighted_sum
+
+Numbers = NDArray[np.float64]
+_SMALL = 1e-30  # below it float32 products lose digits to underflow
+_HUGE = 1e300  # stands for a squared distance that overflows float64: sums of some still compare
+
+
+def squares(updates: Updates) -> Tensor:
+    """Squared distances ``(*cells, clients, clients)`` float64, all of them finite.
+
+    Cells whose squares leave the range of float32 (updates of 1e-20 or of 1e20) are measured in float64.
+    """
+    apart = squared_distances(updates)
+    if updates.dtype != torch.float64:
+        largest = apart.amax((-2, -1))
+        outside = ~torch.isfinite(largest) | (largest < _SMALL)
+        if bool(outside.any()):
+            n, dim = updates.shape[-2:]
+            flat, cells = apart.reshape(-1, n, n), updates.reshape(-1, n, dim)
+            for i in outside.reshape(-1).nonzero().flatten().tolist():
+                flat[i] = squared_distances(cells[i].double())
+            apart = flat.reshape(apart.shape)
+    return apart.clamp(max=_HUGE)
+
+
+def each_cell(choose: Callable[..., Any], *facts: Tensor, cells: int) -> Tensor:
+    """What ``choose`` says of each cell.
+
+    Args:
+        choose: takes one cell's facts as float64 arrays and returns an array, of one shape for all cells.
+        *facts: tensors with the same ``cells`` leading dimensions.
+        cells: how many leading dimensions count cells.
+
+    Returns:
+        The answers stacked, ``(*cells, ...)`` on the CPU.
+    """
+    lead = facts[0].shape[:cells]
+    flat = [t.detach().double().cpu().reshape(-1, *t.shape[cells:]).numpy() for t in facts]
+    answers = torch.from_numpy(np.stack([choose(*one) for one in zip(*flat, strict=True)]))
+    return answers.reshape(*lead, *answers.shape[1:])
+
+
+def mean_of(updates: Updates, chosen: Tensor) -> Update:
+    """The mean of the chosen clients' updates, ``(*cells, dim)``; ``chosen`` is ``(*cells, clients)`` bool."""
+    share = chosen.double()
+    return weighted_sum(updates, share / share.sum(-1, keepdim=True))
+
+
+def lowest(values: Numbers, keep: int) -> NDArray[np.bool_]:
+    """Which of the ``values`` are the ``keep`` lowest; of equal ones the first."""
+    chosen = np.zeros(len(values), dtype=bool)
+    chosen[np.argsort(values, kind="stable")[:keep]] = True
+    return chosen
+
+
+def needs_majority(rule: str, updates: Updates, cohort: Cohort) -> tuple[int, int]:
+    """The numbers n and f, once 2f < n holds.
+
+    Raises:
+        Infeasible: unless 2f < n.
+    """
+    n, f = updates.shape[-2], cohort.byzantine
+    if 2 * f >= n:
+        raise Infeasible(f"{rule} needs at least 2f + 1 = {2 * f + 1} clients for f = {f}, got {n}")
+    return n, f
+
+
+def positive(name: str, value: object, most: float = float("inf")) -> float:
+    """A finite number above 0 and at most ``most``; anything else is refused."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < value < float("inf") or value > most:
+        limit = "" if most == float("inf") else f" and at most {most:g}"
+        raise ValueError(f"{name} must be above 0{limit}, got {value}")
+    return float(value)

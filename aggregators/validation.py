@@ -1,0 +1,114 @@
+"""What every shipped rule does first: check the facts, and leave out updates that are not finite.
+
+A row that holds a NaN or an infinity is proof of a faulty or lying client. It is left out of the cohort, and f
+shrinks by the number left out, not below 0; the weights of the rest are scaled to sum to 1 again. The answer is the one
+that the rule gives to the remaining rows, each cell of a stack on its own. Where no row is left, the rule is
+`Infeasible`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from math import isfinite
+from numbers import Integral
+from typing import Concatenate, ParamSpec
+
+import torch
+from torch import Tensor
+
+from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates, cohort_of_cell
+
+P = ParamSpec("P")
+Rule = Callable[Concatenate[Updates, Cohort, P], Update]
+
+
+def guarded(rule: Rule[P]) -> Rule[P]:
+    """Make a rule check its cohort and leave out rows that are not finite (see the module's text)."""
+
+    @wraps(rule)
+    def checked(updates: Updates, cohort: Cohort, /, *args: P.args, **options: P.kwargs) -> Update:
+        check(updates, cohort)
+        updates = updates.detach()
+        if all_finite(updates):
+            return rule(updates, cohort, *args, **options)
+        finite = torch.isfinite(updates).all(-1)  # (*cells, clients)
+        cells = updates.shape[:-2]
+        if not cells:
+            return rule(*keep_rows(updates, cohort, finite), *args, **options)
+        flat, kept = one_axis_of_cells(updates), finite.reshape(-1, updates.shape[-2])
+        answers = [
+            rule(*keep_rows(flat[i], cohort_of_cell(cohort, cells, i), kept[i]), *args, **options)
+            for i in range(len(flat))
+        ]
+        return torch.stack(answers).reshape(*cells, -1)
+
+    return checked
+
+
+def check(updates: Updates, cohort: Cohort) -> None:
+    """Refuse what no rule can work on.
+
+    Raises:
+        TypeError: updates that are not floating point, or an f that is not a whole number.
+        ValueError: a shape that is not ``(*cells, clients, dim)``, no numbers at all, the cohort of other updates, or
+            a negative f.
+        Infeasible: no clients.
+    """
+    if updates.ndim < 2:
+        raise ValueError(f"updates must have the shape (*cells, clients, dim), got {tuple(updates.shape)}")
+    if not updates.is_floating_point():
+        raise TypeError(f"updates must be floating point, got {updates.dtype}: convert them with updates.float()")
+    whole_number("byzantine (f)", cohort.byzantine, least=0)
+    if updates.shape[-2] == 0:
+        raise Infeasible("a rule needs at least 1 client, got 0")
+    if updates.shape[-1] == 0:
+        raise ValueError(f"updates must hold at least one number a client, got the shape {tuple(updates.shape)}")
+    if cohort.weights.shape != updates.shape[:-1]:
+        shapes = f"{tuple(updates.shape)} and {tuple(cohort.weights.shape)}"
+        raise ValueError(f"updates (*cells, clients, dim) and the cohort's weights (*cells, clients) differ: {shapes}")
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """The value as an int; a bool, a fraction or a number below ``least`` is refused."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
+
+
+def all_finite(updates: Tensor) -> bool:
+    """Whether every element is finite, in one pass where it is so.
+
+    A sum with a NaN or an infinity in it is never finite; a sum that overflows is no proof, so the elements decide.
+    """
+    return isfinite(float(updates.sum())) or bool(torch.isfinite(updates).all())
+
+
+def one_axis_of_cells(updates: Updates) -> Tensor:
+    """``(*cells, clients, dim)`` as ``(all cells, clients, dim)``, whatever sizes are zero."""
+    return updates.unsqueeze(0) if updates.ndim == 2 else updates.flatten(0, -3)
+
+
+def keep_rows(updates: Updates, cohort: Cohort, kept: Tensor) -> tuple[Updates, Cohort]:
+    """One cell without the rows where ``kept`` (``(clients,)`` bool) is false; f shrinks by their number.
+
+    Raises:
+        Infeasible: no row is kept.
+    """
+    left_out = int((~kept).sum())
+    if left_out == 0:
+        return updates, cohort
+    n = updates.shape[-2]
+    if left_out == n:
+        raise Infeasible(f"a rule needs at least 1 client with a finite update, got 0 of {n}")
+    weights = cohort.weights[kept]
+    total = weights.sum()
+    return updates[kept], replace(
+        cohort,
+        byzantine=max(0, cohort.byzantine - left_out),
+        weights=weights / total if total > 0 else torch.full_like(weights, 1.0 / len(weights)),
+        clients=cohort.clients[kept],
+    )

@@ -1,0 +1,1 @@
+"""flipbench: labels."""

@@ -1,0 +1,134 @@
+"""Rules against each other, seed by seed: every pair in every column of a table, corrected over the whole table.
+
+What a table claims: two rules differ in a column where the paired t test over their common seeds gives p < 0.05 after
+Holm's correction over every pair of rules in every column of the table, from six seeds on. (With fewer, even all
+differences of one sign are no evidence without the assumption that they are normal: `analysis.rank_tests.least_p`.) All
+pairs are counted, so that picking the best after seeing the numbers is paid for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flipbench.analysis import rank_tests, statistics
+from flipbench.analysis.statistics import LEAST_SEEDS, LEVEL, Values
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Every pair of rules: ``first``, ``second`` are places of rules; the others ``(columns, pairs)``.
+
+    Attributes:
+        first, second: ``(pairs,)``.
+        differences: ``(columns, pairs, seeds)``, first minus second; NaN where either has no number.
+        n: common seeds.
+        p: of the paired t test.
+        corrected: Holm over all of them.
+    """
+
+    first: Places
+    second: Places
+    differences: Values
+    n: Places
+    p: Values
+    corrected: Values
+
+    @property
+    def claimed(self) -> NDArray[np.bool_]:
+        """Where the two rules can be told apart."""
+        return (self.corrected < LEVEL) & (self.n >= LEAST_SEEDS)
+
+
+def seed_table(column: ArrayLike, rule: ArrayLike, seed: ArrayLike, value: ArrayLike, shape: tuple[int, int]) -> Values:
+    """Numbers as an array ``(columns, rules, seeds)``, NaN where there is none.
+
+    Args:
+        column, rule, seed, value: ``(cells,)`` each, the first two as places; of several cells with one seed (twins
+            that differ in declared f, facts that are averaged over) the mean counts, of those that have a number.
+        shape: how many columns and rules there are.
+    """
+    numbers = np.asarray(value, dtype=np.float64)
+    known = ~np.isnan(numbers)
+    seeds, of_seed = np.unique(np.asarray(seed)[known], return_inverse=True)
+    places = (np.asarray(column, dtype=np.int64)[known], np.asarray(rule, dtype=np.int64)[known], of_seed)
+    whole = (*shape, len(seeds))
+    if not len(seeds):
+        return np.full(whole, np.nan)
+    flat = np.ravel_multi_index(places, whole)
+    counts = np.bincount(flat, minlength=math.prod(whole))
+    sums = np.bincount(flat, numbers[known], math.prod(whole))
+    return statistics.ratio(sums, counts).reshape(whole)
+
+
+def compare(values: Values) -> Pairs:
+    """All pairs of rules of a table.
+
+    Args:
+        values: ``(columns, rules, seeds)``.
+    """
+    first, second = np.triu_indices(values.shape[1], 1)
+    differences = values[:, first] - values[:, second]
+    p = statistics.paired_t(differences)
+    return Pairs(first, second, differences, (~np.isnan(differences)).sum(-1), p, statistics.holm(p))
+
+
+def tied(values: Values, higher_is_better: bool) -> set[tuple[int, int]]:
+    """What cannot be told from the best of its column, as (column, rule), the best itself left out.
+
+    Empty where no claim is possible: fewer than `LEAST_SEEDS` seeds.
+
+    Args:
+        values: ``(columns, rules, seeds)``.
+        higher_is_better: of the values.
+    """
+    if values.shape[-1] < LEAST_SEEDS or values.shape[1] < 2:
+        return set()
+    pairs, mean = compare(values), statistics.moments(values)[0]
+    apart = np.zeros((*values.shape[:1], values.shape[1], values.shape[1]), dtype=bool)
+    apart[:, pairs.first, pairs.second] = apart[:, pairs.second, pairs.first] = pairs.claimed
+    enough = np.zeros_like(apart)
+    enough[:, pairs.first, pairs.second] = enough[:, pairs.second, pairs.first] = pairs.n >= LEAST_SEEDS
+    found = set()
+    for column in range(len(values)):
+        known = np.flatnonzero(~np.isnan(mean[column]))
+        if len(known) > 1:
+            best = known[np.argmax(mean[column, known] if higher_is_better else -mean[column, known])]
+            found |= {(column, int(r)) for r in known if enough[column, best, r] and not apart[column, best, r]}
+    return found
+
+
+def said(seeds: int, tests: int | None = None) -> str:
+    """What a table says of its claims.
+
+    Args:
+        seeds: how many the grid has.
+        tests: pairs of rules over all columns, where known.
+    """
+    if seeds >= LEAST_SEEDS:
+        return (
+            "{tied}: cannot be told from the best (paired t test over the same seeds, Holm-corrected over every pair "
+            "of rules in every column of the table, 5 %)."
+        )
+    return f"No difference between rules is claimed: {too_few(seeds, tests)}."
+
+
+def too_few(seeds: int, tests: int | None = None) -> str:
+    """Why so few seeds cannot carry a claim, and how many can."""
+    text = (
+        f"with {seeds} seed{'s' * (seeds != 1)} the smallest two-sided p of the exact signed-rank test is "
+        f"{rank_tests.least_p(seeds):g}; {LEAST_SEEDS} seeds are needed to come below {LEVEL}"
+    )
+    if tests is not None and tests > 1:
+        text += f", {rank_tests.seeds_needed(tests)} to do so after correction for {tests:,} comparisons"
+    return text
+
+
+def tests_of(columns: int, rules: int) -> int:
+    """How many comparisons a table makes."""
+    return columns * rules * (rules - 1) // 2

@@ -1,0 +1,81 @@
+"""The store as a table: one row a cell of the plan, every fact a column, the raw counts as arrays beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flipbench.analysis import parallel_read
+from flipbench.analysis.record_rows import COLUMNS
+from flipbench.store.store import Store
+
+_ARRAYS = {"classes", "mapping", "rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"}
+_ARRAYS |= {"malicious", "flips", "examples", "nonfinite"}
+_ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
+
+
+def load(folder: Path) -> pd.DataFrame:
+    """The cells of the latest plan, in its order, as they are in the store.
+
+    Args:
+        folder: ``results/<grid>``.
+
+    Returns:
+        One row a cell with `COLUMNS`. ``status`` is done, infeasible, failed or missing; of a missing cell only the
+        key is known, and only a done cell has counts; what is not known is None (seconds: NaN). These hold objects:
+
+        - ``classes``: tuple of the L names; ``mapping``: tuple of (source, target) or None;
+        - ``rounds_evaluated``: (rounds,) int; ``confusion``: (rounds, L, L) int, rows true, columns predicted, of the
+          least width that holds the counts: numpy sums them wide, convert them before any other arithmetic;
+        - ``participants``: (rounds, clients a round) int, who took part;
+        - ``influence``, ``norms``: (rounds, clients a round) float; ``fedavg_gap``: (rounds,) float; NaN where null;
+        - ``malicious``: tuple of ids; ``examples``: (clients,) int; ``nonfinite``: {round: count};
+        - ``flips``: tuple of {client, examples, eligible, selected, changed}, one a malicious client;
+        - ``places``: tuple of where the attack acts (labels, examples, updates), empty for a clean cell; ``search``:
+          what an adaptive label attack tried and found, or None; ``trials``: how many federations that took;
+        - ``stamped``: (rounds, L, L) int, the confusion over test images with a backdoor's trigger, or None;
+          ``target``: the backdoor's class; ``attacked_rounds``: tuple of rounds, None where it was not recorded.
+
+        ``malicious_fraction`` is malicious_count / clients, sybils among them; ``clean`` says whether nothing is
+        attacked (then ``declared_byzantine`` tells which twin it is). ``adaptive`` says whether the attack knows the
+        rule it faces, ``dynamic`` whether it follows the global model. ``seconds`` is the sum over the phases.
+
+        Equal objects of different cells are one object, and arrays cannot be written to: a hundred thousand cells fit
+        into a gigabyte.
+
+    Raises:
+        UserError: the folder holds no plan, or cannot be read.
+    """
+    return _frame_of(parallel_read.read(folder, list(dict.fromkeys(Store(folder).read_plan()["keys"]))))
+
+
+def _frame_of(read: Iterable[parallel_read.Part]) -> pd.DataFrame:
+    """Parts below one another, as a frame with all of `COLUMNS`, in order."""
+    values: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for part in read:
+        for so_far, column in zip(values.values(), part, strict=True):
+            so_far.extend(column)
+    return pd.DataFrame({name: _column(name, values.pop(name)) for name in COLUMNS}, copy=False)
+
+
+def _column(name: str, values: Sequence[Any]) -> pd.Series[Any]:
+    if name.startswith("seconds"):
+        return pd.Series(values, dtype=np.float64)
+    column = np.empty(len(values), dtype=object)  # as objects: pandas would look into every array otherwise
+    if name in _ARRAYS:
+        for place, value in enumerate(values):
+            column[place] = value  # an array stays whole
+        return pd.Series(column, dtype=object)
+    column[:] = values
+    found = pd.Series(column, dtype=object)
+    return found if None in values else typed(found)  # with a None in it, 20 would become 20.0
+
+
+def typed(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of objects as numbers or truth values where all are; text stays objects, which are quick to walk."""
+    first = column.iloc[0] if len(column) else None
+    return column if column.dtype != object or isinstance(first, str | tuple) else column.infer_objects()

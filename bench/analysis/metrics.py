@@ -1,0 +1,356 @@
+"""From confusion counts to metrics: pure float64 functions of C (rows true, columns predicted) and the class mapping.
+
+Notation: C[c, .] is the number of test examples of class c, s a source class, t its target. What cannot be said is
+NaN, never 0: a class without test examples has no recall and is left out of means over classes (`undefined` says why a
+value is NaN, `analysis.warnings.guards` which classes are absent). Definitions: docs/definitions.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flipbench.analysis.frame import typed
+from flipbench.spec.cell import FACTS
+
+Counts = NDArray[np.number[Any]]  # (..., L, L)
+Values = NDArray[np.float64]  # (...)
+Mapping = Sequence[tuple[int, int]] | None  # (source, target) of every class that the attack flips
+
+LAST = 5  # evaluated rounds behind `<metric>_last5`, at most: `last_rounds`
+ROUNDS_IN_LAST = f"rounds_in_last{LAST}"  # the column that says how many they are
+LAST_SAID = f"mean of those of the last {LAST} evaluated rounds that lie in the second half of training"
+_AT_ONCE = 2048  # cells whose counts are stacked: 8 MB of float64 with ten classes
+
+
+def accuracy(counts: Counts, mapping: Mapping = None) -> Values:
+    """Share of the test set that is recognised: sum_c C[c,c] / sum C."""
+    return _ratio(_diagonal(counts).sum(-1), _support(counts).sum(-1))
+
+
+def recall(counts: Counts, mapping: Mapping = None) -> Values:
+    """C[c,c] / C[c,.] for each class, ``(..., L)``."""
+    return _ratio(_diagonal(counts), _support(counts))
+
+
+def balanced_accuracy(counts: Counts, mapping: Mapping = None) -> Values:
+    """Mean recall over the classes that have test examples (Brodersen et al. 2010)."""
+    return _mean(recall(counts))
+
+
+def macro_f1(counts: Counts, mapping: Mapping = None) -> Values:
+    """Mean over the classes with test examples of F1 = 2 C[c,c] / (C[c,.] + C[.,c]).
+
+    The mean of F1s, not the F1 of means (Opitz & Burst 2019 on the two).
+    """
+    f1 = _ratio(2 * _diagonal(counts), _support(counts) + _predicted(counts))
+    return _mean(np.where(_support(counts) > 0, f1, np.nan))
+
+
+def worst_recall(counts: Counts, mapping: Mapping = None) -> Values:
+    """The lowest recall of a class with test examples."""
+    each = recall(counts)
+    lowest = np.where(np.isnan(each), np.inf, each).min(-1)
+    return np.where(np.isinf(lowest), np.nan, lowest)
+
+
+def source_recall(counts: Counts, mapping: Mapping = None) -> Values:
+    """C[s,s] / C[s,.]; with several sources the mean over them (Tolpegin et al. 2020)."""
+    if not mapping:
+        return _unknown(counts)
+    return _mean(recall(counts)[..., sorted({s for s, _ in mapping})])
+
+
+def attack_success_rate(counts: Counts, mapping: Mapping = None) -> Values:
+    """C[s,t] / C[s,.]; with several pairs the mean over them: the share of source examples taken for their target."""
+    if not mapping:
+        return _unknown(counts)
+    sources, targets = (list(side) for side in zip(*mapping, strict=True))
+    return _mean(_ratio(_float(counts)[..., sources, targets], _support(counts)[..., sources]))
+
+
+def backdoor_success_rate(stamped: Counts, target: int) -> Values:
+    """Share of the test images with the trigger (none of the target's class) that are taken for the target."""
+    return _ratio(_float(stamped)[..., target].sum(-1), _support(stamped).sum(-1))
+
+
+def target_precision(counts: Counts, mapping: Mapping = None) -> Values:
+    """C[t,t] / C[.,t]; with several targets the mean over them; NaN where nothing is taken for a target."""
+    if not mapping:
+        return _unknown(counts)
+    return _mean(_ratio(_diagonal(counts), _predicted(counts))[..., sorted({t for _, t in mapping})])
+
+
+def collateral(counts: Counts, mapping: Mapping = None) -> Values:
+    """Accuracy over the test examples of classes that are no source; NaN when all are."""
+    if not mapping:
+        return _unknown(counts)
+    rest = sorted(set(range(counts.shape[-1])) - {s for s, _ in mapping})
+    return _ratio(_diagonal(counts)[..., rest].sum(-1), _support(counts)[..., rest].sum(-1))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of the confusion matrix.
+
+    Attributes:
+        name: as in columns and grid files.
+        label: for axes and headings.
+        function: ``(counts (..., L, L), mapping) -> (...)`` float64, a share from 0 to 1, or NaN.
+        higher_is_better: for the federation; False where high is the attacker's gain.
+        needs_mapping: NaN for attacks without a fixed map of classes (of a backdoor the attack success rate is known
+            all the same: `backdoor_success_rate`).
+    """
+
+    name: str
+    label: str
+    function: Callable[[Counts, Mapping], Values]
+    higher_is_better: bool = True
+    needs_mapping: bool = False
+
+    def damage(self, clean: Any, attacked: Any) -> Any:
+        """How much the attack harmed, positive when it did: clean minus attacked, or the reverse where low is good."""
+        return clean - attacked if self.higher_is_better else attacked - clean
+
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("accuracy", "accuracy", accuracy),
+        Metric("balanced_accuracy", "balanced accuracy", balanced_accuracy),
+        Metric("macro_f1", "macro F1", macro_f1),
+        Metric("worst_recall", "worst-class recall", worst_recall),
+        Metric("source_recall", "source recall", source_recall, needs_mapping=True),
+        Metric("attack_success_rate", "attack success rate", attack_success_rate, False, needs_mapping=True),
+        Metric("target_precision", "target precision", target_precision, needs_mapping=True),
+        Metric("collateral", "collateral accuracy", collateral, needs_mapping=True),
+    )
+}
+
+
+def undefined(name: str, counts: Counts, mapping: Mapping, classes: Sequence[str]) -> str | None:
+    """Why a metric of one confusion matrix ``(L, L)`` is NaN; None when it is a number."""
+    metric = METRICS[name]
+    if not np.isnan(metric.function(counts, mapping)):
+        return None
+    if metric.needs_mapping and not mapping:
+        return f"{metric.label} needs a fixed map from source to target class, and this attack has none"
+    sources, targets = {s for s, _ in mapping or ()}, {t for _, t in mapping or ()}
+    if name == "target_precision":
+        return f"nothing is taken for the target {', '.join(classes[t] for t in sorted(targets))}"
+    of = {"source_recall": sources, "attack_success_rate": sources, "collateral": set(range(len(classes))) - sources}
+    if not (rows := of.get(name, set(range(len(classes))))):
+        return "every class is a source class"
+    return f"the test set has no example of {', '.join(classes[c] for c in sorted(rows))}"
+
+
+def absent_classes(counts: Counts) -> list[int]:
+    """The classes without test examples, from one confusion matrix ``(L, L)``."""
+    return [int(c) for c in np.flatnonzero(_support(counts) == 0)]
+
+
+def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
+    """The tidy frame: one row a finished cell, in the order of ``frame``.
+
+    Args:
+        frame: of `analysis.frame.load`.
+
+    Returns:
+        ``key, twin, clean``, every fact, ``task, classes, split, train, test, data_sha256, mapping``, and
+
+        - for each metric m: ``m`` (last round), ``m_last5`` (mean over the last rounds: `last_rounds`),
+          ``m_clean`` (the clean twin's last round, with this cell's mapping; NaN without a finished twin) and
+          ``m_damage`` (paired with the twin; positive is harm). The attack success rate of a backdoor is that of
+          stamped test images, which its twin never sees: its ``_clean`` and ``_damage`` are NaN;
+        - ``rounds_in_last5``: how many rounds ``_last5`` is a mean over;
+        - ``adaptive``: whether the attack knows the rule; ``search_trials``: federations that its search took;
+        - ``flips_eligible, flips_selected, flips_changed``: training labels, summed over the malicious clients;
+        - ``malicious_influence`` (last round) and ``malicious_influence_mean`` (over evaluated rounds): summed
+          least-squares weight in the update of the malicious clients taking part; ``malicious_kept``: share of the
+          evaluated rounds under attack in which the rule kept one of them (`malicious_kept`);
+        - ``nonfinite_updates``: left out, over all rounds; ``seconds`` and ``seconds_<phase>``.
+
+        The best round is never looked at.
+    """
+    told = frame["status"] == "done"
+    done = frame if told.all() else frame[told].reset_index(drop=True)
+    known_as = ["key", "twin", "clean", *FACTS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
+    # Whole numbers are whole again where a missing cell made them objects.
+    facts = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
+    last = _last_of_each(done)
+    added: dict[str, Any] = dict(_values(done, last)) | {ROUNDS_IN_LAST: np.array(last, dtype=np.int64)}
+    flips = done["flips"].tolist()
+    each = {id(one): one for one in flips}  # rules share their flips
+    for kind in ("eligible", "selected", "changed"):
+        total = {name: sum(f[kind] for f in one) for name, one in each.items()}
+        added[f"flips_{kind}"] = np.array([total[id(one)] for one in flips], dtype=np.int64)
+    added["adaptive"] = done["adaptive"].to_numpy(dtype=bool)
+    added["search_trials"] = done["trials"].to_numpy(dtype=np.float64)
+    added |= _influences(done)
+    added["nonfinite_updates"] = np.array([sum(n.values()) for n in done["nonfinite"]], dtype=np.int64)
+    seconds = [c for c in done.columns if c.startswith("seconds")]
+    return pd.concat([facts, pd.DataFrame(added, index=done.index), done[seconds]], axis=1)
+
+
+def last_rounds(evaluated: NDArray[np.int64], rounds: int) -> int:
+    """How many of the last `LAST` evaluated rounds lie in the second half of training (round >= rounds / 2).
+
+    A federation that is evaluated seldom has fewer: its first rounds are no late ones. At least the last round counts.
+
+    Args:
+        evaluated: their numbers, ascending, ``(rounds evaluated,)``.
+        rounds: how many rounds the training has.
+    """
+    return max(1, int((2 * evaluated[-LAST:] >= rounds).sum()))
+
+
+def _last_of_each(done: pd.DataFrame) -> list[int]:
+    """`last_rounds` of each cell."""
+    known: dict[tuple[int, int], int] = {}
+    found = []
+    for evaluated, rounds in zip(done["rounds_evaluated"].tolist(), done["rounds"].tolist(), strict=True):
+        name = (id(evaluated), rounds)  # cells share their rounds
+        if name not in known:
+            known[name] = last_rounds(evaluated, rounds)
+        found.append(known[name])
+    return found
+
+
+def malicious_influence(influence: Values, participants: NDArray[np.int64], malicious: Any) -> Values:
+    """Summed weight of the malicious clients among those taking part, ``(..., rounds)``; 0 where none takes part.
+
+    Args:
+        influence: ``(..., rounds, clients a round)``, the least-squares weights.
+        participants: ``(..., rounds, clients a round)``, their ids.
+        malicious: ids ``(..., malicious)``.
+    """
+    theirs = _theirs(participants, malicious)
+    unknown = np.isnan(influence).any(-1) & theirs.any(-1)
+    return np.where(unknown, np.nan, np.where(theirs, influence, 0.0).sum(-1))
+
+
+KEPT = 0.5  # of 1/n, the weight of a client in a plain mean: with more the rule has kept it
+
+
+def malicious_kept(
+    influence: Values,
+    participants: NDArray[np.int64],
+    malicious: Any,
+    rounds: NDArray[np.int64],
+    attacked: Sequence[int] | None = None,
+) -> Values:
+    """Share of the evaluated rounds under attack in which some malicious client had a weight above `KEPT` / n.
+
+    n is the number of clients in the round. Rounds without malicious clients do not count; NaN where no round does.
+
+    Args:
+        influence: ``(..., rounds, clients a round)``, the least-squares weights; a round with NaN is not known.
+        participants: ``(..., rounds, clients a round)``, their ids.
+        malicious: ids ``(..., malicious)``.
+        rounds: ``(rounds,)``, their numbers.
+        attacked: numbers of the rounds under attack; None where that was not recorded: all.
+    """
+    theirs = _theirs(participants, malicious)
+    counts = theirs.any(-1) & ~np.isnan(influence).any(-1) & (rounds > 0)
+    if attacked is not None:
+        counts &= np.isin(rounds, np.array(attacked, dtype=np.int64))
+    kept = (theirs & (influence > KEPT / influence.shape[-1])).any(-1)  # no NaN is above it
+    return _ratio((kept & counts).sum(-1).astype(np.float64), counts.sum(-1).astype(np.float64))
+
+
+def _theirs(participants: NDArray[np.int64], malicious: Any) -> NDArray[np.bool_]:
+    ids = np.asarray(malicious, dtype=np.int64)
+    return np.asarray((participants[..., None] == ids[..., None, None, :]).any(-1))
+
+
+_MOST = 2**23  # comparisons of ids that are held at once
+
+
+def _influences(done: pd.DataFrame) -> dict[str, Values]:
+    """The columns of influence; one call for all cells of one shape, evaluated and attacked in the same rounds."""
+    columns = [done[name].tolist() for name in ("influence", "participants", "malicious", "rounds_evaluated")]
+    attacked = done["attacked_rounds"].tolist()
+    alike: dict[Any, list[int]] = {}
+    for place, (weights, _, malicious, rounds) in enumerate(zip(*columns, strict=True)):
+        alike.setdefault((weights.shape, len(malicious), rounds.tobytes(), attacked[place]), []).append(place)
+    names = ("malicious_influence", "malicious_influence_mean", "malicious_kept")
+    found = {name: np.full(len(done), np.nan) for name in names}
+    for (shape, count, _, when), members in alike.items():
+        step = max(1, _MOST // max(1, shape[0] * shape[1] * count))
+        for part in (members[i : i + step] for i in range(0, len(members), step)):
+            weights, clients, malicious = (np.array([column[i] for i in part]) for column in columns[:3])
+            shares = malicious_influence(weights, clients, malicious)
+            found["malicious_influence"][part] = shares[:, -1]
+            found["malicious_influence_mean"][part] = shares.mean(-1)
+            kept = malicious_kept(weights, clients, malicious, columns[3][part[0]], when)
+            found["malicious_kept"][part] = kept
+    return found
+
+
+def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
+    """Column -> value of each finished cell; one call a metric for all cells that share a mapping and a shape."""
+    counts, mappings = [c[-n:] for c, n in zip(done["confusion"], last, strict=True)], list(done["mapping"])
+    place = {key: i for i, key in enumerate(done["key"])}
+    twins = [place.get(twin) for twin in done["twin"]]
+    alike: dict[Any, list[int]] = {}
+    for i, (mapping, mine) in enumerate(zip(mappings, counts, strict=True)):
+        alike.setdefault((mapping, mine.shape), []).append(i)
+    names = [f"{m}{suffix}" for m in METRICS for suffix in ("", f"_last{LAST}", "_clean", "_damage")]
+    columns = {name: np.full(len(done), np.nan) for name in names}
+    chunks = ((k, some[i : i + _AT_ONCE]) for k, some in alike.items() for i in range(0, len(some), _AT_ONCE))
+    for (mapping, shape), members in chunks:
+        own = _float(np.stack([counts[i] for i in members]))  # once for all metrics
+        # Without a finished twin: no examples at all, of which every metric is NaN.
+        nothing = np.zeros(shape[1:], dtype=np.int64)
+        clean = _float(np.stack([nothing if (t := twins[i]) is None else counts[t][-1] for i in members]))
+        for name, metric in METRICS.items():
+            values, twin = metric.function(own, mapping), metric.function(clean, mapping)
+            columns[name][members] = values[:, -1]
+            columns[f"{name}_last{LAST}"][members] = values.mean(-1)
+            columns[f"{name}_clean"][members] = twin
+            columns[f"{name}_damage"][members] = metric.damage(twin, values[:, -1])
+    for i, (stamped, target) in enumerate(zip(done["stamped"], done["target"], strict=True)):
+        if stamped is not None and target is not None:
+            rates = backdoor_success_rate(stamped[-last[i] :], int(target))
+            told = dict(zip(_BACKDOOR, (rates[-1], rates.mean(), np.nan, np.nan), strict=True))
+            for name, rate in told.items():
+                columns[name][i] = rate
+    return columns
+
+
+_BACKDOOR = tuple(f"attack_success_rate{suffix}" for suffix in ("", f"_last{LAST}", "_clean", "_damage"))
+
+
+def _float(counts: Counts) -> Values:
+    return np.asarray(counts, dtype=np.float64)
+
+
+def _diagonal(counts: Counts) -> Values:
+    return np.asarray(np.einsum("...cc->...c", _float(counts)))
+
+
+def _support(counts: Counts) -> Values:
+    return np.asarray(_float(counts).sum(-1))
+
+
+def _predicted(counts: Counts) -> Values:
+    return np.asarray(_float(counts).sum(-2))
+
+
+def _unknown(counts: Counts) -> Values:
+    return np.full(counts.shape[:-2], np.nan)
+
+
+def _ratio(part: Values, whole: Values) -> Values:
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0))
+
+
+def _mean(values: Values) -> Values:
+    """Mean over the last axis of what is known; NaN where nothing is."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1).astype(np.float64))

@@ -1,0 +1,145 @@
+"""One record as a flat row: every fact a column, the raw counts as arrays beside them.
+
+Nothing is computed here but what a reader would call the same fact in another unit (the malicious fraction, total
+seconds); metrics are `analysis.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flipbench.spec.cell import CLEAN, FACTS, SHARE, Cell
+
+PHASES = ("setup", "local", "aggregation", "evaluation")
+PROVENANCE = ("flipbench", "commit", "python", "torch", "numpy", "platform", "device", "threads", "finished")
+
+# Names that would hide a fact are told apart: the task's pixels, who took part, the machine's device.
+COLUMNS = (
+    *("key", "twin", "status", "reason", "traceback", "attempts", "clean"),
+    *FACTS,
+    *("task", "classes", "split", "train", "test", "pixels", "data_sha256", "mapping"),
+    *("rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"),
+    *("malicious", "flips", "examples", "nonfinite"),
+    *("places", "adaptive", "dynamic", "search", "trials", "stamped", "target", "attacked_rounds"),
+    *(f"seconds_{phase}" for phase in PHASES),
+    "seconds",
+    *(f"provenance_{name}" for name in PROVENANCE),
+)
+
+_DEFAULTS = {f.name: f.default for f in fields(Cell)}  # a fact that cells of an earlier version lack was this
+
+
+class Share:
+    """Hands out one object for all that are equal: cells differ in few of their facts."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def value(self, value: Any) -> Any:
+        """The first of all equal values of one type: text, tuples and the like."""
+        return self._known.setdefault((type(value), value), value)
+
+    def made(self, value: Any, make: Callable[[], Any]) -> Any:
+        """What was made of an equal value before; ``value`` can be hashed."""
+        if (known := self._known.get(value)) is None:
+            known = self._known[value] = make()
+        return known
+
+    def whole(self, values: Sequence[Any]) -> NDArray[np.int64]:
+        """Whole numbers, or lists of them, as an array."""
+        nested = bool(values) and isinstance(values[0], list)
+        name = ("array", tuple(map(tuple, values)) if nested else tuple(values))
+        found: NDArray[np.int64] = self.made(name, lambda: _array(values, np.int64))
+        return found
+
+
+def row(record: Mapping[str, Any] | None, key: str, share: Share | None = None) -> dict[str, Any]:
+    """One record as a flat row; None is a missing cell."""
+    if record is None:
+        return {"key": key, "status": "missing"}
+    share = share or Share()
+    facts, seconds = record["facts"], record["seconds"]
+    task: Mapping[str, Any] = record["task"] or {}
+    spent = [seconds.get(phase) for phase in PHASES]
+    known = [s for s in spent if s is not None]
+    return {
+        **{name: record[name] for name in ("key", "status", "reason", "traceback", "attempts")},
+        "twin": share.value(record["twin"]),
+        **_DEFAULTS,
+        **facts,
+        "clean": facts["attack"] == CLEAN,
+        "malicious_fraction": facts["malicious_count"] / (facts["clients"] + _sybils(facts)),
+        "task": task.get("dataset"),
+        "classes": share.value(tuple(task["classes"])) if task else None,
+        **{name: task.get(name) for name in ("split", "train", "test")},
+        "pixels": task.get("features"),
+        "data_sha256": share.value(record["content"].get("dataset")),
+        "mapping": None if record["mapping"] is None else share.value(tuple((s, t) for s, t in record["mapping"])),
+        **_attack(record, share),
+        **_counts(record["result"], share),
+        **{f"seconds_{phase}": value for phase, value in zip(PHASES, spent, strict=True)},
+        "seconds": sum(known) if known else None,
+        **{f"provenance_{name}": record["provenance"].get(name) for name in PROVENANCE},
+    }
+
+
+def _sybils(facts: Mapping[str, Any]) -> int:
+    """Clients that the N do not count."""
+    return 0 if facts.get("malicious_data", SHARE) == SHARE else int(facts["malicious_count"])
+
+
+def _attack(record: Mapping[str, Any], share: Share) -> dict[str, Any]:
+    """How the attack works; cells from before this was recorded were all attacked by static label flips."""
+    attacked = record["facts"]["attack"] != CLEAN
+    told: Mapping[str, Any] = record.get("attack") or {"places": ["labels"] if attacked else []}
+    search = told.get("search")
+    return {
+        "places": share.value(tuple(told["places"])),
+        "adaptive": bool(told.get("adaptive", False)),
+        "dynamic": bool(told.get("dynamic", False)),
+        "search": search,
+        "trials": None if search is None else search.get("trials"),
+        "target": told.get("target"),
+    }
+
+
+def _counts(result: Mapping[str, Any] | None, share: Share) -> dict[str, Any]:
+    if result is None:
+        return {}
+    flips, left_out = result["flips"], result["nonfinite"].items()
+    rounds = result.get("attacked_rounds")
+    return {
+        "rounds_evaluated": share.whole(result["rounds"]),
+        "confusion": _whole(result["confusion"]),
+        "participants": share.whole(result["clients"]),
+        "influence": _array(result["influence"], np.float64),  # null becomes NaN
+        "norms": _array(result["norms"], np.float64),
+        "fedavg_gap": _array(result["fedavg_gap"], np.float64),
+        "malicious": share.value(tuple(result["malicious"])),
+        "flips": share.made(("flips", *(tuple(f.items()) for f in flips)), lambda: tuple(flips)),
+        "examples": share.whole(result["examples"]),
+        "nonfinite": share.made(("nonfinite", *left_out), lambda: {int(number): count for number, count in left_out}),
+        "stamped": None if result.get("stamped") is None else _whole(result["stamped"]),
+        "attacked_rounds": None if rounds is None else share.value(tuple(rounds)),
+    }
+
+
+def _whole(values: Sequence[Sequence[Sequence[int]]]) -> NDArray[np.signedinteger[Any]]:
+    """Counts ``(rounds, L, L)`` in as few bytes as they need: they are most of a frame's memory."""
+    flat = np.fromiter(chain.from_iterable(chain.from_iterable(values)), dtype=np.int64)
+    most = int(flat.max(initial=0))
+    least = np.int16 if most < 2**15 else np.int32 if most < 2**31 else np.int64
+    sides = (len(values[0]), len(values[0][0])) if values else (0, 0)
+    return _array(flat.reshape(len(values), *sides), least)
+
+
+def _array(values: Any, kind: type[np.generic]) -> NDArray[Any]:
+    array = np.array(values, dtype=kind)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,305 @@
+"""Two results folders cell by cell: what changed between two versions, two machines, a plug-in before and after.
+
+Cells are matched on their facts, without what may differ between the two: the device, the folder of a data or plug-in
+file, versions and hashes. Differences are second minus first, paired by seed. A setting is all facts but the seed.
+
+A setting got worse in a metric where the 95 % Student interval of its paired difference lies on the bad side of 0 and
+the paired t test says so after Holm's correction over all settings and metrics that differ at all: else a grid of a
+hundred settings would raise an alarm by chance every time. A metric got worse as a whole where the interval of its
+mean over all settings, taken within each seed first, lies on the bad side. With one seed there is no interval: any loss
+counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flipbench.analysis import frame as frames
+from flipbench.analysis import statistics
+from flipbench.analysis.comparisons import seed_table
+from flipbench.analysis.metrics import evaluate
+from flipbench.analysis.pivot import Measure, Values, level_values, measure
+from flipbench.analysis.record_rows import PROVENANCE
+from flipbench.analysis.statistics import LEVEL
+from flipbench.analysis.statistics import Values as Numbers
+from flipbench.errors import UserError
+from flipbench.spec.cell import FACTS
+from flipbench.spec.labels import aggregator_label, dataset_label, is_nothing
+from flipbench.store.store import Store
+
+METRICS = ("accuracy", "source_recall", "attack_success_rate")  # where nothing is asked for
+IDENTITY = tuple(f for f in FACTS if f != "device")
+SETTING = tuple(f for f in IDENTITY if f != "seed")
+BETTER, SAME, NOT_TOLD, WORSE = "better", "identical", "not told apart", "worse"
+_UNMOVED = ("finished",)  # of the provenance: differs always
+Where = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Cells of two frames with the same facts.
+
+    Attributes:
+        first, second: places in the two frames, one pair of cells each.
+        setting: which of ``settings`` they are of.
+        settings: values of `SETTING`, in the order of the first folder's plan.
+        only_first, only_second: places of cells that the other folder lacks.
+    """
+
+    first: Where
+    second: Where
+    setting: Where
+    settings: tuple[Values, ...]
+    only_first: Where
+    only_second: Where
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric in one setting, or (``setting`` None) as a whole.
+
+    Attributes:
+        metric: its name.
+        setting: place in `Matched.settings`; None for the mean over all.
+        n: common seeds with a number on both sides.
+        first, second: means over seeds.
+        low, high: 95 % interval of ``second - first``; NaN for one seed.
+        p, corrected: of the paired t test, raw and after Holm's correction; NaN where all cells are identical.
+        verdict: better, identical, not told apart or worse.
+    """
+
+    metric: str
+    setting: int | None
+    n: int
+    first: float
+    second: float
+    low: float
+    high: float
+    p: float
+    corrected: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two folders have in common and where they differ.
+
+    Attributes:
+        folders: the two, as given.
+        matched: the pairs of cells.
+        frames: of `analysis.frame.load`, without missing cells.
+        identical: pairs of finished cells whose confusion matrices are equal in every evaluated round.
+        finished: pairs of cells that are done on both sides.
+        differences: one a metric and setting, then one a metric.
+        states: (first, second) status -> how many pairs, where they differ.
+        provenance: fact -> its values in the first and in the second folder, where they differ.
+        sources: what names a data set, rule or attack whose content changed -> hash before and after.
+    """
+
+    folders: tuple[Path, Path]
+    matched: Matched
+    frames: tuple[pd.DataFrame, pd.DataFrame]
+    identical: int
+    finished: int
+    differences: tuple[Difference, ...]
+    states: dict[tuple[str, str], int]
+    provenance: dict[str, tuple[str, str]]
+    sources: dict[str, tuple[str, str]]
+
+    @property
+    def lost(self) -> int:
+        """Cells that are done in the first folder and not there in the second."""
+        return int((self.frames[0]["status"].to_numpy(dtype=object)[self.matched.only_first] == "done").sum())
+
+    @property
+    def worse(self) -> bool:
+        """Whether a metric got worse, or cells that were done fail, are refused or are not there now."""
+        stopped = any(before == "done" and after in ("failed", "infeasible") for before, after in self.states)
+        return stopped or self.lost > 0 or any(d.verdict == WORSE for d in self.differences)
+
+
+def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tolerance: float = 0.0) -> Comparison:
+    """Compare two folders of a grid.
+
+    Args:
+        first: before, ``results/<grid>``.
+        second: after.
+        metrics: of `analysis.metrics.METRICS`, or with ``_damage`` or ``_last5``; empty: `METRICS`.
+        tolerance: a mean loss of at most so much is none (a share, 0.01 is one percentage point).
+
+    Raises:
+        UserError: no plan, no such metric, or no cell in common.
+    """
+    shown = [measure(name) for name in dict.fromkeys(metrics or METRICS)]
+    both = (_known(first), _known(second))
+    matched = match(*both)
+    if not len(matched.first):
+        raise UserError(
+            f"{first} and {second} have no cell in common: cells are matched on all facts but the device, so give two "
+            "folders of the same grid (`flipbench plan` lists cells)"
+        )
+    done = [frame["status"].to_numpy(dtype=object) for frame in both]
+    before, after = done[0][matched.first], done[1][matched.second]
+    tidy = [evaluate(frame).set_index("key") for frame in both]
+    keys = both[0]["key"].to_numpy()[matched.first], both[1]["key"].to_numpy()[matched.second]
+    finished = (before == "done") & (after == "done")
+    return Comparison(
+        (first, second),
+        matched,
+        both,
+        int(_identical(both, matched, finished).sum()),
+        int(finished.sum()),
+        tuple(_differences(matched, both[0], tidy, keys, shown, tolerance)),
+        dict(Counter((str(a), str(b)) for a, b in zip(before, after, strict=True) if a != b)),
+        _provenance(both),
+        _sources((first, second), both, matched),
+    )
+
+
+def match(first: pd.DataFrame, second: pd.DataFrame) -> Matched:
+    """Pair the cells of two frames (without missing ones) by their facts."""
+    names = [_identities(frame, loose=True) for frame in (first, second)]
+    twice = {name for found in names for name, count in Counter(found).items() if count > 1}
+    if twice:  # one file name in two folders, two devices: only the whole facts tell them apart
+        whole = [_identities(frame, loose=False) for frame in (first, second)]
+        names = [[w if n in twice else n for n, w in zip(*two, strict=True)] for two in zip(names, whole, strict=True)]
+    there = {name: place for place, name in enumerate(names[1])}
+    pairs = [(place, there[name]) for place, name in enumerate(names[0]) if name in there]
+    mine, theirs = (np.array(side, dtype=np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
+    own = level_values(_plain(first), SETTING)
+    settings: dict[Values, int] = {}
+    code = np.array([settings.setdefault(own[place], len(settings)) for place in mine], dtype=np.int64)
+    return Matched(
+        *(mine, theirs, code, tuple(settings)),
+        np.setdiff1d(np.arange(len(first)), mine),
+        np.setdiff1d(np.arange(len(second)), theirs),
+    )
+
+
+def _known(folder: Path) -> pd.DataFrame:
+    frame = frames.load(folder)
+    return frame[frame["status"] != "missing"].reset_index(drop=True)
+
+
+def _identities(frame: pd.DataFrame, *, loose: bool) -> list[Values]:
+    return level_values(_plain(frame), IDENTITY) if loose else level_values(frame, FACTS)
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The facts without the places of files."""
+    names = {text: aggregator_label(str(text)) for name in ("aggregator", "attack") for text in frame[name].unique()}
+    sets = {text: dataset_label(str(text)) for text in frame["dataset"].unique()}
+    return frame[list(FACTS)].assign(
+        aggregator=frame["aggregator"].map(names), attack=frame["attack"].map(names), dataset=frame["dataset"].map(sets)
+    )
+
+
+def _identical(both: Sequence[pd.DataFrame], matched: Matched, finished: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    pairs = [
+        (both[0][name].to_numpy(dtype=object)[matched.first], both[1][name].to_numpy(dtype=object)[matched.second])
+        for name in ("rounds_evaluated", "confusion")
+    ]
+    found = [done and all(np.array_equal(a[i], b[i]) for a, b in pairs) for i, done in enumerate(finished.tolist())]
+    return np.array(found, dtype=bool)
+
+
+def _differences(
+    matched: Matched,
+    first: pd.DataFrame,
+    tidy: Sequence[pd.DataFrame],
+    keys: tuple[Any, Any],
+    shown: Sequence[Measure],
+    tolerance: float,
+) -> list[Difference]:
+    seeds = first["seed"].to_numpy(dtype=np.int64)[matched.first]
+    each: list[_Table] = []
+    whole: list[_Table] = []
+    for one in shown:
+        a, b = (t[one.name].reindex(k).to_numpy(dtype=float) for t, k in zip(tidy, keys, strict=True))
+        unknown = np.isnan(a) | np.isnan(b)
+        a, b = np.where(unknown, np.nan, a), np.where(unknown, np.nan, b)
+        changed = np.bincount(matched.setting, (a != b) & ~unknown, len(matched.settings)) > 0
+        rule = np.zeros(len(a), dtype=np.int64)
+        shape = (len(matched.settings), 1)
+        before, after = (seed_table(matched.setting, rule, seeds, v, shape)[:, 0] for v in (a, b))
+        each.append((one, before, after, changed))
+        before, after = (seed_table(rule, rule, seeds, v, (1, 1))[:, 0] for v in (a, b))
+        whole.append((one, before, after, np.array([changed.any()])))
+    # The mean over settings is a question of its own, asked once a metric.
+    return [*_judged(each, tolerance, overall=False), *_judged(whole, tolerance, overall=True)]
+
+
+_Table = tuple[Measure, Numbers, Numbers, NDArray[np.bool_]]  # (settings, seeds) of both folders; what changed at all
+
+
+def _judged(tables: Sequence[_Table], tolerance: float, *, overall: bool) -> list[Difference]:
+    """Verdicts over a family of tests, a table a measure."""
+    found, p = [], np.concatenate([np.where(c, statistics.paired_t(b - a), np.nan) for _, a, b, c in tables])
+    corrected = p if overall else statistics.holm(p)
+    at = 0
+    for one, a, b, changed in tables:
+        d, sign = b - a, 1.0 if one.higher_is_better else -1.0
+        mean, _, n = statistics.moments(d)
+        low, high = statistics.student_interval(d)
+        means = statistics.moments(a)[0], statistics.moments(b)[0]
+        for i in np.flatnonzero(n > 0).tolist():
+            verdict = NOT_TOLD if changed[i] else SAME
+            told = n[i] == 1 or (corrected[at + i] < LEVEL and not low[i] <= 0 <= high[i])
+            if changed[i] and told and mean[i] != 0:
+                verdict = BETTER if sign * mean[i] > 0 else WORSE
+            if verdict == WORSE and abs(mean[i]) <= tolerance:
+                verdict = NOT_TOLD
+            found.append(
+                Difference(
+                    metric=one.name,
+                    setting=None if overall else i,
+                    n=int(n[i]),
+                    first=float(means[0][i]),
+                    second=float(means[1][i]),
+                    low=float(low[i]),
+                    high=float(high[i]),
+                    p=float(p[at + i]),
+                    corrected=float(corrected[at + i]),
+                    verdict=verdict,
+                )
+            )
+        at += len(d)
+    return found
+
+
+def _provenance(both: Sequence[pd.DataFrame]) -> dict[str, tuple[str, str]]:
+    found = {}
+    for name in (n for n in (*PROVENANCE, "data_sha256") if n not in _UNMOVED):
+        column = name if name in both[0] else f"provenance_{name}"
+        sides = [" and ".join(sorted({str(v) for v in f[column] if not is_nothing(v)})) or "unknown" for f in both]
+        if sides[0] != sides[1]:
+            found[name] = (sides[0], sides[1])
+    return found
+
+
+def _sources(folders: tuple[Path, Path], both: Sequence[pd.DataFrame], matched: Matched) -> dict[str, tuple[str, str]]:
+    """Which hashes of contents differ, by what they belong to; equal keys have equal contents."""
+    keys = both[0]["key"].to_numpy()[matched.first], both[1]["key"].to_numpy()[matched.second]
+    plain = _plain(both[0])
+    asked: dict[Values, int] = {}
+    for i in np.flatnonzero(keys[0] != keys[1]).tolist():
+        place = int(matched.first[i])
+        asked.setdefault(tuple(plain[f].iat[place] for f in ("dataset", "aggregator", "attack")), i)
+    found = {}
+    for (dataset, aggregator, attack), i in asked.items():
+        records = [Store(folder).read(side[i]) for folder, side in zip(folders, keys, strict=True)]
+        before, after = (dict(r["content"]) if r else {} for r in records)
+        named = {"dataset": dataset, "aggregator": aggregator, "attack": attack}
+        for kind in sorted({*before, *after}):
+            if before.get(kind) != after.get(kind):
+                short = tuple(str(c.get(kind) or "none")[:12] for c in (before, after))
+                found[f"{kind} {named.get(kind, '')}".strip()] = (short[0], short[1])
+    return found

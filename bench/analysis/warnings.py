@@ -1,0 +1,356 @@
+"""From cells to statements: means over seeds with their intervals, and warnings about what a table cannot show.
+
+The seed is the replicate: it draws partition, malicious clients, flips, initial weights and batches. Every mean is
+over seeds, with the interval of Student's t; damage is paired (the same seed with and without the flip), so that its
+interval is that of the differences and not of two separate means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtrit  # quantile of t; scipy.stats takes twice as long to import
+
+from flipbench.analysis.metrics import METRICS, absent_classes
+from flipbench.errors import UserError
+from flipbench.spec.cell import CLEAN, FACTS, SHARE, expected_malicious
+from flipbench.spec.labels import aggregator_label, attack_label, fact_label, value_label
+
+STATISTICS = ("mean", "sd", "n", "low", "high")
+CONFIDENCE = 0.95
+
+ROUNDING = 1e-6  # relative; below it two float32 vectors differ by the order of their sums only
+
+
+def interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, int, float, float]:
+    """Mean, standard deviation, n, and the 95 % interval of the mean.
+
+    mean +- t(0.975, n - 1) sd / sqrt(n), sd with n - 1 (Student 1908, Biometrika 6:1-25; exact for normal values).
+    NaN values are left out of n; sd and interval are NaN for n < 2, the mean for n = 0.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    n = len(known)
+    if n < 2:
+        return (float(known[0]) if n else np.nan), np.nan, n, np.nan, np.nan
+    mean, sd = float(known.mean()), float(known.std(ddof=1))
+    half = _quantile(n - 1) * sd / n**0.5
+    return mean, sd, n, mean - half, mean + half
+
+
+@lru_cache(maxsize=1024)
+def _quantile(degrees: int) -> float:
+    return float(stdtrit(degrees, 0.5 + CONFIDENCE / 2))
+
+
+def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+    """Mean over seeds of a column, for each group.
+
+    Args:
+        tidy: of `analysis.metrics.evaluate`, or a part of it.
+        by: columns that make a group. What else varies but the seed is averaged within each seed first, so that n
+            is the number of seeds and never the number of cells.
+        metric: a column of numbers: a metric, or one with ``_last5``, ``_clean`` or ``_damage``, seconds, ...
+
+    Returns:
+        One row a group, in order of appearance: ``by``, then mean, sd, n, low, high (`interval`).
+
+    Raises:
+        UserError: a column is not there.
+    """
+    _need(tidy, [*by, metric, "seed"])
+    across = [name for name in by if name != "seed"]
+    groups: dict[tuple[Any, ...], dict[int, list[float]]] = {}
+    columns = [_plain(tidy[name]) for name in by]
+    for seed, value, *group in zip(tidy["seed"], tidy[metric].astype(np.float64), *columns, strict=True):
+        of_seed = groups.setdefault(tuple(group), {})
+        of_seed.setdefault(seed, []).append(value)
+    rows = [(*group, *interval([_known_mean(v) for v in seeds.values()])) for group, seeds in groups.items()]
+    frame = pd.DataFrame(rows, columns=[*by, *STATISTICS])
+    for name in across:
+        if name in tidy and len(frame) and not frame[name].isna().any():
+            frame[name] = frame[name].astype(tidy[name].dtype)
+    return frame
+
+
+def damage(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+    """What the attack cost, paired with the clean twin of the same seed; positive is harm.
+
+    d_k = clean_k - attacked_k (attack success rate: attacked_k - clean_k) for each seed k; mean, sd and interval are
+    those of the d_k, as in the paired t test (Student 1908). Clean cells and cells without a finished twin are left
+    out.
+
+    Args:
+        tidy: of `analysis.metrics.evaluate`.
+        by: columns that make a group.
+        metric: a name in `analysis.metrics.METRICS`.
+    """
+    if metric not in METRICS:
+        raise UserError(f"{metric!r} is no metric: choose one of {', '.join(METRICS)}")
+    _need(tidy, ["clean"])
+    return summarise(tidy[~tidy["clean"].astype(bool)], by, f"{metric}_damage")
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Something that a reader of the tables should know before believing them.
+
+    Attributes:
+        kind: one word for programs: no_effect, equals_fedavg, nonfinite, chance, row_split, unequal_seeds,
+            absent_class, declared_f, no_twin, unfinished.
+        text: one sentence.
+        keys: the cells concerned.
+    """
+
+    kind: str
+    text: str
+    keys: tuple[str, ...]
+
+
+def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
+    """All that is suspicious about a grid's results, the gravest first.
+
+    Args:
+        frame: of `analysis.frame.load`.
+        tidy: of `analysis.metrics.evaluate` on it.
+    """
+    told = (frame["status"] == "done") & frame["key"].isin(tidy["key"])
+    done = frame if told.all() else frame[told]
+    same = done["key"].tolist() == tidy["key"].tolist()
+    numbers = tidy if same else tidy.set_index("key").loc[done["key"].tolist()].reset_index()
+    found = [
+        *_unfinished(frame),
+        *_no_effect(done),
+        *_no_twin(numbers),
+        *_equals_fedavg(done),
+        *_nonfinite(numbers),
+        *_chance(done, numbers),
+        *_declared_f(numbers),
+        *_unequal_seeds(frame),
+        *_row_split(numbers),
+        *_absent_class(done),
+    ]
+    return found
+
+
+def _unfinished(frame: pd.DataFrame) -> Iterator[Guard]:
+    for status, what in (("failed", "failed"), ("missing", "have not been run")):
+        keys = tuple(frame.loc[frame["status"] == status, "key"])
+        if keys:
+            yield Guard("unfinished", f"{_cells(keys, len(frame))} {what}: means are over the others", keys)
+
+
+_AT_WORK = ("places", "flips", "flip_rate", "attacked_rounds", "malicious_data", "malicious")
+_AT_ONCE = 4096  # cells whose norms are stacked
+_SEEN = ("rounds_evaluated", "norms", "participants")
+
+
+def _no_effect(done: pd.DataFrame) -> Iterator[Guard]:
+    """Proof of life: labels were changed, and malicious clients' updates differ from those of the clean twin."""
+    names = ("key", "twin", "clean", *_AT_WORK, *_SEEN)
+    rows = {one[0]: dict(zip(names, one, strict=True)) for one in zip(*(done[name] for name in names), strict=True)}
+    attacked = [row for row in rows.values() if not row["clean"] and _wanted(row)]
+    idle = [row["key"] for row in attacked if _unchanged(row)]
+    there = [row for row in attacked if row["twin"] in rows and not _unchanged(row)]
+    moved = _moved(there, [rows[row["twin"]] for row in there])
+    dead = [row["key"] for row, alive in zip(there, moved, strict=True) if not alive]
+    if idle:
+        yield Guard(
+            "no_effect", f"not one label was changed in {_cells(idle, len(attacked))} under attack", tuple(idle)
+        )
+    if dead:
+        labels = all(rows[key]["places"] == ("labels",) for key in dead)
+        text = "labels were changed but no update" if labels else "no update"
+        text += f" differs from the clean twin's in {_cells(dead, len(attacked))}"
+        yield Guard("no_effect", f"{text} under attack (at evaluated rounds)", tuple(dead))
+
+
+def _unchanged(row: Mapping[str, Any]) -> bool:
+    """Whether a flip of labels changed none."""
+    return row["places"] == ("labels",) and bool(row["flips"]) and not any(flip["changed"] for flip in row["flips"])
+
+
+def _wanted(row: dict[Any, Any]) -> bool:
+    """Whether the attack was to do anything: something to flip or to send, and a round to do it in."""
+    return (row["flip_rate"] > 0 or "updates" in row["places"]) and row["attacked_rounds"] != ()
+
+
+def _moved(rows: Sequence[Mapping[str, Any]], twins: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Whether a malicious client's norm differs from the twin's; where none was seen at work, anybody's.
+
+    Sybils are not in the twin, so that their updates are their own whatever they do.
+    """
+    found = [True] * len(rows)
+    alike: dict[Any, list[int]] = {}  # cells that were evaluated alike are looked at together
+    for place, (row, twin) in enumerate(zip(rows, twins, strict=True)):
+        if row["malicious_data"] == SHARE:
+            rounds = row["rounds_evaluated"].tobytes(), twin["rounds_evaluated"].tobytes()
+            alike.setdefault((*rounds, row["norms"].shape, len(row["malicious"])), []).append(place)
+    chunks = (every[at : at + _AT_ONCE] for every in alike.values() for at in range(0, len(every), _AT_ONCE))
+    for members in chunks:
+        some = [rows[place] for place in members]
+        first, other = some[0]["rounds_evaluated"], twins[members[0]]["rounds_evaluated"]
+        _, mine, theirs = np.intersect1d(first, other, return_indices=True)
+        own = np.stack([row["norms"][mine] for row in some])  # (cells, rounds, clients)
+        before = np.stack([twins[place]["norms"][theirs] for place in members])
+        differ = ~np.isclose(own, before, rtol=ROUNDING, atol=0.0, equal_nan=True)
+        took_part = np.stack([row["participants"][mine] for row in some])
+        malicious = np.array([row["malicious"] for row in some], dtype=np.int64)  # (cells, malicious)
+        who = (took_part[..., None] == malicious[:, None, None, :]).any(-1)
+        seen = who.any((1, 2), keepdims=True)
+        for place, alive in zip(members, (differ & (who | ~seen)).any((1, 2)).tolist(), strict=True):
+            found[place] = alive
+    return found
+
+
+def _no_twin(numbers: pd.DataFrame) -> Iterator[Guard]:
+    alone = ~numbers["clean"].astype(bool) & ~numbers["twin"].isin(numbers["key"])
+    keys = tuple(numbers.loc[alone, "key"])
+    if keys:
+        yield Guard(
+            "no_twin", f"{_cells(keys, len(numbers))} lack a finished clean twin: their damage is unknown", keys
+        )
+
+
+def _equals_fedavg(done: pd.DataFrame) -> Iterator[Guard]:
+    """||update - FedAvg's|| / ||FedAvg's|| within float32 rounding at every evaluated round."""
+    for aggregator, cells in done.groupby("aggregator", sort=False):
+        if aggregator in ("fedavg", "mean"):
+            continue
+        same = [bool((gap <= ROUNDING).all()) and p.shape[1] > 1 for gap, p in _pairs(cells)]
+        keys = tuple(cells.loc[same, "key"])
+        if keys:
+            yield Guard("equals_fedavg", f"{aggregator} did what FedAvg does in {_cells(keys, len(cells))}", keys)
+
+
+def _pairs(cells: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
+    return zip(cells["fedavg_gap"], cells["participants"], strict=True)
+
+
+def _nonfinite(numbers: pd.DataFrame) -> Iterator[Guard]:
+    some = numbers["nonfinite_updates"] > 0
+    keys, total = tuple(numbers.loc[some, "key"]), int(numbers["nonfinite_updates"].sum())
+    if keys:
+        yield Guard("nonfinite", f"{total} non-finite updates were left out in {_cells(keys, len(numbers))}", keys)
+
+
+def _chance(done: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[Guard]:
+    """accuracy <= max_c C[c,.] / sum C: always naming the largest class does as well."""
+    shares = np.array([sizes.max() / max(1, sizes.sum()) for sizes in _class_sizes(done)], dtype=np.float64)
+    low = numbers["accuracy"].to_numpy() <= shares + 1e-12
+    clean = numbers["clean"].to_numpy(dtype=bool)
+    for which, kind in ((low & clean, "clean"), (low & ~clean, "attacked")):
+        keys = tuple(numbers.loc[which, "key"])
+        if keys:
+            text = f"{_cells(keys, int((clean == (kind == 'clean')).sum()))} without attack" if kind == "clean" else ""
+            text = text or f"{_cells(keys, int((~clean).sum()))} under attack"
+            yield Guard("chance", f"{text} end no better than always naming the largest class", keys)
+
+
+def _declared_f(numbers: pd.DataFrame) -> Iterator[Guard]:
+    """Declared f against ceil(malicious clients * clients a round / clients), in attacked cells."""
+    sybils = numbers["malicious_count"].where(numbers["malicious_data"] != SHARE, 0)
+    members = numbers["clients"] + sybils
+    per_round = numbers["clients_per_round"].fillna(members).astype(np.int64)
+    true = -(-numbers["malicious_count"] * per_round // members)
+    other = (numbers["declared_byzantine"] != true) & ~numbers["clean"].astype(bool)
+    keys = tuple(numbers.loc[other, "key"])
+    if keys:
+        text = f"the declared f is not the number of malicious clients in {_cells(keys, len(numbers))}"
+        yield Guard("declared_f", text, keys)
+
+
+_MOST_NAMED = 4  # settings that a sentence has room for
+
+
+def _unequal_seeds(frame: pd.DataFrame) -> Iterator[Guard]:
+    """Finished seeds of each setting (all facts but the seed); which settings have how many."""
+    tried = frame[frame["status"].isin(["done", "failed"])]
+    if tried.empty:
+        return
+    others = [n for n in FACTS if n not in ("seed", "malicious_fraction") and len(pd.unique(tried[n])) > 1]
+    setting = tried.groupby(others, sort=False, dropna=False).ngroup() if others else pd.Series(0, tried.index)
+    counts = (tried["status"] == "done").groupby(setting, sort=False).sum()
+    most = int(counts.max())
+    fewer = counts[counts < most]
+    if not len(fewer):
+        return
+    order = setting[setting.isin(fewer.index)].sort_values(kind="stable").index
+    first = setting.loc[order].drop_duplicates()  # a cell of each setting, and which one it is
+    named = list(zip(first.index, first.astype(int).tolist(), strict=True))[:_MOST_NAMED]
+    each = [f"{', '.join(_words(tried.loc[cell], others))}: {int(counts.loc[which])}" for cell, which in named]
+    rest = fewer[~fewer.index.isin([which for _, which in named])]
+    if len(rest):
+        low, high = int(rest.min()), int(rest.max())
+        each.append(f"{len(rest)} more: {low if low == high else f'{low} to {high}'}")
+    text = f"{len(fewer)} of {len(counts)} settings have fewer finished seeds than the others' {most}"
+    yield Guard("unequal_seeds", f"{text} ({'; '.join(each)})", tuple(tried.loc[order, "key"]))
+
+
+def _words(row: pd.Series[Any], facts: Sequence[str]) -> Iterator[str]:
+    """The facts of a setting, rule and attack by their names alone; f only where no number of clients tells it."""
+    clean = row["attack"] == CLEAN
+    for fact in facts:
+        if fact == "aggregator":
+            yield aggregator_label(str(row[fact]))
+        elif fact == "attack":
+            yield attack_label(str(row[fact]), row["classes"] or ())
+        elif fact == "malicious_count":
+            yield from () if clean else (f"{value_label('malicious_fraction', row['malicious_fraction'])} malicious",)
+        elif fact != "declared_byzantine" or clean or int(row[fact]) != expected_malicious(row.to_dict()):
+            yield f"{fact_label(fact)} {value_label(fact, row[fact])}"
+
+
+def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:
+    keys = tuple(numbers.loc[numbers["split"] == "row", "key"])
+    if keys:
+        text = (
+            "the test set was split off by row: pictures of one subject can be on both sides, so accuracy is too high"
+        )
+        yield Guard("row_split", text, keys)
+
+
+def _absent_class(done: pd.DataFrame) -> Iterator[Guard]:
+    absent: dict[tuple[str, ...], list[str]] = {}
+    told = zip(done["key"], _class_sizes(done), done["confusion"], done["classes"], strict=True)
+    for key, sizes, counts, classes in told:
+        if not sizes.all():
+            absent.setdefault(tuple(classes[c] for c in absent_classes(counts[-1])), []).append(key)
+    for names, keys in absent.items():
+        text = f"the test set has no example of {', '.join(names)}: left out of means over classes"
+        yield Guard("absent_class", f"{text} in {_cells(keys, len(done))}", tuple(keys))
+
+
+def _class_sizes(done: pd.DataFrame) -> list[NDArray[np.int64]]:
+    """Test examples of each class, ``(L,)`` a cell."""
+    last = [counts[-1] for counts in done["confusion"]]
+    if len({counts.shape for counts in last}) == 1:
+        return list(np.stack(last).sum(-1))
+    return [counts.sum(-1) for counts in last]
+
+
+def _cells(keys: Sequence[str], of: int) -> str:
+    return f"{len(keys)} of {of} cells"
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    if len(values) == 1:
+        return float(values[0])
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _plain(column: pd.Series[Any]) -> list[Any]:
+    """Values that can name a group: None for NaN, which equals nothing."""
+    return [None if v != v else v for v in column.tolist()]
+
+
+def _need(tidy: pd.DataFrame, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in tidy.columns]:
+        raise UserError(f"no column {', '.join(map(repr, missing))}: choose among {', '.join(map(str, tidy.columns))}")

@@ -1,0 +1,177 @@
+"""``flipbench kappa``: a table, a CSV file and one figure of how far f liars move each rule."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from flipbench.conformance import kappa
+from flipbench.conformance.kappa import Finding
+from flipbench.errors import UserError
+from flipbench.plugins import registry
+from flipbench.report.figures import style
+from flipbench.spec.labels import aggregator_label
+
+FIELDS = ("rule", "clients", "byzantine", "kappa", "battery", "attack", "bound", "lower", "infeasible")
+DEFAULT = ("fedavg", "krum", "median", "trimmed_mean", "geometric_median", "nnm | trimmed_mean")
+_HIGH = 2.3  # inches, of a panel
+_HUGE = 1e6  # where the axis ends: a rule beyond has no bound worth reading
+_LEAST = 1e-2
+
+
+def findings(
+    rules: Sequence[str], clients: Sequence[int], seed: int, steps: int, told: Callable[[str], None] = lambda line: None
+) -> list[Finding]:
+    """Every rule at every n and f, rule by rule.
+
+    Args:
+        rules: references; empty: a default choice.
+        clients: the values of n.
+        seed: of battery and search.
+        steps: of the search.
+        told: called with each rule's name before it is measured.
+
+    Raises:
+        UserError: an unknown rule (before anything is measured), fewer than 3 clients, negative steps.
+    """
+    chosen = list(dict.fromkeys(rules)) or list(DEFAULT)
+    pairs = kappa.settings(sorted(set(clients)))
+    if steps < 0:
+        raise UserError(f"--steps is the number of search steps, at least 0; got {steps}")
+    for rule in chosen:
+        registry.resolve("aggregator", rule)
+    found = []
+    for rule in chosen:
+        told(rule)
+        found += [kappa.estimate(rule, n, f, seed=seed, steps=steps) for n, f in pairs]
+    return found
+
+
+def text(found: Sequence[Finding]) -> str:
+    """One block an n: rules down, f across; each square ``kappa (bound)``."""
+    blocks = []
+    for n in sorted({x.clients for x in found}):
+        here = [x for x in found if x.clients == n]
+        across = sorted({x.byzantine for x in here})
+        lines = [[f"n = {n}", *(f"f = {f}" for f in across)]]
+        for rule in dict.fromkeys(x.rule for x in here):
+            by_f = {x.byzantine: x for x in here if x.rule == rule}
+            lines.append([rule, *(_square(by_f[f]) for f in across)])
+        lowers = {x.byzantine: x.lower for x in here}
+        lines.append(["no rule below", *(f"{lowers[f]:.3g}" for f in across)])
+        widths = [max(len(line[i]) for line in lines) for i in range(len(across) + 1)]
+        blocks.append("\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in lines))
+    notes = [
+        "kappa found (published upper bound): |rule - honest mean|^2 over the honest variance, at the worst of a",
+        "battery of attacks and of a search from there. It is a lower bound on the rule's kappa; – infeasible",
+        *(f"! {x.rule}, n = {x.clients}, f = {x.byzantine}: above its published bound" for x in found if above(x)),
+    ]
+    return "\n\n".join([*blocks, "\n".join(notes)])
+
+
+def above(one: Finding) -> bool:
+    """Whether what was found contradicts the published bound."""
+    return one.bound is not None and one.kappa > one.bound * (1 + 1e-9)
+
+
+def csv_text(found: Sequence[Finding]) -> str:
+    """The findings as CSV, one row each, floats in their shortest exact form."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for one in found:
+        writer.writerow([_plain(getattr(one, name)) for name in FIELDS])
+    return out.getvalue()
+
+
+def draw(found: Sequence[Finding]) -> Figure:
+    """Kappa over f / n, a panel an n: solid what was found, dotted the published bound, grey what no rule undercuts."""
+    sizes, rules = sorted({x.clients for x in found}), list(dict.fromkeys(x.rule for x in found))
+    with style.style():
+        left, gap, bottom, top = 0.95, 0.3, 0.45, 0.25
+        names = [style.wrapped(aggregator_label(rule), 1.6, style.SMALL) for rule in rules]
+        side = 1.9
+        wide = (style.WIDTH - left - side - gap * (len(sizes) - 1)) / len(sizes)
+        made = style.figure(style.WIDTH, bottom + _HIGH + top)
+        values = [v for x in found for v in (x.kappa, x.lower) if math.isfinite(v)]
+        ceiling = min(_HUGE, 10 ** math.ceil(math.log10(3 * max([*values, 10.0]))))
+        for i, n in enumerate(sizes):
+            ax = style.place(made, left + i * (wide + gap), bottom, wide, _HIGH)
+            ax.set_yscale("log")
+            ax.set_ylim(_LEAST, ceiling)
+            ax.set_xlim(0, 0.5)
+            ax.set_title(f"{n} clients")
+            ax.set_xlabel("malicious fraction f / n")
+            ax.grid(axis="y", linewidth=0.4, color="0.9")
+            ax.set_axisbelow(True)
+            if i:
+                ax.tick_params(labelleft=False)
+            else:
+                ax.set_ylabel("κ found")
+            ax.yaxis.set_major_formatter(lambda v, _: f"≥ {v:,.0f}" if v >= _HUGE else f"{v:,g}")
+            ax.yaxis.set_minor_locator(NullLocator())
+            some = range(1, (n + 1) // 2)
+            ax.plot([f / n for f in some], [f / (n - 2 * f) for f in some], color="0.7", linewidth=2.4)
+            for rule, colour, marker in _styles(rules):
+                line = [x for x in found if x.rule == rule and x.clients == n and not x.infeasible]
+                x, y = [o.byzantine / n for o in line], [min(o.kappa, ceiling) for o in line]
+                ax.plot(x, y, color=colour, marker=marker, markersize=3.5, linewidth=1.1, clip_on=False)
+                bounded = [(o.byzantine / n, o.bound) for o in line if o.bound is not None]
+                ax.plot([b[0] for b in bounded], [b[1] for b in bounded], color=colour, linewidth=0.9, linestyle=":")
+        handles = [
+            Line2D([], [], color=colour, marker=marker, markersize=3.5, linewidth=1.1, label=name)
+            for (_, colour, marker), name in zip(_styles(rules), names, strict=True)
+        ]
+        handles += [
+            Line2D([], [], color="0.3", linewidth=0.9, linestyle=":", label="published upper bound"),
+            Line2D([], [], color="0.7", linewidth=2.4, label="no rule can be below"),
+        ]
+        place = (1 - (side - 0.15) / style.WIDTH, 1 - top / (bottom + _HIGH + top))
+        made.legend(handles=handles, loc="upper left", bbox_to_anchor=place, frameon=False, borderaxespad=0)
+    return made
+
+
+def write(found: Sequence[Finding], folder: Path) -> list[Path]:
+    """Write ``kappa.csv``, ``kappa.svg`` and ``kappa.png``.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    contents = {"kappa.csv": csv_text(found).encode()}
+    contents |= {f"kappa{suffix}": data for suffix, data in style.files(draw(found)).items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in contents.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{folder} cannot be written ({reason}): name another folder with --out") from error
+    return [folder / name for name in contents]
+
+
+def _styles(rules: Sequence[str]) -> list[tuple[str, str, str]]:
+    return [
+        (rule, style.COLOURS[i % len(style.COLOURS)], style.MARKERS[(i + i // 7) % len(style.MARKERS)])
+        for i, rule in enumerate(rules)
+    ]
+
+
+def _square(one: Finding) -> str:
+    if one.infeasible:
+        return "–"
+    found = f"{one.kappa:.3g}" if one.kappa < 1e4 else f"{one.kappa:.0e}"
+    return found if one.bound is None else f"{found} ({one.bound:.3g})"
+
+
+def _plain(value: object) -> object:
+    """No value is empty; text that a spreadsheet would take for a formula is quoted."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value

@@ -1,0 +1,169 @@
+"""What a run would do: cells by state, which of them cannot work, and how long the rest takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from flipbench.analysis.comparisons import tests_of, too_few
+from flipbench.analysis.statistics import LEAST_SEEDS
+from flipbench.execution import preflight
+from flipbench.execution.progress import clock, counted, label
+from flipbench.grid.reader import Grid, contents
+from flipbench.spec.cell import FACTS, Cell, key_of_normal
+from flipbench.spec.labels import printable
+from flipbench.store.store import Store, Survey
+
+RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
+_OF_NO_COST = {"seed", "aggregator", "attack", "flip_rate", "malicious_fraction", "malicious_count"}
+_OF_NO_COST |= {"declared_byzantine", "attack_start", "attack_stop"}
+_costly = attrgetter(*(f for f in FACTS if f not in _OF_NO_COST))
+_column = attrgetter(*(f for f in FACTS if f not in {"aggregator", "seed"}))
+_SAMPLE = 9  # finished cells read for each kind of training
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a grid by what a run would do with them.
+
+    Attributes:
+        cells: key -> cell, in order.
+        states: key -> ``done``, ``infeasible``, ``failed`` or ``new``.
+        refused: key -> why its rule will refuse it; of the cells that are to run.
+        doomed: key -> what its rule or model did on trial in place of an answer; of the cells that are to run.
+        seconds: estimate for one worker, for all that is to run.
+        guessed: how many of the cells to run have no finished cell of equal training to be judged by.
+    """
+
+    cells: Mapping[str, Cell]
+    states: Mapping[str, str]
+    refused: Mapping[str, str]
+    doomed: Mapping[str, str]
+    seconds: float
+    guessed: int
+
+    @property
+    def pending(self) -> dict[str, Cell]:
+        """The cells that a run would run."""
+        return {k: c for k, c in self.cells.items() if self.states[k] in ("new", "failed")}
+
+
+def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None) -> Plan:
+    """Compare the grid with what its folder holds; nothing is written.
+
+    Args:
+        grid: to run.
+        folder: of its results.
+        looked: gives the survey of the folder; None: it is made now.
+
+    Raises:
+        UserError: the data cannot be found.
+    """
+    cells = {key_of_normal(cell, contents(cell)): cell for cell in grid.cells}
+    store = Store(folder)
+    known = (looked or store.survey)().statuses
+    states = {k: known.get(k, "new") for k in cells}
+    to_run = {k: c for k, c in cells.items() if states[k] in ("new", "failed")}
+    found = preflight.answers([ask(c) for c in to_run.values() for ask in (preflight.of_rule, preflight.of_model)])
+    rules = {k: found[preflight.of_rule(c)] for k, c in to_run.items()}
+    models = {k: found[preflight.of_model(c)] for k, c in to_run.items()}
+    refused = {k: a.refused for k, a in rules.items() if a.refused is not None}
+    doomed = {k: why for k in to_run if (why := rules[k].failed or models[k].failed) is not None}
+    measured = _measured(store, {k: c for k, c in cells.items() if states[k] == "done"})
+    seconds, guessed = 0.0, 0
+    for k, cell in to_run.items():
+        if k not in refused:
+            before = measured.get(_training(cell))
+            seconds += estimate(cell, models[k].size) if before is None else before
+            guessed += before is None
+    return Plan(cells, states, refused, doomed, seconds, guessed)
+
+
+def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
+    """Seconds that a cell takes on one thread, from its operations alone: a guess before anything was measured.
+
+    Args:
+        cell: its facts.
+        size: training and test examples, operations of one example's forward pass.
+    """
+    train, test, flops = size
+    if cell.local_steps is None:
+        seen = (cell.epochs or 1) * train * (1 - cell.validation_share) * cell.per_round / cell.clients
+    else:
+        batch = train / cell.clients if cell.batch_size == "full" else cell.batch_size
+        seen = cell.local_steps * batch * cell.per_round
+    evaluations = cell.evaluate_last + cell.rounds // cell.evaluate_every
+    return flops * (3 * cell.rounds * seen + evaluations * test) / RATE  # backward costs twice forward
+
+
+def text(grid: Grid, plan: Plan, workers: int) -> str:
+    """The plan for the terminal."""
+    count = Counter(plan.states.values())
+    clean = sum(not c.attacked for c in plan.cells.values())
+    width = len(f"{len(plan.cells):,}")
+    lines = [f"{grid.name}: {counted(len(plan.cells), 'cell')}, {clean:,} of them clean"]
+    lines += [f"  {name:<22} {count[state]:>{width},}" for name, state in _ROWS]
+    lines += [f"  {'to run':<22} {len(plan.pending):>{width},}"]
+    for why, times in Counter(plan.refused.values()).items():
+        lines.append(f"  {'of them infeasible':<22} {times:>{width},}  {printable(why)}")
+    for why, times in Counter(plan.doomed.values()).items():
+        lines.append(f"  {'of them likely to fail':<22} {times:>{width},}  {printable(why)}")
+    if plan.pending:
+        basis = (
+            "a guess from the number of operations" if plan.guessed else "judged by finished cells of equal training"
+        )
+        if 0 < plan.guessed < len(plan.pending) - len(plan.refused):
+            basis = (
+                f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
+            )
+        lines.append(f"about {clock(plan.seconds / workers)} on {counted(workers, 'worker')} ({basis})")
+    return "\n".join([*lines, *_few_seeds(plan)])
+
+
+def _few_seeds(plan: Plan) -> Iterator[str]:
+    """A warning where rules are to be compared over too few seeds to claim anything."""
+    tables: dict[tuple[str, str], list[Cell]] = {}
+    for k, cell in plan.cells.items():
+        if k not in plan.refused:
+            tables.setdefault((cell.dataset, cell.partition), []).append(cell)
+    fewest: list[tuple[int, int]] = []
+    for cells in tables.values():
+        rules, seeds = len({c.aggregator for c in cells}), len({c.seed for c in cells})
+        columns = len({_column(c) for c in cells if c.attacked}) + 1  # and the clean one
+        if rules > 1 and seeds < LEAST_SEEDS:
+            fewest.append((seeds, tests_of(columns, rules)))
+    if fewest:
+        yield f"warning: no difference between rules can be claimed: {too_few(*min(fewest))}"
+
+
+def listing(plan: Plan) -> Iterator[str]:
+    """One line a cell: key, state, and what differs between cells."""
+    for k, cell in plan.cells.items():
+        state = "infeasible" if k in plan.refused else "may fail" if k in plan.doomed else plan.states[k]
+        yield f"{k[:12]} {state:<10} {label(cell)}  {cell.dataset}  {cell.model}"
+
+
+_ROWS = (("done", "done"), ("infeasible, recorded", "infeasible"), ("failed before", "failed"))
+
+
+def _training(cell: Cell) -> tuple[Any, ...]:
+    """What the time of a cell depends on, rule and flip aside."""
+    return _costly(cell)
+
+
+def _measured(store: Store, done: Mapping[str, Cell]) -> dict[tuple[Any, ...], float]:
+    """Median seconds of finished cells, by their training."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for k, cell in done.items():
+        groups.setdefault(_training(cell), []).append(k)
+    found = {}
+    for training, keys in groups.items():
+        records = [record for k in keys[:_SAMPLE] if (record := store.read(k)) is not None]
+        if records:
+            found[training] = median(sum(r["seconds"].values()) for r in records)
+    return found

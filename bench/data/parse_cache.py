@@ -1,0 +1,65 @@
+"""Parsed tables kept in the user's cache folder, by the hash of the file they came from.
+
+Only an economy: a cache that cannot be written or read back costs time, never a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from flipbench.data import locations
+from flipbench.data.pixel_csv import Pixels
+
+VERSION = 1  # of the table's layout
+
+
+def cached(digest: str, columns: int, make: Callable[[], Pixels]) -> Pixels:
+    """The table from the cache, or made and put there.
+
+    Args:
+        digest: SHA-256 of the file's content.
+        columns: that the table has.
+        make: parses the file.
+    """
+    file = locations.cache() / "parsed" / f"{digest}.v{VERSION}.npz"
+    table = _read(file, columns)
+    if table is None:
+        table = make()
+        _write(file, table)
+    return table
+
+
+def _read(file: Path, columns: int) -> Pixels | None:
+    try:
+        with file.open("rb") as raw, np.load(raw, allow_pickle=False) as archive:
+            table = archive["table"]
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    except (ValueError, KeyError, RuntimeError):  # no array in it; a damaged flag reads as encrypted, or as unsupported
+        return None
+    sound = table.dtype == np.uint8 and table.ndim == 2 and len(table) > 0 and table.shape[1] == columns
+    return table if sound else None
+
+
+def _write(file: Path, table: Pixels) -> None:
+    """Whole or not at all: written beside and moved into place."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                np.savez(out, table=table)
+            os.replace(name, file)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+    except OSError:
+        return

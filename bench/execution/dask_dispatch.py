@@ -1,0 +1,292 @@
+"""Stacks out to the workers of a Dask cluster, one at a time each, and records back.
+
+The driver says which worker gets which stack. So it knows which one a worker died of, nothing waits beside it on the
+same worker, and what Dask would do by itself with tasks of dead workers does not matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from flipbench import data
+from flipbench.data.dataset import Dataset
+from flipbench.errors import UserError
+from flipbench.execution import dask_worker as worker
+from flipbench.execution.run_context import Errand, Retries, Stack
+from flipbench.federation.run_stack import Record
+from flipbench.system import exception_text
+from flipbench.system.fingerprint import fingerprint
+from flipbench.system.limits import size_text
+from flipbench.system.signals import Stop
+
+SILENCE = logging.CRITICAL + 1  # even a client that leaves is critical to Dask
+_LOOK = 2.0  # seconds between looks at whether the scheduler is still there
+_NEARLY = 0.98  # of the time limit: where exit codes do not travel, a death so late was the limit's
+_GRACE = 5.0  # seconds beyond the time limit after which the driver ends a worker that did not end itself
+_LATE = 60.0  # seconds from being given a stack to saying that the time limit counts
+_LAST = 1.0  # seconds that finished records get to arrive after an interrupt
+
+
+class ClusterError(UserError):
+    """The cluster cannot be reached or used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What workers on this machine and those elsewhere have not in common.
+
+    Attributes:
+        here: they find data and keep states by themselves, in the driver's folders.
+        death: how the worker at an address died.
+        patience: seconds without a single worker after which there will be none; None: they may come back any day.
+        end: ends the worker at an address that is far beyond the time limit; None: not from here.
+    """
+
+    here: bool
+    death: Callable[[str], Death]
+    patience: float | None = None
+    end: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a worker died.
+
+    Attributes:
+        how: for the reader of a record: "was killed by SIGKILL".
+        limit: ``seconds`` or ``memory`` where it died of a limit that this driver set; None: not, or not known.
+    """
+
+    how: str
+    limit: str | None = None
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A stack at work."""
+
+    stack: Stack
+    future: Any
+    since: float
+
+
+class Dispatch:
+    """The workers of a cluster and what each has been given."""
+
+    def __init__(self, client: Any, errand: Errand, stop: Stop, site: Site) -> None:
+        self.client, self.errand, self.stop, self.site = client, errand, stop, site
+        self.retries = Retries(errand)
+        self.waiting: deque[Stack] = deque()
+        self.idle: dict[str, None] = {}  # addresses, in the order that they became idle
+        self.busy: dict[str, _Given] = {}
+        self.began: dict[str, float] = {}  # when the worker at an address said that the time limit counts
+        self.sent: dict[tuple[str, str], Any] = {}  # data sets on the cluster
+        self.news: SimpleQueue[Callable[[], Iterator[Record]]] = SimpleQueue()
+        self.alone_since = time.monotonic()
+        client.subscribe_topic("all", self._heard)
+        client.subscribe_topic(worker.BEGAN, self._heard_beginning)
+
+    def results(self, stacks: Sequence[Stack]) -> Iterator[Record]:
+        """The records of all cells, as they come.
+
+        Raises:
+            ClusterError: the scheduler is gone, or all workers are.
+            RefusedError: a worker differs from the driver.
+        """
+        self.waiting = deque(stacks)
+        for address in self.client.nthreads():
+            self._joined(address)
+        while True:
+            self._hand_out()
+            if not self.busy and not self.waiting:
+                return
+            with self.stop.interruptible():
+                told = self._next()
+            yield from told()
+
+    def last_words(self) -> Iterator[Record]:
+        """What has been finished already when the run is interrupted."""
+        until = time.monotonic() + _LAST
+        while any(given.future.status == "finished" for given in self.busy.values()) and time.monotonic() < until:
+            try:
+                yield from self.news.get(timeout=0.05)()
+            except (Empty, UserError):
+                continue
+
+    def close(self) -> None:
+        """Take back what is not finished, and listen no longer."""
+        with suppress(Exception):  # the scheduler may be gone, which was said already
+            for topic in ("all", worker.BEGAN):
+                self.client.unsubscribe_topic(topic)
+            self.client.cancel([given.future for given in self.busy.values()], force=True)
+
+    def _next(self) -> Callable[[], Iterator[Record]]:
+        while True:
+            self._end_the_overdue()
+            try:
+                return self.news.get(timeout=_LOOK)
+            except Empty:
+                self._look()
+
+    def _look(self) -> None:
+        if self.client.status in ("closed", "closing") or self.client.scheduler is None:
+            raise ClusterError("the scheduler is gone: finished cells are kept, run the same command again")
+        alone = time.monotonic() - self.alone_since
+        if not self.idle and not self.busy and self.site.patience is not None and alone > self.site.patience:
+            raise ClusterError(f"no worker process has started in {alone:.0f} s; finished cells are kept")
+
+    def _end_the_overdue(self) -> None:
+        """A worker ends itself at the time limit, unless something keeps even that from happening: it was stopped."""
+        seconds = self.errand.limits.seconds
+        if seconds is None or self.site.end is None:
+            return
+        now = time.monotonic()
+        for address, given in self.busy.items():
+            if now > self.began.get(address, given.since + _LATE) + seconds * len(given.stack) + _GRACE:
+                self.site.end(address)
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        """In Dask's thread: a worker came or went."""
+        told = event[1]
+        if not isinstance(told, dict) or "worker" not in told:
+            return
+        address = told["worker"]
+        if told.get("action") == "add-worker":
+            self.news.put(lambda: self._joined(address))
+        elif told.get("action") == "remove-worker":
+            self.news.put(lambda: self._lost(address, bool(told.get("expected"))))
+
+    def _heard_beginning(self, event: tuple[float, Any]) -> None:
+        self.began[event[1]["worker"]] = time.monotonic()
+
+    def _joined(self, address: str) -> Iterator[Record]:
+        if address not in self.busy:
+            self.idle[address] = None
+        self._count()
+        return iter(())
+
+    def _count(self) -> None:
+        number = len(self.idle) + len(self.busy)
+        if number == 0:
+            self.alone_since = time.monotonic()
+        self.errand.crew(number)
+
+    def _hand_out(self) -> None:
+        while self.idle and self.waiting:
+            stack = self.errand.wanted(self.waiting.popleft())
+            if stack:
+                address = next(iter(self.idle))
+                del self.idle[address]
+                self.began.pop(address, None)
+                future = self._submit(address, stack)
+                self.busy[address] = _Given(stack, future, time.monotonic())
+                asyncio.run_coroutine_threadsafe(self._fetch(address, future), self.client.loop.asyncio_loop)
+
+    def _submit(self, address: str, stack: Stack) -> Any:
+        jobs, facts, attempts, places = self.errand.task(stack)
+        limit = self.errand.limits.seconds
+        seconds = None if limit is None else limit * len(stack)
+        if self.site.here:
+            task, dataset = worker.Task(jobs, facts, attempts, places, seconds, None), None
+        else:
+            task, dataset = worker.Task(jobs, facts, attempts, None, seconds, fingerprint()), self._data(stack)
+        return self.client.submit(worker.perform, task, dataset, workers=[address], pure=False, retries=0)
+
+    def _data(self, stack: Stack) -> Any:
+        """A data set on its way to whoever needs it; the cluster keeps it under its hash."""
+        cell, content = stack[0].cell, stack[0].content
+        place = (cell.dataset, content["dataset"])
+        if place not in self.sent:
+            name = "-".join(("flipbench-data", content["dataset"], fingerprint()["source"][:16]))
+            self.sent[place] = self.client.submit(_received, data.load(cell.dataset), key=name)
+        return self.sent[place]
+
+    async def _fetch(self, address: str, future: Any) -> None:
+        """In Dask's thread: wait for an answer, and have the driver's thread deal with it."""
+        try:
+            answer = await future
+        except (Exception, CancelledError, asyncio.CancelledError) as error:
+            answer = error
+        self.news.put(lambda: self._answered(address, future, answer))
+
+    def _answered(self, address: str, future: Any, answer: Any) -> Iterator[Record]:
+        from distributed.scheduler import KilledWorker
+
+        given = self.busy.get(address)
+        if given is None or given.future is not future:
+            return  # it was lost meanwhile
+        if isinstance(answer, KilledWorker) and answer.task == future.key:
+            return  # the news of that death is on its way
+        if isinstance(answer, worker.RefusedError):
+            raise answer
+        if isinstance(answer, CancelledError | asyncio.CancelledError):
+            raise ClusterError("the scheduler is gone: finished cells are kept, run the same command again")
+        del self.busy[address]
+        self.idle[address] = None
+        if isinstance(answer, KilledWorker):  # of the data set: send it again
+            self.sent.clear()
+            self.waiting.appendleft(given.stack)
+        elif not isinstance(answer, BaseException):
+            yield from answer
+        elif len(given.stack) > 1:
+            self._alone(given.stack)
+        else:
+            yield self.errand.failed(given.stack[0], exception_text.said(answer))
+
+    def _lost(self, address: str, expected: bool) -> Iterator[Record]:
+        """A worker is gone, on purpose or not; what it was at is run again, or given up."""
+        self.idle.pop(address, None)
+        given = self.busy.pop(address, None)
+        self._count()
+        if given is None:
+            return
+        self.client.cancel([given.future], force=True)
+        if expected:
+            self.waiting.appendleft(given.stack)
+            return
+        death = self.site.death(address)
+        reason = self._exceeded(address, death, len(given.stack))
+        if reason is None:
+            again, given_up = self.retries.after(given.stack, death.how)
+            self.waiting.extendleft(reversed(again))
+            yield from given_up
+        elif len(given.stack) > 1:
+            self._alone(given.stack)
+        else:
+            yield self.errand.failed(given.stack[0], reason)
+
+    def _exceeded(self, address: str, death: Death, cells: int) -> str | None:
+        """Which limit a dead worker went beyond, as the record says it; None: not that."""
+        limits = self.errand.limits
+        if limits.seconds is not None:
+            took = time.monotonic() - self.began.get(address, float("inf"))
+            if death.limit == "seconds" or (not self.site.here and took >= _NEARLY * limits.seconds * cells):
+                return f"took longer than the time limit of {limits.seconds:g} s (--cell-timeout)"
+        if limits.memory is not None and death.limit == "memory":
+            return f"took more than the memory limit of {size_text(limits.memory)} (--memory-limit)"
+        return None
+
+    def _alone(self, stack: Stack) -> None:
+        self.waiting.extendleft([job] for job in reversed(stack))
+
+
+def silence() -> None:
+    """Dask logs what the run says in its own words; for good, since some of it comes after the end."""
+    import distributed  # noqa: F401 - which sets levels
+
+    for name in ("distributed", "distributed.client"):  # the latter has a level of its own
+        logging.getLogger(name).setLevel(SILENCE)
+
+
+def _received(dataset: Dataset) -> Dataset:
+    """What the cluster keeps of a data set: itself, under its hash."""
+    return dataset

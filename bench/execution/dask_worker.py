@@ -1,0 +1,196 @@
+"""The worker's side: how a process of a Dask cluster lives, and the one task that it is given.
+
+A worker of this machine (``dask_setup``) leads a session of its own: a terminal's interrupt does not reach it. It
+outlives its driver by a moment at most, even in the middle of a plug-in that lets nobody else run: the kernel ends it
+(Linux); elsewhere Dask's own thread does, once the plug-in lets it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flipbench.data.dataset import Dataset
+from flipbench.errors import UserError
+from flipbench.federation import run_stack
+from flipbench.federation.checkpoint import Checkpoints
+from flipbench.federation.run_stack import Job, Record
+from flipbench.grid.fields import REFERENCES
+from flipbench.plugins import registry
+from flipbench.spec.cell import CLEAN
+from flipbench.system import exception_text
+from flipbench.system.fingerprint import fingerprint
+from flipbench.system.malloc import keep_freed_memory
+
+CONFIG = "flipbench"  # of a local worker: where its `Surroundings` stand in Dask's configuration
+BEGAN = "flipbench-began"  # a topic: from now on the time limit counts
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+
+
+class RefusedError(UserError):
+    """A worker that would compute something else than the driver."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stack and what goes with it.
+
+    Attributes:
+        jobs: alike cells.
+        facts: provenance that the driver knows.
+        attempts: how often each key failed before.
+        checkpoints: where the states of long cells are kept; None: nowhere.
+        seconds: until the worker's end; None: no limit.
+        driver: fingerprint of the driver; None: the worker comes from the same files.
+    """
+
+    jobs: Sequence[Job]
+    facts: Mapping[str, Any]
+    attempts: Mapping[str, int]
+    checkpoints: Checkpoints | None
+    seconds: float | None
+    driver: Mapping[str, str] | None
+
+
+def perform(task: Task, dataset: Dataset | None) -> list[Record]:
+    """Run a stack.
+
+    Args:
+        task: the stack.
+        dataset: that came over the wire; None: the worker finds it by itself, as the driver did.
+
+    Raises:
+        RefusedError: code, plug-ins or data are not the driver's.
+    """
+    try:
+        return _perform(task, dataset)
+    except Exception:
+        raise
+    except BaseException as error:  # of a plug-in, for nobody interrupts a worker: Dask would take it for its own
+        raise RuntimeError(exception_text.said(error)) from None
+
+
+def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
+    mine, wanted = fingerprint(), task.driver
+    if wanted is not None and mine != wanted:  # it joined after the inspection
+        told = ", ".join(f"{name} {mine.get(name)}" for name, value in wanted.items() if mine.get(name) != value)
+        raise RefusedError(
+            f"a worker that joined later is not what the driver is: it has {told}; finished cells are kept"
+        )
+    if task.seconds is not None:
+        from distributed import get_worker
+
+        me = get_worker()
+        me.log_event(BEGAN, {"worker": me.address})
+    with _alarm(task.seconds):
+        for job in task.jobs:
+            check_content(job, dataset)
+        if dataset is not None:
+            run_stack.supply(task.jobs[0].cell.dataset, dataset)
+        return run_stack.perform(task.jobs, task.facts, task.attempts, task.checkpoints)
+
+
+def check_content(job: Job, dataset: Dataset | None) -> None:
+    """Plug-ins, and data that were sent, are what the key says.
+
+    Raises:
+        RefusedError: they are not.
+    """
+    if dataset is not None and dataset.sha256 != job.content["dataset"]:
+        raise RefusedError(f"data set {job.cell.dataset} has hash {dataset.sha256}, needs {job.content['dataset']}")
+    for field, kind in REFERENCES.items():
+        text = getattr(job.cell, field)
+        if field == "dataset" or text == CLEAN:
+            continue
+        try:
+            mine = registry.source_hash(kind, text)
+        except UserError as error:
+            raise RefusedError(f"a worker lacks the {kind} {text}: {error}") from error
+        if mine != job.content.get(field):
+            raise RefusedError(
+                f"a worker has another version of the {kind} {text}: hash {mine}, the driver has "
+                f"{job.content.get(field)}; put the same files on all workers, and leave them as they are during a run"
+            )
+
+
+@contextmanager
+def _alarm(seconds: float | None) -> Iterator[None]:
+    """End the worker process after so many seconds, whatever it does; its nanny starts another."""
+    if seconds is None:
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles it, so the kernel ends the process
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a worker of this machine takes over from the driver, whose own may have changed since the server started.
+
+    Attributes:
+        folder: the current one; plug-in files are named from there.
+        environment: all of it.
+        gpu: the one CUDA device that the worker may see; None: as the driver.
+    """
+
+    folder: str
+    environment: Mapping[str, str]
+    gpu: str | None = None
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by Dask in each new worker process of this machine, before it takes tasks (a *preload*)."""
+    import dask
+
+    _end_with_the_driver()
+    around = Surroundings(**dask.config.get(CONFIG))
+    os.chdir(around.folder)
+    os.environ.clear()
+    os.environ.update(around.environment)
+    if around.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = around.gpu  # before CUDA is used for the first time
+    _die_first()
+    keep_freed_memory()
+
+
+def _end_with_the_driver() -> None:
+    if hasattr(os, "setsid"):
+        with suppress(OSError):  # it leads one already
+            os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    server = os.getppid()
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != server or server == 1:  # it was gone before the kernel was told
+            os._exit(1)
+    _let_go_of_the_server()
+
+
+def _let_go_of_the_server() -> None:
+    """A worker keeps the server alive, lest it want workers of its own: it does not, and must die with the server."""
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver
+    handle = getattr(server, "_forkserver_alive_fd", None)
+    if isinstance(handle, int):
+        server._forkserver_alive_fd = None
+        os.close(handle)
+
+
+def _die_first() -> None:
+    """When the machine runs out of memory, the kernel takes a worker and not the driver."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("900")

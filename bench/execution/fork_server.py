@@ -1,0 +1,52 @@
+"""The process that workers are forked from: started early, for its imports are what takes seconds."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+
+from flipbench.system import child_processes
+
+_PRELOAD = ["flipbench.execution.fork_server_preload"]
+
+
+def method() -> str:
+    """How worker processes come to be here."""
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def start() -> None:
+    """Start it, if it is not running and there is fork.
+
+    Here and not by Dask: what it is told to import counts only before its start.
+    """
+    if method() != "forkserver":
+        return
+    from multiprocessing import forkserver
+
+    with undisturbed():
+        multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOAD)
+        forkserver.ensure_running()
+    atexit.unregister(child_processes.kill_server)
+    atexit.register(child_processes.kill_server)  # it would look for our end only after its imports
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Processes and threads started within do not see a terminal's interrupt: the driver gets it, and ends them.
+
+    They inherit the blocked signal. An interrupt that comes meanwhile reaches the driver afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would unblock the signal when the first process starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

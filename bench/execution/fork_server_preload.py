@@ -1,0 +1,14 @@
+"""What the fork server imports before it forks workers (`execution.fork_server`); nobody else imports this."""
+
+from __future__ import annotations
+
+import atexit
+import os
+
+import distributed.nanny  # noqa: F401
+import typer  # noqa: F401  the script's own import
+
+import flipbench.execution.dask_worker  # noqa: F401
+
+# The server has nothing to tidy up, and torch takes seconds to do so; workers never get here.
+atexit.register(os._exit, 0)

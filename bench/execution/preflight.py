@@ -1,0 +1,232 @@
+"""What a plan tries out: a rule on small random updates, a model on one example that is none.
+
+Somebody else's code runs in a process of its own, with a time limit for each trial: it may exit, crash or hang, and the
+plan says so. Shipped code is tried right here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from flipbench import data
+from flipbench.aggregators.contract import Cohort, Infeasible
+from flipbench.plugins import other_suites, registry
+from flipbench.spec.cell import Cell
+from flipbench.spec.reference import parse_chain
+from flipbench.system import child_processes, exception_text
+from flipbench.system.signals import is_users
+
+LIMIT = 10.0  # seconds for one trial, which takes milliseconds
+_PATIENCE = 60.0  # seconds for the process to start
+_DIM = 64
+_LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}  # a small output layer
+_LONGEST = 1000  # characters of a reason
+
+
+class Question(NamedTuple):
+    """What is tried.
+
+    Attributes:
+        kind: ``aggregator`` or ``model``.
+        ref: names it.
+        clients: of the trial cohort.
+        byzantine: its declared f.
+        rooted: whether the server has an update of its own.
+        dataset: that a model is made for.
+    """
+
+    kind: str
+    ref: str
+    clients: int = 0
+    byzantine: int = 0
+    rooted: bool = False
+    dataset: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of it; all null and zero for a rule that works.
+
+    Attributes:
+        refused: why the rule's conditions do not hold.
+        failed: what it did instead of answering.
+        size: training and test examples, operations of one example's forward pass; of a model.
+    """
+
+    refused: str | None = None
+    failed: str | None = None
+    size: tuple[int, int, float] = (0, 0, 0.0)
+
+
+def of_rule(cell: Cell) -> Question:
+    """Does the cell's rule take its cohort?"""
+    return Question("aggregator", cell.aggregator, cell.per_round, cell.byzantine, cell.root_examples > 0)
+
+
+def of_model(cell: Cell) -> Question:
+    """How large is the cell's training?"""
+    return Question("model", cell.model, dataset=cell.dataset)
+
+
+def answers(questions: Sequence[Question]) -> dict[Question, Answer]:
+    """Try everything out, each once."""
+    found: dict[Question, Answer] = {}
+    strange: list[Question] = []
+    for one in dict.fromkeys(questions):
+        if _is_ours(one):
+            found[one] = answer(one)
+        else:
+            strange.append(one)
+    return found | dict(_fenced(strange))
+
+
+def answer(one: Question) -> Answer:
+    """Try it out in this process."""
+    try:
+        return Answer(size=_size(one)) if one.kind == "model" else _taken(one)
+    except BaseException as error:  # a plug-in may raise anything
+        if is_users(error):
+            raise
+        return Answer(failed=f"{one.kind} {one.ref}: {exception_text.said(error)}"[:_LONGEST])
+
+
+def _taken(one: Question) -> Answer:
+    updates = torch.randn(one.clients, _DIM, generator=torch.Generator().manual_seed(0))
+    facts: dict[str, Any] = {"layout": _LAYOUT}
+    if one.rooted:
+        facts["trusted"] = lambda: updates.mean(dim=-2)
+    rule: Any = registry.resolve("aggregator", one.ref)
+    cohort = Cohort.of(updates, one.byzantine, **facts)
+    try:
+        if hasattr(rule, "init"):
+            rule(updates, cohort, rule.init(updates, cohort))
+        else:
+            rule(updates, cohort)
+    except Infeasible as why:
+        return Answer(refused=exception_text.text(why)[:_LONGEST])
+    return Answer()
+
+
+def _size(one: Question) -> tuple[int, int, float]:
+    loaded = data.load(one.dataset)
+    with torch.device("meta"):
+        net = registry.resolve("model", one.ref)(loaded.shape, len(loaded.classes)).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, *loaded.shape))
+    return len(loaded.train_y), len(loaded.test_y), float(counter.get_total_flops())
+
+
+def _is_ours(one: Question) -> bool:
+    parts = parse_chain(one.ref)
+    kinds = registry.kinds_of(one.kind, len(parts))
+    return all(
+        registry.is_shipped(kind, part.name) and not other_suites.is_foreign(part.name)
+        for kind, part in zip(kinds, parts, strict=True)
+    )
+
+
+def _fenced(questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
+    """Tried in processes of their own: a new one after each death, and what caused it is not asked again."""
+    left, deadly = list(questions), dict[tuple[str, str], Answer]()
+    while left:
+        if (known := deadly.get((left[0].kind, left[0].ref))) is not None:
+            yield left.pop(0), known
+            continue
+        with _Fence([one for one in left if (one.kind, one.ref) not in deadly]) as fence:
+            for one in fence.questions:
+                found = fence.answer(one)
+                if found is None:
+                    deadly[one.kind, one.ref] = Answer(failed=f"{one.kind} {one.ref}: its trial {fence.end()}")
+                    break
+                left.remove(one)
+                yield one, found
+
+
+class _Fence:
+    """A process that answers questions one after the other."""
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        self.questions, self._late = questions, 0.0
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def __enter__(self) -> _Fence:
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from flipbench.execution import preflight; preflight.main()"],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a plug-in may say anything
+            start_new_session=True,  # what it starts ends with it
+        )
+        child_processes.started(self._process.pid)
+        threading.Thread(target=self._read, daemon=True).start()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as pipe:
+            pipe.write(json.dumps([one._asdict() for one in self.questions]).encode())
+        self._ready = self._line(_PATIENCE)
+        return self
+
+    def answer(self, one: Question) -> Answer | None:
+        """What came of a trial; None when its process ended or had to be ended."""
+        line = self._line(LIMIT) if self._ready else b""
+        if not line:
+            return None
+        found = json.loads(line)
+        return Answer(found["refused"], found["failed"], tuple(found["size"]))
+
+    def end(self) -> str:
+        """How the process ended, for the reader."""
+        if self._late:
+            return f"took longer than {self._late:g} s"
+        with suppress(subprocess.TimeoutExpired):
+            return child_processes.death(self._process.wait(LIMIT))
+        return "closed what it should answer through"
+
+    def _line(self, seconds: float) -> bytes:
+        try:
+            return self._lines.get(timeout=seconds)
+        except queue.Empty:
+            self._late = seconds
+            return b""
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with suppress(OSError, ValueError):
+            for line in self._process.stdout:
+                self._lines.put(line)
+        self._lines.put(b"")
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._process.kill()
+        self._process.wait()
+        child_processes.ended(self._process.pid)
+
+
+def main() -> None:
+    """The other side: a line when ready, then one an answer."""
+    asked: list[Mapping[str, Any]] = json.loads(sys.stdin.buffer.read())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody interrupts us: we are ended
+    out = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere
+    torch.set_num_threads(1)
+    os.write(out, b"ready\n")
+    for one in asked:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 2 * LIMIT)  # should the asker be gone
+        os.write(out, json.dumps(asdict(answer(Question(**one)))).encode() + b"\n")
+    os._exit(0)

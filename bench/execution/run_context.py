@@ -1,0 +1,102 @@
+"""What a run asks of whoever does the work: stacks of cells out, records back, and a count of the workers lost.
+
+A stack whose worker dies is run again cell by cell. A cell whose worker died three times is recorded as failed, as is
+one that alone exceeds a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flipbench.federation import run_stack
+from flipbench.federation.checkpoint import Checkpoints
+from flipbench.federation.run_stack import Job, Record
+from flipbench.spec.cell import key
+from flipbench.system.limits import Limits
+
+Stack = list[Job]
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What all stacks of a run have in common.
+
+    Attributes:
+        facts: provenance that the driver knows.
+        attempts: how often each key failed in earlier runs.
+        limits: of a worker.
+        settled: whether a cell has a result by now, from another driver on the same folder.
+        checkpoints: where the states of long cells are kept; None: nowhere.
+        crew: told how many workers there are, whenever that changes.
+    """
+
+    facts: Mapping[str, Any]
+    attempts: Mapping[str, int]
+    limits: Limits = field(default_factory=Limits)
+    settled: Callable[[str], bool] = lambda _: False
+    checkpoints: Checkpoints | None = None
+    crew: Callable[[int], None] = lambda _: None
+
+    def task(self, stack: Stack) -> tuple[Any, ...]:
+        """The arguments of `experiment.perform`."""
+        mine = {k: n for job in stack if (n := self.attempts.get(k := key_of(job)))}
+        return stack, self.facts, mine, self.checkpoints
+
+    def wanted(self, stack: Stack) -> Stack:
+        """The cells of a stack that are still without a result."""
+        return [job for job in stack if not self.settled(key_of(job))]
+
+    def failed(self, job: Job, reason: str) -> Record:
+        """The record of a cell that could not be run."""
+        return run_stack.failure(job, self.facts, reason, self.attempts)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records as they come, and after an interrupt those that are finished already."""
+
+    records: Iterator[Record]
+    last_words: Callable[[], Iterator[Record]]
+
+
+class Retries:
+    """Which cells were lost with their workers, and how often since they last got further."""
+
+    def __init__(self, errand: Errand) -> None:
+        self.errand = errand
+        self.tries: dict[str, int] = {}
+        self.states: dict[str, int] = {}
+
+    def after(self, stack: Stack, how: str) -> tuple[list[Stack], list[Record]]:
+        """What to run again, cell by cell, and the records of what is given up.
+
+        Args:
+            stack: that was lost.
+            how: the worker died, as the record will say.
+        """
+        again: list[Stack] = []
+        given_up: list[Record] = []
+        for job in stack:
+            number = self._count(key_of(job))
+            if number < TRIES:
+                again.append([job])
+            else:
+                given_up.append(self.errand.failed(job, f"its worker died {number} times; the last one {how}"))
+        return again, given_up
+
+    def _count(self, key: str) -> int:
+        """Deaths without getting any further: a long cell on a machine that kills at random is no poison."""
+        places = self.errand.checkpoints
+        state = 0 if places is None else places.written(key)
+        if state != self.states.get(key, 0):
+            self.states[key], self.tries[key] = state, 0
+        self.tries[key] = self.tries.get(key, 0) + 1
+        return self.tries[key]
+
+
+def key_of(job: Job) -> str:
+    """The key of a job's cell."""
+    return key(job.cell, job.content)

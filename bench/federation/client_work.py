@@ -1,0 +1,205 @@
+"""What the clients of a round are given to do: batches with labels, weights and draws, and their learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flipbench.federation.batch_sampling import BatchStream
+from flipbench.federation.malicious_clients import Relabeller
+from flipbench.federation.population import Population, generator
+from flipbench.spec.cell import Cell, named_seed
+from flipbench.training.augmentation import none
+from flipbench.training.layers.counter_rng import step_keys
+from flipbench.training.local_sgd import Batches
+from flipbench.training.losses import cross_entropy
+from flipbench.training.optimizer import Recipe
+
+Schedule = Callable[[int, int], float]
+_ROOT = "root batches"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How everybody trains, beside what a cell says in numbers.
+
+    Attributes:
+        schedule: ``(t, rounds) -> factor on the learning rate``, t from `Cell.schedule_start`.
+        loss: `training.losses`.
+        augment: `training.augmentation`.
+        black: ``(channels, height, width)``, a black image, scaled; needed by an augmentation.
+        dropout: whether the model needs keys to draw from.
+    """
+
+    schedule: Schedule
+    loss: Any = field(default_factory=cross_entropy)
+    augment: Any = field(default_factory=none)
+    black: Tensor | None = None
+    dropout: bool = False
+
+
+class Work:
+    """What the clients of one cell, and the server with its own examples, do in a round."""
+
+    def __init__(self, cell: Cell, population: Population, classes: int, habits: Habits) -> None:
+        self.cell, self.population, self.classes, self.habits = cell, population, classes, habits
+        self.stream = BatchStream(cell, population.parts, population.labels)
+        self.root = BatchStream(cell, (population.root,), population.labels, _ROOT)
+        everybody = torch.cat(population.parts[: cell.clients])
+        self._counts = torch.bincount(population.labels[everybody], minlength=classes)
+        self._weights: dict[tuple[int, bool], Tensor | None] = {}  # (client, attack on) -> (L,)
+        self._frozen: Tensor | None = None  # draws of each training example
+
+    def drawn(self, clients: list[int], turns: list[int]) -> Batches:
+        """Examples, augmentation and dropout of a round, which depend on the seed alone; labels are yet to come."""
+        return self._drawn(self.stream, clients, turns)
+
+    def of_round(
+        self,
+        drawn: Batches,
+        clients: list[int],
+        r: int,
+        relabeller: Relabeller | None,
+        scores: Callable[[Tensor], Tensor],
+    ) -> Batches:
+        """What is drawn, with the labels and weights of the round.
+
+        Args:
+            drawn: `drawn`, of this cell or of another one of its seed.
+            clients: who takes part.
+            r: the round.
+            relabeller: of a dynamic attack.
+            scores: rows of the training set -> logits of the current global model, for a dynamic attack.
+        """
+        p, index = self.population, drawn.index
+        on = r in p.attack_rounds
+        if on and relabeller is not None:
+            labels = relabeller.labels(clients, index, r, scores)
+        else:
+            labels = _at(p.flipped if on else p.labels, index)
+        moved = p.moved if on and p.moved is not None else p.source
+        rows = index if moved is None else _at(moved, index)
+        return Batches(rows, labels, drawn.counts, self._emphasis(clients, labels, on), drawn.draws, drawn.keys)
+
+    def of_root(self, r: int) -> Batches:
+        """What the server trains on, as if it were one client that takes part in every round."""
+        one = self._drawn(self.root, [0], [r - 1])
+        one = replace(one, labels=self.population.labels[one.index])
+        counts = torch.bincount(self.population.labels[self.population.root], minlength=self.classes)
+        weights = self.habits.loss.weights(counts, self._counts)
+        return one if weights is None else replace(one, emphasis=weights[one.labels])
+
+    def factors(self, clients: list[int], turns: list[int]) -> Tensor:
+        """Factors on the learning rate by the cell's clock, ``(clients, steps)``; of clocks that are not the round.
+
+        Args:
+            clients: who takes part.
+            turns: of all clients, how many rounds each has taken part in before.
+        """
+        steps = [self.stream.steps(c) for c in clients]
+        before = 0  # steps of everybody so far
+        if self.cell.schedule_clock == "shared_step":
+            before = sum(turn * self.stream.steps(c) for c, turn in enumerate(turns) if turn)
+        out = torch.ones(len(clients), max(1, *steps))
+        for i, (client, own) in enumerate(zip(clients, steps, strict=True)):
+            out[i, :own] = self._rates(turns[client], own, before)
+            before += own
+        return out
+
+    def root_factors(self, r: int) -> Tensor:
+        """`factors` of the server, by a clock of its own, ``(1, steps)``."""
+        steps = self.root.steps(0)
+        return self._rates(r - 1, steps, (r - 1) * steps).unsqueeze(0)
+
+    def _rates(self, turn: int, steps: int, before: int) -> Tensor:
+        """Factors of the steps of one client's round."""
+        starts = {"participation": turn, "local_step": 0, "client_step": turn * steps, "shared_step": before}
+        start = self.cell.schedule_start + starts[self.cell.schedule_clock]
+        if self.cell.schedule_clock == "participation":
+            return torch.full((steps,), self.habits.schedule(start, self.cell.rounds))
+        return torch.tensor([self.habits.schedule(start + j, self.cell.rounds) for j in range(steps)])
+
+    def _drawn(self, stream: BatchStream, clients: list[int], turns: list[int]) -> Batches:
+        index, counts = stream.round(clients, turns)
+        keys = None
+        if self.habits.dropout:
+            seeds = [
+                named_seed(self.cell.seed, f"dropout of {stream.purpose}", *who) for who in self._who(clients, turns)
+            ]
+            keys = step_keys(torch.tensor(seeds), index.shape[1])
+        draws = self._draws(stream.purpose, clients, turns, index, counts)
+        return Batches(index, index, counts, None, draws, keys)
+
+    def _draws(
+        self, purpose: str, clients: list[int], turns: list[int], index: Tensor, counts: Tensor | None
+    ) -> Tensor | None:
+        """What augmentation does to each example, the shape of index."""
+        augment = self.habits.augment
+        if not hasattr(augment, "draw"):
+            return None
+        source = self.population.source
+        if augment.frozen:
+            if self._frozen is None:
+                rows = len(self.population.labels) if source is None else int(source.max()) + 1
+                self._frozen = augment.draw(rows, generator(self.cell.seed, "augmentation of examples"))
+            return self._frozen[index if source is None else source[index]]
+        out = torch.zeros_like(index)
+        places = torch.arange(index.shape[2])
+        for i, who in enumerate(self._who(clients, turns)):
+            draws = generator(self.cell.seed, f"augmentation of {purpose}", *who)
+            if counts is None:
+                out[i] = augment.draw(index[i].numel(), draws).view_as(index[i])
+            else:  # one draw a real example, so that padding changes nothing
+                out[i][places < counts[i][:, None]] = augment.draw(int(counts[i].sum()), draws)
+        return out
+
+    @staticmethod
+    def _who(clients: list[int], turns: list[int]) -> list[tuple[int, int]]:
+        return list(zip(clients, turns, strict=True))
+
+    def _emphasis(self, clients: list[int], labels: Tensor, on: bool) -> Tensor | None:
+        """The weight of each example in the loss, the shape of labels."""
+        weights = [self._of_client(c, on) for c in clients]
+        known = [w for w in weights if w is not None]
+        if not known:
+            return None
+        return torch.stack([w[own] for w, own in zip(known, labels, strict=True)])
+
+    def _of_client(self, client: int, on: bool) -> Tensor | None:
+        if (client, on) not in self._weights:
+            p = self.population
+            own = (p.flipped if on else p.labels)[p.parts[client]]
+            counts = torch.bincount(own, minlength=self.classes)
+            self._weights[client, on] = self.habits.loss.weights(counts, self._counts)
+        return self._weights[client, on]
+
+
+def _at(facts: Tensor, index: Tensor) -> Tensor:
+    """``facts[index]``, in half the time."""
+    return facts.index_select(0, index.reshape(-1)).view(index.shape)
+
+
+def recipe(cell: Cell, habits: Habits, r: int, factors: Sequence[Tensor], device: torch.device) -> Recipe:
+    """Local SGD of a round of a stack of cells.
+
+    Args:
+        cell: any of them.
+        habits: of all.
+        r: the round.
+        factors: of each cell ``(clients, steps)``; empty: the clock is the round.
+        device: where factors go.
+    """
+    augment = habits.augment
+    change = partial(augment.apply, black=habits.black) if hasattr(augment, "apply") else None
+    lr, padded = cell.learning_rate, None
+    if factors:
+        steps = max(f.shape[1] for f in factors)
+        padded = torch.stack([torch.nn.functional.pad(f, (0, steps - f.shape[1])) for f in factors]).to(device)
+    else:
+        lr *= habits.schedule(cell.schedule_start + r - 1, cell.rounds)
+    return Recipe(lr, cell.momentum, cell.weight_decay, cell.reduction == "sum", padded, change)

@@ -1,0 +1,266 @@
+"""Who holds which examples, who is malicious, and which labels they flip.
+
+Everything is drawn per purpose from the cell's seed: two cells that differ in the rule, the attack or the number of
+malicious clients share the partition; malicious sets are nested over fractions (the first m of one permutation) and
+flipped examples over rates (the first k of one permutation), which makes differences between cells paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flipbench.attacks.chain import Chain
+from flipbench.attacks.contract import Proposal, Scene, Stamped, declares
+from flipbench.errors import UserError
+from flipbench.federation.sybil_data import MaliciousData
+from flipbench.spec.cell import Cell, named_seed
+
+Partition = Callable[..., list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """What became of one malicious client's labels or pictures.
+
+    Attributes:
+        client: its id.
+        examples: that it holds.
+        eligible: of them, in the attack's eyes.
+        selected: of the eligible, exactly round(rate * eligible).
+        changed: examples that carry another label now; of a dynamic attack known only when the federation is over.
+        place: ``labels`` or ``examples``.
+    """
+
+    client: int
+    examples: int
+    eligible: int
+    selected: int
+    changed: int
+    place: str = "labels"
+
+
+@dataclass(frozen=True)
+class Population:
+    """The clients of one cell.
+
+    Attributes:
+        parts: for each client the sorted rows that it trains on; no row is held twice. Rows are those of the training
+            set, followed by a copy for each sybil of what it holds (`source`).
+        root: rows that the server holds itself.
+        malicious: ids of the malicious clients, ascending.
+        labels: ``(examples,)`` int64, the true labels of all rows.
+        flipped: ``(examples,)`` int64, the labels that are trained on while the attack is on.
+        flips: one record a malicious client and place.
+        moved: ``(examples,)`` int64, which row of [training set, stamped training set] is trained on while the attack
+            is on; None: nothing is stamped.
+        dynamic: ``(examples,)`` bool, whose labels a dynamic attack chooses anew in every round; None: nobody's.
+        chain: what the malicious clients do.
+        attack_rounds: the rounds in which they do it.
+        source: ``(examples,)`` int64, the row of the training set that a row is; None: itself, nobody holds a copy.
+    """
+
+    parts: tuple[Tensor, ...]
+    root: Tensor
+    malicious: tuple[int, ...]
+    labels: Tensor
+    flipped: Tensor
+    flips: tuple[Flip, ...]
+    moved: Tensor | None = None
+    dynamic: Tensor | None = None
+    chain: Chain = field(default_factory=Chain)
+    attack_rounds: frozenset[int] = frozenset()
+    source: Tensor | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Examples that each client holds."""
+        return tuple(len(p) for p in self.parts)
+
+
+def generator(seed: int, purpose: str, *which: int) -> torch.Generator:
+    """A CPU generator for one purpose of one replicate."""
+    return torch.Generator().manual_seed(named_seed(seed, purpose, *which))
+
+
+def populate(
+    cell: Cell,
+    labels: Tensor,
+    classes: int,
+    partition: Partition,
+    attack: Any,
+    *,
+    confusion: Callable[[], Tensor] | None = None,
+    stamped: Stamped | None = None,
+    sybil_data: MaliciousData | None = None,
+) -> Population:
+    """Deal the training set to the clients and let the malicious ones prepare their examples.
+
+    Args:
+        cell: the facts.
+        labels: ``(examples,)`` int64, the true training labels.
+        classes: L.
+        partition: ``(labels, clients, generator) -> rows of each client``.
+        attack: an attack or a chain of them, or None.
+        confusion: of a clean model, for an attack that asks.
+        stamped: the whole training set as the chain's attack on examples would have it.
+        sybil_data: what each of the cell's sybils holds; needed where it has some.
+
+    Raises:
+        UserError: more root examples than there are, or a partition or attack that does not fit the data.
+    """
+    dealt = _dealt(cell, labels, partition)
+    root, held, malicious, source, pool = dealt.root, dealt.held, _malicious(cell), None, labels
+    if cell.sybils:
+        assert sybil_data is not None
+        held, source = _with_sybils(cell, labels, dealt, sybil_data)
+        labels = labels[source]
+    held = _without_validation(cell, held)
+    if attack is None or not malicious:
+        return Population(held, root, malicious, labels, labels, (), source=source)
+    chain = Chain.of(attack)
+    if not cell.flips_trained and (chain.labels is None or stamped is not None):
+        raise UserError(f"flips_trained false is for attacks on labels alone, and attack {cell.attack} is none of them")
+    flipped, flips = labels.clone(), []
+    dynamic = torch.zeros(len(labels), dtype=torch.bool) if declares(chain.labels, "dynamic") else None
+    origin = torch.arange(len(labels)) if source is None else source
+    moved = origin.clone() if stamped is not None else None
+    for client in malicious:
+        rows = held[client]
+        if chain.labels is not None:
+            facts: dict[str, Any] = {}
+            if confusion is not None and declares(chain.labels, "confusion"):
+                facts["confusion"] = confusion
+            scene = Scene(classes, pool, generator(cell.seed, "flipped labels", client), **facts)
+            try:
+                proposal = chain.labels(labels[rows], scene)
+            except ValueError as error:
+                raise UserError(f"attack {cell.attack}: {error}") from error
+            chosen = _choose(proposal, cell.flip_rate, generator(cell.seed, "flipped examples", client))
+            if dynamic is not None:
+                dynamic[rows[chosen]] = True
+            else:
+                flipped[rows[chosen]] = proposal.labels[chosen]
+            changed = int((flipped[rows] != labels[rows]).sum())
+            flips.append(Flip(client, len(rows), int(proposal.eligible.sum()), len(chosen), changed))
+        if stamped is not None and moved is not None:
+            eligible = stamped.eligible[origin[rows]]
+            offer = Proposal(stamped.labels[origin[rows]], eligible)
+            chosen = _choose(offer, cell.flip_rate, generator(cell.seed, "flipped examples", client))
+            flipped[rows[chosen]] = offer.labels[chosen]
+            moved[rows[chosen]] += len(pool)
+            changed = int((offer.labels[chosen] != labels[rows[chosen]]).sum())
+            flips.append(Flip(client, len(rows), int(eligible.sum()), len(chosen), changed, "examples"))
+    if not cell.flips_trained:  # the flips are known, and nobody trains on them
+        flipped, dynamic = labels, None
+    rounds = attack_rounds(cell)
+    return Population(held, root, malicious, labels, flipped, tuple(flips), moved, dynamic, chain, rounds, source)
+
+
+def _malicious(cell: Cell) -> tuple[int, ...]:
+    """Ids of the malicious clients: the first of one permutation of the N, or the sybils behind them."""
+    if not cell.attacked:
+        return ()
+    if cell.sybils:
+        return tuple(range(cell.clients, cell.members))
+    drawn = torch.randperm(cell.clients, generator=generator(cell.seed, "malicious"))
+    return tuple(sorted(drawn[: cell.malicious].tolist()))
+
+
+@dataclass(frozen=True)
+class _Dealt:
+    """Rows of the training set: the server's own, those of all clients together, those of each of the N."""
+
+    root: Tensor
+    rest: Tensor
+    held: tuple[Tensor, ...]
+
+
+def _dealt(cell: Cell, labels: Tensor, partition: Partition) -> _Dealt:
+    """The server's own examples and each client's."""
+    if cell.root_examples >= len(labels):
+        raise UserError(f"root_examples is {cell.root_examples}, but there are only {len(labels)} training examples")
+    shuffled = torch.randperm(len(labels), generator=generator(cell.seed, "root"))
+    root = shuffled[: cell.root_examples].sort().values
+    rest = shuffled[cell.root_examples :].sort().values
+    try:
+        parts = partition(labels[rest], cell.clients, generator(cell.seed, "partition"))
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"partition {cell.partition}: {error}") from error
+    return _Dealt(root, rest, tuple(rest[p] for p in parts))
+
+
+def _with_sybils(
+    cell: Cell, labels: Tensor, dealt: _Dealt, sybil_data: MaliciousData
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Rows of all clients with those of the sybils, and the row of the training set that each row is."""
+    held, sources, end = list(dealt.held), [torch.arange(len(labels))], len(labels)
+    for client in range(cell.clients, cell.members):
+        draws = generator(cell.seed, "sybil data", client - cell.clients)
+        try:
+            rows = sybil_data(labels[dealt.rest], cell.clients, draws)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"malicious_data {cell.malicious_data}: {error}") from error
+        held.append(torch.arange(end, end + len(rows)))
+        sources.append(dealt.rest[rows])
+        end += len(rows)
+    return tuple(held), torch.cat(sources)
+
+
+def _without_validation(cell: Cell, held: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What is left to train on of what each client holds, ascending."""
+    if not cell.validation_share:
+        return held
+    left = []
+    for client, rows in enumerate(held):
+        order = torch.randperm(len(rows), generator=generator(cell.seed, "validation", client))
+        left.append(rows[order[round(cell.validation_share * len(rows)) :].sort().values])
+    return tuple(left)
+
+
+def attack_rounds(cell: Cell) -> frozenset[int]:
+    """The rounds in which malicious clients attack: a share of the window, nested over shares."""
+    window = range(cell.attack_start, min(cell.attack_stop or cell.rounds, cell.rounds) + 1)
+    if cell.attack_availability == 1.0:
+        return frozenset(window)
+    order = torch.randperm(len(window), generator=generator(cell.seed, "attack rounds")).tolist()
+    return frozenset(window[i] for i in order[: round(cell.attack_availability * len(window))])
+
+
+def _choose(proposal: Proposal, rate: float, draws: torch.Generator) -> Tensor:
+    """Exactly round(rate * eligible) of the eligible examples (as many draws, where drawn with replacement)."""
+    eligible = proposal.eligible.nonzero().squeeze(1)
+    number = round(rate * len(eligible))
+    if proposal.with_replacement:
+        return eligible[torch.randint(max(1, len(eligible)), (number,), generator=draws)]
+    return eligible[torch.randperm(len(eligible), generator=draws)[:number]]
+
+
+def class_map(attack: Any, classes: int) -> list[tuple[int, int]] | None:
+    """Source and target of each class that the attack flips; None where the target is not fixed, or nothing is flipped.
+
+    Asked of the attack itself, so that it holds for plug-ins: 64 examples of each class, all of which must agree.
+    """
+    flip = None if attack is None else Chain.of(attack).labels
+    if flip is None or declares(flip, "dynamic") or declares(flip, "confusion") or declares(flip, "adaptive"):
+        return None
+    labels = torch.arange(classes).repeat_interleave(64)
+    proposal = flip(labels, Scene(classes, labels, torch.Generator().manual_seed(0)))
+    pairs = []
+    for c in range(classes):
+        mine = labels == c
+        if not proposal.eligible[mine].any():
+            continue
+        targets = proposal.labels[mine].unique()
+        if len(targets) != 1 or not proposal.eligible[mine].all():
+            return None
+        pairs.append((c, int(targets[0])))
+    return pairs or None

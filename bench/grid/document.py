@@ -1,0 +1,375 @@
+"""A grid file as given: every value with its place, before any cell is made.
+
+Structure is checked here (known keys, lists where lists are needed, nothing said twice), values in `grid_values`,
+what only makes sense together in `grid_cells`. Mistakes are collected, so that one pass tells all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flipbench.grid import yaml_tree
+from flipbench.grid.fields import REFERENCES, FieldError, checked, typed
+from flipbench.grid.yaml_tree import Node
+from flipbench.spec.cell import FACTS, Cell
+from flipbench.spec.metric_names import MEASURES
+from flipbench.spec.reference import parse_chain
+from flipbench.spec.suggestions import near
+
+KEYS = ("name", "title", "base", "axes", "cases", "figures")
+FIGURE_KINDS = ("heatmap", "pairs", "rounds")
+FIGURE_KEYS = ("kind", "metric")
+MAX_MISTAKES = 200  # then reading stops: so many have one cause
+_LONGEST = 1000  # characters of a text that a message repeats
+NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where something was said: a line and column of the file, or an override of the command line."""
+
+    override: str = ""
+    line: int = 1
+    column: int = 1
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake, as the user reads it."""
+
+    place: Place
+    field: str
+    message: str
+
+    def text(self, file: str) -> str:
+        """``file:line:column: field: message``, or the override and the message."""
+        if self.place.override:
+            return f"{self.place.override}: {self.message}"
+        where = f"{file}:{self.place.line}:{self.place.column}: "
+        return where + (f"{self.field}: {self.message}" if self.field else self.message)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value and the place that gave it."""
+
+    value: Any
+    place: Place
+
+
+@dataclass
+class Sheet:
+    """What a grid file and the overrides say; `mistakes` is empty for a sound one.
+
+    Attributes:
+        base: field -> value, of every cell.
+        axes: field -> values.
+        cases: partial facts; the product of the axes is made for each.
+        broken: fields of which a value was refused, so that nothing is concluded from what is left.
+        others: what stands under keys that are not a grid's.
+    """
+
+    name: str = ""
+    title: str | None = None
+    base: dict[str, Given] = field(default_factory=dict)
+    axes: dict[str, list[Given]] = field(default_factory=dict)
+    cases: list[dict[str, Given]] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    axes_place: Place = Place()
+    name_place: Place = Place()
+    others: dict[str, Node] = field(default_factory=dict)
+    _blamed: set[Place] = field(default_factory=set)
+
+    def wrong(self, place: Place, field: str, message: str) -> None:
+        """Note a mistake; one place is blamed once."""
+        mistake = Mistake(place, field, message)
+        if place.override:
+            self.mistakes += [] if mistake in self.mistakes else [mistake]
+        elif place not in self._blamed:
+            self._blamed.add(place)
+            self.mistakes.append(mistake)
+
+
+def read(text: str, default_name: str, also: Sequence[str] = ()) -> Sheet:
+    """The sheet of a file's text; values are checked after the overrides, by `check`.
+
+    Args:
+        text: of the file.
+        default_name: where the file gives no name.
+        also: keys that may stand beside a grid's and are left to the caller (`Sheet.others`).
+    """
+    sheet = Sheet(name=default_name)
+    try:
+        root, problems = yaml_tree.compose(text)
+    except yaml_tree.YamlError as error:
+        sheet.wrong(Place("", error.problem.line, error.problem.column), "", error.problem.text)
+        return sheet
+    for p in problems:
+        sheet.wrong(Place("", p.line, p.column), "", p.text)
+    keys = [*KEYS, *also]
+    if root.kind != "mapping":
+        sheet.wrong(place_of(root), "", f"a grid is a mapping with the keys {', '.join(keys)}, got {kind_of(root)}")
+        return sheet
+    for key, node in root.pairs:
+        reader = _READERS.get(key.value) if isinstance(key.value, str) else None
+        if key.value in also:
+            sheet.others[str(key.value)] = node
+        elif reader is None:
+            hint = near(str(key.value), keys) or _hint_for_field(key.value)
+            sheet.wrong(place_of(key), str(key.value), f"unknown key{hint}; a grid has {', '.join(keys)}")
+        else:
+            reader(sheet, node)
+    _check_twice(sheet, root)
+    if not NAME.match(sheet.name):
+        sheet.wrong(
+            Place(), "name", f"{sheet.name!r}, made from the file's name, is no name: add a line like name: my_grid"
+        )
+    return sheet
+
+
+def override(sheet: Sheet, texts: Sequence[str], aggregators: Iterable[str]) -> None:
+    """Lay ``--set field=value``, ``--set field.option=value`` and ``--aggregator REF`` over the sheet."""
+    for text in texts:
+        place = Place(f"--set {text}")
+        name, equals, raw = text.partition("=")
+        fact, dot, option = name.strip().partition(".")
+        if not equals:
+            sheet.wrong(place, "", "needs the form field=value, like --set rounds=10")
+        elif fact not in FACTS:
+            sheet.wrong(place, "", f"unknown field {fact!r}{near(fact, FACTS)}")
+        elif dot and fact not in REFERENCES:
+            sheet.wrong(place, "", f"{fact} has no options; only {', '.join(REFERENCES)} have")
+        else:
+            try:
+                node, problems = yaml_tree.compose(raw)
+            except yaml_tree.YamlError as error:
+                sheet.wrong(place, "", "needs a value behind '='" if not raw.strip() else error.problem.text)
+                continue
+            for p in problems:
+                sheet.wrong(place, "", p.text)
+            value = yaml_tree.plain(node)
+            if dot:
+                _set_option(sheet, place, fact, option, value)
+            else:
+                _set_field(sheet, place, fact, value)
+    for ref in aggregators:
+        _add_aggregator(sheet, Given(ref, Place(f"--aggregator {ref}")))
+
+
+def check(sheet: Sheet) -> None:
+    """Replace every value by what a cell holds; refused ones are noted and left out."""
+    sheet.base = checked_facts(sheet, sheet.base)
+    sheet.cases = [checked_facts(sheet, c) for c in sheet.cases]
+    for name, values in list(sheet.axes.items()):
+        sheet.axes[name] = [g for v in values for g in _checked(sheet, name, v)]
+        if not sheet.axes[name]:
+            del sheet.axes[name]
+
+
+def checked_facts(sheet: Sheet, facts: dict[str, Given]) -> dict[str, Given]:
+    """The facts as a cell holds them; refused ones are noted and left out."""
+    return {name: g for name, given in facts.items() for g in _checked(sheet, name, given)}
+
+
+def _checked(sheet: Sheet, name: str, given: Given) -> list[Given]:
+    if len(sheet.mistakes) >= MAX_MISTAKES:
+        sheet.broken.add(name)
+        return []
+    try:
+        return [Given(checked(name, given.value), given.place)]
+    except FieldError as error:
+        sheet.wrong(given.place, name, str(error))
+        sheet.broken.add(name)
+        return []
+
+
+def _set_field(sheet: Sheet, place: Place, name: str, value: Any) -> None:
+    for case in sheet.cases:
+        case.pop(name, None)
+    sheet.axes.pop(name, None)
+    sheet.base.pop(name, None)
+    if not isinstance(value, list):
+        sheet.base[name] = Given(value, place)
+    elif value:
+        sheet.axes[name] = [Given(v, place) for v in value]
+    else:
+        sheet.wrong(place, name, "needs at least one value")
+
+
+def _set_option(sheet: Sheet, place: Place, name: str, option: str, value: Any) -> None:
+    """Set the option in every reference that the field takes anywhere in the grid."""
+
+    def changed(given: Given) -> Given:
+        try:
+            parts = parse_chain(typed(name, given.value))
+        except FieldError:
+            return given  # the text itself is no reference, and `check` says so at its own place
+        if len(parts) > 1:
+            sheet.wrong(place, name, f"{given.value!r} is a chain; set the whole of it with --set {name}='...'")
+            return given
+        return Given(str(parts[0].with_option(option, value)), place)
+
+    if name in sheet.axes:
+        sheet.axes[name] = [changed(g) for g in sheet.axes[name]]
+    for facts in (sheet.base, *sheet.cases):
+        if name in facts:
+            facts[name] = changed(facts[name])
+    if name not in sheet.axes and name not in sheet.base and not (sheet.cases and all(name in c for c in sheet.cases)):
+        sheet.base[name] = changed(Given(getattr(Cell(), name), place))
+
+
+def _add_aggregator(sheet: Sheet, given: Given) -> None:
+    if any("aggregator" in c for c in sheet.cases):
+        sheet.wrong(given.place, "aggregator", "this grid's cases name their aggregators, so none can be added to all")
+        return
+    if "aggregator" not in sheet.axes:
+        sheet.axes["aggregator"] = [sheet.base.pop("aggregator", Given(Cell().aggregator, Place()))]
+    sheet.axes["aggregator"].append(given)
+
+
+def _read_name(sheet: Sheet, node: Node) -> None:
+    if isinstance(node.value, str) and NAME.match(node.value):
+        sheet.name, sheet.name_place = node.value, place_of(node)
+        return
+    sheet.name = "refused"
+    rule = "lower-case letters, digits, '.', '_', '-', at most 64, the first a letter or digit"
+    sheet.wrong(place_of(node), "name", f"names the results folder and needs {rule}; got {_text(node)}")
+
+
+def _read_title(sheet: Sheet, node: Node) -> None:
+    if isinstance(node.value, str):
+        sheet.title = node.value
+    elif node.value is not None:
+        sheet.wrong(place_of(node), "title", f"needs text, got {kind_of(node)}; put it in quotes")
+
+
+def _read_base(sheet: Sheet, node: Node) -> None:
+    sheet.base = read_facts(sheet, node, "base")
+
+
+def _read_axes(sheet: Sheet, node: Node) -> None:
+    sheet.axes_place = place_of(node)
+    for key, value in _fields(sheet, node, "axes"):
+        if value.value is None or value.value == []:
+            text = "the axis is empty; give at least one value in brackets, or leave it out"
+            sheet.wrong(place_of(value), key.value, text)
+            sheet.broken.add(key.value)
+        elif value.kind != "list":
+            mend = f"{key.value}: [{_text(value)}]"
+            sheet.wrong(place_of(value), key.value, f"an axis needs a list; write {mend}, or move it under base:")
+            sheet.broken.add(key.value)
+        else:
+            sheet.axes[key.value] = [Given(yaml_tree.plain(v), place_of(v)) for v in value.items]
+
+
+def _read_cases(sheet: Sheet, node: Node) -> None:
+    if node.kind != "list" or not node.items:
+        sheet.wrong(place_of(node), "cases", f"needs a list of mappings, like - {{dataset: digits}}; got {_text(node)}")
+        return
+    sheet.cases = [read_facts(sheet, one, "cases") for one in node.items]
+
+
+def _read_figures(sheet: Sheet, node: Node) -> None:
+    if node.kind != "list":
+        sheet.wrong(
+            place_of(node), "figures", f"needs a list, like - {{kind: heatmap, metric: accuracy}}; got {kind_of(node)}"
+        )
+        return
+    for one in node.items:
+        _read_figure(sheet, one)
+
+
+def _read_figure(sheet: Sheet, node: Node) -> None:
+    found: dict[str, Any] = {}
+    for key, value in node.pairs:
+        if key.value not in FIGURE_KEYS:
+            hint = near(str(key.value), FIGURE_KEYS)
+            sheet.wrong(
+                place_of(key), "figures", f"unknown key {key.value!r}{hint}; a figure has {', '.join(FIGURE_KEYS)}"
+            )
+        elif not isinstance(value.value, str):
+            sheet.wrong(place_of(value), f"figures: {key.value}", f"needs text, got {kind_of(value)}")
+        elif key.value == "kind" and value.value not in FIGURE_KINDS:
+            hint = near(value.value, FIGURE_KINDS)
+            sheet.wrong(place_of(value), "figures: kind", f"{value.value!r} is none of {', '.join(FIGURE_KINDS)}{hint}")
+        elif key.value == "metric" and value.value not in MEASURES:
+            hint = near(value.value, MEASURES)
+            sheet.wrong(place_of(value), "figures: metric", f"{value.value!r} is none of {', '.join(MEASURES)}{hint}")
+        else:
+            found[key.value] = value.value
+    if node.kind != "mapping" or not any(k.value == "kind" for k, _ in node.pairs):
+        sheet.wrong(place_of(node), "figures", "a figure needs a kind, like {kind: heatmap, metric: accuracy}")
+    sheet.figures.append(found)
+
+
+_READERS = {
+    "name": _read_name,
+    "title": _read_title,
+    "base": _read_base,
+    "axes": _read_axes,
+    "cases": _read_cases,
+    "figures": _read_figures,
+}
+
+
+def read_facts(sheet: Sheet, node: Node, key: str) -> dict[str, Given]:
+    """A mapping whose keys are fields of a cell, each value with its place."""
+    return {k.value: Given(yaml_tree.plain(v), place_of(v)) for k, v in _fields(sheet, node, key)}
+
+
+def _fields(sheet: Sheet, node: Node, key: str) -> list[tuple[Node, Node]]:
+    """The pairs of a mapping whose keys are fields of a cell."""
+    if node.kind != "mapping":
+        if not (node.value is None and key != "cases"):
+            sheet.wrong(place_of(node), key, f"needs a mapping of fields to values, got {kind_of(node)}")
+        return []
+    known = []
+    for name, value in node.pairs:
+        if name.value in FACTS:
+            known.append((name, value))
+        else:
+            sheet.wrong(place_of(name), str(name.value), f"unknown field{near(str(name.value), FACTS)}")
+    return known
+
+
+def _check_twice(sheet: Sheet, root: Node) -> None:
+    """A field under axes may stand nowhere else."""
+    parts = {k.value: v for k, v in root.pairs if isinstance(k.value, str)}
+    axes = {k.value: k for k, _ in parts["axes"].pairs} if "axes" in parts else {}
+    mappings = [("base", parts["base"])] if "base" in parts else []
+    mappings += [("cases", n) for n in parts["cases"].items] if "cases" in parts else []
+    for where, mapping in mappings:
+        for key, _ in mapping.pairs:
+            if key.value in axes and key.value in FACTS:
+                there = axes[key.value]
+                text = f"given under {where} and as an axis at {there.line}:{there.column}; keep one"
+                sheet.wrong(place_of(key), str(key.value), text)
+
+
+def _hint_for_field(name: Any) -> str:
+    return f" - {name} is a field: put it under base: or axes:" if name in FACTS else ""
+
+
+def place_of(node: Node) -> Place:
+    """Where a node stands."""
+    return Place("", node.line, node.column)
+
+
+def kind_of(node: Node) -> str:
+    """What a node is, for a message about it."""
+    if node.kind != "scalar":
+        return f"a {node.kind}"
+    return "nothing" if node.value is None else f"{node.value!r}"
+
+
+def _text(node: Node) -> str:
+    if node.kind != "scalar":
+        return f"a {node.kind}"
+    text = node.value if isinstance(node.value, str) else json.dumps(node.value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"

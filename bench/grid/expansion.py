@@ -1,0 +1,189 @@
+"""The product of a sheet's axes, as cells with their clean twins.
+
+Values were checked one by one before, so cells are made without checking them again: only what makes sense together
+is checked here. That keeps a grid of 100,000 cells within seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from operator import itemgetter
+from typing import Any
+
+from flipbench import data
+from flipbench.grid.document import Given, Mistake, Place, Sheet
+from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_malicious_data, check_partition
+from flipbench.spec.cell import FACTS, Cell, clean_twin, normal
+from flipbench.spec.reference import parse
+
+MAX_CELLS = 1_000_000
+_MAX_MISTAKES = 100  # of facts that do not go together: a product repeats one mistake many times
+_LOOKED_AT = 10_000
+_DEALS = 50  # partitions tried out, some ms each
+
+_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Cell)}
+_WORD = re.compile(r"[a-z_]+")
+_OF_THE_FLIP = {"attack", "flip_rate", "flips_trained", "attack_start", "attack_stop", "attack_availability"}
+_but_the_flip = itemgetter(*(f for f in FACTS if f not in _OF_THE_FLIP))  # cells equal in these share their twin
+
+
+def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
+    """All cells in the order of the file (the last axis runs fastest), each in its normal form and once.
+
+    A clean twin stands before the first cell that needs it. Facts that do not go together are noted in the sheet.
+
+    Args:
+        sheet: checked; takes the mistakes.
+        with_twins: False: only what the file itself asks for.
+    """
+    if _too_many(sheet):
+        return ()
+    cells: dict[Cell, None] = {}
+    twins: dict[Any, Cell] = {}
+    seen: set[tuple[Place, str]] = set()
+    pairs: set[tuple[str, str]] = set()
+    deals: set[tuple[str, str, int, str]] = set()
+    enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
+    for facts in itertools.islice(_products(sheet, seen), enough):
+        cell = _bare(facts)
+        pairs.add((cell.attack, cell.dataset))
+        deals.add(("partition", cell.partition, cell.clients, cell.dataset))
+        deals.add(("malicious_data", cell.malicious_data, cell.clients, cell.dataset))
+        if conflicts := _conflicts(cell):
+            for text in conflicts:
+                _blame(sheet, facts, text, seen)
+            if len(seen) >= _MAX_MISTAKES:
+                break
+            continue
+        shared = _but_the_flip(facts)
+        if with_twins and (twin := twins.get(shared)) is None:
+            twin = twins[shared] = clean_twin(cell)
+            cells.setdefault(twin)
+        cells.setdefault(normal(cell))
+    _check_attacks(sheet, pairs, seen)
+    _check_deals(sheet, deals, seen)
+    return tuple(cells)
+
+
+def _products(sheet: Sheet, seen: set[tuple[Place, str]]) -> Iterator[dict[str, Any]]:
+    base = _DEFAULTS | {name: g.value for name, g in sheet.base.items()}
+    names = list(sheet.axes)
+    values = [[g.value for g in given] for given in sheet.axes.values()]
+    for case in sheet.cases or [{}]:
+        fixed = base | {name: g.value for name, g in case.items()}
+        for combination in itertools.product(*values):
+            facts = fixed | dict(zip(names, combination, strict=True))
+            if facts["attack"] == EVERY_PAIR:
+                yield from _every_pair(sheet, facts, seen)
+            else:
+                yield facts
+
+
+def _every_pair(sheet: Sheet, facts: dict[str, Any], seen: set[tuple[Place, str]]) -> Iterator[dict[str, Any]]:
+    names = _classes(facts["dataset"])
+    if names is None:
+        text = f"{EVERY_PAIR} needs a data set whose classes are known before it is loaded; {facts['dataset']} is not"
+        _note(sheet, _place_of(sheet, "attack", EVERY_PAIR), "attack", text, seen)
+        return
+    for source, target in itertools.permutations(range(len(names)), 2):
+        yield facts | {"attack": f"targeted(source={source}, target={target})"}
+
+
+def _too_many(sheet: Sheet) -> bool:
+    """Counted before anything is made; `every_pair` counts as what it stands for."""
+    pairs = 1
+    attacks = [g.value for g in sheet.axes.get("attack", [])]
+    if EVERY_PAIR in (*attacks, *(facts["attack"].value for facts in (sheet.base, *sheet.cases) if "attack" in facts)):
+        pairs = max((len(c) * (len(c) - 1) for c in data.CLASSES.values()), default=1)
+    count = math.prod(len(v) for v in sheet.axes.values()) * max(1, len(sheet.cases)) * pairs
+    if count > MAX_CELLS:
+        text = f"the axes make {count:,} cells; at most {MAX_CELLS:,} are taken: shorten an axis or split the grid"
+        sheet.wrong(sheet.axes_place, "axes", text)
+    return count > MAX_CELLS
+
+
+def _check_attacks(sheet: Sheet, pairs: set[tuple[str, str]], seen: set[tuple[Place, str]]) -> None:
+    found: list[tuple[Place, str, str]] = []
+    for attack, dataset in sorted(pairs):
+        names = _classes(dataset)
+        if names is None or "dataset" in sheet.broken:
+            continue
+        try:
+            check_attack(attack, len(names))
+        except FieldError as error:
+            found.append((_place_of(sheet, "attack", attack), dataset, str(error)))
+    listed: set[str] = set()
+    for place, dataset, text in sorted(found):
+        names = () if dataset in listed else _classes(dataset) or ()
+        listed.add(dataset)  # once is enough, however many attacks name classes that there are not
+        told = [f"{i} {n}" for i, n in enumerate(names) if n != str(i)]
+        _note(sheet, place, "attack", f"{text} ({dataset}{': ' * bool(told)}{', '.join(told)})", seen)
+
+
+def _check_deals(sheet: Sheet, deals: set[tuple[str, str, int, str]], seen: set[tuple[Place, str]]) -> None:
+    checks = {"partition": check_partition, "malicious_data": check_malicious_data}
+    known = {(f, how, n, len(names)) for f, how, n, dataset in deals if (names := _classes(dataset)) is not None}
+    for field, how, clients, classes in sorted(known)[:_DEALS]:
+        if {"dataset", field, "clients"} & sheet.broken:
+            continue
+        try:
+            checks[field](how, clients, classes)
+        except FieldError as error:
+            _note(sheet, _place_of(sheet, field, how), field, str(error), seen)
+
+
+def _classes(dataset: str) -> tuple[str, ...] | None:
+    found = data.CLASSES.get(parse(dataset).name)
+    return None if found is None else tuple(found)
+
+
+def _blame(sheet: Sheet, facts: dict[str, Any], text: str, seen: set[tuple[Place, str]]) -> None:
+    """Note facts that do not go together at the first field that the message names and the grid gives."""
+    named = [w for w in dict.fromkeys(_WORD.findall(text)) if w in FACTS]
+    if sheet.broken.intersection(named):
+        return  # of a value that was refused already
+    for name in named:
+        if (place := _place_of(sheet, name, facts[name])) != Place():
+            return _note(sheet, place, name, text, seen)
+    return _note(sheet, Place(), "base", text, seen)
+
+
+def _note(sheet: Sheet, place: Place, field: str, text: str, seen: set[tuple[Place, str]]) -> None:
+    if (place, text) not in seen:
+        seen.add((place, text))
+        sheet.mistakes.append(Mistake(place, field, text))
+
+
+def _place_of(sheet: Sheet, name: str, value: Any) -> Place:
+    """Where the grid gives a field this value; the start of the file where it does not."""
+    given: list[Given] = [*sheet.axes.get(name, [])]
+    given += [facts[name] for facts in (*sheet.cases, sheet.base) if name in facts]
+    return next((g.place for g in given if g.value in (value, EVERY_PAIR)), Place())
+
+
+def _conflicts(cell: Any) -> list[str]:
+    """Everything that does not go together; after each finding the first field that it names is set aside."""
+    found: list[str] = []
+    while True:
+        try:
+            cell._together()
+        except ValueError as error:
+            found.append(str(error))
+        else:
+            return found
+        facts = vars(cell)
+        given = (w for w in _WORD.findall(found[-1]) if w in FACTS and facts[w] != _DEFAULTS[w])
+        if (first := next(given, None)) is None:
+            return found
+        cell = _bare(facts | {first: _DEFAULTS[first]})
+
+
+def _bare(facts: dict[str, Any]) -> Cell:
+    """A cell of facts that were checked already, without checking each again (a fifth of the time)."""
+    cell = object.__new__(Cell)
+    cell.__dict__.update(facts)
+    return cell

@@ -1,0 +1,209 @@
+"""What one value of one field may be: its type, and for references the thing it names."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from flipbench.errors import UserError
+from flipbench.plugins import registry
+from flipbench.spec.cell import CLEAN, FACTS, SHARE, Cell
+from flipbench.spec.reference import parse, parse_chain
+
+EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
+
+REFERENCES: dict[str, str] = {
+    "dataset": "dataset",
+    "features": "features",
+    "partition": "partition",
+    "model": "model",
+    "schedule": "schedule",
+    "initialisation": "initialisation",
+    "augmentation": "augmentation",
+    "loss": "loss",
+    "malicious_data": "malicious_data",
+    "attack": "attack",
+    "aggregator": "aggregator",
+}  # field of a cell -> kind of thing it names
+
+_MANY = 60_000  # examples of the largest shipped data set: only what more data would not mend is refused
+_HINTS = typing.get_type_hints(Cell, include_extras=True)
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {f: TypeAdapter(_HINTS[f], config=ConfigDict(strict=True)) for f in FACTS}
+
+
+class FieldError(UserError):
+    """A value that its field does not take; the text says what it takes."""
+
+
+def checked(field: str, value: Any) -> Any:
+    """The value as a cell holds it.
+
+    Raises:
+        FieldError: of a wrong type, out of range, no reference, or (a reference) naming nothing or with wrong options.
+    """
+    one = typed(field, value)
+    if field in REFERENCES and one != CLEAN and one != EVERY_PAIR:
+        check_reference(REFERENCES[field], one)
+    return one
+
+
+def typed(field: str, value: Any) -> Any:
+    """The value as a cell holds it, as far as its type tells.
+
+    Raises:
+        FieldError: of a wrong type, out of range, or no reference.
+    """
+    if isinstance(value, list):
+        raise FieldError(f"needs one value, got a list; to vary it, write it under axes: {field}: {_shown(value)}")
+    try:
+        return _ADAPTERS[field].validate_python(value)
+    except ValidationError as error:
+        raise FieldError(_said(error, value)) from error
+
+
+def check_reference(kind: str, text: str) -> None:
+    """See that the reference leads somewhere and that a shipped thing takes its options' values.
+
+    Raises:
+        FieldError: with what was needed.
+    """
+    try:
+        target = registry.resolve(kind, text)
+        parts = parse_chain(text)
+        kinds = registry.kinds_of(kind, len(parts))
+        if kind in _TRIALS and all(registry.is_shipped(k, one.name) for k, one in zip(kinds, parts, strict=True)):
+            _TRIALS[kind](target)
+    except (ValueError, TypeError) as error:
+        raise FieldError(str(error)) from error
+
+
+def check_attack(text: str, classes: int) -> None:
+    """See that shipped attacks on labels and examples fit data with so many classes.
+
+    Raises:
+        FieldError: in the attack's own words.
+    """
+    if text == CLEAN:
+        return
+    import torch
+
+    from flipbench.attacks.contract import Scene, Studio, declares, place
+
+    labels, even = torch.arange(classes), torch.full((classes, classes), 1.0 / classes, dtype=torch.float64)
+    for link in parse_chain(text):
+        if not registry.is_shipped("attack", link.name):
+            continue
+        attack = registry.resolve("attack", link)
+        try:
+            if place(attack) == "labels" and not declares(attack, "adaptive"):
+                attack(labels, Scene(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even))
+            elif place(attack) == "examples":
+                attack(torch.zeros(classes, 1, 64, 64), labels, Studio(classes, 0.0, 1.0))
+        except ValueError as error:
+            raise FieldError(str(error)) from error
+
+
+def check_partition(text: str, clients: int, classes: int) -> None:
+    """See that a shipped partition can deal data with so many classes to so many clients.
+
+    Raises:
+        FieldError: in the partition's own words.
+    """
+    if not registry.is_shipped("partition", parse(text).name):
+        return
+    import torch
+
+    labels = torch.arange(classes).repeat(_MANY // classes)
+    try:
+        registry.resolve("partition", text)(labels, clients, torch.Generator().manual_seed(0))
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+
+
+def check_malicious_data(text: str, clients: int, classes: int) -> None:
+    """See that shipped data of malicious clients are there in data with so many classes.
+
+    Raises:
+        FieldError: in its own words.
+    """
+    if text == SHARE or not registry.is_shipped("malicious_data", parse(text).name):
+        return
+    import torch
+
+    labels = torch.arange(classes).repeat(_MANY // classes)
+    try:
+        registry.resolve("malicious_data", text)(labels, clients, torch.Generator().manual_seed(0))
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+
+
+def _build(model: Callable[..., Any], shape: tuple[int, int, int] = (1, 512, 512), classes: int = 2) -> None:
+    """Without a data set, images so large that only mistakes of the options themselves remain."""
+    import torch
+
+    with torch.device("meta"):
+        model(shape, classes)
+
+
+def _try_schedule(schedule: Callable[..., float]) -> None:
+    for t in (0, 9):
+        schedule(t, 10)
+
+
+def _try_features(features: Callable[..., Any]) -> None:
+    import torch
+
+    pixels = torch.tensor([[0], [255]], dtype=torch.uint8)
+    features(pixels, pixels, 255)
+
+
+def _try_initialisation(draw: Callable[..., None]) -> None:
+    import torch
+
+    draw(torch.zeros(2, 2))
+
+
+def _try_rule(rule: Callable[..., Any]) -> None:
+    """Options that no cohort could make right (trim=-1); whether the rule is feasible is the cell's business."""
+    import torch
+
+    from flipbench.aggregators.contract import Cohort, Infeasible
+
+    updates = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    layout = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}
+    cohort = Cohort.of(updates, 1, layout=layout, trusted=lambda: updates[0])
+    with suppress(Infeasible):
+        if hasattr(rule, "init"):
+            rule(updates, cohort, rule.init(updates, cohort))
+        else:
+            rule(updates, cohort)
+
+
+_TRIALS: dict[str, Callable[[Any], None]] = {
+    "aggregator": _try_rule,
+    "schedule": _try_schedule,
+    "features": _try_features,
+    "initialisation": _try_initialisation,
+    "model": _build,
+}
+
+
+def _said(error: ValidationError, value: Any) -> str:
+    """Pydantic's reasons in one line, with what came unless a reason says so itself."""
+    texts, own = [], False
+    for one in error.errors(include_url=False, include_input=False):
+        own |= one["type"] == "value_error"
+        text = one["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        texts.append(text if own else text[:1].lower() + text[1:])
+    reason = " or ".join(dict.fromkeys(texts))
+    return reason if own else f"{reason}, got {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=repr, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,203 @@
+"""A grid: ``axes`` of facts, whose product is the cells of a comparison.
+
+``read`` takes a YAML file and the command line's overrides, tells every mistake at once with its position, and gives
+the cells in order, each with the clean twin that its damage is measured against.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from flipbench import data
+from flipbench.errors import UserError
+from flipbench.grid import document, expansion, yaml_tree
+from flipbench.grid.document import Mistake, Place
+from flipbench.grid.fields import REFERENCES
+from flipbench.grid.schema import schema
+from flipbench.plugins import registry
+from flipbench.spec.cell import CLEAN, Cell
+from flipbench.spec.suggestions import near
+
+__all__ = ["SHIPPED", "Grid", "GridError", "contents", "forget", "locate", "read", "schema", "shipped"]
+
+SHIPPED = Path(__file__).parents[1] / "grids"
+
+_LISTS = "; there are "  # begins a list of names in a message
+
+
+class GridError(UserError):
+    """All mistakes of one grid.
+
+    Attributes:
+        errors: one text a mistake, each with its position.
+    """
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = tuple(errors)
+        count = len(self.errors)
+        super().__init__("\n".join([*self.errors, f"{count} mistake{'s' * (count > 1)}; nothing was run"]))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells to run and what to draw of them.
+
+    Attributes:
+        name: names the results folder.
+        title: for reports.
+        source: the YAML text.
+        file: where it was read from.
+        cells: in the order of the file, in normal form, without repetition, clean twins included.
+        figures: ``{kind: heatmap, metric: accuracy}`` and the like.
+    """
+
+    name: str
+    title: str | None
+    source: str
+    file: str
+    cells: tuple[Cell, ...]
+    figures: tuple[Mapping[str, Any], ...] = ()
+
+
+def read(
+    which: str | Path,
+    overrides: Sequence[str] = (),
+    add_aggregators: Iterable[str] = (),
+    named: Callable[[str], None] | None = None,
+) -> Grid:
+    """The grid of a file or of a shipped name.
+
+    Args:
+        which: a path, or the name of a shipped grid.
+        overrides: ``field=value`` (a list makes an axis) or ``field.option=value`` (an option of a reference).
+        add_aggregators: references to add to the axis of aggregators.
+        named: told the grid's name as soon as it is known, seconds before a large grid is read.
+
+    Raises:
+        GridError: with all mistakes of file and overrides.
+        UserError: no such grid.
+    """
+    path = locate(which)
+    forget()
+    text = text_of(path)
+    sheet = document.read(text, path.stem)
+    document.override(sheet, overrides, add_aggregators)
+    document.check(sheet)
+    if named is not None and not sheet.mistakes:
+        named(sheet.name)
+    cells = expansion.expand(sheet)
+    refuse(sheet, path)
+    return Grid(sheet.name, sheet.title, text, str(path), cells, tuple(sheet.figures))
+
+
+def text_of(path: Path) -> str:
+    """The text of a YAML file.
+
+    Raises:
+        GridError: too long, or not UTF-8.
+        UserError: it cannot be read.
+    """
+    try:
+        return yaml_tree.decode(_bytes(path))
+    except yaml_tree.YamlError as error:
+        p = error.problem
+        raise GridError([Mistake(Place("", p.line, p.column), "", p.text).text(str(path))]) from error
+
+
+def refuse(sheet: document.Sheet, path: Path) -> None:
+    """Raise all mistakes of a sheet, in the order of the file; nothing where there is none.
+
+    Raises:
+        GridError: with all of them.
+    """
+    if sheet.mistakes:
+        raise GridError(_lists_once([m.text(str(path)) for m in sorted(sheet.mistakes, key=lambda m: m.place)]))
+
+
+def _lists_once(errors: Sequence[str]) -> list[str]:
+    """Many misspelt names of one kind fail alike: what there is to choose from is told with the first."""
+    told: set[str] = set()
+    short = []
+    for error in errors:
+        start, found, names = error.partition(_LISTS)
+        short.append(start if names in told else error)
+        told |= {names} if found else set()
+    return short
+
+
+def shipped(folder: Path = SHIPPED) -> list[str]:
+    """Names of the grids that come with flipbench."""
+    return sorted(p.stem for p in folder.glob("*.yaml"))
+
+
+def locate(which: str | Path, folder: Path = SHIPPED, what: str = "grid") -> Path:
+    """The file of a grid, or of something else that ships as YAML files in a folder.
+
+    Raises:
+        UserError: neither a file nor a shipped name.
+    """
+    text = str(which)
+    looks_like_path = isinstance(which, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
+    if not looks_like_path and text in shipped(folder):
+        return folder / f"{text}.yaml"
+    path = Path(text)
+    if os.path.isfile(text):  # of a name that is too long, too, it says no
+        return path
+    if os.path.isdir(text):
+        raise UserError(f"{text} is a folder; give the path of a {what} file in it, like {path / f'my_{what}.yaml'}")
+    if looks_like_path:
+        raise UserError(f"there is no {what} file {text}; looked at {path.absolute()}")
+    shown = text if len(text) <= 200 else text[:200] + "…"
+    raise UserError(
+        f"there is no {what} {shown!r}{near(text, shipped(folder))}; shipped are {', '.join(shipped(folder))}; "
+        f"or give the path of a file, like ./my_{what}.yaml"
+    )
+
+
+def contents(cell: Cell) -> dict[str, str]:
+    """Hashes of what the cell's facts only name, for its key: the data's bytes, and the source of each plug-in."""
+    return dict(_contents(_references(cell)))
+
+
+def forget() -> None:
+    """Hash data and plug-ins anew: a file may have changed since."""
+    _contents.cache_clear()
+    _data_hash.cache_clear()
+    _source_hash.cache_clear()
+
+
+_references = attrgetter(*REFERENCES)
+
+
+@cache
+def _contents(references: tuple[str, ...]) -> dict[str, str]:
+    given = dict(zip(REFERENCES, references, strict=True))
+    found = {"dataset": _data_hash(given.pop("dataset"))}
+    for field, text in given.items():
+        if text != CLEAN and (value := _source_hash(REFERENCES[field], text)) is not None:
+            found[field] = value
+    return found
+
+
+@cache
+def _data_hash(dataset: str) -> str:
+    return data.content_hash(dataset)
+
+
+@cache
+def _source_hash(kind: str, text: str) -> str | None:
+    return registry.source_hash(kind, text)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(yaml_tree.MAX_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"the grid file {path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,228 @@
+"""A reproduction as text: published beside ours with tolerance and verdict, as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from flipbench.papers.model import UNITS, Number, Paper, Table
+from flipbench.papers.results import Result, TableResult
+from flipbench.papers.verdicts import (
+    FAILS,
+    HOLDS,
+    IN_MEANS,
+    MISSED,
+    NOT_RUN,
+    REPRODUCED,
+    ROUNDING,
+    UNFINISHED,
+    UNJUDGED,
+    Tested,
+    Verdict,
+)
+from flipbench.report.tables import summary
+from flipbench.report.tables.csv_format import csv_text
+from flipbench.report.tables.model import DASH, Block, Entry
+
+HEADS = ("published", "ours", "n", "difference", "reproduced if", "verdict")
+CLAIM_HEADS = ("comparison", "left less right", "n", "p", "verdict")
+CLAIM_WORDS = (HOLDS, IN_MEANS, FAILS, UNFINISHED, NOT_RUN)
+TOLD = (
+    "Ours: mean over n seeds ± half width of its 95 % Student interval. Difference: ours less published. Reproduced: "
+    "our mean is where the last column but one says, fixed before the run; within rounding: outside by no more than "
+    "half a unit of the last printed digit."
+)
+CLAIMS_TOLD = (
+    "Left less right: of the same seeds, with its 95 % interval; p: paired t test, Holm's correction over all strict "
+    "comparisons of the paper. Holds: significant (of about the same, at least, at most: the whole interval within the "
+    "margin); holds in the means: the means alone say so."
+)
+
+
+def headline(result: Result) -> str:
+    """The verdict on the paper in one line."""
+    if result.paper.changed is not None:
+        return f"No verdict: {result.paper.changed}."
+    own = [t for t in result.tables if t.table.kind == "published"]
+    count = Counter(v.word for t in own for _, v in t.numbers)
+    claims = Counter(word for t in own for _, _, word in t.claims)
+    order = (REPRODUCED, ROUNDING, MISSED, UNFINISHED, NOT_RUN, UNJUDGED)
+    parts = [f"{count[w]} {w}" for w in order if count[w]]
+    told = f"{result.word[0].upper()}{result.word[1:]}. Numbers: {', '.join(parts) or 'none'}."
+    if claims:
+        told += f" Claims: {', '.join(_counted(claims[w], w) for w in CLAIM_WORDS if claims[w])}."
+    waiting = sum(v.word == UNFINISHED for t in result.tables if t.table.kind != "published" for _, v in t.numbers)
+    if waiting:
+        told += f" Of experiments and extensions of ours {waiting} numbers are unfinished."
+    return f"{told} {result.paper.caveat}".rstrip()
+
+
+def _counted(number: int, word: str) -> str:
+    """``1 holds``, ``2 hold``."""
+    return f"{number} {word if number == 1 else word.replace('holds', 'hold').replace('fails', 'fail')}"
+
+
+def markdown(result: Result, frame: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+    """Everything as GitHub's Markdown."""
+    paper, md = result.paper, summary.md_text
+    parts = [f"# {md(paper.title)}", f"**{md(headline(result))}**", md(paper.paper), f"Source: {md(paper.source)}"]
+    parts += [md(line) for line in summary.preface(frame, plan)]
+    parts += [TOLD]
+    for one in result.tables:
+        parts.append(summary.chosen_markdown(number_block(one, paper), _said(one.table, paper)).rstrip("\n"))
+        if one.claims:
+            parts.append(summary.chosen_markdown(claim_block(one), CLAIMS_TOLD).rstrip("\n"))
+    if paper.choices:
+        parts += ["### What the paper leaves open", "\n".join(_choices(paper))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _choices(paper: Paper) -> Iterable[str]:
+    for choice in paper.choices:
+        why = f" {choice.why}" if choice.why else ""
+        yield f"- {summary.md_text(choice.open)}: **{summary.md_text(choice.taken)}**.{summary.md_text(why)}"
+
+
+def latex(result: Result) -> str:
+    """The tables for ``\\input``; need booktabs."""
+    made = [f"% {summary.title({'title': result.paper.title})}: {headline(result)}"]
+    for one in result.tables:
+        made.append(summary.chosen_latex(number_block(one, result.paper), f"{_said(one.table, result.paper)} {TOLD}"))
+        if one.claims:
+            made.append(summary.chosen_latex(claim_block(one), CLAIMS_TOLD))
+    return "\n".join(made)
+
+
+def terminal(result: Result) -> str:
+    """Published beside ours in aligned columns."""
+    parts = [result.paper.title, headline(result)]
+    for one in result.tables:
+        blocks = [number_block(one, result.paper), *([claim_block(one)] if one.claims else [])]
+        parts += [aligned(block) for block in blocks]
+    return "\n\n".join(parts)
+
+
+def aligned(block: Block) -> str:
+    """A block as lines, each column as wide as it needs."""
+    lines = [[block.corner, *block.header[0]], *([name, *(e.text for e in row)] for name, row in block.rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = ["  ".join(_fit(c, widths[i], i in (0, len(widths) - 1)) for i, c in enumerate(line)) for line in lines]
+    return "\n".join([block.heading, *(line.rstrip() for line in text)])
+
+
+def _fit(text: str, width: int, left: bool) -> str:
+    return text.ljust(width) if left else text.rjust(width)
+
+
+def number_block(one: TableResult, paper: Paper) -> Block:
+    """One line a number."""
+    rows = []
+    labels = {h.name: h.label for h in (*one.table.rows, *one.table.columns)}
+    for number, verdict in one.numbers:
+        name = f"{labels[number.row]}, {labels[number.column]}"
+        rows.append((name, tuple(Entry(text) for text in number_texts(number, verdict, one.table))))
+    heading = title(one.table) + (" (no verdict)" if paper.changed else "")
+    return Block(heading, ("",), (HEADS,), tuple(rows), (), corner="", text=2)
+
+
+def title(table: Table) -> str:
+    """The heading of a table; ours are named as such."""
+    kind = {"experiment": "Experiment: ", "extension": "Our extension: "}.get(table.kind, "")
+    return f"{kind}{table.title or table.name}"
+
+
+def number_texts(number: Number, verdict: Verdict, table: Table) -> tuple[str, ...]:
+    """Published, ours, n, difference, tolerance, verdict."""
+    digits = table.decimals + 1  # one more than printed, so that a rounded difference can be seen
+    published = DASH if number.value is None else f"{number.value:.{table.decimals}f}"
+    if number.sd is not None:
+        published += f" (sd {number.sd:.{table.decimals}f})"
+    own = DASH
+    if verdict.n:
+        own = f"{verdict.mean:.{digits}f}"
+        if not math.isnan(verdict.high):
+            own += f" ± {verdict.high - verdict.mean:.{digits}f}"
+    n = f"{verdict.n}" if verdict.n == verdict.planned else f"{verdict.n} of {verdict.planned}"
+    difference = DASH if math.isnan(verdict.difference) else f"{verdict.difference:+.{digits}f}"
+    word = f"{verdict.word}: {verdict.why}" if verdict.why else verdict.word
+    return published, own, n, difference, band_text(verdict.allowed, digits), word
+
+
+def band_text(allowed: tuple[float, float] | None, digits: int) -> str:
+    """Between what ours counts as reproduced."""
+    if allowed is None:
+        return DASH
+    low, high = (f"{end:.{digits}f}" for end in allowed)
+    if math.isinf(allowed[1]):
+        return f"at least {low}"
+    return f"at most {high}" if math.isinf(allowed[0]) else f"{low} to {high}"
+
+
+def claim_block(one: TableResult) -> Block:
+    """One line a comparison; the claim's own verdict stands in its first."""
+    rows = []
+    for claim, steps, word in one.claims:
+        for i, step in enumerate(steps):
+            says = f"{claim.says}: {word}" if i == 0 else ""
+            rows.append((says, tuple(Entry(text) for text in _step_texts(step, one.table, claim.margin))))
+    return Block("Claims", ("",), (CLAIM_HEADS,), tuple(rows), (), corner="claim", text=1)
+
+
+def _step_texts(step: Tested, table: Table, margin: float) -> tuple[str, ...]:
+    digits = table.decimals + 1
+    told = str(step.step) + (f" (margin {margin:g})" if step.step.sign in ("~", "<=", ">=") and margin else "")
+    difference = DASH
+    if step.n:
+        difference = f"{step.difference:+.{digits}f}"
+        if not math.isnan(step.low):
+            difference += f" [{step.low:+.{digits}f}, {step.high:+.{digits}f}]"
+    p = DASH if math.isnan(step.corrected) else f"{step.corrected:.2g}"
+    return told, difference, str(step.n), p, step.word
+
+
+def numbers_csv(result: Result) -> str:
+    """One line a number, unrounded, in the table's unit."""
+    names = ["paper", "table", "kind", "row", "column", "metric", "rounds", "unit", "published", "published_sd"]
+    names += ["published_runs", "ours", "sd", "low", "high", "n", "planned", "difference", "allowed_low"]
+    names += ["allowed_high", "verdict", "why"]
+    lines = []
+    for one in result.tables:
+        t = one.table
+        for number, v in one.numbers:
+            low, high = v.allowed or (None, None)
+            told = [result.paper.name, t.name, t.kind, number.row, number.column, str(number.metric)]
+            told += [str(number.window), t.unit]
+            measured = [number.value, number.sd, t.runs, v.mean, v.sd, v.low, v.high, v.n, v.planned, v.difference]
+            lines.append([*told, *measured, low, high, v.word, v.why])
+    return csv_text(names, lines)
+
+
+def claims_csv(result: Result) -> str:
+    """One line a comparison of a claim."""
+    names = ["paper", "table", "claim", "claim_verdict", "comparison", "margin", "difference", "low", "high", "n"]
+    names += ["p", "p_holm", "verdict"]
+    lines = []
+    for one in result.tables:
+        for claim, steps, word in one.claims:
+            for s in steps:
+                told = [result.paper.name, one.table.name, claim.says, word, str(s.step), claim.margin]
+                lines.append([*told, s.difference, s.low, s.high, s.n, s.p, s.corrected, s.word])
+    return csv_text(names, lines)
+
+
+def _said(table: Table, paper: Paper) -> str:
+    metrics = list(dict.fromkeys(f"{n.metric}, {n.window}" for n in table.numbers))
+    unit = {1.0: "shares from 0 to 1", 100.0: "per cent"}[UNITS[table.unit]]
+    told = [table.about] if table.about else []
+    if table.after_looking:
+        told.append("Thought of after the numbers above were seen.")
+    told.append(f"In {unit}: {'; '.join(metrics)}.")
+    if table.runs:
+        told.append(f"Published: mean of {table.runs} run{'s' * (table.runs > 1)}.")
+    if paper.changed:
+        told.append(f"Nothing is judged: {paper.changed}.")
+    return " ".join(told)

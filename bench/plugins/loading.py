@@ -1,0 +1,145 @@
+"""The doors that run a user's code: a loose file, a module, an entry point. Each fails with one clear message."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import sys
+import traceback
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from flipbench.errors import UserError
+from flipbench.spec.suggestions import near
+from flipbench.system import exception_text
+
+
+class PluginFileError(UserError):
+    """A plug-in that is not there or does not load; the message names file and line."""
+
+
+def from_file(name: str) -> Any:
+    """The object that ``path/file.py:attribute`` names; the path counts from the current folder.
+
+    The module's name is made from path and content, so it shadows nothing and an edited file is loaded anew.
+    """
+    path, attribute = _split(name)
+    source = read_bytes(path)
+    where = str(Path(path).resolve())
+    module_name = "flipbench_plugin_" + hashlib.sha256(where.encode() + b"\0" + source).hexdigest()[:24]
+    module = sys.modules.get(module_name)
+    if module is None:
+        module = ModuleType(module_name)
+        module.__file__ = where
+        sys.modules[module_name] = module  # before it runs: dataclasses look their module up
+        try:
+            exec(_compiled(source, where, path), module.__dict__)
+        except BaseException as error:
+            del sys.modules[module_name]
+            # A user's file can raise anything, sys.exit included; only an interrupt is not its own.
+            if isinstance(error, KeyboardInterrupt | UserError):
+                raise
+            raise PluginFileError(_why(error, path, where)) from error
+    return _attribute(module, attribute, path)
+
+
+def from_module(name: str) -> Any:
+    """The object that ``pkg.mod:attribute`` names."""
+    module, attribute = _split(name)
+    return _attribute(_imported(module, name), attribute, module)
+
+
+def from_entry_point(point: EntryPoint) -> Any:
+    """The object that an installed package offers."""
+    found: Any = _imported(point.module, point.value)
+    for part in (point.attr or "").split("."):
+        found = _attribute(found, part, point.value) if part else found
+    return found
+
+
+def file_hash(name: str) -> str:
+    """SHA-256 of the file of ``path/file.py:attribute``."""
+    return hashlib.sha256(read_bytes(_split(name)[0])).hexdigest()
+
+
+def read_bytes(path: str) -> bytes:
+    """The file's bytes, or a message that says where it was looked for."""
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PluginFileError(
+            f"the plug-in file {path} cannot be read ({reason}); looked at {Path(path).absolute()}, "
+            "paths count from the folder that flipbench runs in"
+        ) from error
+
+
+def _split(name: str) -> tuple[str, str]:
+    left, _, attribute = name.rpartition(":")
+    return left, attribute
+
+
+def _compiled(source: bytes, where: str, path: str) -> Any:
+    try:
+        return compile(source, where, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise PluginFileError(f"{path}:{line}: {getattr(error, 'msg', None) or error}") from error
+
+
+def _imported(module: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        if isinstance(error, ModuleNotFoundError) and error.name and (module + ".").startswith(error.name + "."):
+            raise PluginFileError(
+                f"{name}: there is no module {error.name!r} here; install its package, add its folder to PYTHONPATH, "
+                "or name the file as 'path/file.py:name'"
+            ) from error
+        raise PluginFileError(_why(error, name, None)) from error
+
+
+def _attribute(holder: Any, attribute: str, path: str) -> Any:
+    if hasattr(holder, attribute):
+        return getattr(holder, attribute)
+    public = [n for n in vars(holder) if not n.startswith("_")] if hasattr(holder, "__dict__") else []
+    raise PluginFileError(f"{path} has no {attribute!r}{near(attribute, public)}")
+
+
+_FORMER = ("aggregators", "attacks", "bench")  # import packages of flipbench before they became `flipbench`
+_MOVED = {
+    "aggregators.guard": "flipbench.aggregators.validation",
+    "aggregators.draws": "flipbench.aggregators.rng",
+    "bench.conformance": "flipbench.conformance.aggregators",
+    "bench.conformance_attacks": "flipbench.conformance.attacks",
+    "bench.features": "flipbench.data.pixel_scaling",
+    "bench.flower": "flipbench.integrations.flower",
+    "bench.kappa": "flipbench.conformance.kappa",
+}
+
+
+def _moved(error: BaseException, line: str) -> str | None:
+    """What to write in place of an import of a package's former name; None for any other error."""
+    if not isinstance(error, ImportError) or (error.name or "").split(".")[0] not in _FORMER:
+        return None
+    found = re.search(r"\b(?:from|import)\s+((?:aggregators|attacks|bench)(?:\.\w+)*)(.*)", line)
+    old, rest = (found[1], found[2]) if found else (str(error.name), "")
+    new = _MOVED.get(old) or "flipbench" + ("" if old == "bench" else "." + old.removeprefix("bench."))
+    verb = "import" if line.lstrip().startswith("import") else "from"
+    return f"there is no module {old!r}: flipbench's packages are imported as flipbench, write '{verb} {new}{rest}'"
+
+
+def _why(error: BaseException, path: str, where: str | None) -> str:
+    """File, line and reason: the line of the user's file where it has one in the traceback, else the last line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename == where] or [f for f in frames if "importlib" not in f.filename]
+    file, line = (path if where else own[-1].filename, own[-1].lineno) if own else (path, 1)
+    if isinstance(error, SyntaxError) and error.filename:  # of a module that the plug-in imports
+        file, line = error.filename, error.lineno
+    reason = _moved(error, own[-1].line or "" if own else "") or exception_text.said(error)
+    return f"{file}:{line}: {reason}"

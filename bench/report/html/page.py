@@ -1,0 +1,175 @@
+"""The report as one file: what was run, warnings, the rules ranked, the explorer, pictures, comparisons, the method.
+
+It opens from disk, asks for nothing, and runs one small script of its own. The explorer's numbers are computed here
+and by the functions of the tables; the script chooses among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from flipbench.analysis.attack_selection import pooled
+from flipbench.analysis.comparisons import compare, said
+from flipbench.analysis.pivot import Page, by_seed, measure, pages
+from flipbench.analysis.statistics import LEAST_SEEDS
+from flipbench.report.html.encoding import embedded
+from flipbench.report.html.explorer_data import choices, common
+from flipbench.report.html.explorer_numbers import Placed, place
+from flipbench.report.html.leaderboard import SAID, leaderboard
+from flipbench.report.html.rerun_command import rerun
+from flipbench.report.html.templates import EXPLORING, block_table, picture, plain_table, render
+from flipbench.report.tables import attacks
+from flipbench.report.tables import summary as tables
+from flipbench.report.tables.model import number
+from flipbench.spec.labels import aggregator_label, attack_label, value_label
+
+MOST_BYTES = 4_900_000  # of the file
+_FOR_MEASURES, _FOR_PICTURES = 1_800_000, 600_000  # of them; the details of cells have the rest, pictures what is left
+_MOST_PICTURES = 1_500_000  # more only repeat what the explorer shows
+_MOST_PAIRS = 200  # lines of the table of comparisons; comparisons.csv has all
+# Parts of the names of pictures that show what the explorer does not, the most telling first.
+_TELLING = ("ranks", "worst-case", "by-partition", "declared", "pairs", "damage-bars")
+_SECTIONS = ("Warnings", "Rules", "Explore", "Tables", "Pictures", "Comparisons", "Method")
+NO_PICTURES = "Pictures are in the folder heatmaps, as of the last run that ended or was drawn again."
+METHOD = (
+    "Every number is computed from stored confusion matrices of the global model on the test set. The headline is the "
+    "last evaluated round, never the best one; statistics.csv has the mean of the last five evaluated rounds beside "
+    "it.",
+    "The replicate is the seed: it draws partition, malicious clients, flips, initial weights and batches, alike for "
+    "every rule. Intervals are 95 % Student intervals of the mean over seeds. Damage and differences between rules are "
+    "paired seed by seed, and so are their intervals.",
+    "Two rules are told apart where the paired t test gives p < 0.05 after Holm's correction over every pair of rules "
+    "in every column of the table, from six seeds on. comparisons.csv has every pair with difference, interval, paired "
+    "t and exact Wilcoxon signed-rank test, raw and corrected, effect sizes and the probability of improvement.",
+    "Ranks are averaged within each seed first; the critical difference is Nemenyi's with N = number of seeds.",
+)
+
+
+def order(names: Sequence[str]) -> list[str]:
+    """The pictures that the page shows, by how much they tell, else in the order drawn."""
+    place = {name: next((i for i, part in enumerate(_TELLING) if part in name), None) for name in names}
+    return sorted((n for n in names if place[n] is not None), key=lambda n: place[n] or 0)
+
+
+def write(
+    frame: pd.DataFrame,
+    tidy: pd.DataFrame,
+    plan: Mapping[str, Any],
+    warnings: Sequence[str],
+    drawn: Mapping[str, bytes],
+    beside: Sequence[str] = (),
+) -> str:
+    """The page.
+
+    Args:
+        frame: of `analysis.frame.load`.
+        tidy: of `analysis.metrics.evaluate` on it.
+        plan: the grid's.
+        warnings: what to know before believing the numbers.
+        drawn: name -> PNG; the telling ones are shown, as far as there is room.
+        beside: files in the folder heatmaps, which get a link each.
+    """
+    found = [place(page, tidy) for page in pages(frame)]
+    parts = [_static(placed) for placed in found]
+    used = sum(len(text) for part in parts for text in (part["leaderboard"], part["comparisons"], *part["tables"]))
+    data, used = _data(frame, plan, found, used)
+    figures, left_out = _pictures(drawn, min(_MOST_PICTURES, MOST_BYTES - used))
+    return render(
+        "report.html",
+        tables.title(plan),
+        EXPLORING,
+        contents=[(name.lower(), name) for name in _SECTIONS],
+        preface=tables.preface(frame, plan),
+        warnings=warnings,
+        pages=parts,
+        leaderboard_said=SAID,
+        statement=tables.STATEMENT.format(best="bold"),
+        claims=said(int(frame["seed"].nunique())).format(tied="Underlined"),
+        pictures=figures,
+        beside=beside,
+        pictures_said=f"{left_out} more in the folder heatmaps." if left_out else "" if drawn else NO_PICTURES,
+        method=METHOD,
+        data=Markup(embedded(data)),
+    )
+
+
+def _static(placed: Placed) -> dict[str, Any]:
+    """What stands on the page without a script."""
+    page, tidy = placed.page, placed.tidy
+    found = [
+        *attacks.worst_blocks(page, tidy, tables.MOST_COLUMNS),
+        *attacks.regret_blocks(page, tidy),
+    ]
+    return {
+        "about": ", ".join(value_label(f, v) for f, v in page.about.items()),
+        "leaderboard": block_table(leaderboard(placed)),
+        "tables": [block_table(block) for block in found],
+        "comparisons": _comparisons(page, tidy),
+    }
+
+
+def _data(
+    frame: pd.DataFrame, plan: Mapping[str, Any], found: Sequence[Placed], used: int
+) -> tuple[dict[str, Any], int]:
+    """The explorer's data and how many bytes the file then has; the pages share the room."""
+    commands = rerun(plan, frame[frame["status"] != "missing"])
+    told: list[dict[str, Any]] = []
+    used += 100_000  # style, script, the rest of the text
+    measures = _FOR_MEASURES
+    for left, placed in zip(range(len(found), 0, -1), found, strict=True):
+        behind = MOST_BYTES - _FOR_PICTURES - used - measures
+        made, size = choices(placed, commands, measures // left, max(0, behind) // left)
+        told.append(made)
+        used += size
+        measures -= min(measures, sum(len(m["packed"]) for m in made["measures"].values()))
+    return {**common(), "pages": told}, used
+
+
+def _pictures(drawn: Mapping[str, bytes], room: int) -> tuple[list[Markup], int]:
+    """Those that fit into so many bytes of text, and how many do not."""
+    figures: list[Markup] = []
+    for name in order(list(drawn)):
+        figure = picture(name, drawn[name], name.replace("_", ", ").replace("-", " "))
+        if len(figure) <= room:
+            room -= len(figure)
+            figures.append(figure)
+    return figures, len(drawn) - len(figures)
+
+
+def _comparisons(one: Page, tidy: pd.DataFrame) -> Markup:
+    """Pairs of rules by accuracy, those told apart first, then by how far they are apart."""
+    plain, shown = pooled(one), measure("accuracy")
+    values, columns = by_seed(plain, tidy, shown, plain.attacks)
+    if not values.size or len(one.rows) < 2:
+        return Markup("<p>A single rule: nothing to compare.</p>")
+    pairs = compare(values)
+    if pairs.n.max(initial=0) < LEAST_SEEDS:
+        return Markup("<p>{} All pairs: tables/comparisons.csv.</p>").format(said(one.seeds))
+    mean, claimed = pairs.differences.mean(-1), pairs.claimed
+    keys = [
+        (not claimed[i, j], -abs(mean[i, j]), i, j)
+        for i in range(len(columns))
+        for j in range(len(pairs.first))
+        if pairs.n[i, j] >= LEAST_SEEDS and mean[i, j] == mean[i, j]
+    ]
+    rows = []
+    for unclaimed, _, i, j in islice(sorted(keys), _MOST_PAIRS):
+        column, a, b = columns[i], plain.rows[pairs.first[j]], plain.rows[pairs.second[j]]
+        facts = (*plain.settings, *plain.levels)
+        told = [value_label(f, v) for f, v in zip(facts, (*column.setting, *column.level), strict=False)]
+        where = ", ".join([attack_label(column.attack, plain.classes), *told])
+        verdict = "not told apart" if unclaimed else aggregator_label(a if mean[i, j] > 0 else b)
+        rows.append(
+            [
+                *(f"{aggregator_label(a)} minus {aggregator_label(b)}", where, number(mean[i, j])),
+                *(f"{pairs.p[i, j]:.2g}", f"{pairs.corrected[i, j]:.2g}", str(pairs.n[i, j]), verdict),
+            ]
+        )
+    names = ["rules", "attack", "difference (%)", "p", "p corrected", "seeds", "better"]
+    text = plain_table(f"Accuracy: {len(rows)} of {len(keys)} pairs, the clearest first", names, rows)
+    return text + Markup("<p>All pairs and tests: tables/comparisons.csv.</p>")

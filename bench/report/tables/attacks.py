@@ -1,0 +1,227 @@
+"""Tables of attacks as text cells: the worst case, every attack side by side, what a static flip understates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flipbench.analysis import declared_f
+from flipbench.analysis.attack_selection import attack_name, stamped_note
+from flipbench.analysis.pivot import Column, Measure, Page, columns_of, measure, several_f, squares
+from flipbench.analysis.static_regret import METRIC, regrets
+from flipbench.analysis.worst_case import Place, has_overview, overview, places, worst
+from flipbench.report.tables.model import (
+    DASH,
+    STANDARD,
+    UNKNOWN,
+    Block,
+    Entry,
+    adaptive_note,
+    clean_note,
+    entry_of,
+    half_width,
+    header_of,
+    letter_of,
+    number,
+    pieces,
+    twins_shown,
+    with_best,
+)
+from flipbench.spec.labels import aggregator_label, fact_label, mapping_label, value_label
+
+_MAPS = 2  # class maps told in a row; the rest are counted
+
+
+def worst_blocks(page: Page, tidy: pd.DataFrame, most: int, *, named: bool = True) -> Iterator[Block]:
+    """Aggregators down, malicious fractions (and what else varies) across: the worst attack's mean and name.
+
+    Args:
+        page: whose cells; a page with one attack has no such table.
+        tidy: of `analysis.metrics.evaluate`.
+        most: columns of a table.
+        named: the attack stands beside the number, else in a footnote.
+    """
+    if len(page.attacks) < 2:
+        return
+    shown = measure("accuracy")
+    table = worst(page, tidy, shown)
+    columns = columns_of(table)
+    at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}
+    several = several_f(table)
+    for part in pieces(columns, most):
+        own = twins_shown(part, columns)
+        if several and own:
+            at |= _clean_here(page, tidy, shown, own)
+        notes: dict[str, str] = {}
+        rows = [
+            (aggregator_label(r), tuple(_worst_entry(page, at[(r, c)], notes, named) for c in part)) for r in page.rows
+        ]
+        rows = list(with_best(shown, rows, [[at[(r, c)] for c in part] for r in page.rows]))
+        levels, header = header_of(page, part, with_attack=False)
+        shown_here = pd.DataFrame([at[(r, c)] for r in page.rows for c in part])
+        told = [e.text for _, entries in rows for e in entries] + list(notes)
+        yield Block(
+            f"{shown.label} (%), worst case over the {len(page.attacks)} attacks",
+            levels,
+            header,
+            tuple(rows),
+            (*((letter, text) for text, letter in notes.items()), *clean_note(shown_here), *adaptive_note(told)),
+        )
+
+
+def _clean_here(page: Page, tidy: pd.DataFrame, shown: Measure, own: Sequence[Column]) -> dict[Any, dict[Any, Any]]:
+    """The clean squares of a piece of the table: the twins of what the piece shows."""
+    among = [Column(a, c.setting, c.level) for a in page.attacks for c in own]
+    table = squares(page, tidy, shown, page.attacks, among)
+    clean = table[table["column"].map(lambda c: c.clean)]
+    return {(s["aggregator"], s["column"]): {**s, "worst": None, "partial": False} for s in clean.to_dict("records")}
+
+
+def _worst_entry(page: Page, square: Mapping[Any, Any], notes: dict[str, str], named: bool) -> Entry:
+    if not square["worst"]:
+        return entry_of(square, notes)
+    entry = entry_of(square, notes if named else {})
+    told = attack_name(page, square["worst"])
+    if named:
+        return replace(entry, text=f"{entry.text}, {told}")
+    if square["remark"]:
+        told += f" ({square['remark']})"
+    return replace(entry, note=letter_of(notes, told))
+
+
+def overview_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
+    """Attacks down, aggregators across, a table a measure and place; the best of each row is marked."""
+    for name in STANDARD:
+        for place in places(page) if has_overview(page, name) else ():
+            shown = measure(name)
+            table = overview(page, tidy, shown, place)
+            if table["attack"].nunique() > 1:
+                yield _overview_block(page, shown, table, place)
+
+
+def _overview_block(page: Page, shown: Measure, table: pd.DataFrame, place: Place) -> Block:
+    notes: dict[str, str] = {}
+    lines, names = [], []
+    for attack, row in table.groupby("attack", sort=False):
+        entries = tuple(entry_of(s, notes) for s in row.to_dict("records"))
+        names.append(attack_name(page, str(attack)))
+        lines.append(_best_of_row(shown, entries, row))
+    told = ", ".join(place_label(page, place))
+    heading = f"{shown.label} (%) under every attack{f', {told}' if told else ''}"
+    stamped = stamped_note(page, shown, table["attack"])
+    return Block(
+        "; ".join(filter(None, [heading, stamped, "bold: best of the row"])),
+        ("aggregator",),
+        (tuple(aggregator_label(r) for r in page.rows),),
+        tuple(zip(names, lines, strict=True)),
+        (*((letter, text) for text, letter in notes.items()), *clean_note(table), *adaptive_note(names)),
+        corner="attack",
+    )
+
+
+def _best_of_row(shown: Measure, entries: tuple[Entry, ...], row: pd.DataFrame) -> tuple[Entry, ...]:
+    means, tied = row["mean"].tolist(), row["tied"].tolist()
+    if "partial" in row:  # a worst case that lacks what others have is no rival
+        means = [np.nan if p is True else m for m, p in zip(means, row["partial"], strict=True)]
+    known = [number(m) for m in means if m == m]
+    if len(known) < 2:
+        return entries
+    best = (max if shown.higher_is_better else min)(known, key=float)
+    shows = [m == m and number(m) == best for m in means]
+    return tuple(replace(e, best=b, tied=t and not b) for e, b, t in zip(entries, shows, tied, strict=True))
+
+
+def place_label(page: Page, place: Place) -> list[str]:
+    """The facts of a place with their values: "malicious fraction 20 %"."""
+    facts = zip((*page.settings, *page.levels), (*place[0], *place[1]), strict=True)
+    return [f"{fact_label(f)} {value_label(f, v)}" for f, v in facts]
+
+
+def regret_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
+    """The regret of assuming a static flip, a row an aggregator and place."""
+    table = regrets(page, tidy)
+    for attack, part in table.groupby("attack", sort=False):
+        notes: dict[str, str] = {}
+        rows = [_regret_row(page, line, notes) for line in part.to_dict("records")]
+        objectives = [str(o) for o in part["objective"].dropna().unique()]
+        searched = f", searching for loss of {' or '.join(objectives)}" if objectives else ""
+        name = attack_name(page, str(attack))
+        heading = f"Regret of assuming a static flip: {METRIC} damage (%), {name}{searched}"
+        yield Block(
+            f"{heading}; difference paired by seed, bold: its interval is above 0",
+            ("",),
+            (("best static", name, "difference", "best static flip", "map found"),),
+            tuple(rows),
+            (*((letter, text) for text, letter in notes.items()), *adaptive_note([name])),
+            corner=", ".join(["aggregator", *map(fact_label, (*page.settings, *page.levels))]),
+            text=2,
+        )
+
+
+def _regret_row(page: Page, line: Mapping[Any, Any], notes: dict[str, str]) -> tuple[str, tuple[Entry, ...]]:
+    facts = zip((*page.settings, *page.levels), (*line["setting"], *line["level"]), strict=True)
+    name = ", ".join([aggregator_label(line["aggregator"]), *(value_label(f, v) for f, v in facts)])
+    if line["state"] == "infeasible":
+        note = letter_of(notes, f"infeasible: {line['reason']}")
+        return name, (Entry(DASH, note=note), *[Entry(DASH)] * 2, Entry(""), Entry(""))
+    if line["state"] != "done":
+        return name, (*[Entry(UNKNOWN)] * 3, Entry(""), Entry(""))
+    numbers = []
+    for what in ("static", "searched", "regret"):
+        mean, n = line[f"{what}_mean"], line[f"{what}_n"]
+        half = {"low": line[f"{what}_low"], "high": line[f"{what}_high"]}
+        text = UNKNOWN if not n else number(mean) + (f" ± {half_width(half)}" if n > 1 else "")
+        numbers.append(Entry(text, best=what == "regret" and n > 1 and half["low"] > 0))
+    return name, (*numbers, Entry(attack_name(page, line["static"])), Entry(_maps(page, line["maps"])))
+
+
+def declared_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
+    """The regret of a wrong declared f, a table an attack: a row a rule and declared f, a column a true number."""
+    for attack in page.attacks if declared_f.applies(page) else ():
+        for values in declared_f.variants(page, attack):
+            table = declared_f.table(page, tidy, measure(METRIC), attack, values)
+            across = sorted(
+                {int(t) for t, s in zip(table["true"], table["regret_state"], strict=True) if s != "absent"}
+            )
+            at = {(s["aggregator"], s["declared"], s["true"]): s for s in table.to_dict("records")}
+            notes: dict[str, str] = {}
+            rows = [
+                (f"{aggregator_label(r)}, {d}", tuple(_declared_entry(at.get((r, d, t)), notes) for t in across))
+                for r in page.rows
+                for d in sorted({int(d) for rule, d, _ in at if rule == r})
+            ]
+            if rows and across:
+                facts = [
+                    f"{fact_label(f)} {value_label(f, v)}" for f, v in zip(declared_f.rest(page), values, strict=True)
+                ]
+                what = f"Regret of declared f: {METRIC} (%) lost against declaring the true number"
+                yield Block(
+                    "; ".join([", ".join([what, attack_name(page, attack), *facts]), "paired by seed"]),
+                    ("malicious clients",),
+                    (tuple(map(str, across)),),
+                    tuple(rows),
+                    (*((letter, text) for text, letter in notes.items()), *adaptive_note([attack_name(page, attack)])),
+                    corner="aggregator, declared f",
+                )
+
+
+def _declared_entry(square: Mapping[Any, Any] | None, notes: dict[str, str]) -> Entry:
+    if square is None or square["regret_state"] == "absent":
+        return Entry("")
+    if square["right"]:
+        return Entry("true")
+    told = {name: square[f"regret_{name}"] for name in ("state", "mean", "low", "high", "n", "planned")}
+    return entry_of({**told, "reason": "the rule refuses this f or the true one"}, notes)
+
+
+def _maps(page: Page, maps: Mapping[Any, int]) -> str:
+    """The maps found, the commonest first, with how many seeds found them where they differ."""
+    told = [mapping_label(m, page.classes) for m in maps]
+    if len(told) > 1:
+        told = [f"{text} ({n} seed{'s' * (n > 1)})" for text, n in zip(told, maps.values(), strict=True)]
+    more = [f"{len(told) - _MAPS} more"] if len(told) > _MAPS else []
+    return "; ".join([*told[:_MAPS], *more])

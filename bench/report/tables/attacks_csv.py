@@ -1,0 +1,94 @@
+"""The tables about attacks as CSV, for further work; shares from 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from flipbench.analysis import declared_f
+from flipbench.analysis.pivot import Page, measure, pages
+from flipbench.analysis.static_regret import regrets
+from flipbench.analysis.warnings import STATISTICS
+from flipbench.analysis.worst_case import worst
+from flipbench.report.tables.csv_format import csv_text
+from flipbench.spec.labels import dataset_label
+
+_REGRET = tuple(f"{what}_{s}" for what in ("static", "searched", "regret") for s in STATISTICS)
+
+
+def worst_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+    """One line an aggregator and place: the worst attack and the interval of its mean; None with a single attack."""
+    facts = facts_of(frame)
+    numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "attacks", "asked", "reason"]
+    lines = []
+    for page in pages(frame):
+        if len(page.attacks) > 1:
+            for square in worst(page, tidy, measure("accuracy")).to_dict("records"):
+                column = square["column"]
+                if not column.clean:
+                    told = told_of(page, facts, column.setting, column.level)
+                    attack = square["worst"]
+                    known = [attack, attack in page.adaptive] if attack else ["", ""]
+                    lines.append(["accuracy", square["aggregator"], *told, *known, *(square[n] for n in numbers)])
+    names = ["metric", "aggregator", *facts, "worst_attack", "adaptive", *numbers]
+    return csv_text(names, lines) if lines else None
+
+
+def regret_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+    """One line an aggregator, place and searched attack; None where none was searched or no flip is static."""
+    facts = facts_of(frame)
+    lines = []
+    for page in pages(frame):
+        for line in regrets(page, tidy).to_dict("records"):
+            told = [line["aggregator"], *told_of(page, facts, line["setting"], line["level"])]
+            told += [line[name] for name in ("state", "attack", "objective", "static")]
+            lines.append([*told, *(line[n] for n in _REGRET), _maps(line["maps"]), line["trials"], line["reason"]])
+    names = ["aggregator", *facts, "state", "attack", "objective", "best_static", *_REGRET, "maps", "trials", "reason"]
+    return csv_text(names, lines) if lines else None
+
+
+def declared_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+    """One line an aggregator, declared f and true number: accuracy, and its loss against declaring the truth; None
+    where the two are not axes of the grid."""
+    facts = [f for f in facts_of(frame) if f not in declared_f.AXES]
+    numbers = [f"{prefix}{n}" for prefix in ("", "regret_") for n in ("state", *STATISTICS)]
+    lines = []
+    for page in filter(declared_f.applies, pages(frame)):
+        for attack in page.attacks:
+            for values in declared_f.variants(page, attack):
+                has = _has(page, dict(zip(declared_f.rest(page), values, strict=True)))
+                told = [attack, attack in page.adaptive, *(has.get(f) for f in facts)]
+                for square in declared_f.table(page, tidy, measure("accuracy"), attack, values).to_dict("records"):
+                    own = [square[n] for n in ("aggregator", "declared", "true", *numbers)]
+                    lines.append(["accuracy", *told, *own])
+    names = ["metric", "attack", "adaptive", *facts, "aggregator", "declared_byzantine", "malicious_count", *numbers]
+    return csv_text(names, lines) if lines else None
+
+
+def facts_of(frame: pd.DataFrame) -> list[str]:
+    """Facts that vary on a page or between pages, beside the data set and its partition."""
+    found = [f for p in pages(frame) for f in (*p.about, *p.settings, *p.levels)]
+    return list(dict.fromkeys(["dataset", "partition", *found]))
+
+
+def told_of(page: Page, facts: list[str], setting: tuple[Any, ...], level: tuple[Any, ...]) -> list[Any]:
+    """Values of some facts at a place of a page; those of the attack are none for a clean column, which lacks them."""
+    told = dict(zip(page.settings, setting, strict=True)) | dict.fromkeys(page.levels)
+    has = _has(page, told | dict(zip(page.levels, level, strict=False)))
+    return [has.get(f) for f in facts]
+
+
+def _has(page: Page, told: Mapping[str, Any]) -> dict[str, Any]:
+    """All facts of a place, the data set without its path."""
+    has = {**page.constant, **page.about, **told}
+    return {**has, "dataset": dataset_label(str(has["dataset"]))}
+
+
+def _maps(maps: Any) -> str:
+    """``0>9 1>8 x2; 0>1``: each map found, and in how many seeds where it is more than one."""
+    if not isinstance(maps, Mapping):
+        return ""
+    told = [" ".join(f"{s}>{t}" for s, t in one) + (f" x{n}" if n > 1 else "") for one, n in maps.items()]
+    return "; ".join(told)

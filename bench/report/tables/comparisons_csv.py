@@ -1,0 +1,141 @@
+"""Every pair of rules, and every square's other statistics, as CSV, for further work; shares from 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flipbench.analysis import bootstrap, rank_tests, statistics
+from flipbench.analysis.attack_selection import pooled, showable
+from flipbench.analysis.comparisons import Pairs, Places, compare
+from flipbench.analysis.metrics import LAST
+from flipbench.analysis.pivot import Column, Measure, Page, by_seed, measure, pages
+from flipbench.analysis.statistics import LEAST_SEEDS
+from flipbench.report.tables.attacks_csv import facts_of, told_of
+from flipbench.report.tables.csv_format import csv_columns
+from flipbench.report.tables.model import about_attack, has_last_rounds
+
+MEASURES = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")
+_SQUARE = (
+    *("n", "mean", "sd", "student_low", "student_high", "bca_low", "bca_high", "interquartile_mean"),
+    *("least", "most", "mean_of_last_rounds"),
+)
+
+
+def comparisons_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+    """One line a measure, column and pair of rules; None with a single rule.
+
+    ``of_attack``: the attack that the table is about, whose source and target classes clean rows are measured by too;
+    empty where the table has all attacks. Lines of one data set, partition, measure and ``of_attack`` are one table.
+    ``difference`` is first minus second, over their common seeds; ``low`` and ``high`` its 95 % Student interval, by
+    itself; ``_holm``: corrected over the ``comparisons`` of the table (its lines with a p); ``claim``: first or second,
+    whichever is better, "none" where they cannot be told apart, "too few seeds" with fewer than six.
+    """
+    facts = facts_of(frame)
+    parts: list[dict[str, Any]] = []
+    for page, shown, attacks in _tables(frame):
+        values, columns = by_seed(page, tidy, shown, attacks)
+        if not values.size or values.shape[1] < 2:
+            continue
+        pairs = compare(values)
+        there = pairs.n > 0
+        column, pair = np.nonzero(there)
+        rules = np.array(page.rows, dtype=object)
+        parts.append(
+            {"metric": [shown.name] * len(column), **_about(page, facts, shown, columns, column)}
+            | {"first": rules[pairs.first[pair]], "second": rules[pairs.second[pair]]}
+            | {name: number[there] for name, number in _numbers(pairs, shown).items()}
+        )
+    return csv_columns(_stacked(parts)) if parts else None
+
+
+def _numbers(pairs: Pairs, shown: Measure) -> dict[str, Any]:
+    """What `comparisons_csv` says of every pair, ``(columns, pairs)`` each."""
+    d, sign = pairs.differences, 1.0 if shown.higher_is_better else -1.0
+    mean, sd, n = statistics.moments(d)
+    low, high = statistics.student_interval(d)
+    wilcoxon = rank_tests.wilcoxon(d)
+    claim = np.where(sign * mean > 0, "first", "second")
+    claim = np.where(pairs.claimed, claim, "none")
+    return {
+        **{"n": n, "difference": mean, "sd": sd, "low": low, "high": high, "p_t": pairs.p, "p_t_holm": pairs.corrected},
+        **{"p_wilcoxon": wilcoxon, "p_wilcoxon_holm": statistics.holm(wilcoxon)},
+        **{"cohens_dz": statistics.cohens_dz(d), "rank_biserial": rank_tests.rank_biserial(d)},
+        "probability_of_improvement": statistics.probability_of_improvement(sign * d),
+        "comparisons": np.full(n.shape, int((~np.isnan(pairs.p)).sum())),
+        "claim": np.where(n < LEAST_SEEDS, "too few seeds", claim).astype(object),
+    }
+
+
+def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
+    """One line a measure, rule and column: both intervals, the interquartile mean, and the mean of the last rounds;
+    ``of_attack`` as in `comparisons_csv`."""
+    facts = facts_of(frame)
+    parts: list[dict[str, Any]] = []
+    for page, shown, attacks in _tables(frame):
+        values, columns = by_seed(page, tidy, shown, attacks)
+        if not values.size:
+            continue
+        mean, sd, n = statistics.moments(values)
+        low, high = statistics.student_interval(values)
+        bca = [np.round(end, 9) for end in bootstrap.bca_interval(values)]  # the last bits depend on the processor
+        numbers = {"n": n, "mean": mean, "sd": sd, "student_low": low, "student_high": high}
+        numbers |= {"bca_low": bca[0], "bca_high": bca[1], "interquartile_mean": statistics.interquartile_mean(values)}
+        numbers |= {"least": _end(values, -1.0), "most": _end(values, 1.0)}
+        numbers["mean_of_last_rounds"] = _last(page, tidy, shown, attacks, columns)
+        column, rule = np.nonzero(n > 0)
+        about = _about(page, facts, shown, columns, column)
+        parts.append(
+            {"metric": [shown.name] * len(column), "aggregator": np.array(page.rows, dtype=object)[rule], **about}
+            | {name: number[column, rule] for name, number in numbers.items()}
+        )
+    names = ["metric", "aggregator", "attack", "of_attack", *facts, *_SQUARE]
+    return csv_columns(_stacked(parts) if parts else dict.fromkeys(names, ()))
+
+
+def _about(page: Page, facts: list[str], shown: Measure, columns: list[Column], at: Places) -> dict[str, Any]:
+    """Attack and facts of the columns at some places, as columns of a table."""
+    about = about_attack(shown, columns)
+    told = [[c.attack, about, *told_of(page, facts, c.setting, c.level)] for c in columns]
+    found = {}
+    for i, name in enumerate(["attack", "of_attack", *facts]):
+        values = np.empty(len(told), dtype=object)
+        values[:] = [line[i] for line in told]
+        found[name] = values[at]
+    return found
+
+
+def _stacked(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _end(values: statistics.Values, sign: float) -> statistics.Values:
+    """The most (sign 1) or the least (sign -1) of the seeds of each row, NaN left out."""
+    return np.asarray(sign * np.where(np.isnan(values), -np.inf, sign * values).max(-1))
+
+
+def _last(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: list[str], columns: list[Column]) -> Any:
+    """Mean of the metric over the last rounds, square by square; NaN for damage, for clean values that depend on the
+    attack, and where it would be the last round alone."""
+    found = np.full((len(columns), len(page.rows)), np.nan)
+    last = None if shown.name.endswith("_damage") else measure(f"{shown.name}_last{LAST}")
+    if last is not None and has_last_rounds(page, tidy, last):
+        values, mine = by_seed(page, tidy, last, attacks)
+        means = statistics.moments(values)[0] if values.size else values
+        for column, row in zip(mine, means, strict=True):
+            found[columns.index(column)] = row
+    return found
+
+
+def _tables(frame: pd.DataFrame) -> Iterator[tuple[Page, Measure, list[str]]]:
+    """Page, measure and attacks of each table that compares rules, as `report.tables.model.sections` has them."""
+    for page in map(pooled, pages(frame)):
+        for name in MEASURES:
+            shown = measure(name)
+            told = showable(page, shown)
+            for attacks in [[a] for a in told] if shown.needs_mapping else [told]:
+                if attacks or shown.clean:
+                    yield page, shown, attacks

@@ -1,0 +1,92 @@
+"""What a flip's damage is made of: lost source recall, lost target precision, attack success, collateral, worst class.
+
+Each is the damage of a metric, paired with the clean twin seed by seed (`analysis.metrics`), positive where it harms.
+Attacks on many pairs, one each, are pooled: their mean, and the pair that suffers most.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flipbench.analysis import statistics
+from flipbench.analysis.attack_selection import EVERY_PAIR, pooled, single_pairs
+from flipbench.analysis.pivot import Column, Page, by_seed, level_values, measure, pages
+from flipbench.report.tables.attacks_csv import facts_of, told_of
+from flipbench.report.tables.csv_format import csv_text
+
+PARTS = ("accuracy", "source_recall", "target_precision", "attack_success_rate", "collateral", "worst_recall")
+_STATISTICS = ("mean", "low", "high", "n")
+
+
+def decompose(page: Page, tidy: pd.DataFrame) -> pd.DataFrame:
+    """The parts of the damage of every attack.
+
+    Args:
+        page: whose cells.
+        tidy: of `analysis.metrics.evaluate`.
+
+    Returns:
+        One row an aggregator, attack and place: ``aggregator, attack, setting, level``; for each of `PARTS`
+        ``_mean, _low, _high, _n`` over seeds; ``worst_pair`` (source, target) with the largest mean loss of source
+        recall and ``worst_pair_mean``, None and NaN where the attack is one pair or none.
+    """
+    plain = pooled(page)
+    numbers: dict[str, Any] = {}
+    columns: list[Column] = []
+    for part in PARTS:
+        values, columns = by_seed(plain, tidy, measure(f"{part}_damage"), plain.attacks)
+        mean, _, n = statistics.moments(values)
+        low, high = statistics.student_interval(values)
+        numbers |= dict(zip((f"{part}_{s}" for s in _STATISTICS), (mean, low, high, n), strict=True))
+    worst = _worst_pairs(plain, tidy)
+    there = np.any([numbers[f"{part}_n"] > 0 for part in PARTS], axis=0) if columns else np.empty((0, 0))
+    rule, column = np.nonzero(there.T)
+    mine = [columns[c] for c in column]
+    names = [plain.rows[r] for r in rule]
+    pairs = [worst.get((r, c), (None, np.nan)) for r, c in zip(names, mine, strict=True)]
+    about = {"attack": [c.attack for c in mine], "setting": [c.setting for c in mine], "level": [c.level for c in mine]}
+    told = {"worst_pair": [p for p, _ in pairs], "worst_pair_mean": [m for _, m in pairs]}
+    objects = {name: pd.Series(values, dtype=object) for name, values in {"aggregator": names, **about}.items()}
+    return pd.DataFrame(
+        {**objects, **{name: number[column, rule] for name, number in numbers.items()}}
+        | {"worst_pair": pd.Series(told["worst_pair"], dtype=object), "worst_pair_mean": told["worst_pair_mean"]}
+    )
+
+
+def _worst_pairs(page: Page, tidy: pd.DataFrame) -> dict[tuple[str, Column], tuple[Any, float]]:
+    """(aggregator, column) of `EVERY_PAIR` -> the pair that loses most source recall in the mean, and how much."""
+    cells = page.cells[page.cells["attack"] == EVERY_PAIR]
+    if not len(cells):
+        return {}
+    lost = tidy.set_index("key")["source_recall_damage"].reindex(cells["key"]).to_numpy(dtype=float)
+    facts = zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True)
+    each: dict[Any, list[float]] = {}
+    for rule, (setting, level), pair, value in zip(cells["aggregator"], facts, cells["mapping"], lost, strict=True):
+        if value == value:
+            each.setdefault((rule, Column(EVERY_PAIR, setting, level), pair[0]), []).append(float(value))
+    found: dict[tuple[str, Column], tuple[Any, float]] = {}
+    for (rule, column, pair), values in each.items():
+        mean = sum(values) / len(values)
+        if mean > found.get((rule, column), (None, -np.inf))[1]:
+            found[rule, column] = (pair, mean)
+    return found
+
+
+def decomposition_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+    """One line an aggregator, attack and place; None where no attack has a map of classes."""
+    facts = facts_of(frame)
+    lines: list[list[Any]] = []
+    for page in pages(frame):
+        if not single_pairs(page) and not page.cells["mapping"].notna().any():
+            continue
+        for row in decompose(page, tidy).to_dict("records"):
+            told = told_of(page, facts, row["setting"], row["level"])
+            numbers = [row[f"{p}_{s}"] for p in PARTS for s in _STATISTICS]
+            pair = "" if row["worst_pair"] is None else "{}>{}".format(*row["worst_pair"])
+            lines.append([row["aggregator"], row["attack"], *told, *numbers, pair, row["worst_pair_mean"]])
+    heads = [f"{measure(p).name}_damage_{s}" for p in PARTS for s in _STATISTICS]
+    names = ["aggregator", "attack", *facts, *heads, "worst_pair", "worst_pair_source_recall_damage"]
+    return csv_text(names, lines) if lines else None

@@ -1,0 +1,254 @@
+"""A table as text cells, before it is Markdown, LaTeX or a terminal's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from flipbench.analysis.attack_selection import attack_name, pooled, showable, stamped_note
+from flipbench.analysis.metrics import LAST, ROUNDS_IN_LAST
+from flipbench.analysis.pivot import Column, Measure, Page, columns_of, measure, several_f, squares
+from flipbench.spec.labels import ADAPTIVE, aggregator_label, attack_label, fact_label, value_label
+
+DASH, UNKNOWN, NAN = "–", "?", "n/a"
+STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate", "accuracy_last5")
+_DECIMALS = 1  # of per cent: more is less than the spread between seeds
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One square as text.
+
+    Attributes:
+        text: "95.1 ± 0.3", in per cent; a dash where the rule is infeasible, "?" where nothing is known.
+        best: whether no other aggregator of the column shows a better number.
+        tied: whether it cannot be told from the best (and is not shown as it).
+        note: letter of the footnote, or nothing.
+    """
+
+    text: str
+    best: bool = False
+    note: str = ""
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """One table.
+
+    Attributes:
+        heading: what the numbers are, with unit and attack.
+        levels: names of the header rows.
+        header: one row a level, one text a column; equal neighbours are one group.
+        rows: (aggregator, entries).
+        notes: footnotes, (letter, text).
+        corner: what the rows are.
+        text: how many of the last columns are text rather than numbers.
+    """
+
+    heading: str
+    levels: tuple[str, ...]
+    header: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    notes: tuple[tuple[str, str], ...]
+    corner: str = "aggregator"
+    text: int = 0
+
+    @property
+    def width(self) -> int:
+        """Columns beside the names of the rows."""
+        return len(self.header[0])
+
+
+def sections(page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD) -> Iterator[tuple[Measure, pd.DataFrame]]:
+    """The squares of each measure, of all attacks that it can be said of; one after the other where each has its own
+    clean value."""
+    page = pooled(page)
+    for name in names:
+        shown = measure(name)
+        if not has_last_rounds(page, tidy, shown):
+            continue
+        told = showable(page, shown)
+        groups = [[a] for a in told] if shown.needs_mapping else [told]
+        for attacks in groups:
+            if attacks or shown.clean:
+                yield shown, squares(page, tidy, shown, attacks)
+
+
+def about_attack(shown: Measure, columns: Sequence[Column]) -> str | None:
+    """The attack that a whole table is about, its clean columns too: of measures of source and target classes."""
+    return next((c.attack for c in columns if not c.clean), None) if shown.needs_mapping else None
+
+
+def has_last_rounds(page: Page, tidy: pd.DataFrame, shown: Measure) -> bool:
+    """Whether a measure says something of its own: a mean of the last rounds that is the last round alone does not."""
+    if not shown.name.endswith(f"_last{LAST}"):
+        return True
+    return bool((tidy.loc[tidy["key"].isin(page.cells["key"]), ROUNDS_IN_LAST] > 1).any())
+
+
+def blocks(page: Page, tidy: pd.DataFrame, shown: Measure, table: pd.DataFrame, most: int) -> list[Block]:
+    """A section as tables of at most ``most`` columns: whole, else one an attack, else pieces of about equal size.
+
+    Args:
+        page, tidy, shown: what the table is of.
+        table: of `analysis.pivot.squares`, of all attacks of the section.
+        most: columns of a table, at least one.
+    """
+    columns = columns_of(table)
+    if len(columns) <= most:
+        return [_block(page, shown, table, columns)] if columns else []
+    clean = [c for c in columns if c.clean]
+    attacks = list(dict.fromkeys(c.attack for c in columns if not c.clean))
+    several, found, plain = several_f(table), [], pooled(page)
+    for attack in attacks:
+        for part in pieces(_reading(clean, [c for c in columns if c.attack == attack]), most):
+            own = twins_shown(part, columns)
+            one = table
+            if several and own:
+                one = squares(plain, tidy, shown, attacks, own)  # the twins of what the piece shows
+            found.append(_block(page, shown, one, part))
+    return found or [_block(page, shown, table, part) for part in pieces(columns, most)]
+
+
+def twins_shown(part: Sequence[Column], columns: Sequence[Column]) -> list[Column]:
+    """The attacked columns whose twins a piece of a table shows: its own; of a clean column that is cut off from them,
+    all of its setting; none where the piece has no clean column."""
+    own = [c for c in part if not c.clean]
+    alone = {c.setting for c in part if c.clean} - {c.setting for c in own}
+    more = [c for c in columns if not c.clean and c.setting in alone]
+    return [*own, *more] if len(own) < len(part) else []
+
+
+def pieces(columns: Sequence[Column], most: int) -> list[list[Column]]:
+    """Columns in as few pieces as can be, none wider than ``most``, of about equal size: none is left over alone.
+
+    Cut between settings, whose clean columns stay with their attacked ones, where that needs no more pieces.
+    """
+    most = max(1, most)
+    cuts = [i for i in range(1, len(columns)) if columns[i].setting != columns[i - 1].setting]
+    bounds = [0]
+    for left in range(-(-len(columns) // most) - 1, 0, -1):  # pieces to come after this one
+        even = bounds[-1] + -(-(len(columns) - bounds[-1]) // (left + 1))
+        fit = [c for c in cuts if bounds[-1] < c <= bounds[-1] + most and len(columns) - c <= left * most]
+        end = min(fit, key=lambda c: abs(c - even)) if fit else even
+        # A clean column goes with the attacked ones behind it.
+        early = columns[end - 1].clean and bounds[-1] < end - 1 and len(columns) - end + 1 <= left * most
+        bounds.append(end - early)
+    return [list(columns[a:b]) for a, b in pairwise([*bounds, len(columns)]) if a < b]
+
+
+def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column]:
+    """Each setting's clean column in front of its attacked ones."""
+    settings = dict.fromkeys(c.setting for c in [*clean, *attacked])
+    return [c for s in settings for c in [*clean, *attacked] if c.setting == s]
+
+
+def clean_note(table: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """The footnote of clean columns of `analysis.pivot.squares` that are means over several declared f."""
+    several = several_f(table)
+    told = f"mean over the declared f that the attacked cells are told ({', '.join(map(str, several))})"
+    return (("clean", told),) if several else ()
+
+
+def _block(page: Page, shown: Measure, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
+    table = table[table["column"].isin(list(columns))]
+    at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
+    attacks = [attack_name(page, a) for a in dict.fromkeys(c.attack for c in columns if not c.clean)]
+    alone = len(attacks) <= 1
+    levels, header = header_of(page, columns, with_attack=not alone)
+    notes: dict[str, str] = {}
+    rows = []
+    for row in page.rows:
+        entries = [entry_of(at[(row, c)], notes) for c in columns]
+        rows.append((aggregator_label(row), tuple(entries)))
+    heading = f"{shown.label} (%)" + (f", {attacks[0]}" if attacks and alone else "")
+    stamped = stamped_note(page, shown, [c.attack for c in columns])
+    return Block(
+        f"{heading}; {stamped}" if stamped else heading,
+        levels,
+        header,
+        with_best(shown, rows, [[at[(r, c)] for c in columns] for r in page.rows]),
+        (*((letter, text) for text, letter in notes.items()), *clean_note(table), *adaptive_note(attacks)),
+    )
+
+
+def adaptive_note(told: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The footnote that a table needs in which a name carries the mark."""
+    return ((ADAPTIVE, "the attack knows the rule it faces"),) if any(ADAPTIVE in text for text in told) else ()
+
+
+def header_of(
+    page: Page, columns: Sequence[Column], *, with_attack: bool
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Names of the header rows, outermost first, and their texts; a clean column says so in the innermost row."""
+    named = with_attack or not page.levels  # without levels nothing else tells attacked from clean
+    names = [*map(fact_label, page.settings), *(["attack"] if named else []), *map(fact_label, page.levels)]
+    lines = []
+    for column in columns:
+        setting = [value_label(f, v) for f, v in zip(page.settings, column.setting, strict=True)]
+        inner = [attack_name(page, column.attack)] if named else []
+        inner += [value_label(f, v) for f, v in zip(page.levels, column.level, strict=False)]
+        if column.clean:
+            inner = [*[""] * (len(names) - len(setting) - 1), attack_label(column.attack)]
+        lines.append([*setting, *inner])
+    return tuple(names), tuple(zip(*lines, strict=True))
+
+
+def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
+    """A square as text; what needs saying becomes a footnote."""
+    state = square["state"]
+    if state == "infeasible":
+        return Entry(DASH, note=letter_of(notes, f"infeasible: {square['reason']}"))
+    if state == "undefined":
+        return Entry(NAN, note=letter_of(notes, square["reason"] or "not defined on this test set"))
+    if state != "done":
+        text = {"failed": "the cell failed", "missing": "not run yet", "absent": "not in the grid"}[state]
+        return Entry(UNKNOWN, note=letter_of(notes, text))
+    text = number(square["mean"])
+    if square["n"] > 1:
+        text += f" ± {half_width(square)}"
+    remark = square.get("remark") or ""
+    partly = square["n"] < square["planned"] and "seeds" not in remark
+    said = [f"{square['n']} of {square['planned']} seeds"] * partly + [remark] * bool(remark)
+    return Entry(text, note=letter_of(notes, ", ".join(said)) if said else "")
+
+
+def number(share: float) -> str:
+    """A share in per cent, as shown; no negative zero."""
+    return f"{round(100 * share, _DECIMALS) + 0.0:.{_DECIMALS}f}"
+
+
+def half_width(square: Mapping[Any, Any]) -> str:
+    """Half of the 95 % interval, in per cent."""
+    return number((square["high"] - square["low"]) / 2)
+
+
+def letter_of(notes: dict[str, str], text: str) -> str:
+    """The footnote's letter: a, b, ... z, then numbers."""
+    place = len(notes)
+    return notes.setdefault(text, chr(ord("a") + place) if place < 26 else str(place + 1))
+
+
+def with_best(
+    shown: Measure, rows: Sequence[tuple[str, tuple[Entry, ...]]], numbers: Sequence[Sequence[Mapping[Any, Any]]]
+) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
+    """Mark the best of each column, all that show the same number with it, and what cannot be told from it; nothing
+    where there is no choice, and no worst case that lacks attacks or seeds that others have (``partial``)."""
+    marked = [list(entries) for _, entries in rows]
+    for j in range(len(marked[0]) if marked else 0):
+        known = {
+            i: round(line[j]["mean"], 2 + _DECIMALS)
+            for i, line in enumerate(numbers)
+            if line[j]["state"] == "done" and not line[j].get("partial")
+        }
+        if len(known) < 2:
+            continue
+        best = (max if shown.higher_is_better else min)(known.values())
+        for i, value in known.items():
+            marked[i][j] = replace(marked[i][j], best=value == best, tied=value != best and numbers[i][j]["tied"])
+    return tuple((name, tuple(entries)) for (name, _), entries in zip(rows, marked, strict=True))

@@ -1,0 +1,216 @@
+"""From a results folder to its report: reads the store, writes ``tables/``, ``heatmaps/`` and ``report.html``.
+
+The same cells give the same bytes. Only files that were written here before are ever replaced or removed.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from flipbench.analysis import frame as frames
+from flipbench.analysis import metrics
+from flipbench.analysis import warnings as summary
+from flipbench.analysis.comparisons import said
+from flipbench.analysis.statistics import LEAST_SEEDS
+from flipbench.errors import UserError
+from flipbench.report.html import templates
+from flipbench.report.tables import attacks_csv, comparisons_csv, csv_format, decomposition_csv
+from flipbench.report.tables import custom as choosing
+from flipbench.report.tables import summary as tables
+from flipbench.spec.labels import printable
+from flipbench.store.store import Store
+
+TABLES, HEATMAPS, PAGE = "tables", "heatmaps", "report.html"
+FORMATS = ("md", "csv", "tex", "html")
+_PICTURES = (".svg", ".png")
+
+
+Read = tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]  # frame, tidy frame, plan
+
+
+def write(folder: Path, known: Read | None = None, every: bool = False) -> list[Path]:
+    """Write tables and pictures of the latest plan's cells.
+
+    Args:
+        folder: ``results/<grid>``.
+        known: what `read` gave; None: it is read.
+        every: all pictures of a large grid too.
+
+    Returns:
+        The files, in the order written. Pictures of an earlier plan that this one lacks are removed.
+
+    Raises:
+        UserError: the folder holds no plan, or cannot be written.
+    """
+    from flipbench.report.figures import catalogue, requests, style
+    from flipbench.report.html import page as results_page  # matplotlib: the terminal's summary does without
+
+    frame, tidy, plan = known or read(folder)
+    told = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
+    texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
+        "cells.csv": lambda: tables.cells_parts(tidy),
+        "summary.md": lambda: tables.markdown(frame, tidy, plan, told),
+        "summary.csv": lambda: tables.summary_csv(frame, tidy),
+        "summary.tex": lambda: tables.latex(frame, tidy, plan),
+        "worst_over_attacks.csv": lambda: attacks_csv.worst_csv(frame, tidy),
+        "declared_f.csv": lambda: attacks_csv.declared_csv(frame, tidy),
+        "static_regret.csv": lambda: attacks_csv.regret_csv(frame, tidy),
+        "comparisons.csv": lambda: comparisons_csv.comparisons_csv(frame, tidy),
+        "decomposition.csv": lambda: decomposition_csv.decomposition_csv(frame, tidy),
+        "statistics.csv": lambda: comparisons_csv.statistics_csv(frame, tidy),
+    }
+    written = []
+    for name, make in texts.items():  # one in memory at a time
+        path = folder / TABLES / name
+        if (text := make()) is not None:
+            written.append(put(path, text.encode() if isinstance(text, str) else map(str.encode, text)))
+        else:  # of an earlier plan
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+    shown: dict[str, bytes] = {}
+    for picture in catalogue.catalogue(frame, tidy, plan, every):
+        drawn = style.files(picture.draw())
+        written += [put(folder / HEATMAPS / f"{picture.name}{suffix}", raw) for suffix, raw in drawn.items()]
+        shown[picture.name] = drawn[".png"]
+    _remove_stale(folder / HEATMAPS, {p.name for p in written})
+    written.append(put(folder / PAGE, results_page.write(frame, tidy, plan, told, shown).encode()))
+    return written
+
+
+def page(folder: Path) -> str:
+    """The report as it is now, with links to the pictures that were drawn last; nothing is written.
+
+    Args:
+        folder: ``results/<grid>``.
+
+    Raises:
+        UserError: the folder holds no plan, or cannot be read.
+    """
+    from flipbench.report.html import page as results_page
+
+    frame, tidy, plan = read(folder)
+    drawn = sorted(p.name for p in (folder / HEATMAPS).glob("*.png"))
+    return results_page.write(frame, tidy, plan, warnings(frame, tidy, plan), {}, drawn)
+
+
+def summary_text(folder: Path, width: int | None = None, known: Read | None = None, every: bool = False) -> str:
+    """The summary for a terminal: accuracy of every rule, with what to know before believing it below.
+
+    Args:
+        folder: ``results/<grid>``.
+        width: characters a line; None: the terminal's.
+        known: what `read` gave; None: it is read.
+        every: all pictures of a large grid were drawn.
+
+    Raises:
+        UserError: the folder holds no plan.
+    """
+    from flipbench.report.figures import requests
+
+    frame, tidy, plan = known or read(folder)
+    room = shutil.get_terminal_size((100, 24)).columns if width is None else width
+    parts = [tables.title(plan), tables.terminal(frame, tidy, max(40, room))]
+    enough = int(frame["seed"].nunique()) >= LEAST_SEEDS
+    marks = "* best of the column" + ("; ~ cannot be told from it" if enough else "")
+    parts.append(f"mean ± half width of the 95 % interval over seeds; {marks}; – infeasible; ? no number")
+    if not enough and tidy["aggregator"].nunique() > 1:
+        parts.append(said(int(frame["seed"].nunique())))
+    if told := [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]:
+        parts.append("\n".join(f"! {text}" for text in told))
+    return "\n\n".join(part for part in parts if part)
+
+
+def chosen(
+    folder: Path,
+    metric: str = "accuracy",
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    where: Sequence[str] = (),
+    form: str = "md",
+) -> str:
+    """One table of one's own, as text in a format: md, csv, tex or html.
+
+    Args:
+        folder: ``results/<grid>``.
+        metric, rows, columns, where: of `report.tables.custom.choose`; empty: its defaults.
+        form: the format.
+
+    Raises:
+        UserError: the folder holds no plan; no such metric, fact or format; no cell is left.
+    """
+    if form not in FORMATS:
+        raise UserError(f"a table is written as {', '.join(FORMATS)}, not as {form!r}")
+    frame, tidy, plan = read(folder)
+    made = choosing.choose(frame, tidy, metric, rows or choosing.ROWS, columns or choosing.COLUMNS, where)
+    if form == "csv":
+        return csv_format.csv_text(made.names, made.lines)
+    if form == "tex":
+        return tables.chosen_latex(made.block, made.said)
+    if form == "md":
+        return tables.chosen_markdown(made.block, made.said)
+    return templates.page(tables.title(plan), [templates.block_table(made.block), f"<p>{escape(made.said)}</p>"])
+
+
+def warnings(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
+    """What to know before believing the numbers, one sentence each."""
+    from flipbench.report.figures import requests
+
+    guards = [printable(g.text, 500) for g in summary.guards(frame, tidy)]
+    return [*guards, *requests.wanted(plan)[1]]
+
+
+def read(folder: Path) -> Read:
+    """The cells of the latest plan, their metrics, and the plan.
+
+    Raises:
+        UserError: the folder holds no plan, or cannot be read.
+    """
+    frame = frames.load(folder)
+    return frame, metrics.evaluate(frame), Store(folder).read_plan()
+
+
+def put(path: Path, raw: bytes | Iterable[bytes]) -> Path:
+    """Write through a temp file, so that a reader never sees half of it; an equal file keeps its date.
+
+    Args:
+        path: the file.
+        raw: what goes into it, or its parts.
+    """
+    temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(raw, bytes) and path.is_file() and path.read_bytes() == raw:
+            return path
+        with temp.open("wb") as file:
+            file.writelines([raw] if isinstance(raw, bytes) else raw)
+        if not (path.is_file() and filecmp.cmp(temp, path, shallow=False)):
+            os.replace(temp, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); free the place or choose --results") from error
+    finally:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+    return path
+
+
+def _remove_stale(folder: Path, keep: set[str]) -> None:
+    """Pictures of an earlier plan; whatever was not drawn here stays."""
+    from flipbench.report.figures import style
+
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _PICTURES and path.name not in keep and path.is_file() and not path.is_symlink():
+            with suppress(OSError):
+                if style.is_ours(path):
+                    path.unlink()

@@ -1,0 +1,139 @@
+"""Facts as people read them: ``targeted(source=4, target=6)`` on HAM10000 is "targeted nv→mel", 0.3 is "30 %"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from flipbench.errors import UserError
+from flipbench.spec.cell import CLEAN, Cell
+from flipbench.spec.reference import Reference, parse, parse_chain
+
+FACT_LABELS = {
+    "dataset": "data set",
+    "malicious_fraction": "malicious fraction",
+    "declared_byzantine": "declared f",
+    "attack_start": "first attacked round",
+    "attack_stop": "last attacked round",
+}
+OPEN_ENDED = {"attack_stop": "the last"}  # facts of which nothing means as far as it goes, and how that is called
+SHARES = {"malicious_fraction", "flip_rate", "attack_availability"}
+_DEFAULTS = {f.name: f.default for f in fields(Cell)}
+_USUAL = {
+    name: _DEFAULTS[name]
+    for name in (
+        *("validation_share", "initialisation", "sampling", "drop_last", "augmentation", "loss", "reduction"),
+        *("schedule_clock", "schedule_start", "optimiser_state", "client_weights", "evaluate_last"),
+        *("malicious_data", "flips_trained", "attack_availability"),
+    )
+}  # goes without saying
+ADAPTIVE = "†"  # behind the name of an attack that knows the rule it faces
+_OF_CLASSES = ("source", "target", "first", "second")
+_LONGEST = 200
+
+
+def printable(text: str, longest: int = _LONGEST) -> str:
+    """Text on one line: what cannot be seen (line ends, control and direction marks) becomes a visible mark."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def fact_label(fact: str) -> str:
+    """The name of a fact for axes and headings."""
+    return FACT_LABELS.get(fact, fact.replace("_", " "))
+
+
+def value_label(fact: str, value: Any) -> str:
+    """A value of a fact; shares in per cent, nothing as "none" (as "the last" of the last attacked round)."""
+    if is_nothing(value):
+        return OPEN_ENDED.get(fact, "none")
+    if fact in SHARES:
+        return f"{percent(value)} %"
+    if fact == "dataset":
+        return dataset_label(str(value))
+    return printable(f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def percent(share: float) -> str:
+    """A share in per cent, with one decimal where it needs one: 0.3 is 30, 1/3 is 33.3."""
+    return f"{round(100 * float(share), 1):g}"
+
+
+def is_nothing(value: Any) -> bool:
+    """None, or the NaN that pandas makes of it."""
+    return value is None or value != value
+
+
+def dataset_label(text: str) -> str:
+    """A data set without the place where its file lies, which changes no number."""
+    try:
+        return printable(str(parse(text).without("path")))
+    except UserError:
+        return printable(text)
+
+
+def aggregator_label(text: str) -> str:
+    """A rule or chain; of a rule in a file only the file's name, not its folder."""
+    try:
+        chain = parse_chain(text)
+    except UserError:
+        return printable(text)
+    return printable(" | ".join(str(Reference(r.name.rpartition("/")[2], r.options)) for r in chain))
+
+
+def attack_label(text: str, classes: Sequence[str] = ()) -> str:
+    """An attack, or a chain of them, with the names of its classes in place of their numbers."""
+    if text == CLEAN:
+        return "clean"
+    try:
+        return printable(" | ".join(_attack(one, classes) for one in parse_chain(text)))
+    except UserError:
+        return printable(text)
+
+
+def _attack(one: Reference, classes: Sequence[str]) -> str:
+    sides = [_classes(one.options[o], classes) for o in _OF_CLASSES if o in one.options]
+    if "mapping" in one.options and isinstance(one.options["mapping"], Mapping):
+        pairs = one.options["mapping"].items()
+        sides = [_classes([s for s, _ in pairs], classes), _classes([t for _, t in pairs], classes)]
+    rest = one.without(*_OF_CLASSES, "mapping")
+    plugin = ":" in rest.name  # an author's names stay as they are written
+    name = str(Reference(rest.name.rpartition("/")[2], rest.options))
+    name = name if plugin else name.replace("_", " ", 2)
+    arrow = "↔" if "first" in one.options else "→"
+    if len(sides) == 1:
+        return f"{name} {sides[0][0]}"
+    return " ".join([name, ", ".join(f"{s}{arrow}{t}" for s, t in zip(*sides, strict=False))]).strip()
+
+
+def mapping_label(mapping: Sequence[tuple[int, int]], classes: Sequence[str]) -> str:
+    """A class map: "0→9, 1→7"; "all→4" where every other class goes to one."""
+    targets = {t for _, t in mapping}
+    if len(targets) == 1 and len(mapping) > 2 and {s for s, _ in mapping} >= set(range(len(classes))) - targets:
+        return f"all→{class_name(next(iter(targets)), classes)}"
+    return printable(", ".join(f"{class_name(s, classes)}→{class_name(t, classes)}" for s, t in mapping))
+
+
+def class_name(index: Any, classes: Sequence[str]) -> str:
+    """The name of a class; its number where there is no such class."""
+    known = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(classes)
+    return printable(classes[index] if known else str(index), 24)
+
+
+def _classes(value: Any, classes: Sequence[str]) -> list[str]:
+    return [class_name(v, classes) for v in (value if isinstance(value, list | tuple) else [value])]
+
+
+def slug(text: str) -> str:
+    """A part of a file name: lower-case letters, digits and hyphens, whatever the text."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("→", "-to-")).strip("-")[:60].strip("-") or "x"
+
+
+def facts_line(facts: Mapping[str, Any]) -> str:
+    """Facts that hold for a whole table, on one line; those that are not set or go without saying are left out."""
+    said = {f: v for f, v in facts.items() if not is_nothing(v) and _USUAL.get(f) != v}
+    told = [f"{fact_label(f)} {value_label(f, v)}" for f, v in said.items()]
+    return ", ".join(told)

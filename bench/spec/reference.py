@@ -1,0 +1,166 @@
+"""Naming things in a grid: ``krum``, ``trimmed_mean(trim=3)``, ``path/rule.py:my_rule(k=2)``, ``nnm | median``.
+
+A reference is a name with literal options. It is parsed without evaluating anything (Python's literal grammar), has
+one canonical spelling (options sorted by name), and says nothing about what it names: `plugins.registry` resolves it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from flipbench.errors import UserError
+
+_SHIPPED = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")  # the only names that may ever reach a path
+_MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+_FILE = re.compile(r"^[^\x00-\x1f:<>|()]+\.py:[A-Za-z_]\w*$")
+_LONGEST = 1000
+
+
+class BadReference(UserError):
+    """The text is not a reference; the message says what was needed."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name with options.
+
+    Attributes:
+        name: a shipped name, ``pkg.mod:attribute`` or ``path/file.py:attribute``.
+        options: literal keyword options, sorted by name.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.options:
+            return self.name
+        return f"{self.name}({', '.join(f'{k}={_literal(v)}' for k, v in sorted(self.options.items()))})"
+
+    def without(self, *names: str) -> Reference:
+        """The same reference less some options."""
+        return Reference(self.name, {k: v for k, v in self.options.items() if k not in names})
+
+    def with_option(self, name: str, value: Any) -> Reference:
+        """The same reference with one option set."""
+        return Reference(self.name, {**self.options, name: value})
+
+
+def parse(text: str) -> Reference:
+    """Read one reference (no ``|``).
+
+    Raises:
+        BadReference: with what was needed, what came, and an example.
+    """
+    text = text.strip()
+    if len(text) > _LONGEST:
+        raise BadReference(f"a reference of {len(text)} characters is longer than {_LONGEST}")
+    name, bracket, rest = text.partition("(")
+    name = name.strip()
+    if not (_SHIPPED.match(name) or _MODULE.match(name) or _FILE.match(name)):
+        raise BadReference(
+            f"{_show(name)} is not a name: use a shipped one (lower case letters, digits, '_', '.', '-'), "
+            "'pkg.mod:name' or 'path/file.py:name'"
+        )
+    if not bracket:
+        return Reference(name)
+    if not rest.endswith(")"):
+        raise BadReference(
+            f"{_show(text)} lacks its closing bracket; write it like trimmed_mean(trim=3), and in a YAML list between "
+            "quotes, or it is split at its commas"
+        )
+    return Reference(name, _options(text, rest[:-1]))
+
+
+def parse_chain(text: str) -> tuple[Reference, ...]:
+    """Read ``a | b(c=1)``: one or more references, applied from left to right."""
+    parts = _split_top(text)
+    if any(not p.strip() for p in parts):
+        raise BadReference(f"{_show(text)} has an empty part between '|'; write it like 'nnm | trimmed_mean'")
+    return tuple(parse(p) for p in parts)
+
+
+@lru_cache(maxsize=65536)  # a grid of 100,000 cells has few distinct texts
+def canonical(text: str) -> str:
+    """The one spelling of a reference or a chain of them, for keys and tables."""
+    return " | ".join(str(r) for r in parse_chain(text))
+
+
+def from_mapping(value: Mapping[str, Any]) -> str:
+    """``{name: ham10000, path: x.csv}`` in a grid is ``ham10000(path='x.csv')``."""
+    if not isinstance(value.get("name"), str):
+        raise BadReference("a reference written as a mapping needs a 'name', like {name: dirichlet, alpha: 0.5}")
+    return str(Reference(parse(value["name"]).name, {k: v for k, v in value.items() if k != "name"}))
+
+
+def _options(text: str, inside: str) -> dict[str, Any]:
+    if not inside.strip():
+        return {}
+    try:
+        call = ast.parse(f"f({inside})", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadReference(
+            f"the options of {_show(text)} cannot be read; write them like name(a=1, b=[2, 3])"
+        ) from error
+    if not isinstance(call, ast.Call) or not (isinstance(call.func, ast.Name) and call.func.id == "f"):
+        raise BadReference(f"the options of {_show(text)} cannot be read; write them like name(a=1, b=[2, 3])")
+    if call.args or any(k.arg is None for k in call.keywords):
+        raise BadReference(f"the options of {_show(text)} need names; write them like name(a=1, b=[2, 3])")
+    names = [str(k.arg) for k in call.keywords]
+    if len(set(names)) < len(names):
+        raise BadReference(f"{_show(text)} gives an option twice")
+    return {str(k.arg): _value(text, k.value) for k in sorted(call.keywords, key=lambda k: str(k.arg))}
+
+
+def _value(text: str, node: ast.expr) -> Any:
+    """A literal; a bare word is a string, and true, false, null read as in YAML."""
+    if isinstance(node, ast.Name):
+        return {"true": True, "false": False, "null": None, "inf": float("inf")}.get(node.id, node.id)
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(text, e) for e in node.elts]
+    if isinstance(node, ast.Dict) and all(k is not None for k in node.keys):
+        return {_value(text, k): _value(text, v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise BadReference(f"an option of {_show(text)} is not a plain number, text, list or mapping") from error
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    raise BadReference(f"an option of {_show(text)} is not a plain number, text, list or mapping")
+
+
+def _split_top(text: str) -> list[str]:
+    """Split at the '|' that stand outside brackets and quotes."""
+    parts, depth, quote, start = [], 0, "", 0
+    for i, c in enumerate(text):
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "'\"":
+            quote = c
+        elif c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+        elif c == "|" and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    return [*parts, text[start:]]
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_literal(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
+
+
+def _show(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

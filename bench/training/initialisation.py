@@ -1,0 +1,64 @@
+"""Initial weights: ``initialisation(weight, /, *, option)`` draws one weight tensor in place.
+
+What is drawn are the parameters of two or more dimensions, in the order of the model; biases become zero and
+normalisation layers stay as they are. ``default`` leaves a model as PyTorch makes it. Drawn from torch's global
+generator, which `training.models.build` seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Initialisation = Callable[..., None]
+
+
+def default(weight: Tensor, /) -> None:
+    """As PyTorch makes the layers: uniform within 1 / sqrt(fan in), biases too."""
+
+
+def zeros(weight: Tensor, /) -> None:
+    """All zero."""
+    weight.zero_()
+
+
+def normal(weight: Tensor, /, *, std: float = 1.0) -> None:
+    """Normal with mean 0."""
+    if not 0 < std < float("inf"):
+        raise ValueError(f"normal needs a finite std above 0, got {std}")
+    weight.normal_(0.0, std)
+
+
+def uniform(weight: Tensor, /, *, low: float = 0.0, high: float = 0.01) -> None:
+    """Uniform from low to high (FoolsGold's code: 0 to 0.01)."""
+    if not -float("inf") < low < high < float("inf"):
+        raise ValueError(f"uniform needs finite low < high, got low={low}, high={high}")
+    weight.uniform_(low, high)
+
+
+def xavier(weight: Tensor, /, *, magnitude: float = 3.0) -> None:
+    """Uniform within sqrt(magnitude / ((fan in + fan out) / 2)), as MXNet's ``Xavier`` (Glorot & Bengio 2010: 3)."""
+    if not 0 < magnitude < float("inf"):
+        raise ValueError(f"xavier needs a finite magnitude above 0, got {magnitude}")
+    field = math.prod(weight.shape[2:])  # of a convolution's kernel
+    bound = math.sqrt(magnitude / ((weight.shape[0] + weight.shape[1]) * field / 2))
+    weight.uniform_(-bound, bound)
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, draw: Initialisation) -> None:
+    """Draw a model's weights anew, biases zero."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            continue
+        for parameter in module.parameters(recurse=False):
+            if parameter.ndim > 1:
+                draw(parameter)
+            else:
+                parameter.zero_()
+
+
+INITIALISATIONS: dict[str, Initialisation] = {f.__name__: f for f in (default, zeros, normal, uniform, xavier)}

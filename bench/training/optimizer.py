@@ -1,0 +1,225 @@
+"""Where the gradients of local training go: into weights of a client's own, or straight into its update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flipbench.aggregators.contract import Layout
+from flipbench.training.flat_parameters import views
+from flipbench.training.layers.protocol import per_row
+from flipbench.training.softmax_regression import Rows
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Local training: w <- w - lr (momentum buffer of the gradient of the loss + weight_decay w).
+
+    Attributes:
+        lr: of all rows and steps.
+        momentum: of the buffer.
+        weight_decay: added to the gradient.
+        summed: the loss is the sum over a batch, not the mean.
+        factors: ``(cells, clients, steps)`` on lr, where rows or steps have their own; None: 1.
+        change: ``(images, draws) -> images``, the augmentation that `Batches.draws` were drawn for; None: none.
+    """
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    summed: bool = False
+    factors: Tensor | None = None
+    change: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where rows are worked on: every parameter of every row begins on a cache line of its own.
+
+    A model's own vector has odd lengths, and products on tensors that begin anywhere are a quarter slower.
+
+    Attributes:
+        flat: ``(rows, places)``; what lies between two parameters is zero.
+        views: name -> ``(rows, *shape)``, views of it.
+        begins: where each parameter begins within a row.
+    """
+
+    flat: Tensor
+    views: dict[str, Tensor]
+    begins: dict[str, int]
+
+    @classmethod
+    def of(cls, layout: Layout, rows: int, like: Tensor) -> Bench:
+        """Zeros for so many rows."""
+        line = 64 // like.element_size()
+        edges = [0]
+        for place, _ in layout.values():
+            edges.append(edges[-1] + -(-(place.stop - place.start) // line) * line)
+        flat = like.new_zeros(rows, edges[-1])
+        parts = list(zip(layout.items(), edges, strict=False))
+        seen = {n: flat[:, e : e + p.stop - p.start].view(rows, *shape) for (n, (p, shape)), e in parts}
+        return cls(flat, seen, {n: e for (n, _), e in parts})
+
+    def first(self, rows: int) -> Bench:
+        """The first rows."""
+        if rows == len(self.flat):
+            return self
+        return Bench(self.flat[:rows], {n: v[:rows] for n, v in self.views.items()}, self.begins)
+
+    @property
+    def rows(self) -> Rows:
+        """The same for compiled code."""
+        return Rows(self.flat, self.begins)
+
+
+class LocalSgd:
+    """One step of SGD in place on rows that have weights of their own.
+
+    Args:
+        weights: of the rows.
+        velocity: their momentum buffers; None without momentum.
+        recipe: of the step.
+        fresh: whether the buffers are still zero.
+        factors: ``(rows,)`` on the learning rate; None: 1.
+    """
+
+    def __init__(
+        self, weights: Bench, velocity: Bench | None, recipe: Recipe, fresh: bool, factors: Tensor | None = None
+    ) -> None:
+        self.weights, self.velocity, self.recipe, self.factors = weights, velocity, recipe, factors
+        self.momentum = 0.0 if fresh else recipe.momentum
+
+    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
+        """dy^T x goes straight into the weights (or the momentum buffer), by one batched product."""
+        w, r = self.weights.views[name], self.recipe
+        if self.velocity is None:
+            if self.factors is not None:
+                self._shrink(w)
+                w.baddbmm_(_scaled(dy, self.factors).transpose(1, 2), x, alpha=-r.lr)
+            else:
+                w.baddbmm_(dy.transpose(1, 2), x, beta=1.0 - r.lr * r.weight_decay, alpha=-r.lr)
+            return
+        v = self.velocity.views[name].baddbmm_(dy.transpose(1, 2), x, beta=self.momentum)
+        self._decay(w, v)
+
+    def plain(self, name: str, gradient: Tensor) -> None:
+        """A gradient as a tensor."""
+        w, r = self.weights.views[name], self.recipe
+        if self.velocity is None:
+            self._shrink(w)
+            w.sub_(_scaled(gradient, self.factors), alpha=r.lr)
+            return
+        v = self.velocity.views[name]
+        if self.momentum:
+            v.mul_(self.momentum).add_(gradient)
+        else:
+            v.copy_(gradient)
+        self._decay(w, v)
+
+    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
+        """Running statistics know no learning rate, and have no momentum buffer that moves them."""
+        self.weights.views[name].lerp_(value, momentum)
+
+    def formula(self) -> tuple[Rows, float, NDArray[np.float32]]:
+        """Where all gradients of a step may go at once before `finish`: what is there times the second, plus the third
+        ``(rows,)`` times gradient and decayed weight."""
+        if self.velocity is not None:
+            return self.velocity.rows, self.momentum, np.ones(len(self.weights.flat), np.float32)
+        return self.weights.rows, 1.0, rates_of(-self.recipe.lr, len(self.weights.flat), self.factors)
+
+    def finish(self) -> None:
+        """With momentum: all weights move at once, when all gradients are known."""
+        if self.velocity is None:
+            return
+        if self.factors is None:
+            self.weights.flat.sub_(self.velocity.flat, alpha=self.recipe.lr)
+        else:
+            self.weights.flat.addcmul_(self.velocity.flat, self.factors.unsqueeze(1), value=-self.recipe.lr)
+
+    def _shrink(self, w: Tensor) -> None:
+        rate = self.recipe.lr * self.recipe.weight_decay
+        if rate and self.factors is not None:
+            w.mul_(_column(1.0 - rate * self.factors, w))
+        elif rate:
+            w.mul_(1.0 - rate)
+
+    def _decay(self, w: Tensor, v: Tensor) -> None:
+        if self.recipe.weight_decay:
+            v.add_(w, alpha=self.recipe.weight_decay)
+
+
+class FirstStep:
+    """The update of a single step from shared weights: keep x what was there - (1 - keep) lr (gradient + decay w)."""
+
+    def __init__(
+        self,
+        out: Tensor,
+        start: Tensor,
+        layout: Layout,
+        recipe: Recipe,
+        keep: float,
+        factors: Tensor | None = None,
+    ) -> None:
+        self.recipe, self.keep, self.scale, self.factors = recipe, keep, 1.0 - keep, factors
+        self.views, self.start = views(out, layout), views(start, layout)
+        self.unwritten = set(self.views)
+
+    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
+        """dy^T x is written where the update lies."""
+        dy = _scaled(dy, self.factors)
+        self.views[name].baddbmm_(dy.transpose(1, 2), x, beta=self.keep, alpha=-self.recipe.lr * self.scale)
+        self._decay(name)
+
+    def plain(self, name: str, gradient: Tensor) -> None:
+        """A gradient as a tensor."""
+        self._add(name, _scaled(gradient, self.factors), -self.recipe.lr * self.scale)
+        self._decay(name)
+
+    def finish(self) -> None:
+        """What no layer wrote (a buffer of a plug-in model) does not move."""
+        for name in self.unwritten:
+            self.views[name].mul_(self.keep) if self.keep else self.views[name].zero_()
+
+    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
+        """The way from the old running statistic to the new one."""
+        self._add(name, value - self._start(name), momentum * self.scale)
+        self.unwritten.discard(name)
+
+    def _add(self, name: str, value: Tensor, factor: float) -> None:
+        if self.keep:
+            self.views[name].mul_(self.keep).add_(value, alpha=factor)
+        else:
+            torch.mul(value, factor, out=self.views[name])
+
+    def _decay(self, name: str) -> None:
+        self.unwritten.discard(name)
+        if self.recipe.weight_decay:
+            factor = self.recipe.lr * self.recipe.weight_decay * self.scale
+            if self.factors is None:  # rows of a cell share its weights: nothing need be copied
+                start, view = self.start[name], self.views[name]
+                view.unflatten(0, (len(start), -1)).sub_(start.unsqueeze(1), alpha=factor)
+            else:
+                self.views[name].sub_(_scaled(self._start(name), self.factors), alpha=factor)
+
+    def _start(self, name: str) -> Tensor:
+        return per_row(self.start[name], len(self.views[name]))
+
+
+def rates_of(rate: float, rows: int, factors: Tensor | None) -> NDArray[np.float32]:
+    """A rate of each row, ``(rows,)``, of which each has a factor or none."""
+    same = np.full(rows, rate, np.float32)
+    return same if factors is None else same * factors.numpy()
+
+
+def _scaled(rows: Tensor, factors: Tensor | None) -> Tensor:
+    """``(rows, ...)`` times a factor of each row."""
+    return rows if factors is None else rows * _column(factors, rows)
+
+
+def _column(factors: Tensor, like: Tensor) -> Tensor:
+    return factors.view(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,236 @@
+"""States of long cells: whatever round a cell is broken off in, it ends with the bits of an unbroken run."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flipbench.federation import attack_search, checkpoint, run_stack
+from flipbench.federation.checkpoint import Checkpoints, Keeper, UnsaveableError
+from flipbench.federation.federation import Federation, run
+from flipbench.federation.run_stack import Job
+from flipbench.grid.reader import contents
+from flipbench.spec.cell import Cell, key
+
+BASE = Cell(
+    dataset="digits",
+    clients=6,
+    model="softmax",
+    rounds=5,
+    local_steps=1,
+    batch_size=8,
+    malicious_count=2,
+    attack="mirrored",
+)
+SUBJECTS = {
+    "momenta": [replace(BASE, client_momentum=0.9, server_momentum=0.5, clients_per_round=4)],
+    "kept buffers, clocks, sybils": [
+        replace(
+            BASE,
+            **{"momentum": 0.5, "optimiser_state": "kept", "clients_per_round": 4, "malicious_data": "fresh"},
+            **{"schedule": "decay(rate=0.1)", "schedule_clock": "shared_step", "loss": "class_balanced"},
+            **{"augmentation": "crop(padding=1)", "clip_update": 0.05, "sampling": "independent"},
+        )
+    ],
+    "rule with memory": [replace(BASE, aggregator="foolsgold", clients_per_round=4)],
+    "attack with memory": [replace(BASE, attack="mimic(warmup=2)", aggregator="median")],
+    "dynamic labels": [replace(BASE, attack="least_likely")],
+    "a stack": [replace(BASE, seed=seed) for seed in (0, 1)],
+    "rounds left out": [replace(BASE, evaluate_every=2, attack_availability=0.5)],
+}
+
+
+def jobs_of(cells: list[Cell]) -> list[Job]:
+    return [Job(cell, contents(cell)) for cell in cells]
+
+
+def numbers(records: list[dict[str, Any]]) -> str:
+    return json.dumps([(r["status"], r["mapping"], r["attack"], r["result"]) for r in records], sort_keys=True)
+
+
+def broken_off(jobs: list[Job], places: Checkpoints, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until round ``after`` is done and its state written, then stop as a kill would: with nothing tidied up."""
+    real = Federation.round
+
+    def deadly(self: Federation, r: int) -> None:
+        if r > after:
+            raise KeyboardInterrupt
+        real(self, r)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Federation, "round", deadly)
+        with pytest.raises(KeyboardInterrupt):
+            run_stack.perform(jobs, {}, None, places)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_resumed_cell_has_the_bits_of_an_unbroken_one(
+    subject: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, places = jobs_of(SUBJECTS[subject]), Checkpoints(str(tmp_path), every=0.0)
+    whole = run_stack.perform(jobs, {})
+    assert all(r["status"] == "done" for r in whole), whole[0]["traceback"]
+    for after in (3, 4):
+        broken_off(jobs, places, after, monkeypatch)  # the second time it goes on from the third round
+        assert len(list(tmp_path.glob("*.state"))) == len(jobs)
+    resumed = run_stack.perform(jobs, {}, None, places)
+    assert [r["provenance"]["checkpoint"] for r in resumed] == ["resumed after round 4"] * len(jobs)
+    assert numbers(resumed) == numbers(whole)
+
+
+def test_cells_of_a_stack_go_on_alone_and_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, places = jobs_of(SUBJECTS["a stack"]), Checkpoints(str(tmp_path), every=0.0)
+    whole = numbers(run_stack.perform(jobs, {}))
+    broken_off(jobs, places, 2, monkeypatch)
+    broken_off(jobs[:1], places, 4, monkeypatch)  # its worker died, so the first went on alone, and further
+    resumed = run_stack.perform(jobs, {}, None, places)
+    assert [r["provenance"]["checkpoint"] for r in resumed] == ["resumed after round 4", "resumed after round 2"]
+    assert numbers(resumed) == whole
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "empty", "another cell's", "another version's", "a folder"])
+def test_a_state_that_cannot_be_trusted_is_ignored_with_a_note(
+    harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, places = jobs_of([BASE]), Checkpoints(str(tmp_path), every=0.0)
+    name = key(jobs[0].cell, jobs[0].content)
+    whole = numbers(run_stack.perform(jobs, {}))
+    broken_off(jobs, places, 3, monkeypatch)
+    path = places.path(name)
+    raw = path.read_bytes()
+    if harm == "cut":
+        path.write_bytes(raw[: len(raw) // 2])
+    elif harm == "flipped":
+        path.write_bytes(raw[:-40] + bytes([raw[-40] ^ 1]) + raw[-39:])
+    elif harm == "empty":
+        path.write_bytes(b"")
+    elif harm == "another cell's":
+        other = jobs_of([replace(BASE, seed=9)])
+        broken_off(other, places, 2, monkeypatch)
+        path.write_bytes(places.path(key(other[0].cell, other[0].content)).read_bytes())
+    elif harm == "another version's":
+        monkeypatch.setattr(checkpoint, "fingerprint", lambda: {"flipbench": "0.0.1"})
+    else:
+        path.unlink()
+        path.mkdir()
+    records = run_stack.perform(jobs, {}, None, Checkpoints(str(tmp_path), every=1000.0))
+    assert numbers(records) == whole
+    assert records[0]["provenance"]["checkpoint"].startswith("checkpoint ignored: ")
+
+
+def test_a_full_disk_costs_the_states_and_not_the_cell(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    jobs = jobs_of([BASE])
+    records = run_stack.perform(jobs, {}, None, Checkpoints(str(tmp_path / "file" / "x"), every=0.0))
+    assert numbers(records) == numbers(run_stack.perform(jobs, {}))
+    assert records[0]["provenance"]["checkpoint"].startswith("no checkpoints: ")
+
+
+def test_short_cells_write_none(tmp_path: Path) -> None:
+    records = run_stack.perform(jobs_of([BASE]), {}, None, Checkpoints(str(tmp_path / "states")))
+    assert not (tmp_path / "states").exists()
+    assert "checkpoint" not in records[0]["provenance"]
+
+
+def test_a_search_that_is_broken_off_does_not_run_its_trials_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = jobs_of([replace(BASE, rounds=3, attack="worst_case(trials=12, finalists=2)", aggregator="median")])
+    places, name, real, calls = Checkpoints(str(tmp_path), every=0.0), key(jobs[0].cell, jobs[0].content), run, 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == deadly:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(attack_search, "run", counted)
+    deadly = -1
+    whole = numbers(run_stack.perform(jobs, {}))
+    stacks, calls, deadly = calls, 0, 3
+    assert stacks > 4
+    with pytest.raises(KeyboardInterrupt):
+        run_stack.perform(jobs, {}, None, places)
+    assert places.written(name) > 0
+    calls, deadly = 0, -1
+    assert numbers(run_stack.perform(jobs, {}, None, places)) == whole
+    assert calls == stacks - 2
+    calls = 0
+    assert numbers(run_stack.perform(jobs, {}, None, places)) == whole
+    assert calls == 0
+    places.forget(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from([torch.arange(6.0).view(2, 3), torch.tensor(True), torch.zeros(0), torch.arange(3).double()])
+)
+nested = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.integers() | st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b) and a.shape == b.shape
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    return a == b or (a != a and b != b)
+
+
+@given(nested)
+@settings(max_examples=100, deadline=None)
+def test_any_plain_memory_comes_back_as_it_was(value: Any) -> None:
+    arrays: dict[str, np.ndarray] = {}
+    text = json.dumps(checkpoint._folded(value, arrays, frozenset()))
+    out = io.BytesIO()
+    np.savez(out, allow_pickle=False, **arrays)
+    with np.load(io.BytesIO(out.getvalue()), allow_pickle=False) as archive:
+        read = dict(archive)
+    assert same(checkpoint._unfolded(json.loads(text), read), value)
+
+
+def test_what_is_no_plain_memory_is_not_saved() -> None:
+    for value in (object(), torch.Generator(), {1: Path("x")}, torch.zeros(2, dtype=torch.bfloat16)):
+        with pytest.raises(UnsaveableError):
+            checkpoint._folded(value, {}, frozenset())
+
+
+def test_a_state_names_no_class_but_those_of_its_rule(tmp_path: Path) -> None:
+    forged = checkpoint._Folded("pathlib", "Path", {})
+    with pytest.raises(ValueError, match="no class of the rule"):
+        checkpoint._rebuilt(forged, torch.device("cpu"), frozenset({"flipbench.aggregators.rules.foolsgold"}))
+    borrowed = checkpoint._Folded("flipbench.aggregators.rules.foolsgold", "Tensor", {})  # imported there, not defined
+    with pytest.raises(ValueError, match="no class of the rule"):
+        checkpoint._rebuilt(borrowed, torch.device("cpu"), frozenset({"flipbench.aggregators.rules.foolsgold"}))
+
+
+def test_a_keeper_without_states_starts_at_the_beginning(tmp_path: Path) -> None:
+    keeper = Keeper(Checkpoints(str(tmp_path)), ["a" * 64, "b" * 64])
+    assert keeper.even()
+    assert keeper.note is None

@@ -1,0 +1,450 @@
+"""Grids: cells, twins, overrides, and every mistake at its place."""
+
+import json
+import re
+import time
+from dataclasses import fields, replace
+
+import pytest
+
+from flipbench import data
+from flipbench.errors import UserError
+from flipbench.grid import reader
+from flipbench.grid import schema as grid_schema
+from flipbench.grid.fields import checked
+from flipbench.grid.reader import GridError
+from flipbench.spec.cell import FACTS, Cell, clean_twin, key, normal
+from tests.helpers.paths import ROOT
+
+GOOD = """\
+name: good
+base: {dataset: mnist, clients: 10}
+axes:
+  aggregator: [fedavg, krum]
+  malicious_fraction: [0.1, 0.2]
+  attack: [mirrored, "targeted(source=6, target=4)"]
+  seed: [0, 1]
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(text, name="my_grid.yaml"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return to_file
+
+
+def test_cells_are_the_product_in_order_with_twins_before_first_use(write):
+    cells = reader.read(write(GOOD)).cells
+    attacked = [c for c in cells if c.attacked]
+    assert len(attacked) == 16
+    expected = [
+        (rule, count, attack, seed)
+        for rule in ("fedavg", "krum")
+        for count in (1, 2)
+        for attack in ("mirrored", "targeted(source=6, target=4)")
+        for seed in (0, 1)
+    ]
+    assert [(c.aggregator, c.malicious_count, c.attack, c.seed) for c in attacked] == expected
+    assert len(cells) == 16 + 8  # one twin a rule, declared f and seed
+    seen = set()
+    for cell in cells:
+        assert cell == normal(cell)
+        assert cell == clean_twin(cell) or clean_twin(cell) in seen
+        seen.add(cell)
+    assert len(seen) == len(cells)
+
+
+def test_unattacked_cells_are_their_own_twins_and_stand_once(write):
+    text = "axes: {malicious_fraction: [0.0], flip_rate: [0.5, 1.0], attack: [mirrored, all_to_one(target=0)]}\n"
+    (cell,) = reader.read(write(text)).cells
+    assert not cell.attacked
+
+
+def test_cases_lie_over_the_base(write):
+    text = "base: {rounds: 3}\naxes: {seed: [0, 1]}\ncases:\n- {dataset: mnist, rounds: 5}\n- {model: softmax}\n"
+    found = [(c.dataset, c.rounds, c.model, c.seed) for c in reader.read(write(text)).cells]
+    assert found == [
+        ("mnist", 5, "mlp(widths=[100])", 0),
+        ("mnist", 5, "mlp(widths=[100])", 1),
+        ("mnist5k", 3, "softmax", 0),
+        ("mnist5k", 3, "softmax", 1),
+    ]
+
+
+def test_every_pair_is_each_ordered_pair_of_the_data_sets_classes(write):
+    text = "base: {attack: every_pair, malicious_count: 2}\ncases: [{dataset: mnist}, {dataset: ham10000}]\n"
+    cells = reader.read(write(text)).cells
+    for name in ("mnist", "ham10000"):
+        classes = len(data.CLASSES[name])
+        attacks = {c.attack for c in cells if c.attacked and c.dataset == name}
+        assert len(attacks) == classes * (classes - 1)
+        assert f"targeted(source={classes - 1}, target=0)" in attacks
+        assert "targeted(source=0, target=0)" not in attacks
+
+
+def test_mappings_and_texts_name_the_same(write):
+    text = "base: {malicious_count: 1}\n"
+    text += "axes: {attack: [{name: targeted, target: 4, source: 6}, 'targeted( source=6,target=4 )']}"
+    assert [c.attack for c in reader.read(write(text)).cells if c.attacked] == ["targeted(source=6, target=4)"]
+
+
+def test_the_name_comes_from_the_file_where_none_is_given(write):
+    assert reader.read(write("base: {rounds: 1}", "some-name.yaml")).name == "some-name"
+    with pytest.raises(GridError, match=r"add a line like name: my_grid"):
+        reader.read(write("base: {rounds: 1}", "Some Name.yaml"))
+
+
+def test_the_shipped_grids_are_sound():
+    assert set(reader.shipped()) >= {"label_flip", "smoke", "ham10000", "fashion_mnist", "pairs"}
+    for name in reader.shipped():
+        one = reader.read(name)
+        assert one.name == name
+        assert one.cells
+        assert one.figures
+        assert one.source.splitlines()[0] == "# yaml-language-server: $schema=grid.schema.json"
+
+
+def test_an_unknown_grid_says_what_there_is(tmp_path):
+    with pytest.raises(UserError, match="did you mean 'label_flip'"):
+        reader.read("label_flipp")
+    with pytest.raises(UserError, match="looked at"):
+        reader.read(tmp_path / "none.yaml")
+    with pytest.raises(UserError, match="is a folder"):
+        reader.read(tmp_path)
+
+
+# Each bad grid with what must be said, as line:column: text, in order and nothing else.
+BAD = [
+    ("nam: x", ["1:1: nam: unknown key - did you mean 'name'?"]),
+    ("clients: 3", ["1:1: clients: unknown key - clients is a field: put it under base: or axes:"]),
+    ("- a", ["1:1: a grid is a mapping"]),
+    ("name: Big Name", ["1:7: name: names the results folder"]),
+    ("name: 3", ["1:7: name: "]),
+    ("name: ../x", ["1:7: name: "]),
+    ("title: [a]", ["1:8: title: needs text, got a list"]),
+    ("base: [1]", ["1:7: base: needs a mapping of fields to values, got a list"]),
+    ("base: {client: 3}", ["1:8: client: unknown field - did you mean 'clients'?"]),
+    ("base: {clients: twenty}", ['1:17: clients: should be a valid integer, got "twenty"']),
+    ("base: {clients: 0}", ["1:17: clients: should be greater than or equal to 1, got 0"]),
+    ("base: {clients: true}", ["1:17: clients: should be a valid integer, got true"]),
+    ("base: {clients: 2.0}", ["1:17: clients: should be a valid integer, got 2.0"]),
+    ("base: {clients: [1, 2]}", ["1:17: clients: needs one value, got a list; to vary it, write it under axes"]),
+    ("base: {clients: 010}", ["1:17: 010 is read differently"]),
+    ("base: {clients: 3, rounds: 1, clients: 4}", ["1:31: the key 'clients' is given twice; the first is at 1:8"]),
+    ("base: {learning_rate: .nan}", ["1:23: learning_rate: "]),
+    ("base: {learning_rate: .inf}", ["1:23: learning_rate: "]),
+    ("base: {learning_rate: 0}", ["1:23: learning_rate: should be greater than 0, got 0"]),
+    ("base: {momentum: 1}", ["1:18: momentum: should be less than 1, got 1"]),
+    ("base: {batch_size: half}", ["1:20: batch_size: "]),
+    ("base: {device: gpu}", ["1:16: device: should be 'cpu' or 'cuda', got \"gpu\""]),
+    ("base: {seed: no}", ['1:14: seed: should be a valid integer, got "no"']),
+    ("base: {rounds: null}", ["1:16: rounds: should be a valid integer, got null"]),
+    ("base: {dataset: mnst}", ["1:17: dataset: unknown data set 'mnst' - did you mean 'mnist'?"]),
+    ("base: {aggregator: krumm}", ["1:20: aggregator: unknown aggregator 'krumm' - did you mean 'krum'?"]),
+    ("base: {aggregator: 'krum('}", ["1:20: aggregator: 'krum(' lacks its closing bracket"]),
+    ("base: {aggregator: trimmed_mean(trm=1)}", ["1:20: aggregator: trimmed_mean: unknown option 'trm'"]),
+    (
+        "base: {aggregator: trimmed_mean(trim=a)}",
+        ["1:20: aggregator: trimmed_mean: option trim: needs a whole number or null, got 'a'"],
+    ),
+    ("base: {attack: krum}", ["1:16: attack: unknown attack 'krum'"]),
+    ("base: {attack: targeted(source=1)}", ["1:16: attack: targeted: needs the option target"]),
+    ("base: {attack: every_pair(x=1)}", ["1:16: attack: unknown attack 'every_pair'"]),
+    (
+        "base: {attack: mirrored | uniform}",
+        ["1:16: attack: mirrored | uniform: a chain of attacks needs links that act in diff"],
+    ),
+    ("base: {attack: {nam: mirrored}}", ["1:16: attack: a reference written as a mapping needs a 'name'"]),
+    ("base: {attack: __import__('os')}", ["1:16: attack: "]),
+    ("base: {partition: dirichlet}", ["1:19: partition: dirichlet: needs the option alpha"]),
+    ("base: {model: mlp}", ["1:15: model: mlp: needs the option widths"]),
+    ("base: {model: 'mlp(widths=[])'}", ["1:15: model: mlp needs at least one width"]),
+    ("base: {schedule: step(every=0)}", ["1:18: schedule: step needs every >= 1, got 0"]),
+    ("base: {features: scaled(divisor=0)}", ["1:18: features: scaled needs a positive divisor"]),
+    ("axes: {seed: 3}", ["1:14: seed: an axis needs a list; write seed: [3], or move it under base:"]),
+    ("axes: {seed: []}", ["1:14: seed: the axis is empty"]),
+    ("axes:\n  attack:\n  seed: [1]", ["2:10: attack: the axis is empty; give at least one value in brackets"]),
+    ("axes: {sed: [1]}", ["1:8: sed: unknown field - did you mean 'seed'?"]),
+    ("axes: {seed: [1, x, 2, -1]}", ['1:18: seed: should be a valid integer, got "x"', "1:24: seed: "]),
+    ("base: {seed: 1}\naxes: {seed: [1]}", ["1:8: seed: given under base and as an axis at 2:8; keep one"]),
+    ("axes: {seed: [1]}\ncases: [{rounds: 2}, {seed: 2}]", ["2:23: seed: given under cases and as an axis at 1:8"]),
+    ("cases: {seed: 1}", ["1:8: cases: needs a list of mappings"]),
+    ("cases: [3]", ["1:9: cases: needs a mapping of fields to values, got 3"]),
+    ("cases: [{seeds: 3}]", ["1:10: seeds: unknown field - did you mean 'seed'?"]),
+    ("figures: {kind: heatmap}", ["1:10: figures: needs a list"]),
+    ("figures: [{kind: heatmp}]", ["1:18: figures: kind: 'heatmp' is none of heatmap, pairs, rounds"]),
+    ("figures: [{metric: accuracy}]", ["1:11: figures: a figure needs a kind"]),
+    (
+        "base:\n  local_epochs: 1\n  local_steps: 1\n  malicious_fraction: 0.2\n  malicious_count: 30\n"
+        "  clients_per_round: 21\n  attack_start: 3\n  attack_stop: 2\n  attack: all_to_one(target=10)",
+        [
+            "2:17: local_epochs: local_epochs and local_steps are both set",
+            "4:23: malicious_fraction: malicious_fraction and malicious_count are both set",
+            "5:20: malicious_count: malicious_count is 30, more than the 20 clients",
+            "6:22: clients_per_round: clients_per_round is 21, more than the 20 clients",
+            "8:16: attack_stop: attack_stop is 2, before attack_start 3",
+            "9:11: attack: all_to_one names class 10",
+        ],
+    ),
+    ("base: {local_epochs: 1, local_steps: 1}", ["1:22: local_epochs: local_epochs and local_steps are both set"]),
+    (
+        "base: {clients: 3, malicious_count: 4}",
+        ["1:37: malicious_count: malicious_count is 4, more than the 3 clients"],
+    ),
+    (
+        "base: {clients: 9}\naxes: {clients_per_round: [3, 10, 12]}",
+        ["2:31: clients_per_round: clients_per_round is 10", "2:35: clients_per_round: clients_per_round is 12"],
+    ),
+    ("base: {attack_start: 5, attack_stop: 2}", ["1:38: attack_stop: attack_stop is 2, before attack_start 5"]),
+    (
+        "axes:\n  malicious_fraction: [0.1]\nbase: {malicious_count: 1}",
+        ["2:24: malicious_fraction: malicious_fraction and malicious_count are both set"],
+    ),
+    ("base: {attack: all_to_one(target=10), malicious_count: 1}", ["1:16: attack: all_to_one names class 10"]),
+    (
+        "base: {malicious_count: 1}\naxes:\n  dataset: [mnist, ham10000]\n  attack: [all_to_one(target=8)]",
+        ["4:12: attack: all_to_one names class 8; this data has classes 0 to 6"],
+    ),
+    ("base: {partition: dirichlet(alpha=-1)}", ["1:19: partition: dirichlet needs a finite alpha above 0"]),
+    (
+        "base: {partition: label_bias(q=0.5)}\naxes: {clients: [5, 20]}",
+        ["1:19: partition: label_bias needs at least one client a class: 10 classes, got 5 clients"],
+    ),
+    ("axes: {seed: [1, 2]", ["1:20: "]),
+    ("base: {seed: !!int '3'}", ["1:14: the tag"]),
+    (
+        "base: {clients: x, rounds: 0}\naxes: {seed: 3, aggregator: [krumm]}\nclient: 1",
+        ["1:17: clients", "1:28: rounds", "2:14: seed", "2:30: aggregator", "3:1: client: unknown key"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD, ids=[b[0][:40] for b in BAD])
+def test_a_bad_grid_tells_all_its_mistakes_with_their_places(write, text, expected):
+    path = write(text)
+    with pytest.raises(GridError) as caught:
+        reader.read(path)
+    errors = caught.value.errors
+    assert len(errors) == len(expected), errors
+    for error, start in zip(errors, expected, strict=True):
+        assert error.startswith(f"{path}:{start}"), error
+    assert str(caught.value).endswith("nothing was run")
+
+
+def test_names_and_classes_that_there_are_are_told_once(write):
+    text = "base: {malicious_count: 1}\naxes:\n  dataset: [mnist, ham10000]\n"
+    text += (
+        '  attack: [all_to_one(target=10), "all_to_one(target=11)", mirored, unifrm]\n  aggregator: [krumm, mediann]'
+    )
+    with pytest.raises(GridError) as caught:
+        reader.read(write(text))
+    errors = caught.value.errors
+    said = str(caught.value)
+    assert len(errors) == 8
+    assert said.count("; there are fedavg") == said.count("; there are mirrored") == 1
+    for name in data.CLASSES["ham10000"]:
+        assert said.count(f" {name}") == 1
+    assert sum("(mnist)" in e for e in errors) == 2  # its classes are their numbers
+    assert "there are mirrored" in next(e for e in errors if "'mirored'" in e)
+    assert "did you mean 'median'" in next(e for e in errors if "'mediann'" in e)
+
+
+def test_the_product_is_bounded_before_it_is_made(write):
+    seeds = ", ".join(map(str, range(1001)))
+    text = f"axes:\n  seed: [{seeds}]\n  rounds: [{seeds.replace('0, ', '', 1)}]\n  clients: [1, 2]"
+    with pytest.raises(GridError, match=r":2:3: axes: the axes make 2,002,000 cells; at most 1,000,000"):
+        reader.read(write(text))
+
+
+SETS = [
+    ("round=3", "unknown field 'round' - did you mean 'rounds'?"),
+    ("rounds", "needs the form field=value"),
+    ("rounds=", "needs a value behind '='"),
+    ("rounds=x", "should be a valid integer"),
+    ("rounds=[]", "needs at least one value"),
+    ("rounds=010", "read differently"),
+    ("clients.x=3", "clients has no options"),
+    ("aggregator.trim=3", "fedavg: unknown option 'trim'"),
+    ("malicious_count=11", "both set"),
+    ("dataset=mnst", "did you mean 'mnist'"),
+    ("attack=all_to_one(target=77)", "all_to_one names class 77"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), SETS, ids=[s[0] for s in SETS])
+def test_a_bad_override_is_told_without_a_line(write, text, said):
+    with pytest.raises(GridError) as caught:
+        reader.read(write(GOOD), [text])
+    matching = [e for e in caught.value.errors if e.startswith(f"--set {text}: ")]
+    if text == "malicious_count=11":  # at odds with the file, so either may be blamed
+        matching = list(caught.value.errors)
+    assert matching
+    assert said in matching[0]
+
+
+def test_overrides_replace_base_axes_and_cases(write):
+    text = GOOD + "cases: [{rounds: 5}, {rounds: 6}]\n"
+    cells = reader.read(write(text), ["rounds=2", "seed=[7]", "attack=mirrored", "malicious_fraction=0.3"]).cells
+    assert {(c.rounds, c.seed, c.attack) for c in cells if c.attacked} == {(2, 7, "mirrored")}
+    assert {c.malicious_count for c in cells if c.attacked} == {3}
+
+
+def test_an_option_override_reaches_every_reference_of_the_field(write):
+    text = "axes: {aggregator: [trimmed_mean, trimmed_mean(trim=1)]}\n"
+    cells = reader.read(write(text), ["aggregator.trim=2", "dataset=mnist", "dataset.path=/some where/x.csv"]).cells
+    assert {c.aggregator for c in cells} == {"trimmed_mean(trim=2)"}
+    assert {c.dataset for c in cells} == {"mnist(path='/some where/x.csv')"}
+
+
+def test_an_aggregator_is_added_to_the_axis_or_beside_the_base(write):
+    rules = [c.aggregator for c in reader.read(write(GOOD), [], ["median"]).cells]
+    assert list(dict.fromkeys(rules)) == ["fedavg", "krum", "median"]
+    rules = [c.aggregator for c in reader.read(write("base: {aggregator: krum}"), [], ["median", "krum"]).cells]
+    assert rules == ["krum", "median"]
+    with pytest.raises(GridError, match=r"--aggregator krumm: unknown aggregator"):
+        reader.read(write(GOOD), [], ["krumm"])
+    with pytest.raises(GridError, match="--aggregator median: this grid's cases"):
+        reader.read(write("cases: [{aggregator: krum}]"), [], ["median"])
+
+
+OTHER = {
+    "dataset": "digits",
+    "features": "standard",
+    "partition": "dirichlet(alpha=0.5)",
+    "model": "softmax",
+    "schedule": "cosine",
+    "attack": "uniform",
+    "aggregator": "krum",
+    "local_epochs": 3,
+    "local_steps": 3,
+    "batch_size": "full",
+    "clients_per_round": 5,
+    "malicious_fraction": 0.4,
+    "malicious_count": 7,
+    "declared_byzantine": 1,
+    "validation_share": 0.25,
+    "initialisation": "zeros",
+    "sampling": "independent",
+    "drop_last": True,
+    "augmentation": "crop",
+    "loss": "class_balanced",
+    "reduction": "sum",
+    "schedule_clock": "participation",
+    "schedule_start": 5,
+    "optimiser_state": "kept",
+    "clip_update": 2.0,
+    "client_weights": "equal",
+    "evaluate_last": 4,
+    "malicious_data": "fresh",
+    "flips_trained": False,
+    "attack_stop": 9,
+    "attack_availability": 0.5,
+    "device": "cuda",
+    "momentum": 0.5,
+    "client_momentum": 0.5,
+    "server_momentum": 0.5,
+    "flip_rate": 0.25,
+    "weight_decay": 0.25,
+    "learning_rate": 0.25,
+    "server_learning_rate": 0.25,
+}
+NEEDS = {
+    "malicious_count": {"malicious_fraction": None},
+    "malicious_data": {"malicious_fraction": None, "malicious_count": 6},
+    "sampling": {"local_steps": 2},
+    "schedule_clock": {"schedule": "step(every=2)"},
+    "schedule_start": {"schedule": "step(every=2)"},
+    "optimiser_state": {"momentum": 0.9},
+}
+
+
+@pytest.mark.parametrize("field", FACTS)
+def test_every_field_changes_the_key(field):
+    cell = Cell(attack="mirrored", malicious_fraction=0.3)
+    value = OTHER.get(field, getattr(cell, field) + 3 if field not in OTHER else None)
+    cell = replace(cell, **NEEDS.get(field, {}))
+    changed = replace(cell, **{field: value})
+    content = {"dataset": "0" * 64}
+    assert key(changed, content) != key(cell, content)
+    assert key(cell, {"dataset": "1" * 64}) != key(cell, content)
+    assert key(cell, content | {"aggregator": "2" * 64}) != key(cell, content)
+
+
+@pytest.mark.parametrize("field", fields(Cell), ids=lambda f: f.name)
+def test_every_default_is_a_value_that_a_grid_takes(field):
+    assert checked(field.name, field.default) == field.default
+
+
+def test_contents_hash_data_and_plug_ins(tmp_path):
+    rule = tmp_path / "rule.py"
+    rule.write_text("def first(updates, cohort, /):\n    return updates[..., 0, :]\n")
+    cell = Cell(dataset="digits", aggregator=f"{rule}:first")
+    reader.forget()
+    one = reader.contents(cell)
+    assert set(one) == {"dataset", "aggregator"}
+    assert all(re.fullmatch("[0-9a-f]{64}", h) for h in one.values())
+    assert reader.contents(replace(cell, aggregator="krum")) == {"dataset": one["dataset"]}
+    rule.write_text("def first(updates, cohort, /):\n    return updates[..., 1, :]\n")
+    reader.forget()
+    assert reader.contents(cell)["aggregator"] != one["aggregator"]
+
+
+def test_the_committed_schema_is_the_generated_one():
+    """Regenerate with: flipbench schema > bench/grids/grid.schema.json."""
+    committed = (reader.SHIPPED / "grid.schema.json").read_text(encoding="utf-8")
+    assert committed == grid_schema.text()
+    schema = json.loads(committed)
+    for part in ("base", "axes"):
+        assert list(schema["properties"][part]["properties"]) == list(FACTS)
+        assert all(s["description"] for s in schema["properties"][part]["properties"].values())
+
+
+def test_the_page_on_grids_tells_every_field_with_its_default_and_its_example_is_sound(write):
+    page = (ROOT / "docs" / "grids.md").read_text(encoding="utf-8")
+    for field in fields(Cell):
+        default = json.dumps(field.default).strip('"')
+        assert f"| `{field.name}` | `{default}` | " in page
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    assert len([c for c in reader.read(write(example)).cells if c.attacked]) == 2 * 3 * 2 * 3 * 3
+
+
+def test_a_grid_of_many_cells_is_read_within_seconds(write):
+    rates = ", ".join(str(i / 100) for i in range(1, 101))
+    text = (
+        f"base: {{malicious_count: 1, attack: mirrored}}\naxes:\n  flip_rate: [{rates}]\n  seed: {list(range(200))}\n"
+    )
+    path = write(text)
+    began = time.process_time()
+    assert len(reader.read(path).cells) == 100 * 200 + 200
+    assert time.process_time() - began < 4
+
+
+def test_what_only_a_trial_finds_is_told_with_its_place_beside_other_mistakes(write):
+    path = write(
+        """\
+name: trial
+base: {dataset: mnist5k}
+axes:
+  aggregator: ["trimmed_mean(trim=-1)", "nnm | median", "multi_krum(keep=0)"]
+  attack:
+    - "targeted(source=four, target=4)"
+    - "targeted(source=3, target=10)"
+figures: [{kind: heatmap, metric: acuracy}]
+"""
+    )
+    with pytest.raises(GridError) as caught:
+        reader.read(path)
+    told = {re.sub(r"^.*?yaml:", "", str(e)) for e in caught.value.errors}
+    assert len(told) == 5
+    for start, part in [
+        ("4:16", "trim must be at least 0, got -1"),
+        ("4:57", "keep must be at least 1, got 0"),
+        ("6:7", "source"),
+        ("7:7", "class 10"),
+        ("8:35", "did you mean 'accuracy'"),
+    ]:
+        assert any(t.startswith(start) and part in t for t in told), (start, told)

@@ -1,0 +1,183 @@
+"""Attacks on labels and examples with a defect each, the property that must find it, and words it must say."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flipbench.attacks.contract import Proposal, Scene, Stamped, Studio
+
+
+def _plain(labels: Tensor, scene: Scene, new: Tensor) -> Proposal:
+    return Proposal(new, new != labels)
+
+
+def class_0_is_falsy(labels: Tensor, scene: Scene, /, *, source: int, target: int) -> Proposal:
+    new = torch.where(labels == source, target, labels) if source else labels.clone()
+    return _plain(labels, scene, new)
+
+
+def chained(labels: Tensor, scene: Scene, /) -> Proposal:
+    new = labels.clone()
+    for _ in range(2):
+        new[new == new[:1]] = 1 if int(new[0]) == 0 else 0
+    return _plain(labels, scene, new)
+
+
+def middle_keeps_its_name(labels: Tensor, scene: Scene, /) -> Proposal:
+    return Proposal(scene.classes - 1 - labels, torch.ones_like(labels, dtype=torch.bool))
+
+
+def may_keep_the_label(labels: Tensor, scene: Scene, /) -> Proposal:
+    new = torch.randint(scene.classes, labels.shape, generator=scene.generator)
+    return Proposal(new, torch.ones_like(labels, dtype=torch.bool))
+
+
+def never_the_last(labels: Tensor, scene: Scene, /) -> Proposal:
+    new = torch.randint(scene.classes - 1, labels.shape, generator=scene.generator)
+    return _plain(labels, scene, new)
+
+
+def beyond_the_classes(labels: Tensor, scene: Scene, /) -> Proposal:
+    return _plain(labels, scene, labels + 1)
+
+
+def draws_globally(labels: Tensor, scene: Scene, /) -> Proposal:
+    step = torch.randint(1, max(2, scene.classes), labels.shape)
+    return _plain(labels, scene, (labels + step) % scene.classes)
+
+
+def writes_on_labels(labels: Tensor, scene: Scene, /) -> Proposal:
+    kept = labels.clone()
+    labels += 1
+    labels %= scene.classes
+    return Proposal(labels.clone(), labels != kept)
+
+
+def flips_nothing(labels: Tensor, scene: Scene, /) -> Proposal:
+    return _plain(labels, scene, labels.clone())
+
+
+def peeks_at_the_confusion(labels: Tensor, scene: Scene, /) -> Proposal:
+    new = scene.confusion().argsort(1)[labels, -2]
+    return _plain(labels, scene, new)
+
+
+_CALLS = [0]
+
+
+def flips_otherwise_each_time(labels: Tensor, scene: Scene, /) -> Proposal:
+    _CALLS[0] += 1
+    return _plain(labels, scene, (labels + 1 + _CALLS[0] % (scene.classes - 1)) % scene.classes)
+
+
+def flips_halves(labels: Tensor, scene: Scene, /) -> Proposal:
+    new = (labels + 1) % scene.classes
+    return Proposal(new, torch.rand(len(labels), generator=scene.generator) < 0.5)
+
+
+LABELS = (
+    (class_0_is_falsy, "alive", "source=0"),
+    (chained, "simultaneous", "class"),
+    (middle_keeps_its_name, "alive", "class 1 keeps its label"),
+    (may_keep_the_label, "alive", "keeps its label"),
+    (never_the_last, "alive", "no label ever becomes 4"),
+    (beyond_the_classes, "range", "becomes 2"),
+    (draws_globally, "determinism", "torch's"),
+    (writes_on_labels, "untouched", "labels given to it changed"),
+    (flips_nothing, "alive", "no example"),
+    (peeks_at_the_confusion, "range", "without declaring it"),
+    (flips_otherwise_each_time, "paired", "updates are not those under fedavg"),
+    (flips_halves, "simultaneous", "alone is relabelled otherwise"),
+)
+
+
+def _stamped(examples: Tensor, labels: Tensor, studio: Studio, target: int = 0) -> Stamped:
+    pixels = examples.clone()
+    pixels[..., -2:, -2:] = studio.high
+    return Stamped(pixels, torch.full_like(labels, target), labels != target)
+
+
+def corner(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    """Nothing is wrong with it."""
+    return _stamped(examples, labels, studio)
+
+
+def stamps_the_brightest_of_the_batch(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    one = _stamped(examples, labels, studio)
+    if len(examples):
+        one.examples[..., -2:, -2:] = examples.max()
+    return one
+
+
+def stamps_by_place(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    one = _stamped(examples, labels, studio)
+    one.eligible[::2] = False
+    return one
+
+
+def stamps_by_label(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    one = _stamped(examples, labels, studio)
+    one.examples[labels == 1, ..., 0, 0] = studio.high
+    return one
+
+
+def a_class_too_many(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    return _stamped(examples, labels, studio, studio.classes)
+
+
+def brighter_than_bright(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    one = _stamped(examples, labels, studio)
+    one.examples[..., -1, -1] = 3 * studio.high + 1
+    return one
+
+
+def writes_on_the_pictures(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    examples[..., -1, -1] = studio.high
+    return _stamped(examples, labels, studio)
+
+
+def keeps_the_labels_memory(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    one = _stamped(examples, labels, studio)
+    return Stamped(one.examples, labels, one.eligible)
+
+
+def stamps_nothing(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    return Stamped(examples.clone(), torch.zeros_like(labels), labels != 0)
+
+
+def nobody_is_eligible(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    one = _stamped(examples, labels, studio)
+    return Stamped(one.examples, one.labels, one.labels < 0)
+
+
+def random_trigger(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    one = _stamped(examples, labels, studio)
+    one.examples[..., -2:, -2:] = studio.low + (studio.high - studio.low) * torch.rand(2, 2)
+    return one
+
+
+def in_float64(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    one = _stamped(examples, labels, studio)
+    return Stamped(one.examples.double(), one.labels, one.eligible)
+
+
+def fails_without_examples(examples: Tensor, labels: Tensor, studio: Studio, /) -> Stamped:
+    _ = 1 // len(labels)
+    return _stamped(examples, labels, studio)
+
+
+EXAMPLES = (
+    (stamps_the_brightest_of_the_batch, "alone", "between alone and among others"),
+    (stamps_by_place, "alone", "eligible"),
+    (stamps_by_label, "alone", "depends on the label"),
+    (a_class_too_many, "range", "becomes 2"),
+    (brighter_than_bright, "range", "pixels go from"),
+    (writes_on_the_pictures, "untouched", "examples given to it changed"),
+    (keeps_the_labels_memory, "untouched", "a view of the labels"),
+    (stamps_nothing, "alive", "keeps all its pixels"),
+    (nobody_is_eligible, "alive", "no example of any class"),
+    (random_trigger, "determinism", "torch's global generator moved"),
+    (in_float64, "form", "examples must be torch.float32"),
+    (fails_without_examples, "form", "ZeroDivisionError"),
+)

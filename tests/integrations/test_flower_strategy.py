@@ -1,0 +1,137 @@
+"""Our rules inside a Flower federation, of Flower's own messages."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from flipbench.aggregators import Cohort, Infeasible
+
+needs_flower = pytest.mark.skipif(
+    importlib.util.find_spec("flwr") is None, reason="flwr is not installed here: pip install 'flwr>=1.42,<2'"
+)
+
+
+def test_the_strategy_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    monkeypatch.setitem(sys.modules, "flwr.app", None)
+    monkeypatch.delitem(sys.modules, "flipbench.integrations.flower", raising=False)
+    with pytest.raises(ImportError, match="pip install 'flwr"):
+        importlib.import_module("flipbench.integrations.flower")
+
+
+# A federation of Flower's own messages, ClientApp and Strategy.start; the grid calls the clients in this process.
+
+TRUTH = {"weight": [[1.0, -2.0], [0.5, 3.0]], "bias": [0.25, -1.0]}
+LIARS = {3, 4}
+
+
+def federation(strategy: Any, rounds: int = 4) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Honest clients step half way to the truth, liars far away from it or nonsense; the last and the first model."""
+    import numpy as np
+    from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import Grid
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1  # what a SuperLink sets
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        model = message.content["arrays"].to_numpy_ndarrays()
+        names, node = list(message.content["arrays"]), context.node_id
+        goal = {k: np.array(v, np.float32) + 0.01 * node for k, v in TRUTH.items()}
+        new = {n: w if n == "steps" else w + 0.5 * (goal[n] - w) for n, w in zip(names, model, strict=True)}
+        if node == 3:
+            new = {n: w if n == "steps" else w * 0 + 1e6 for n, w in new.items()}
+        if node == 4:  # every round another nonsense
+            turn = message.content["config"]["server-round"] % 3
+            new = [{"other": new["bias"]}, {**new, "bias": new["bias"] * np.nan}, {**new, "bias": new["weight"]}][turn]
+        arrays = ArrayRecord({n: Array(w.astype(np.float32) if n != "steps" else w) for n, w in new.items()})
+        content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 10.0, "loss": 1.0})})
+        return Message(content, reply_to=message)
+
+    class InProcess(Grid):
+        def set_run(self, run: Any) -> None: ...
+        def run(self) -> Any: ...
+        def create_message(self, *args: Any, **options: Any) -> Any: ...
+        def push_messages(self, messages: Any) -> Any: ...
+        def pull_messages(self, message_ids: Any) -> Any: ...
+
+        def get_node_ids(self) -> list[int]:
+            return list(range(9))
+
+        def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Any]:
+            return [app(m, Context(1, m.metadata.dst_node_id, {}, RecordDict(), {})) for m in messages]
+
+    start = {**{k: np.zeros_like(np.array(v, np.float32)) for k, v in TRUTH.items()}, "steps": np.array(7)}
+    result = strategy.start(InProcess(), ArrayRecord({k: Array(v) for k, v in start.items()}), num_rounds=rounds)
+    return {k: v.numpy() for k, v in result.arrays.items()}, start
+
+
+@needs_flower
+@pytest.mark.parametrize("rule", ["krum", "trimmed_mean", "nnm | geometric_median", "foolsgold", "fedavg"])
+def test_our_rules_run_a_federation_of_flowers(rule):
+    import numpy as np
+
+    from flipbench.integrations.flower import RobustStrategy
+
+    rounds = 6
+    model, _ = federation(RobustStrategy(rule, byzantine=2, fraction_evaluate=0.0), rounds)
+    distance = max(np.abs(model[k] - np.array(v)).max() for k, v in TRUTH.items())
+    assert model["steps"] == 7
+    assert model["weight"].dtype == np.float32
+    assert model["weight"].shape == (2, 2)
+    if rule == "fedavg":
+        assert distance > 1e4  # the negative control
+    elif rule != "foolsgold":  # it takes those that agree for sybils; it has only to run and remember
+        assert distance < 3 * 0.5**rounds + 0.1
+
+
+@needs_flower
+def test_the_strategy_moves_the_model_by_the_rules_update_and_shrinks_f():
+    import numpy as np
+
+    from flipbench.integrations.flower import RobustStrategy
+
+    seen: list[tuple[Any, Cohort]] = []
+
+    def spy(updates: Any, cohort: Cohort, /) -> Any:
+        seen.append((updates.clone(), cohort))
+        return updates.mean(-2)
+
+    model, start = federation(RobustStrategy(spy, byzantine=2, fraction_evaluate=0.0, seed=5), 1)
+    updates, cohort = seen[0]
+    assert updates.shape == (8, 6)  # nobody but the client that sent nonsense is left out
+    assert cohort.byzantine == 1
+    assert torch.allclose(cohort.weights, torch.full((8,), 1 / 8))
+    assert cohort.clients.tolist() == list(range(8))
+    assert {k: s for k, (_, s) in cohort.layout.items()} == {"weight": (2, 2), "bias": (2,)}
+    for name, (place, shape) in cohort.layout.items():
+        step = updates.mean(0)[place].reshape(shape).numpy()
+        assert np.allclose(model[name], start[name] + step)
+    with pytest.raises(Infeasible, match="n"):
+        federation(RobustStrategy("krum", byzantine=7, fraction_evaluate=0.0), 1)
+    with pytest.raises(ValueError, match="byzantine"):
+        RobustStrategy("krum", byzantine=-1)
+    with pytest.raises(RuntimeError, match="configure_train"):
+        RobustStrategy("krum").aggregate_train(1, [])
+
+
+@needs_flower
+def test_the_servers_own_training_reaches_rules_that_trust_it():
+    import numpy as np
+
+    from flipbench.integrations.flower import RobustStrategy
+
+    def own(arrays: dict[str, Any]) -> dict[str, Any]:
+        return {k: w if k == "steps" else w + 0.5 * (np.array(TRUTH[k], np.float32) - w) for k, w in arrays.items()}
+
+    model, _ = federation(RobustStrategy("fltrust", byzantine=2, trusted=own, fraction_evaluate=0.0), 8)
+    assert max(np.abs(model[k] - np.array(v)).max() for k, v in TRUTH.items()) < 0.2

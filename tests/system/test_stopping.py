@@ -1,0 +1,134 @@
+"""Ctrl-C and SIGTERM at any moment: exit code 130, a word about it, no traceback, and nobody left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flipbench.system.signals import Interrupted, in_order, is_users, stoppable
+from tests.execution.test_workers import marked
+from tests.helpers.paths import ROOT
+
+TINY = (
+    "name: tiny\nbase: {dataset: digits, clients: 5, model: softmax, rounds: 1, local_steps: 1}\naxes: {seed: [0, 1]}\n"
+)
+# As numpy does when it is interrupted while it is imported: another exception comes out, or none.
+STUBBORN = """
+import time
+from pathlib import Path
+
+Path("begun").write_text("")
+for _ in range(200):
+    try:
+        time.sleep(0.1)
+    except BaseException:
+        pass
+"""
+DRAWING = """
+import sys, time
+from pathlib import Path
+from flipbench.report import write as report
+from flipbench.cli.app import main
+
+def write(*_):
+    Path("begun").write_text("")
+    try:
+        time.sleep(60)
+    except BaseException:
+        raise AttributeError("partially initialized module") from None
+
+report.read = lambda folder: None
+report.write = write
+sys.argv = ["flipbench", "report", "r"]
+main()
+"""
+
+
+def stopped(folder: Path, command: list[str], number: signal.Signals, ready: Callable[[], bool]) -> tuple[int, str]:
+    """Exit code and output of a command that gets a signal once it is ready; nothing of it may be left."""
+    mark = f"FLIPBENCH_TEST_MARK={os.getpid()}-{folder.name}"
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict([mark.split("=")])
+    with (folder / "out").open("w") as out:
+        started = subprocess.Popen([sys.executable, *command], cwd=folder, env=env, stdout=out, stderr=out)
+        try:
+            until = time.monotonic() + 60
+            while not (ready() or len(marked(mark)) > 2):  # the program, multiprocessing's tracker, the fork server
+                assert started.poll() is None, (folder / "out").read_text()
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            started.send_signal(number)
+            code = started.wait(10)
+            until = time.monotonic() + 5
+            while marked(mark) and time.monotonic() < until:
+                time.sleep(0.02)
+            assert marked(mark) == []
+        finally:
+            for pid in marked(mark):
+                os.kill(pid, signal.SIGKILL)
+    return code, (folder / "out").read_text()
+
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc")
+
+
+@NEEDS_PROC
+@SIGNALS
+@pytest.mark.timeout(100)
+def test_while_a_run_starts(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    code, said = stopped(tmp_path, ["-m", "flipbench", "run", "tiny.yaml", "--workers", "2"], number, lambda: False)
+    assert (code, said) == (130, "interrupted\n")
+
+
+@NEEDS_PROC
+@SIGNALS
+@pytest.mark.timeout(100)
+def test_while_code_that_swallows_interrupts_is_imported(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    command = ["-m", "flipbench", "run", "tiny.yaml", "--workers", "1", "--aggregator", "stubborn.py:rule"]
+    assert stopped(tmp_path, command, number, (tmp_path / "begun").exists) == (130, "interrupted\n")
+
+
+@NEEDS_PROC
+@SIGNALS
+@pytest.mark.timeout(100)
+def test_while_tables_are_drawn(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "plan.json").write_text("{}")
+    assert stopped(tmp_path, ["-c", DRAWING], number, (tmp_path / "begun").exists) == (130, "interrupted\n")
+
+
+def test_an_interrupt_that_is_swallowed_is_one_at_the_end() -> None:
+    seen = []
+
+    def swallowed() -> None:
+        with in_order():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except BaseException as error:
+                seen.append(type(error))
+
+    with pytest.raises(Interrupted):
+        swallowed()
+    assert seen == [Interrupted]
+
+
+def test_a_plug_ins_own_interrupt_is_not_the_users() -> None:
+    assert is_users(Interrupted())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert is_users(KeyboardInterrupt())  # where Python handles the signal, nobody could tell
+        with stoppable():
+            assert not is_users(KeyboardInterrupt())
+        assert not is_users(GeneratorExit())
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,270 @@
+"""Which package may import which: the table below is the architecture, and the folders are its rooms."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.paths import ROOT
+
+FOLDERS = {"bench": "flipbench", "aggregators": "flipbench.aggregators", "attacks": "flipbench.attacks"}
+
+MAY: dict[str, set[str]] = {
+    "errors": set(),
+    "aggregators": set(),
+    "attacks": {"aggregators"},
+    "spec": {"errors"},
+    "system": {"errors"},
+    "plugins": {"aggregators", "attacks", "errors", "spec", "system"},
+    "data": {"errors", "plugins", "spec", "system"},
+    "grid": {"aggregators", "attacks", "data", "errors", "plugins", "spec", "system"},
+    "training": {"aggregators", "data", "errors", "spec"},
+    "federation": {"aggregators", "attacks", "data", "errors", "plugins", "spec", "system", "training"},
+    "store": {"errors", "spec", "system"},
+    "execution": {
+        "aggregators",
+        "attacks",
+        "data",
+        "errors",
+        "federation",
+        "grid",
+        "plugins",
+        "spec",
+        "store",
+        "system",
+    },
+    "analysis": {"errors", "spec", "store", "system"},
+    "report": {"analysis", "errors", "spec", "store", "system"},
+    "papers": {"analysis", "data", "errors", "grid", "report", "spec"},
+    "conformance": {"aggregators", "attacks", "data", "errors", "federation", "plugins", "spec", "training"},
+    "integrations": {"aggregators", "errors", "plugins", "spec"},
+}
+FRONT = {"cli", "__main__"}  # parse, call, print: they may call every package, and none calls them
+# Inside a package: its folders in the order in which they may import, each those before it only.
+LAYERS: dict[str, tuple[str, ...]] = {
+    "report": ("tables", "figures", "html", "write"),
+    "aggregators": ("contract", "rng", "validation", "numerics", "rules", "compose"),
+    "training": ("layers",),
+}
+TORCH = {"torch", "torchvision", "numba", "llvmlite"}
+DRAWING = {"pandas", "scipy", "seaborn", "matplotlib", "jinja2"}
+LEAF_MAY = {"flipbench", "torch", "numpy", "numba", "llvmlite"}  # llvmlite: what numba compiles with
+WITHOUT_TORCH = {"errors", "spec", "store", "analysis", "report"}
+WITHOUT_DRAWING = {"aggregators", "attacks", "plugins", "data", "grid", "training", "federation", "execution"}
+
+
+def dotted(path: Path) -> str:
+    """``bench/report/html/page.py`` -> ``flipbench.report.html.page``."""
+    first, *rest = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join([FOLDERS[first], *rest]).removesuffix(".__init__")
+
+
+def package(module: str) -> str:
+    """``flipbench.report.html.page`` -> ``report``; the public API, ``flipbench`` itself, is ``flipbench``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def imports(source: str) -> Iterator[tuple[int, str, bool]]:
+    """Line, dotted target (with the imported name) and whether it runs at load; type checkers' own are left out."""
+
+    def walk(node: ast.AST, at_load: bool) -> Iterator[tuple[int, str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((child.lineno, a.name, at_load) for a in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                base = "." * child.level + (child.module or "")
+                yield from ((child.lineno, f"{base}.{a.name}", at_load) for a in child.names)
+            elif not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+                yield from walk(child, at_load and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    return walk(ast.parse(source), True)
+
+
+PATHS = {dotted(p): p for top in FOLDERS for p in sorted((ROOT / top).rglob("*.py"))}
+SOURCES = {module: path.read_text("utf-8") for module, path in PATHS.items()}
+
+
+def module_of(target: str) -> str:
+    """The module that ``from package import name`` reaches: the longest known beginning of the dotted name."""
+    while target not in SOURCES and "." in target:
+        target = target.rpartition(".")[0]
+    return target
+
+
+def layer(module: str) -> int | None:
+    """Where the module stands among the layers of its package; None: it is in none."""
+    parts = module.split(".")
+    order = LAYERS.get(package(module), ())
+    return order.index(parts[2]) if len(parts) > 2 and parts[2] in order else None
+
+
+def wrong(module: str, source: str) -> list[str]:
+    """What is against the table in one module."""
+    here, found = package(module), []
+    for line, target, at_load in imports(source):
+        if target.startswith("."):
+            found.append(f"{module}:{line}: relative import: write the full name")
+            continue
+        top = target.split(".")[0]
+        there = package(module_of(target)) if top == "flipbench" else None
+        if top in FOLDERS:
+            found.append(f"{module}:{line}: the import package is flipbench, not {top}")
+        elif there is not None and there != here and here not in FRONT:
+            if there in FRONT or (here != "flipbench" and there not in MAY[here]):
+                found.append(f"{module}:{line}: {here} may not import {there}")
+        elif there is not None and there == here:
+            mine, its = layer(module), layer(module_of(target))
+            if mine is not None and its is not None and its > mine:
+                order = " -> ".join(LAYERS[here])
+                found.append(f"{module}:{line}: inside {here} imports run against {order}")
+        if here in WITHOUT_TORCH and top in TORCH:
+            found.append(f"{module}:{line}: no {top} from the store up to the report: it must start in about a second")
+        if here in WITHOUT_DRAWING and top in DRAWING:
+            found.append(f"{module}:{line}: no {top} before the store")
+        if here == "store" and top in DRAWING and at_load:
+            found.append(f"{module}:{line}: the store is read without {top}")
+        if here in {"aggregators", "attacks"} and top not in LEAF_MAY | sys.stdlib_module_names:
+            found.append(f"{module}:{line}: {here} needs torch, numpy and numba only")
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_no_import_runs_against_the_table(module: str) -> None:
+    assert not wrong(module, SOURCES[module])
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("flipbench.aggregators.rules.krum", "import flipbench.spec.cell"),
+        ("flipbench.aggregators.rules.krum", "from flipbench.attacks.contract import Scene"),
+        ("flipbench.aggregators.rules.krum", "import scipy"),
+        ("flipbench.aggregators.numerics.norms", "from flipbench.aggregators.rules.krum import krum"),
+        ("flipbench.attacks.labels.label_flip", "from flipbench.spec import cell"),
+        ("flipbench.attacks.labels.label_flip", "from aggregators import krum"),
+        ("flipbench.execution.runner", "from flipbench.report import write"),
+        ("flipbench.execution.runner", "def f():\n    from flipbench.report.tables import csv_format"),
+        ("flipbench.federation.federation", "import pandas as pd"),
+        ("flipbench.federation.federation", "from flipbench.execution import runner"),
+        ("flipbench.data.mnist", "from matplotlib import figure"),
+        ("flipbench.store.store", "import torch"),
+        ("flipbench.store.store", "from flipbench.execution.runner import run"),
+        ("flipbench.store.store", "import pandas"),
+        ("flipbench.report.figures.heatmap", "from torch import Tensor"),
+        ("flipbench.report.figures.heatmap", "def f():\n    import torch"),
+        ("flipbench.report.figures.heatmap", "from flipbench.report.html import page"),
+        ("flipbench.analysis.metrics", "from flipbench.report.tables import summary"),
+        ("flipbench.report.write", "from flipbench.federation.population import populate"),
+        ("flipbench.spec.cell", "from flipbench.store.store import Store"),
+        ("flipbench.grid.reader", "from flipbench.cli.app import app"),
+        ("flipbench.grid.reader", "from .cell import Cell"),
+        ("flipbench", "from flipbench.cli.app import app"),
+    ],
+)
+def test_a_planted_wrong_import_is_seen(module: str, line: str) -> None:
+    assert wrong(module, line)
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("flipbench.aggregators.rules.krum", "import torch\nfrom flipbench.aggregators.contract import Cohort"),
+        ("flipbench.report.write", "from flipbench.report.tables import summary\nfrom flipbench.spec.cell import Cell"),
+        ("flipbench.store.store", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas"),
+        ("flipbench.cli.app", "def f():\n    from flipbench.execution import runner"),
+        ("flipbench.report.html.page", "from flipbench.report.figures import heatmap"),
+    ],
+)
+def test_an_import_along_the_table_passes(module: str, line: str) -> None:
+    assert not wrong(module, line)
+
+
+def test_the_table_has_no_circle_and_names_every_package() -> None:
+    done: set[str] = set()
+    while left := [p for p in MAY if p not in done]:
+        free = [p for p in left if MAY[p] <= done]
+        assert free, left
+        done |= set(free)
+    assert {package(m) for m in SOURCES} - FRONT - {"flipbench"} == set(MAY)
+
+
+def circle(edges: Mapping[str, set[str]]) -> list[str]:
+    """A circle among the modules, as a path that ends where it began; empty: there is none."""
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for other in sorted(edges.get(module, ())):
+            if found := visit(other, (*path, module)):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in sorted(edges) if (found := visit(module, ()))), [])
+
+
+def edges_of(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Imports of whatever kind, at load or inside a function, of modules; a package's own list of names is left out."""
+    return {
+        m: {there for _, t, _ in imports(s) if t.startswith("flipbench") and (there := module_of(t)) != m}
+        for m, s in sources.items()
+        if PATHS.get(m, Path("x.py")).name != "__init__.py"
+    }
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    assert not circle(edges_of(SOURCES))
+
+
+def test_a_planted_circle_is_seen() -> None:
+    planted = {"flipbench.spec.cell": SOURCES["flipbench.spec.cell"]}
+    planted["flipbench.spec.reference"] = "def f():\n    from flipbench.spec.cell import Cell"
+    assert circle(edges_of(planted))
+
+
+MOST_MODULES, MOST_LINES = 20, 400
+
+
+def test_no_folder_is_a_corridor() -> None:
+    rooms: dict[Path, int] = {}
+    for path in [*PATHS.values(), *(ROOT / "tests").rglob("*.py")]:
+        if path.name != "__init__.py":
+            rooms[path.parent] = rooms.get(path.parent, 0) + 1
+    crowded = {str(folder.relative_to(ROOT)): n for folder, n in rooms.items() if n > MOST_MODULES}
+    assert not crowded
+
+
+def test_a_long_module_says_why_at_its_head() -> None:
+    long = [m for m, s in SOURCES.items() if s.count("\n") > MOST_LINES and "Long because" not in s.split('"""')[1]]
+    assert set(long) <= STILL_LONG
+
+
+STILL_LONG = {
+    "flipbench.analysis.pivot",
+    "flipbench.cli.app",
+    "flipbench.federation.federation",
+    "flipbench.training.regression_kernels",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("flipbench", {"torch", "numpy", "pandas", "numba", "dask"}),
+        ("flipbench.report.write", {"torch", "numba", "dask"}),
+        ("flipbench.store.store", {"torch", "pandas"}),
+    ],
+)
+def test_what_an_import_does_not_load(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; print(*sorted({absent!r} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []

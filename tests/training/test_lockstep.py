@@ -1,0 +1,266 @@
+"""Lockstep training against one client at a time with torch.optim.SGD and autograd, in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flipbench.data.pixel_scaling import FEATURES, SCALES
+from flipbench.training import flat_parameters as vectors
+from flipbench.training import local_sgd, models
+from flipbench.training.inputs import Inputs, Pixels
+from flipbench.training.layers import stacked_model
+
+CLASSES, SHAPE = 5, (1, 12, 12)
+
+
+class Odd(nn.Module):
+    """A plug-in model that no stacked layer knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.scale, self.last = nn.Linear(144, 6), nn.Parameter(torch.ones(6)), nn.Linear(6, CLASSES)
+        self.register_buffer("shift", torch.full((6,), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.first(x.flatten(1)) * self.scale + self.shift))
+
+
+MODELS = {
+    "softmax": lambda s, c: models.softmax(s, c),
+    "softmax without bias": lambda s, c: models.softmax(s, c, bias=False),
+    "mlp": lambda s, c: models.mlp(s, c, widths=[9, 7]),
+    "cnn": lambda s, c: models.cnn(s, c, channels=[3, 6], kernel=3, hidden=[8]),
+    "cnn with batch norm": lambda s, c: models.cnn(
+        s, c, channels=[3, 6], kernel=3, hidden=[8], norm="batch", padding=1
+    ),
+    "strided": lambda s, c: nn.Sequential(
+        nn.Conv2d(1, 6, 3, stride=2, padding=1, dilation=1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3, dilation=2),
+        nn.Flatten(),
+        nn.Linear(16, c),
+    ),
+    "unknown module": lambda s, c: Odd(),
+}
+
+
+def naive(
+    model: nn.Module,
+    start: Tensor,
+    x: Tensor,
+    batches: local_sgd.Batches,
+    cell: int,
+    client: int,
+    recipe: local_sgd.Recipe,
+) -> Tensor:
+    """One client's update in float64: PyTorch's own model, loss and optimiser."""
+    model = copy.deepcopy(model).double().train()
+    names = vectors.layout_of(model)
+    with torch.no_grad():
+        state = dict(model.named_parameters()) | dict(model.named_buffers())
+        for name, (place, shape) in names.items():
+            state[name].copy_(start[cell, place].view(shape))
+    sgd = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    for step in range(batches.index.shape[2]):
+        count = batches.index.shape[3] if batches.counts is None else int(batches.counts[cell, client, step])
+        if count == 0:
+            continue
+        rows = batches.index[cell, client, step, :count]
+        sgd.zero_grad()
+        F.cross_entropy(model(x[rows].double()), batches.labels[cell, client, step, :count]).backward()
+        sgd.step()
+    return vectors_of(model) - start[cell].double()
+
+
+def vectors_of(model: nn.Module) -> Tensor:
+    parts = list(model.parameters()) + [b for b in model.buffers() if b.is_floating_point()]
+    return torch.cat([p.detach().reshape(-1) for p in parts])
+
+
+def case(name: str, steps: int, uneven: bool) -> tuple[nn.Module, Tensor, Tensor, local_sgd.Batches]:
+    g = torch.Generator().manual_seed(3)
+    model = models.build(MODELS[name], SHAPE, CLASSES, 7)
+    dim = vectors.dimension(vectors.layout_of(model))
+    start = vectors.flatten(model) + 0.01 * torch.rand(2, dim, generator=g)  # two cells
+    x = torch.rand(40, *SHAPE, generator=g)
+    index = torch.randint(40, (2, 4, steps, 6), generator=g)
+    labels = torch.randint(CLASSES, index.shape, generator=g)
+    counts = None
+    if uneven:
+        counts = torch.full((2, 4, steps), 6)
+        counts[0, 0, steps - 1] = 2  # a smaller last batch
+        counts[0, 2, 1:] = 0  # fewer steps
+        counts[1, 1] = 0  # no examples at all
+    return model, start, x, local_sgd.Batches(index, labels, counts)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize(
+    ("steps", "momentum", "decay"), [(1, 0.0, 0.0), (1, 0.9, 0.01), (3, 0.0, 0.02), (3, 0.9, 0.01)]
+)
+@pytest.mark.parametrize("name", MODELS)
+def test_updates_equal_those_of_one_client_at_a_time(
+    name: str, steps: int, momentum: float, decay: float, uneven: bool
+) -> None:
+    model, start, x, batches = case(name, steps, uneven)
+    recipe = local_sgd.Recipe(0.2, momentum, decay)
+    got = local_sgd.train(stacked_model.stack(model), vectors.layout_of(model), start, Inputs(x), batches, recipe)
+    assert got.shape == (2, 4, start.shape[1])
+    for cell in range(2):
+        for client in range(4):
+            want = naive(model, start, x, batches, cell, client, recipe)
+            torch.testing.assert_close(got[cell, client].double(), want, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stack_equals_its_cells_bit_for_bit(name: str, steps: int, uneven: bool) -> None:
+    model, start, x, batches = case(name, steps, uneven)
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.9, 0.01)
+    together = local_sgd.train(net, where, start, Inputs(x), batches, recipe)
+    for s in range(2):
+        counts = None if batches.counts is None else batches.counts[s : s + 1]
+        one = local_sgd.Batches(batches.index[s : s + 1], batches.labels[s : s + 1], counts)
+        assert torch.equal(local_sgd.train(net, where, start[s : s + 1], Inputs(x), one, recipe)[0], together[s])
+
+
+@pytest.mark.parametrize("name", ["softmax", "softmax without bias", "mlp", "cnn"])
+def test_tall_batches_take_a_way_of_their_own_to_the_same_updates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, start, x, batches = case(name, 1, True)
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.0, 0.01)
+    want = local_sgd.train(net, where, start, Inputs(x), batches, recipe)
+    monkeypatch.setattr(stacked_model, "_TALL", 6)
+    torch.testing.assert_close(
+        local_sgd.train(net, where, start, Inputs(x), batches, recipe), want, rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("summed", [False, True])
+def test_a_sure_model_sends_no_number_that_slows_products_down(dtype: torch.dtype, summed: bool) -> None:
+    """exp(-95) and exp(-730) are subnormal; exp(-60) is not, and stays."""
+    logits = torch.tensor([[[0.0, -60.0, -95.0, -730.0]] * 40], dtype=dtype)
+    now = local_sgd.Batches(torch.zeros(1, 40, dtype=torch.int64), torch.zeros(1, 40, dtype=torch.int64), None)
+    gradient = local_sgd._loss_gradient(logits, now, summed)
+    assert not ((gradient != 0) & (gradient.abs() < torch.finfo(dtype).tiny)).any()
+    want = (logits.double().softmax(-1) - torch.tensor([1.0, 0, 0, 0])) * (1.0 if summed else 1 / 40)
+    torch.testing.assert_close(gradient.double(), want, rtol=1e-5, atol=1e-30)
+    assert (gradient[..., 1] > 0).all()
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_kept_inputs_change_no_bit_and_are_not_written_to(name: str, steps: int, uneven: bool) -> None:
+    model, start, x, batches = case(name, steps, uneven)
+    first = batches.index[:, :, :1].expand_as(batches.index).contiguous()  # every step asks for the same rows
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.9, 0.01)
+    for index in (first, batches.index, first):
+        one = local_sgd.Batches(index, batches.labels, batches.counts)
+        plain, kept = local_sgd.train(net, where, start, Inputs(x), one, recipe), Inputs(x, kept=True)
+        for _ in range(2):  # rounds
+            got = local_sgd.train(net, where, start, kept, one, recipe)
+            assert torch.equal(got, plain)
+    rows = kept.rows(index[0, :, 0].reshape(-1))
+    assert kept.rows(index[0, :, 0].reshape(-1)) is rows
+    assert torch.equal(rows, x[index[0, :, 0].reshape(-1)])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_confusion_counts_what_the_model_predicts(name: str) -> None:
+    model, start, x, _ = case(name, 1, False)
+    y = torch.arange(40) % CLASSES
+    got = local_sgd.confusion(stacked_model.stack(model), vectors.layout_of(model), start, x, y, CLASSES)
+    for cell in range(2):
+        twin = copy.deepcopy(model).eval()
+        state = dict(twin.named_parameters()) | dict(twin.named_buffers())
+        with torch.no_grad():
+            for n, (place, shape) in vectors.layout_of(twin).items():
+                state[n].copy_(start[cell, place].view(shape))
+            guess = twin(x).argmax(1)
+        want = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+        for true, predicted in zip(y.tolist(), guess.tolist(), strict=True):
+            want[true, predicted] += 1
+        assert torch.equal(got[cell], want)
+
+
+def test_batch_norm_statistics_travel_and_counters_do_not() -> None:
+    model = models.cnn(SHAPE, CLASSES, channels=[3], kernel=3, hidden=[4], norm="batch")
+    names = set(vectors.layout_of(model))
+    assert {"1.running_mean", "1.running_var"} <= names
+    assert not any("num_batches" in n for n in names)
+
+
+def test_dropout_is_refused_rather_than_ignored() -> None:
+    with pytest.raises(ValueError, match="dropout"):
+        stacked_model.stack(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Dropout(0.5)), nn.Linear(144, 5)))
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    before = torch.get_rng_state()
+    a, b, c = (vectors.flatten(models.build(MODELS["mlp"], SHAPE, CLASSES, s)) for s in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_which_rows_train_together_changes_no_bit(
+    name: str, steps: int, uneven: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, start, x, batches = case(name, steps, uneven)
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.9, 0.01)
+    whole = local_sgd.train(net, where, start, Inputs(x), batches, recipe)
+    for rows in (1, 3, 4, 5, 8):
+        of_a_row = 8 * start.shape[1] if steps > 1 else 6 * x[0].nbytes  # weights and velocity, or a batch
+        monkeypatch.setattr(local_sgd, "_CACHE", rows * of_a_row)
+        assert torch.equal(local_sgd.train(net, where, start, Inputs(x), batches, recipe), whole)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5), (7,)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_of_the_training_set_are_those_asked_for(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    data = torch.rand(30, *shape, dtype=dtype)
+    for rows in (0, 1, 2, 3, 50):
+        index = torch.randint(30, (rows,))
+        assert torch.equal(Inputs(data).rows(index), data[index])
+        assert torch.equal(Inputs(data[::2]).rows(index // 2), data[::2][index // 2])
+    for wrong in (-1, 30):
+        with pytest.raises(IndexError):
+            Inputs(data).rows(torch.tensor([0, wrong]))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5), (7,)])
+@pytest.mark.parametrize("levels", [16, 255])
+@pytest.mark.parametrize(
+    "features",
+    [("unit", {}), ("standard", {}), ("standard", {"mean": 0.1307, "std": 0.3081}), ("scaled", {"divisor": 100})],
+)
+def test_inputs_made_of_bytes_are_those_made_of_floats_to_the_bit(
+    features: tuple[str, dict[str, float]], levels: int, shape: tuple[int, ...]
+) -> None:
+    name, options = features
+    g = torch.Generator().manual_seed(levels)
+    pixels = torch.randint(levels + 1, (60, *shape), generator=g, dtype=torch.uint8)
+    pixels.view(-1)[: levels + 1] = torch.arange(levels + 1, dtype=torch.uint8)  # every level is there
+    data, _ = FEATURES[name](pixels, pixels, levels, **options)
+    scaled = Inputs(data, Pixels(pixels, SCALES[name](pixels, levels, **options)))
+    for rows in (0, 1, 2, 60, 500):
+        index = torch.randint(60, (rows,), generator=g)
+        assert torch.equal(scaled.rows(index), data[index])
+    assert torch.equal(scaled.rows(torch.arange(60)), data)
+    for wrong in (-1, 60):
+        with pytest.raises(IndexError):
+            scaled.rows(torch.tensor([0, wrong]))
+
+
+def test_every_shipped_scale_is_known_by_its_numbers() -> None:
+    assert set(SCALES) == set(FEATURES)
