@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flipbench.analysis.frame import typed
-from flipbench.spec.cell import FACTS
+from flipbench.spec.cell import FIELDS
 
 Counts = NDArray[np.number[Any]]  # (..., L, L)
 Values = NDArray[np.float64]  # (...)
@@ -179,7 +179,7 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     """
     told = frame["status"] == "done"
     done = frame if told.all() else frame[told].reset_index(drop=True)
-    known_as = ["key", "twin", "clean", *FACTS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
+    known_as = ["key", "twin", "clean", *FIELDS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
     # Whole numbers are whole again where a missing cell made them objects.
     facts = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
     last = _last_of_each(done)

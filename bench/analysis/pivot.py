@@ -20,7 +20,7 @@ from flipbench.analysis.metrics import LAST, METRICS, undefined
 from flipbench.analysis.statistics import Values as Numbers
 from flipbench.analysis.statistics import moments, student_interval
 from flipbench.errors import UserError
-from flipbench.spec.cell import CLEAN, FACTS, expected_malicious
+from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
 from flipbench.spec.labels import OPEN_ENDED, is_nothing, printable
 
 FIRST = "fedavg"  # the yardstick stands on top, as in papers
@@ -152,9 +152,9 @@ def _pages(frame: pd.DataFrame) -> tuple[Page, ...]:
 def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
     attacked = cells[cells["attack"] != CLEAN]
     telling = attacked if len(attacked) else cells
-    vary = [f for f in FACTS if f not in _ELSEWHERE and _varies(telling[f])]
+    vary = [f for f in FIELDS if f not in _ELSEWHERE and _varies(telling[f])]
     implied = {"malicious_count"} | ({"declared_byzantine"} if declared_is_true(telling) else set())
-    constant = {f: _plain(telling[f].iloc[0]) for f in FACTS if f not in {*vary, *_ELSEWHERE, *implied}}
+    constant = {f: _plain(telling[f].iloc[0]) for f in FIELDS if f not in {*vary, *_ELSEWHERE, *implied}}
     vary = [f for f in vary if f not in implied]
     classes = next((tuple(c) for c in cells["classes"] if c is not None), ())
     return Page(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipbench.spec.cell import CLEAN, FACTS, SHARE, Cell
+from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell
 
 PHASES = ("setup", "local", "aggregation", "evaluation")
 PROVENANCE = ("flipbench", "commit", "python", "torch", "numpy", "platform", "device", "threads", "finished")
@@ -22,7 +22,7 @@ PROVENANCE = ("flipbench", "commit", "python", "torch", "numpy", "platform", "de
 # Names that would hide a fact are told apart: the task's pixels, who took part, the machine's device.
 COLUMNS = (
     *("key", "twin", "status", "reason", "traceback", "attempts", "clean"),
-    *FACTS,
+    *FIELDS,
     *("task", "classes", "split", "train", "test", "pixels", "data_sha256", "mapping"),
     *("rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"),
     *("malicious", "flips", "examples", "nonfinite"),

@@ -31,12 +31,12 @@ from flipbench.analysis.record_rows import PROVENANCE
 from flipbench.analysis.statistics import LEVEL
 from flipbench.analysis.statistics import Values as Numbers
 from flipbench.errors import UserError
-from flipbench.spec.cell import FACTS
+from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import aggregator_label, dataset_label, is_nothing
 from flipbench.store.store import Store
 
 METRICS = ("accuracy", "source_recall", "attack_success_rate")  # where nothing is asked for
-IDENTITY = tuple(f for f in FACTS if f != "device")
+IDENTITY = tuple(f for f in FIELDS if f != "device")
 SETTING = tuple(f for f in IDENTITY if f != "seed")
 BETTER, SAME, NOT_TOLD, WORSE = "better", "identical", "not told apart", "worse"
 _UNMOVED = ("finished",)  # of the provenance: differs always
@@ -190,14 +190,14 @@ def _known(folder: Path) -> pd.DataFrame:
 
 
 def _identities(frame: pd.DataFrame, *, loose: bool) -> list[Values]:
-    return level_values(_plain(frame), IDENTITY) if loose else level_values(frame, FACTS)
+    return level_values(_plain(frame), IDENTITY) if loose else level_values(frame, FIELDS)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """The facts without the places of files."""
     names = {text: aggregator_label(str(text)) for name in ("aggregator", "attack") for text in frame[name].unique()}
     sets = {text: dataset_label(str(text)) for text in frame["dataset"].unique()}
-    return frame[list(FACTS)].assign(
+    return frame[list(FIELDS)].assign(
         aggregator=frame["aggregator"].map(names), attack=frame["attack"].map(names), dataset=frame["dataset"].map(sets)
     )
 

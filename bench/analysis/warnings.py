@@ -19,7 +19,7 @@ from scipy.special import stdtrit  # quantile of t; scipy.stats takes twice as l
 
 from flipbench.analysis.metrics import METRICS, absent_classes
 from flipbench.errors import UserError
-from flipbench.spec.cell import CLEAN, FACTS, SHARE, expected_malicious
+from flipbench.spec.cell import CLEAN, FIELDS, SHARE, expected_malicious
 from flipbench.spec.labels import aggregator_label, attack_label, fact_label, value_label
 
 STATISTICS = ("mean", "sd", "n", "low", "high")
@@ -274,7 +274,7 @@ def _unequal_seeds(frame: pd.DataFrame) -> Iterator[Guard]:
     tried = frame[frame["status"].isin(["done", "failed"])]
     if tried.empty:
         return
-    others = [n for n in FACTS if n not in ("seed", "malicious_fraction") and len(pd.unique(tried[n])) > 1]
+    others = [n for n in FIELDS if n not in ("seed", "malicious_fraction") and len(pd.unique(tried[n])) > 1]
     setting = tried.groupby(others, sort=False, dropna=False).ngroup() if others else pd.Series(0, tried.index)
     counts = (tried["status"] == "done").groupby(setting, sort=False).sum()
     most = int(counts.max())

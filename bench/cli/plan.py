@@ -15,15 +15,15 @@ from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.execution import preflight
 from flipbench.execution.progress import clock, counted, label
 from flipbench.grid.reader import Grid, contents
-from flipbench.spec.cell import FACTS, Cell, key_of_normal
+from flipbench.spec.cell import FIELDS, Cell, key_of_normal
 from flipbench.spec.labels import printable
 from flipbench.store.store import Store, Survey
 
 RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
 _OF_NO_COST = {"seed", "aggregator", "attack", "flip_rate", "malicious_fraction", "malicious_count"}
 _OF_NO_COST |= {"declared_byzantine", "attack_start", "attack_stop"}
-_costly = attrgetter(*(f for f in FACTS if f not in _OF_NO_COST))
-_column = attrgetter(*(f for f in FACTS if f not in {"aggregator", "seed"}))
+_costly = attrgetter(*(f for f in FIELDS if f not in _OF_NO_COST))
+_column = attrgetter(*(f for f in FIELDS if f not in {"aggregator", "seed"}))
 _SAMPLE = 9  # finished cells read for each kind of training
 
 

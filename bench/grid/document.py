@@ -15,7 +15,7 @@ from typing import Any
 from flipbench.grid import yaml_tree
 from flipbench.grid.fields import REFERENCES, FieldError, checked, typed
 from flipbench.grid.yaml_tree import Node
-from flipbench.spec.cell import FACTS, Cell
+from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.metric_names import MEASURES
 from flipbench.spec.reference import parse_chain
 from flipbench.spec.suggestions import near
@@ -141,8 +141,8 @@ def override(sheet: Sheet, texts: Sequence[str], aggregators: Iterable[str]) -> 
         fact, dot, option = name.strip().partition(".")
         if not equals:
             sheet.wrong(place, "", "needs the form field=value, like --set rounds=10")
-        elif fact not in FACTS:
-            sheet.wrong(place, "", f"unknown field {fact!r}{near(fact, FACTS)}")
+        elif fact not in FIELDS:
+            sheet.wrong(place, "", f"unknown field {fact!r}{near(fact, FIELDS)}")
         elif dot and fact not in REFERENCES:
             sheet.wrong(place, "", f"{fact} has no options; only {', '.join(REFERENCES)} have")
         else:
@@ -331,10 +331,10 @@ def _fields(sheet: Sheet, node: Node, key: str) -> list[tuple[Node, Node]]:
         return []
     known = []
     for name, value in node.pairs:
-        if name.value in FACTS:
+        if name.value in FIELDS:
             known.append((name, value))
         else:
-            sheet.wrong(place_of(name), str(name.value), f"unknown field{near(str(name.value), FACTS)}")
+            sheet.wrong(place_of(name), str(name.value), f"unknown field{near(str(name.value), FIELDS)}")
     return known
 
 
@@ -346,14 +346,14 @@ def _check_twice(sheet: Sheet, root: Node) -> None:
     mappings += [("cases", n) for n in parts["cases"].items] if "cases" in parts else []
     for where, mapping in mappings:
         for key, _ in mapping.pairs:
-            if key.value in axes and key.value in FACTS:
+            if key.value in axes and key.value in FIELDS:
                 there = axes[key.value]
                 text = f"given under {where} and as an axis at {there.line}:{there.column}; keep one"
                 sheet.wrong(place_of(key), str(key.value), text)
 
 
 def _hint_for_field(name: Any) -> str:
-    return f" - {name} is a field: put it under base: or axes:" if name in FACTS else ""
+    return f" - {name} is a field: put it under base: or axes:" if name in FIELDS else ""
 
 
 def place_of(node: Node) -> Place:

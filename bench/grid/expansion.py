@@ -17,7 +17,7 @@ from typing import Any
 from flipbench import data
 from flipbench.grid.document import Given, Mistake, Place, Sheet
 from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_malicious_data, check_partition
-from flipbench.spec.cell import FACTS, Cell, clean_twin, normal
+from flipbench.spec.cell import FIELDS, Cell, clean_twin, normal
 from flipbench.spec.reference import parse
 
 MAX_CELLS = 1_000_000
@@ -28,7 +28,7 @@ _DEALS = 50  # partitions tried out, some ms each
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Cell)}
 _WORD = re.compile(r"[a-z_]+")
 _OF_THE_FLIP = {"attack", "flip_rate", "flips_trained", "attack_start", "attack_stop", "attack_availability"}
-_but_the_flip = itemgetter(*(f for f in FACTS if f not in _OF_THE_FLIP))  # cells equal in these share their twin
+_but_the_flip = itemgetter(*(f for f in FIELDS if f not in _OF_THE_FLIP))  # cells equal in these share their twin
 
 
 def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
@@ -143,7 +143,7 @@ def _classes(dataset: str) -> tuple[str, ...] | None:
 
 def _blame(sheet: Sheet, facts: dict[str, Any], text: str, seen: set[tuple[Place, str]]) -> None:
     """Note facts that do not go together at the first field that the message names and the grid gives."""
-    named = [w for w in dict.fromkeys(_WORD.findall(text)) if w in FACTS]
+    named = [w for w in dict.fromkeys(_WORD.findall(text)) if w in FIELDS]
     if sheet.broken.intersection(named):
         return  # of a value that was refused already
     for name in named:
@@ -176,7 +176,7 @@ def _conflicts(cell: Any) -> list[str]:
         else:
             return found
         facts = vars(cell)
-        given = (w for w in _WORD.findall(found[-1]) if w in FACTS and facts[w] != _DEFAULTS[w])
+        given = (w for w in _WORD.findall(found[-1]) if w in FIELDS and facts[w] != _DEFAULTS[w])
         if (first := next(given, None)) is None:
             return found
         cell = _bare(facts | {first: _DEFAULTS[first]})

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from flipbench.errors import UserError
 from flipbench.plugins import registry
-from flipbench.spec.cell import CLEAN, FACTS, SHARE, Cell
+from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell
 from flipbench.spec.reference import parse, parse_chain
 
 EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
@@ -33,7 +33,7 @@ REFERENCES: dict[str, str] = {
 
 _MANY = 60_000  # examples of the largest shipped data set: only what more data would not mend is refused
 _HINTS = typing.get_type_hints(Cell, include_extras=True)
-_ADAPTERS: dict[str, TypeAdapter[Any]] = {f: TypeAdapter(_HINTS[f], config=ConfigDict(strict=True)) for f in FACTS}
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {f: TypeAdapter(_HINTS[f], config=ConfigDict(strict=True)) for f in FIELDS}
 
 
 class FieldError(UserError):

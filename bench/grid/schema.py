@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from flipbench.grid.document import FIGURE_KINDS, NAME
 from flipbench.grid.fields import REFERENCES
-from flipbench.spec.cell import FACTS, Cell
+from flipbench.spec.cell import FIELDS, Cell
 
 _ENTRY = re.compile(r"^    (\w+): (.*)$")
 
@@ -78,7 +78,7 @@ def _facts() -> dict[str, dict[str, Any]]:
     docs = field_docs()
     properties: dict[str, dict[str, Any]] = TypeAdapter(Cell).json_schema()["properties"]
     facts = {}
-    for name in FACTS:
+    for name in FIELDS:
         one = {k: v for k, v in properties[name].items() if k != "title"}
         if name in REFERENCES:
             named = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}

@@ -9,7 +9,7 @@ from typing import Any
 from flipbench import data
 from flipbench.grid.document import Given
 from flipbench.papers.model import METRICS, Metric, Window
-from flipbench.spec.cell import CLEAN, FACTS, Cell
+from flipbench.spec.cell import CLEAN, FIELDS, Cell
 from flipbench.spec.reference import parse
 
 _LISTED = 6  # of values that an error shows
@@ -60,7 +60,7 @@ class Settings:
                 raise NoSetting(f"the protocol has no cell with {name} {value}; there is {told}", name)
             left = some
         if len(left) > 1:
-            differ = [f for f in FACTS if f != "seed" and len({getattr(g[0], f) for g in left}) > 1]
+            differ = [f for f in FIELDS if f != "seed" and len({getattr(g[0], f) for g in left}) > 1]
             told = "; ".join(
                 f"{f}: {', '.join(sorted({str(getattr(g[0], f)) for g in left})[:_LISTED])}" for f in differ
             )
@@ -100,14 +100,14 @@ def _setting(cell: Cell) -> tuple[Any, ...]:
     return tuple(v for k, v in vars(cell).items() if k != "seed" and k in _KNOWN)
 
 
-_KNOWN = frozenset(FACTS)
+_KNOWN = frozenset(FIELDS)
 
 
 def _normal(facts: Mapping[str, Given]) -> dict[str, Any]:
     """Where nobody is malicious the attack says nothing, as in the cells themselves."""
     plain = {name: g.value for name, g in facts.items()}
     if plain.get("malicious_count") == 0 or plain.get("malicious_fraction") == 0 or plain.get("attack") == CLEAN:
-        about = {f for f in FACTS if f.startswith(("attack", "malicious", "flip"))}
+        about = {f for f in FIELDS if f.startswith(("attack", "malicious", "flip"))}
         return {"attack": CLEAN} | {name: v for name, v in plain.items() if name not in about}
     return plain
 

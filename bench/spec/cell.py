@@ -259,8 +259,8 @@ def _nearest(fraction: float, clients: int) -> int:
     return int(Fraction(repr(fraction)) * clients + Fraction(1, 2))
 
 
-FACTS = tuple(f.name for f in fields(Cell))  # in the order of tables
-_SORTED = sorted(FACTS)
+FIELDS = tuple(f.name for f in fields(Cell))  # in the order of tables
+_SORTED = sorted(FIELDS)
 _in_order = itemgetter(*_SORTED)
 
 _OF_THE_ATTACK: dict[str, Any] = {

@@ -27,7 +27,7 @@ from flipbench.analysis.metrics import (
     undefined,
 )
 from flipbench.errors import UserError
-from flipbench.spec.cell import FACTS, clean_twin
+from flipbench.spec.cell import FIELDS, clean_twin
 from flipbench.store.store import Store
 from tests.helpers.records import BASE, LABEL_FLIPS, record, write_grid
 
@@ -238,7 +238,7 @@ def test_the_tidy_frame_says_last_mean_clean_and_damage(store: Store) -> None:
 def test_the_frame_holds_facts_and_raw_counts(store: Store) -> None:
     frame = frames.load(store.folder)
     assert list(frame.columns) == list(record_rows.COLUMNS)
-    assert set(FACTS) < set(frame.columns)
+    assert set(FIELDS) < set(frame.columns)
     first = frame.iloc[0]
     assert (first["status"], first["clean"], first["aggregator"], first["seed"]) == ("done", False, "krum", 4)
     assert first["malicious_fraction"] == 0.2

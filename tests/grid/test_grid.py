@@ -13,7 +13,7 @@ from flipbench.grid import reader
 from flipbench.grid import schema as grid_schema
 from flipbench.grid.fields import checked
 from flipbench.grid.reader import GridError
-from flipbench.spec.cell import FACTS, Cell, clean_twin, key, normal
+from flipbench.spec.cell import FIELDS, Cell, clean_twin, key, normal
 from tests.helpers.paths import ROOT
 
 GOOD = """\
@@ -362,7 +362,7 @@ NEEDS = {
 }
 
 
-@pytest.mark.parametrize("field", FACTS)
+@pytest.mark.parametrize("field", FIELDS)
 def test_every_field_changes_the_key(field):
     cell = Cell(attack="mirrored", malicious_fraction=0.3)
     value = OTHER.get(field, getattr(cell, field) + 3 if field not in OTHER else None)
@@ -399,7 +399,7 @@ def test_the_committed_schema_is_the_generated_one():
     assert committed == grid_schema.text()
     schema = json.loads(committed)
     for part in ("base", "axes"):
-        assert list(schema["properties"][part]["properties"]) == list(FACTS)
+        assert list(schema["properties"][part]["properties"]) == list(FIELDS)
         assert all(s["description"] for s in schema["properties"][part]["properties"].values())
 
 

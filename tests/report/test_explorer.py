@@ -24,7 +24,7 @@ from flipbench.report.html.encoding import Dictionary, embedded, packed, rounded
 from flipbench.report.html.explorer_numbers import Placed, Square, numbers, place, targets
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.tables.model import half_width, number
-from flipbench.spec.cell import FACTS, Cell, clean_twin, normal
+from flipbench.spec.cell import FIELDS, Cell, clean_twin, normal
 from flipbench.store.store import Store
 from tests.helpers import records
 
@@ -32,7 +32,7 @@ from tests.helpers import records
 def facts_of(cells: Sequence[Cell]) -> pd.DataFrame:
     """The facts of cells as a frame has them."""
     rows = [{**asdict(c), "malicious_fraction": c.malicious / c.clients} for c in map(normal, cells)]
-    return pd.DataFrame(rows, columns=list(FACTS), dtype=object)
+    return pd.DataFrame(rows, columns=list(FIELDS), dtype=object)
 
 
 NOTHING = rerun({}, facts_of(()))

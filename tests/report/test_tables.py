@@ -27,7 +27,7 @@ from flipbench.errors import UserError
 from flipbench.report.tables import summary
 from flipbench.report.tables.csv_format import csv_columns, csv_text
 from flipbench.report.tables.model import number
-from flipbench.spec.cell import FACTS
+from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import aggregator_label, attack_label, printable, slug, value_label
 from tests.helpers import records
 from tests.helpers.paths import GOLDEN
@@ -92,7 +92,7 @@ def test_cells_csv_has_a_line_a_finished_cell_with_every_fact_and_metric(grid: P
     frame, tidy, _ = read(grid)
     lines = list(csv.DictReader(io.StringIO(summary.cells_csv(tidy))))
     assert len(lines) == (frame["status"] == "done").sum()
-    columns = {"key", "split", "data_sha256", "seconds", "flips_changed", "malicious_influence", *FACTS}
+    columns = {"key", "split", "data_sha256", "seconds", "flips_changed", "malicious_influence", *FIELDS}
     columns |= {f"{m}{part}" for m in metrics.METRICS for part in ("", "_last5", "_clean", "_damage")}
     assert columns <= set(lines[0])
     by_key = {line["key"]: line for line in lines}

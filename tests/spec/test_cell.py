@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flipbench.spec.cell import FACTS, Cell, clean_twin, key, named_seed, normal
+from flipbench.spec.cell import FIELDS, Cell, clean_twin, key, named_seed, normal
 
 BASE = Cell(attack="mirrored", malicious_count=3, local_steps=5, clients_per_round=10)
 NEEDS: dict[str, dict[str, Any]] = {
@@ -71,10 +71,10 @@ OTHER: dict[str, Any] = {
 
 
 def test_every_field_has_a_case() -> None:
-    assert set(OTHER) == set(FACTS)
+    assert set(OTHER) == set(FIELDS)
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", FIELDS)
 def test_every_field_changes_the_key(name: str) -> None:
     base = replace(BASE, **NEEDS.get(name, {}))
     assert key(replace(base, **{name: OTHER[name]}), {}) != key(base, {})

@@ -17,7 +17,7 @@ from flipbench.analysis.pivot import level_values
 from flipbench.report.html.encoding import Dictionary, packed, rounded, tenths
 from flipbench.report.html.explorer_numbers import ATTACKED, TWIN, Placed, Places
 from flipbench.report.html.rerun_command import Rerun, setting
-from flipbench.spec.cell import FACTS
+from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import aggregator_label, attack_label, fact_label, mapping_label, printable, value_label
 
 KINDS = ("seeds", "curves", "confusion")
@@ -104,7 +104,7 @@ def _shared(placed: Placed, told: Sequence[str]) -> Cells:
     own = np.isin(placed.kinds[placed.column], (ATTACKED, TWIN))
     column[placed.cell[own]] = placed.column[own]
     codes, values = {}, {}
-    for fact in FACTS:
+    for fact in FIELDS:
         number, found = pd.factorize(cells[fact], use_na_sentinel=False)
         if len(found) > 1 or fact in told:
             first = np.unique(number, return_index=True)[1]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from flipbench.spec.cell import FACTS
+from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import is_nothing
 
 FOLDER = "rerun"  # another place for results, so that the stored cell is not taken for done
@@ -49,7 +49,7 @@ def rerun(plan: Mapping[str, Any], cells: pd.DataFrame) -> Rerun:
         plan: the grid's.
         cells: those of its cells that have a record, of `analysis.frame.load`.
     """
-    facts = [f for f in FACTS if f != _FRACTION and len(pd.factorize(cells[f], use_na_sentinel=False)[1]) > 1]
+    facts = [f for f in FIELDS if f != _FRACTION and len(pd.factorize(cells[f], use_na_sentinel=False)[1]) > 1]
     settled = {*facts}
     if _COUNT in facts:
         facts.remove(_COUNT)
@@ -57,7 +57,7 @@ def rerun(plan: Mapping[str, Any], cells: pd.DataFrame) -> Rerun:
         settled |= {_COUNT, _FRACTION}
         # The declared f follows from it, but a clean twin is told that of the attacked cell.
         facts += [] if _DECLARED in facts else [_DECLARED]
-    return Rerun(_start(plan, settled), tuple(sorted(facts, key=FACTS.index)))
+    return Rerun(_start(plan, settled), tuple(sorted(facts, key=FIELDS.index)))
 
 
 def setting(fact: str, value: Any) -> str:

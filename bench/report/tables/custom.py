@@ -25,7 +25,7 @@ from flipbench.analysis.pivot import (
 )
 from flipbench.errors import UserError
 from flipbench.report.tables.model import Block, entry_of, with_best
-from flipbench.spec.cell import CLEAN, FACTS
+from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.labels import (
     SHARES,
     aggregator_label,
@@ -131,8 +131,8 @@ def choose(
 
 
 def _need(name: str) -> None:
-    if name not in FACTS and name != "malicious_fraction":
-        raise UserError(f"{name!r} is no fact of a cell: choose among {', '.join(FACTS)}")
+    if name not in FIELDS and name != "malicious_fraction":
+        raise UserError(f"{name!r} is no fact of a cell: choose among {', '.join(FIELDS)}")
 
 
 def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: Measure, where: Sequence[str]) -> pd.DataFrame:
@@ -331,7 +331,7 @@ def _said(cells: pd.DataFrame, shown: Measure, rows: Sequence[str], columns: Seq
         text += f" Best of the column bold. {said(seeds).format(tied='Underlined')}"
     attacked = cells[cells["attack"] != CLEAN] if (cells["attack"] != CLEAN).any() else cells
     implied = {"seed", "malicious_count"} | ({"declared_byzantine"} if declared_is_true(attacked) else set())
-    rest = [f for f in FACTS if f not in {*rows, *columns, *implied} and len(set(level_values(attacked, [f]))) > 1]
+    rest = [f for f in FIELDS if f not in {*rows, *columns, *implied} and len(set(level_values(attacked, [f]))) > 1]
     if rest:
         text += f" Averaged within each seed over: {', '.join(map(fact_label, rest))}."
     return text

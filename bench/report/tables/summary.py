@@ -19,7 +19,7 @@ from flipbench.analysis.worst_case import overview_only
 from flipbench.report.tables import attacks, cost_and_influence
 from flipbench.report.tables.csv_format import csv_parts, csv_text
 from flipbench.report.tables.model import Block, Entry, about_attack, blocks, sections
-from flipbench.spec.cell import FACTS
+from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import (
     aggregator_label,
     dataset_label,
@@ -66,7 +66,7 @@ def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
     empty where the table has all attacks.
     """
     found = pages(frame)
-    varying = [f for f in FACTS if any(f in (*p.about, *p.settings, *p.levels) for p in found)]
+    varying = [f for f in FIELDS if any(f in (*p.about, *p.settings, *p.levels) for p in found)]
     facts = list(dict.fromkeys(["dataset", "partition", *varying]))
     numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "reason"]
     lines = []
