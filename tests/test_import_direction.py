@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.imports import FOLDERS, FRONT, MAY, PATHS, SOURCES, imports, module_of, package
 from tests.helpers.paths import ROOT
 
-FOLDERS = {"bench": "flipbench", "aggregators": "flipbench.aggregators", "attacks": "flipbench.attacks"}
-
-MAY: dict[str, set[str]] = {
-    "errors": set(),
-    "aggregators": set(),
-    "attacks": {"aggregators"},
-    "spec": {"errors"},
-    "system": {"errors"},
-    "plugins": {"aggregators", "attacks", "errors", "spec", "system"},
-    "data": {"errors", "plugins", "spec", "system"},
-    "grid": {"aggregators", "attacks", "data", "errors", "plugins", "spec", "system"},
-    "training": {"aggregators", "data", "errors", "spec"},
-    "federation": {"aggregators", "attacks", "data", "errors", "plugins", "spec", "system", "training"},
-    "store": {"errors", "spec", "system"},
-    "execution": {
-        "aggregators",
-        "attacks",
-        "data",
-        "errors",
-        "federation",
-        "grid",
-        "plugins",
-        "spec",
-        "store",
-        "system",
-    },
-    "analysis": {"errors", "spec", "store", "system"},
-    "report": {"analysis", "errors", "spec", "store", "system"},
-    "papers": {"analysis", "data", "errors", "grid", "report", "spec"},
-    "conformance": {"aggregators", "attacks", "data", "errors", "federation", "plugins", "spec", "training"},
-    "integrations": {"aggregators", "errors", "plugins", "spec"},
-}
-FRONT = {"cli", "__main__"}  # parse, call, print: they may call every package, and none calls them
 # Inside a package: its folders in the order in which they may import, each those before it only.
 LAYERS: dict[str, tuple[str, ...]] = {
     "report": ("tables", "figures", "html", "write"),
@@ -56,45 +23,6 @@ DRAWING = {"pandas", "scipy", "seaborn", "matplotlib", "jinja2"}
 LEAF_MAY = {"flipbench", "torch", "numpy", "numba", "llvmlite"}  # llvmlite: what numba compiles with
 WITHOUT_TORCH = {"errors", "spec", "store", "analysis", "report"}
 WITHOUT_DRAWING = {"aggregators", "attacks", "plugins", "data", "grid", "training", "federation", "execution"}
-
-
-def dotted(path: Path) -> str:
-    """``bench/report/html/page.py`` -> ``flipbench.report.html.page``."""
-    first, *rest = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join([FOLDERS[first], *rest]).removesuffix(".__init__")
-
-
-def package(module: str) -> str:
-    """``flipbench.report.html.page`` -> ``report``; the public API, ``flipbench`` itself, is ``flipbench``."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else parts[0]
-
-
-def imports(source: str) -> Iterator[tuple[int, str, bool]]:
-    """Line, dotted target (with the imported name) and whether it runs at load; type checkers' own are left out."""
-
-    def walk(node: ast.AST, at_load: bool) -> Iterator[tuple[int, str, bool]]:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Import):
-                yield from ((child.lineno, a.name, at_load) for a in child.names)
-            elif isinstance(child, ast.ImportFrom):
-                base = "." * child.level + (child.module or "")
-                yield from ((child.lineno, f"{base}.{a.name}", at_load) for a in child.names)
-            elif not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
-                yield from walk(child, at_load and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
-
-    return walk(ast.parse(source), True)
-
-
-PATHS = {dotted(p): p for top in FOLDERS for p in sorted((ROOT / top).rglob("*.py"))}
-SOURCES = {module: path.read_text("utf-8") for module, path in PATHS.items()}
-
-
-def module_of(target: str) -> str:
-    """The module that ``from package import name`` reaches: the longest known beginning of the dotted name."""
-    while target not in SOURCES and "." in target:
-        target = target.rpartition(".")[0]
-    return target
 
 
 def layer(module: str) -> int | None:

@@ -1,0 +1,92 @@
+"""Reader of the imports of every module, and the table of the packages: which package may import which."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.helpers.paths import ROOT
+
+FOLDERS = {"bench": "flipbench", "aggregators": "flipbench.aggregators", "attacks": "flipbench.attacks"}
+
+MAY: dict[str, set[str]] = {
+    "errors": set(),
+    "aggregators": set(),
+    "attacks": {"aggregators"},
+    "spec": {"errors"},
+    "system": {"errors"},
+    "plugins": {"aggregators", "attacks", "errors", "spec", "system"},
+    "data": {"errors", "plugins", "spec", "system"},
+    "grid": {"aggregators", "attacks", "data", "errors", "plugins", "spec", "system"},
+    "training": {"aggregators", "data", "errors", "spec"},
+    "federation": {"aggregators", "attacks", "data", "errors", "plugins", "spec", "system", "training"},
+    "store": {"errors", "spec", "system"},
+    "execution": {
+        "aggregators",
+        "attacks",
+        "data",
+        "errors",
+        "federation",
+        "grid",
+        "plugins",
+        "spec",
+        "store",
+        "system",
+    },
+    "analysis": {"errors", "spec", "store", "system"},
+    "report": {"analysis", "errors", "spec", "store", "system"},
+    "papers": {"analysis", "data", "errors", "grid", "report", "spec"},
+    "conformance": {"aggregators", "attacks", "data", "errors", "federation", "plugins", "spec", "training"},
+    "integrations": {"aggregators", "errors", "plugins", "spec"},
+}
+FRONT = {"cli", "__main__"}  # parse, call, print: they may call every package, and none calls them
+
+
+def dotted(path: Path) -> str:
+    """``bench/report/html/page.py`` -> ``flipbench.report.html.page``."""
+    first, *rest = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join([FOLDERS[first], *rest]).removesuffix(".__init__")
+
+
+def package(module: str) -> str:
+    """``flipbench.report.html.page`` -> ``report``; the public API, ``flipbench`` itself, is ``flipbench``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def imports(source: str) -> Iterator[tuple[int, str, bool]]:
+    """Line, dotted target (with the imported name) and whether it runs at load; type checkers' own are left out."""
+
+    def walk(node: ast.AST, at_load: bool) -> Iterator[tuple[int, str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((child.lineno, a.name, at_load) for a in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                base = "." * child.level + (child.module or "")
+                yield from ((child.lineno, f"{base}.{a.name}", at_load) for a in child.names)
+            elif not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+                yield from walk(child, at_load and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    return walk(ast.parse(source), True)
+
+
+PATHS = {dotted(p): p for top in FOLDERS for p in sorted((ROOT / top).rglob("*.py"))}
+SOURCES = {module: path.read_text("utf-8") for module, path in PATHS.items()}
+
+
+def module_of(target: str) -> str:
+    """The module that ``from package import name`` reaches: the longest known beginning of the dotted name."""
+    while target not in SOURCES and "." in target:
+        target = target.rpartition(".")[0]
+    return target
+
+
+def package_edges() -> dict[str, set[str]]:
+    """Of each package (and ``flipbench``, the public API, and ``cli``) the packages that its modules really import."""
+    edges: dict[str, set[str]] = {}
+    for module, source in SOURCES.items():
+        here = edges.setdefault(package(module), set())
+        targets = {package(module_of(t)) for _, t, _ in imports(source) if t.split(".")[0] == "flipbench"}
+        here |= targets - {package(module)}
+    return edges
