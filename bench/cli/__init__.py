@@ -1,1 +1,4 @@
-"""flipbench: cli."""
+"""The command line: parses arguments, calls one function, prints. One command a module; no package imports this one.
+
+Read by whoever changes a command. To extend: a command is a module here that `app` names.
+"""
