@@ -169,8 +169,9 @@ def report(
     where: Annotated[list[str] | None, typer.Option(metavar="FACT=VALUE", help="Only these cells; repeatable.")] = None,
     form: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="md, csv, tex or html.")] = None,
     every: Annotated[
-        bool, typer.Option("--all-pictures", help="Of a grid of thousands of cells too; takes minutes.")
+        bool, typer.Option("--all-figures", help="Of a grid of thousands of cells too; takes minutes.")
     ] = False,
+    every_earlier: Annotated[bool, typer.Option("--all-pictures", hidden=True)] = False,  # the option's first name
 ) -> None:
     """Redraw tables and heatmaps from what is stored; with an option, print the one table that it asks for."""
     if not os.path.lexists(folder / "plan.json"):  # what is no file there is told when it is read
@@ -185,7 +186,7 @@ def report(
         typer.echo(chosen(folder, metric or "accuracy", down, across, where or [], form or "md"), nl=False)
         return
     with signals.in_order():
-        _draw(folder, every)
+        _draw(folder, every or every_earlier)
 
 
 @app.command()

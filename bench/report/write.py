@@ -32,22 +32,22 @@ from flipbench.store.store import Store
 
 TABLES, HEATMAPS, PAGE = "tables", "heatmaps", "report.html"
 FORMATS = ("md", "csv", "tex", "html")
-_PICTURES = (".svg", ".png")
+_FIGURES = (".svg", ".png")
 
 
 Read = tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]  # frame, tidy frame, plan
 
 
 def write(folder: Path, known: Read | None = None, every: bool = False) -> list[Path]:
-    """Write tables and pictures of the latest plan's cells.
+    """Write tables and figures of the latest plan's cells.
 
     Args:
         folder: ``results/<grid>``.
         known: what `read` gave; None: it is read.
-        every: all pictures of a large grid too.
+        every: all figures of a large grid too.
 
     Returns:
-        The files, in the order written. Pictures of an earlier plan that this one lacks are removed.
+        The files, in the order written. Figures of an earlier plan that this one lacks are removed.
 
     Raises:
         UserError: the folder holds no plan, or cannot be written.
@@ -78,17 +78,17 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
             with suppress(OSError):
                 path.unlink(missing_ok=True)
     shown: dict[str, bytes] = {}
-    for picture in catalogue.catalogue(frame, tidy, plan, every):
-        drawn = style.files(picture.draw())
-        written += [put(folder / HEATMAPS / f"{picture.name}{suffix}", raw) for suffix, raw in drawn.items()]
-        shown[picture.name] = drawn[".png"]
+    for planned in catalogue.figures(frame, tidy, plan, every):
+        drawn = style.files(planned.draw())
+        written += [put(folder / HEATMAPS / f"{planned.name}{suffix}", raw) for suffix, raw in drawn.items()]
+        shown[planned.name] = drawn[".png"]
     _remove_stale(folder / HEATMAPS, {p.name for p in written})
     written.append(put(folder / PAGE, results_page.write(frame, tidy, plan, told, shown).encode()))
     return written
 
 
 def page(folder: Path) -> str:
-    """The report as it is now, with links to the pictures that were drawn last; nothing is written.
+    """The report as it is now, with links to the figures that were drawn last; nothing is written.
 
     Args:
         folder: ``results/<grid>``.
@@ -110,7 +110,7 @@ def summary_text(folder: Path, width: int | None = None, known: Read | None = No
         folder: ``results/<grid>``.
         width: characters a line; None: the terminal's.
         known: what `read` gave; None: it is read.
-        every: all pictures of a large grid were drawn.
+        every: all figures of a large grid were drawn.
 
     Raises:
         UserError: the folder holds no plan.
@@ -204,13 +204,13 @@ def put(path: Path, raw: bytes | Iterable[bytes]) -> Path:
 
 
 def _remove_stale(folder: Path, keep: set[str]) -> None:
-    """Pictures of an earlier plan; whatever was not drawn here stays."""
+    """Figures of an earlier plan; whatever was not drawn here stays."""
     from flipbench.report.figures import style
 
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
-        if path.suffix in _PICTURES and path.name not in keep and path.is_file() and not path.is_symlink():
+        if path.suffix in _FIGURES and path.name not in keep and path.is_file() and not path.is_symlink():
             with suppress(OSError):
                 if style.is_ours(path):
                     path.unlink()

@@ -308,7 +308,7 @@ def test_pictures_of_damage_tell_gains_from_nothing(tmp_path: Path) -> None:
     tidy = tidy.assign(accuracy_damage=tidy["accuracy_damage"].where(tidy["attack"] == "mirrored", -0.2))
     figures = [{"kind": "heatmap", "metric": "accuracy_damage"}]
     plan = {"grid": "g", "keys": list(frame["key"]), "figures": figures}
-    drawn = [p.draw() for p in catalogue.catalogue(frame, tidy, plan, True) if p.name.startswith("accuracy_damage_")]
+    drawn = [p.draw() for p in catalogue.figures(frame, tidy, plan, True) if p.name.startswith("accuracy_damage_")]
     assert drawn
     for figure in drawn:
         mesh = next(c for c in figure.axes[0].collections if c.get_array() is not None)

@@ -187,6 +187,21 @@ def test_exit_codes_of_a_run(call, monkeypatch, came, code, said):
     assert seen["retry_failed"] is False
 
 
+@pytest.mark.parametrize("option", ["--all-figures", "--all-pictures"])
+def test_all_figures_of_a_large_grid_are_an_option_under_its_first_name_too(call, monkeypatch, tmp_path, option):
+    from flipbench.report import write as report
+
+    (tmp_path / "plan.json").touch()
+    asked = []
+    monkeypatch.setattr(report, "read", lambda folder: None)
+    monkeypatch.setattr(report, "write", lambda folder, known, every: asked.append(every) or [])
+    monkeypatch.setattr(report, "summary_text", lambda folder, known, every: "the summary")
+    assert call("report", tmp_path, option).exit_code == 0
+    assert call("report", tmp_path).exit_code == 0
+    assert asked == [True, False]
+    assert "--all-pictures" not in call("report", "--help").output
+
+
 def test_an_interrupt_before_the_run_exits_with_130(call, monkeypatch):
     from flipbench.grid import reader as grid
 

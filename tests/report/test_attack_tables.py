@@ -337,7 +337,7 @@ def test_the_worst_case_as_csv(few: Read) -> None:
 
 
 def test_files_come_and_go_with_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "catalogue", lambda *_: [])  # tables are enough
+    monkeypatch.setattr(catalogue, "figures", lambda *_: [])  # tables are enough
     folder = tmp_path / "g"
     store = records.write_attacks(
         folder, aggregators=("fedavg",), attacks=("mirrored", "worst_case"), fractions=(0.2,), seeds=(0,)

@@ -1,4 +1,4 @@
-"""Which pictures a grid gets, and what they are called: the standard ones, and those that its file asks for."""
+"""Which figures a grid gets, and what they are called: the standard ones, and those that its file asks for."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _SINGLE = {f"{m}{part}" for m in ("source_recall", "attack_success_rate") for pa
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture to draw.
+class NamedFigure:
+    """A figure to draw.
 
     Attributes:
         name: of its files, without suffix: lower-case letters, digits, hyphens and underscores.
@@ -51,33 +51,33 @@ class Picture:
     draw: Callable[[], Figure]
 
 
-def catalogue(
+def figures(
     frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], every: bool = False
-) -> Iterator[Picture]:
-    """All pictures of a grid; drawn one by one, so that few are in memory.
+) -> Iterator[NamedFigure]:
+    """All figures of a grid; drawn one by one, so that few are in memory.
 
     Args:
         frame, tidy, plan: as everywhere.
-        every: all pictures of a large grid too, in place of those that its file asks for and a few more.
+        every: all figures of a large grid too, in place of those that its file asks for and a few more.
     """
     all_pages, (names, _) = pages(frame), wanted(plan)
     taken: set[str] = set()
-    for picture in _few(all_pages, tidy, plan) if large(len(frame)) and not every else _all(all_pages, tidy, names):
-        name = picture.name if picture.name not in taken else f"{picture.name}-{_short_hash(picture.name, len(taken))}"
+    for planned in _few(all_pages, tidy, plan) if large(len(frame)) and not every else _all(all_pages, tidy, names):
+        name = planned.name if planned.name not in taken else f"{planned.name}-{_short_hash(planned.name, len(taken))}"
         taken.add(name)
-        yield replace(picture, name=name)
+        yield replace(planned, name=name)
 
 
 Names = Mapping[str, Sequence[str]]
 
 
-def _all(all_pages: Sequence[Page], tidy: pd.DataFrame, names: Names) -> Iterator[Picture]:
+def _all(all_pages: Sequence[Page], tidy: pd.DataFrame, names: Names) -> Iterator[NamedFigure]:
     yield from chain.from_iterable(_by_metric(all_pages, all_pages, tidy, names))
     yield from chain.from_iterable(_others(all_pages, tidy))
 
 
-def _few(all_pages: Sequence[Page], tidy: pd.DataFrame, plan: Mapping[str, Any]) -> Iterator[Picture]:
-    """What the grid's file asks for, and some of the standard pictures, kinds in turn."""
+def _few(all_pages: Sequence[Page], tidy: pd.DataFrame, plan: Mapping[str, Any]) -> Iterator[NamedFigure]:
+    """What the grid's file asks for, and some of the standard figures, kinds in turn."""
     mine = asked(plan)[0]
     rest = {kind: [name for name in names if name not in mine[kind]] for kind, names in wanted(plan)[0].items()}
     yield from chain.from_iterable(_by_metric(all_pages, all_pages, tidy, mine))
@@ -93,8 +93,8 @@ def _breadth(page: Page) -> int:
 
 def _by_metric(
     all_pages: Sequence[Page], narrow: Sequence[Page], tidy: pd.DataFrame, names: Names
-) -> Iterator[Iterator[Picture]]:
-    """Pictures of one kind and metric each, in order; heatmaps of the narrow pages only."""
+) -> Iterator[Iterator[NamedFigure]]:
+    """Figures of one kind and metric each, in order; heatmaps of the narrow pages only."""
     plain = [p for p in narrow if not declared_table.applies(p)]
     for name in names["heatmap"]:
         yield _heatmaps(plain, tidy, measure(name))
@@ -105,8 +105,8 @@ def _by_metric(
                 yield _pairs(page, tidy, measure(name))
 
 
-def _others(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Iterator[Picture]]:
-    """Pictures that show what they show, in order."""
+def _others(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Iterator[NamedFigure]]:
+    """Figures that show what they show, in order."""
     yield _crossovers(all_pages, tidy)
     for page in all_pages:
         yield _ranks(page, tidy)
@@ -116,14 +116,14 @@ def _others(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Iterator[
         yield _influence(page)
 
 
-def _in_turn(kinds: Iterable[Iterator[Picture]]) -> Iterator[Picture]:
+def _in_turn(kinds: Iterable[Iterator[NamedFigure]]) -> Iterator[NamedFigure]:
     """The first of each, then the second of each that has one, ..."""
     going = list(kinds)
     while going:
         still = []
         for one in going:
-            if (picture := next(one, None)) is not None:
-                yield picture
+            if (planned := next(one, None)) is not None:
+                yield planned
                 still.append(one)
         going = still
 
@@ -133,7 +133,7 @@ _FEW_ROUNDS = 2  # two evaluated rounds are a table, not a curve
 Drawing = tuple[str, pd.DataFrame, Callable[[Normalize], Figure]]  # name, squares, what draws them on a scale
 
 
-def _heatmaps(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Picture]:
+def _heatmaps(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[NamedFigure]:
     """The worst case, every attack against every rule, one attack each: all of them, on all pages, share one scale."""
     found = [
         *_worst(all_pages, tidy, shown),
@@ -142,7 +142,7 @@ def _heatmaps(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> 
     ]
     norm = style.scale([v for _, table, _ in found for v in table["mean"]], harm=not shown.higher_is_better, gains=True)
     for name, _, draw in found:
-        yield Picture(name, _later(draw, norm))
+        yield NamedFigure(name, _later(draw, norm))
 
 
 def _worst(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Drawing]:
@@ -175,7 +175,7 @@ def _one_by_one(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -
                 yield _name(page, shown.name, attack), table, partial(heatmap.heatmap, page, table, shown, attack)
 
 
-def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Picture]:
+def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[NamedFigure]:
     """Declared against true f, one an attack and value of what else varies: the metric, then the regret."""
     if shown.clean is None:
         return
@@ -195,10 +195,10 @@ def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) 
             ]
             what = f"{shown.name}_declared" + ("_regret" if regret else "")
             name = "_".join([_name(page, what, attack), *told])
-            yield Picture(name, _later(declared_f.draw, page, table, shown, norm, (attack, values, regret)))
+            yield NamedFigure(name, _later(declared_f.draw, page, table, shown, norm, (attack, values, regret)))
 
 
-def _crossovers(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Picture]:
+def _crossovers(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[NamedFigure]:
     """Accuracy by partition, one a data set and place, where partitions vary."""
     for group in partition_crossover.groups(all_pages):
         for place in partition_crossover.all_places(group):
@@ -207,10 +207,10 @@ def _crossovers(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Pictu
                 about = [slug(value_label(f, v)) for f, v in group[0].about.items() if f != "partition"]
                 told = [slug(text) for text in place_label(group[0], place)]
                 name = "_".join([*about, "accuracy_by-partition", *told])
-                yield Picture(name, _later(partition_crossover.draw, group, table, place))
+                yield NamedFigure(name, _later(partition_crossover.draw, group, table, place))
 
 
-def _pairs(page: Page, tidy: pd.DataFrame, shown: Measure) -> Iterator[Picture]:
+def _pairs(page: Page, tidy: pd.DataFrame, shown: Measure) -> Iterator[NamedFigure]:
     """One a combination of the other varying facts, all on one scale."""
     rest = (*page.settings, *page.levels)
     places = level_values(page.cells, rest)
@@ -226,10 +226,10 @@ def _pairs(page: Page, tidy: pd.DataFrame, shown: Measure) -> Iterator[Picture]:
     norm = style.scale(values, harm=not shown.higher_is_better, gains=True)
     for part, panels, told in parts:
         name = "_".join([_name(page, f"pairs_{shown.name}"), *(slug(f"{f} {v}") for f, v in told.items())])
-        yield Picture(name, _later(pairs.draw, part, panels, shown, norm))
+        yield NamedFigure(name, _later(pairs.draw, part, panels, shown, norm))
 
 
-def _curves(page: Page) -> Iterator[Picture]:
+def _curves(page: Page) -> Iterator[NamedFigure]:
     """One an attack, and one a setting where facts vary that are not the attack's."""
     page = pooled(page)
     for attack in page.attacks:
@@ -240,10 +240,10 @@ def _curves(page: Page) -> Iterator[Picture]:
             mine = lines[lines["down"].map(lambda down, setting=setting: down[: len(setting)] == setting)]
             told = [slug(f"{fact_label(f)} {value_label(f, v)}") for f, v in zip(page.settings, setting, strict=True)]
             name = "_".join([_name(page, "rounds", attack), *told])
-            yield Picture(name, _later(accuracy_curves.draw, page, attack, mine))
+            yield NamedFigure(name, _later(accuracy_curves.draw, page, attack, mine))
 
 
-def _bars(page: Page, tidy: pd.DataFrame) -> Iterator[Picture]:
+def _bars(page: Page, tidy: pd.DataFrame) -> Iterator[NamedFigure]:
     """Damage by attack and rule, one a place, where the bars are few enough to be read."""
     shown, plain = measure("accuracy_damage"), pooled(page)
     if not 0 < len(plain.attacks) * len(plain.rows) <= damage_bars.MOST_BARS or len(places(plain)) > MOST_PLACES:
@@ -254,24 +254,24 @@ def _bars(page: Page, tidy: pd.DataFrame) -> Iterator[Picture]:
         if (table.loc[here, "state"] == "done").any():
             told = [slug(text) for text in place_label(plain, place)]
             name = "_".join([_name(page, "damage-bars"), *told])
-            yield Picture(name, _later(damage_bars.draw, plain, table[here], shown, place))
+            yield NamedFigure(name, _later(damage_bars.draw, plain, table[here], shown, place))
 
 
-def _ranks(page: Page, tidy: pd.DataFrame) -> Iterator[Picture]:
+def _ranks(page: Page, tidy: pd.DataFrame) -> Iterator[NamedFigure]:
     """The rank diagram of a page's rules under its attacks."""
     shown = measure("accuracy")
     found = rank(page, tidy, shown)
     if found is not None and len(found.rules) > 2:
-        yield Picture(_name(page, "ranks"), _later(rank_diagram.draw, page, found, shown))
+        yield NamedFigure(_name(page, "ranks"), _later(rank_diagram.draw, page, found, shown))
 
 
-def _influence(page: Page) -> Iterator[Picture]:
+def _influence(page: Page) -> Iterator[NamedFigure]:
     """One an attack."""
     page = pooled(page)
     for attack in page.attacks:
         lines = influence_curves.series(page, attack)
         if len(lines) and lines["mean"].notna().any() and lines["round"].nunique() > _FEW_ROUNDS:
-            yield Picture(_name(page, "influence", attack), _later(influence_curves.draw, page, attack, lines))
+            yield NamedFigure(_name(page, "influence", attack), _later(influence_curves.draw, page, attack, lines))
 
 
 def _later(draw: Callable[..., Figure], *given: Any) -> Callable[[], Figure]:

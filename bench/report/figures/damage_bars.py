@@ -18,7 +18,7 @@ from flipbench.report.figures.style import SMALL, width_of, wrapped
 from flipbench.report.tables.attacks import place_label
 from flipbench.spec.labels import ADAPTIVE, aggregator_label
 
-MOST_BARS = 80  # attacks x rules of one picture; more are unreadable, and the heatmaps have them
+MOST_BARS = 80  # attacks x rules of one figure; more are unreadable, and the heatmaps have them
 _BAR, _SPACE = 0.085, 0.12  # inches: height of a bar, space between attacks
 _WIDE, _LONGEST = 3.3, 1.1  # inches: one column of a two-column page; the widest name of an attack
 _HATCHES = ("", "////", "....")  # when colours start again

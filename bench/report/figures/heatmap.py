@@ -75,7 +75,7 @@ def heatmap(page: Page, table: pd.DataFrame, shown: Measure, attack: str, norm: 
 
 
 def circumstances(page: Page) -> str:
-    """Data set, model, federation, rounds and seeds: what a picture must say of its numbers."""
+    """Data set, model, federation, rounds and seeds: what a figure must say of its numbers."""
     facts = {**page.constant, **page.about}
     told = [dataset_label(str(facts["dataset"]))] if "dataset" in facts else []
     told += [value_label(f, facts[f]) for f in ("partition", "model") if f in facts]

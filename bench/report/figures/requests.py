@@ -1,4 +1,4 @@
-"""What a grid's file asks to be drawn, on top of the standard pictures."""
+"""What a grid's file asks to be drawn, on top of the standard figures."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from flipbench.errors import UserError
 
 STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")  # heatmaps
 PAIRED = ("source_recall_damage", "attack_success_rate")  # source x target heatmaps
-LARGE = 5_000  # cells; a grid of more has hundreds of pictures, which would take minutes
-MOST_OF_LARGE = 8  # of its pictures are drawn, kinds in turn
+LARGE = 5_000  # cells; a grid of more has hundreds of figures, which would take minutes
+MOST_OF_LARGE = 8  # of its figures are drawn, kinds in turn
 WIDEST_OF_LARGE = 48  # columns of a heatmap, 24 inches
 
 
 def wanted(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Measures by kind of picture, and a sentence for each request that names no metric."""
+    """Measures by kind of figure, and a sentence for each request that names no metric."""
     mine, wrong = asked(plan)
     found = {"heatmap": (*STANDARD, *mine["heatmap"]), "pairs": (*PAIRED, *mine["pairs"])}
     return {kind: tuple(dict.fromkeys(names)) for kind, names in found.items()}, wrong
@@ -29,7 +29,7 @@ def asked(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str
     for request in plan.get("figures") or ():
         kind, name = request.get("kind"), request.get("metric")
         if kind not in found or name is None:
-            continue  # a picture of rounds is drawn anyway
+            continue  # a figure of rounds is drawn anyway
         # In source x target heatmaps what was lost tells more than what is left.
         name = "source_recall_damage" if (kind, name) == ("pairs", "source_recall") else name
         try:
@@ -42,14 +42,14 @@ def asked(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str
 
 
 def large(cells: int) -> bool:
-    """Whether a grid has so many cells that few of its pictures are drawn."""
+    """Whether a grid has so many cells that few of its figures are drawn."""
     return cells > LARGE
 
 
 def left_out(cells: int) -> list[str]:
-    """A sentence where a grid is too large for all of its pictures."""
+    """A sentence where a grid is too large for all of its figures."""
     if not large(cells):
         return []
-    rest = f"{MOST_OF_LARGE} standard pictures are drawn of a grid of {cells:,} cells, none of over {WIDEST_OF_LARGE}"
-    more = "report.html shows every number, figures: in the grid asks for more, flipbench report --all-pictures for all"
+    rest = f"{MOST_OF_LARGE} standard figures are drawn of a grid of {cells:,} cells, none of over {WIDEST_OF_LARGE}"
+    more = "report.html shows every number, figures: in the grid asks for more, flipbench report --all-figures for all"
     return [f"at most {rest} columns: {more}"]

@@ -1,4 +1,4 @@
-"""What all pictures share: one style whatever the user's matplotlibrc, colour scales, text in squares, files.
+"""What all figures share: one style whatever the user's matplotlibrc, colour scales, text in squares, files.
 
 A drawing is a value: functions give a Figure, and only `save` writes. Equal figures give equal bytes: no dates, no
 random ids. Single-hue scales and hatches, so that neither colour vision nor a grey printer matters; blue is good to
@@ -87,7 +87,7 @@ def files(made: Figure) -> dict[str, bytes]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a picture was drawn here."""
+    """Whether a figure was drawn here."""
     with path.open("rb") as file:
         return MARK.encode() in file.read(4096)
 
@@ -220,7 +220,7 @@ def width_of(text: str, size: float = NORMAL, weight: str = "normal") -> float:
 
 
 def headings(title: str, below: str, width: float) -> list[str]:
-    """What stands above a picture so wide: its title, bold, and its circumstances."""
+    """What stands above a figure so wide: its title, bold, and its circumstances."""
     # Fitted to whole pixels, letters come out a little wider than they are, bold ones more so.
     return [wrapped(title, 0.95 * (width - 0.2), NORMAL + 1, "bold"), wrapped(below, 0.97 * (width - 0.2))]
 

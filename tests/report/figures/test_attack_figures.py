@@ -1,4 +1,4 @@
-"""Pictures of attacks as values: what is drawn where, in which order, with which marks; and that it can be read."""
+"""Figures of attacks as values: what is drawn where, in which order, with which marks; and that it can be read."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def drawn(everything: Any, *without: str) -> Iterator[tuple[str, Figure]]:
-    """The pictures of attacks, without the many of rounds."""
+    """The figures of attacks, without the many of rounds."""
     _, frame, tidy = everything
-    for picture in catalogue.catalogue(frame, tidy, {}):
-        if not any(part in picture.name for part in ("rounds", *without)):
-            yield picture.name, picture.draw()
+    for planned in catalogue.figures(frame, tidy, {}):
+        if not any(part in planned.name for part in ("rounds", *without)):
+            yield planned.name, planned.draw()
 
 
 def test_many_attacks_stand_side_by_side_and_not_one_by_one(every: Any) -> None:
-    names = [p.name for p in catalogue.catalogue(every[1], every[2], {})]
+    names = [p.name for p in catalogue.figures(every[1], every[2], {})]
     maps = [n for n in names if not n.startswith(("rounds", "influence", "ranks", "damage-bars"))]
     assert maps == ["accuracy_worst-case"] + [
         f"{m}_every-attack_malicious-fraction-{f}"
@@ -94,7 +94,7 @@ def test_an_overview_shows_attacks_down_and_rules_across(every: Any) -> None:
 
 def test_the_worst_case_names_the_attack_in_its_square(every: Any) -> None:
     _, frame, tidy = every
-    figure = next(p for p in catalogue.catalogue(frame, tidy, {}) if p.name == "accuracy_worst-case").draw()
+    figure = next(p for p in catalogue.figures(frame, tidy, {}) if p.name == "accuracy_worst-case").draw()
     named = [t for t in words_of(figure.axes[0]) if "optimal" in t]
     assert len(named) == 9 + 8
     assert all(t.split("\n", 2)[2].replace("\n", " ") == "optimal ipm†" for t in named)
@@ -154,7 +154,7 @@ def test_declared_f_runs_upwards_and_the_truth_is_framed(declared: Any) -> None:
 
 def test_regret_leaves_out_what_has_no_truth_to_compare_with(declared: Any) -> None:
     _, frame, tidy = declared
-    named = {p.name: p for p in catalogue.catalogue(frame, tidy, {})}
+    named = {p.name: p for p in catalogue.figures(frame, tidy, {})}
     assert {"accuracy_declared_mirrored", "accuracy_declared_regret_mirrored"} < set(named)
     assert "accuracy_mirrored" not in named
     ax = named["accuracy_declared_regret_mirrored"].draw().axes[0]
@@ -220,7 +220,7 @@ def test_a_panel_an_attack_a_line_a_rule_with_its_interval(tmp_path: Path) -> No
     np.testing.assert_allclose(line.get_ydata(), [0.79, 0.74, 0.69])
     half = [(low_high[1][1] - low_high[0][1]) / 2 for low_high in spans.get_segments()]
     np.testing.assert_allclose(half, 4.302653 * 0.01 / 3**0.5, rtol=1e-5)
-    assert any(n.name == "accuracy_by-partition" for n in catalogue.catalogue(frame, tidy, {}))
+    assert any(n.name == "accuracy_by-partition" for n in catalogue.figures(frame, tidy, {}))
 
 
 def test_one_partition_is_no_crossover(every: Any) -> None:

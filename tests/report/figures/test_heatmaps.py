@@ -1,4 +1,4 @@
-"""Pictures as values: what is drawn where, how it is labelled and marked; never pixels."""
+"""Figures as values: what is drawn where, how it is labelled and marked; never pixels."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_partly_finished_squares_say_how_many_seeds(tmp_path: Path) -> None:
 
 def test_one_scale_for_one_metric_over_all_targets(grid: tuple[Page, Any, Any]) -> None:
     page, frame, tidy = grid
-    named = {p.name: p for p in catalogue.catalogue(frame, tidy, {})}
+    named = {p.name: p for p in catalogue.figures(frame, tidy, {})}
     norms = {n: mesh(named[n].draw()).norm for n in named if n.startswith("accuracy_") and "damage" not in n}
     assert len(norms) == 4  # the worst case too
     assert len({(n.vmin, n.vmax) for n in norms.values()}) == 1
@@ -161,7 +161,7 @@ def test_one_scale_for_one_metric_over_all_targets(grid: tuple[Page, Any, Any]) 
 
 
 def test_pair_metrics_are_drawn_for_single_pairs_only(grid: tuple[Page, Any, Any]) -> None:
-    names = {p.name for p in catalogue.catalogue(*grid[1:], {})}
+    names = {p.name for p in catalogue.figures(*grid[1:], {})}
     assert {n for n in names if n.startswith(("source_recall", "attack_success"))} == {
         "source_recall_targeted-4-to-9",
         "attack_success_rate_targeted-4-to-9",
@@ -210,28 +210,28 @@ def test_pairs_are_small_multiples_under_one_bar(every_pair: tuple[Page, Any, An
 def test_many_pairs_are_pooled_elsewhere(every_pair: tuple[Page, Any, Any]) -> None:
     page, frame, tidy = every_pair
     assert pooled(page).attacks == ("every_pair",)
-    names = [p.name for p in catalogue.catalogue(frame, tidy, {})]
+    names = [p.name for p in catalogue.figures(frame, tidy, {})]
     assert {"pairs_source_recall_damage", "pairs_attack_success_rate", "accuracy_every-pair"} < set(names)
     assert len(names) < 15  # ninety pairs are not drawn one by one
 
 
-def test_of_a_large_grid_a_few_pictures_are_drawn_and_what_its_file_asks_for(
+def test_of_a_large_grid_a_few_figures_are_drawn_and_what_its_file_asks_for(
     every_pair: tuple[Page, Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, frame, tidy = every_pair
-    whole = [p.name for p in catalogue.catalogue(frame, tidy, {})]
+    whole = [p.name for p in catalogue.figures(frame, tidy, {})]
     assert requests.left_out(len(frame)) == []
     monkeypatch.setattr(requests, "LARGE", len(frame) - 1)
     monkeypatch.setattr(catalogue, "MOST_OF_LARGE", 3)
-    few = [p.name for p in catalogue.catalogue(frame, tidy, {})]
+    few = [p.name for p in catalogue.figures(frame, tidy, {})]
     assert len(few) == 3
     assert set(few) < set(whole)
     assert any("pairs" in name for name in few)  # kinds in turn
     plan = {"figures": [{"kind": "heatmap", "metric": "macro_f1"}]}
-    asked = [p.name for p in catalogue.catalogue(frame, tidy, plan)]
+    asked = [p.name for p in catalogue.figures(frame, tidy, plan)]
     assert set(asked) - set(few) == {"macro_f1_every-pair", "macro_f1_worst-case"}
-    assert [p.name for p in catalogue.catalogue(frame, tidy, {}, every=True)] == whole
-    assert "--all-pictures" in requests.left_out(len(frame))[0]
+    assert [p.name for p in catalogue.figures(frame, tidy, {}, every=True)] == whole
+    assert "--all-figures" in requests.left_out(len(frame))[0]
 
 
 def test_curves_have_a_panel_a_fraction_with_both_sides(grid: tuple[Page, Any, Any]) -> None:
@@ -275,8 +275,8 @@ def test_text_is_large_enough_and_inside_and_does_not_overlap(
     rates = (0.25, 0.5, 0.75, 1.0)
     records.write_grid(folder, aggregators=rows, flip_rates=rates, seeds=(0, 1), attacks={TARGETED: [(4, 9)]})
     _, frame, tidy = read(folder)
-    for picture in catalogue.catalogue(frame, tidy, {}):
-        assert_legible(picture.name, picture.draw(), monkeypatch)
+    for planned in catalogue.figures(frame, tidy, {}):
+        assert_legible(planned.name, planned.draw(), monkeypatch)
 
 
 def test_equal_cells_give_equal_bytes_whatever_matplotlibrc_says(grid: tuple[Page, Any, Any]) -> None:
@@ -292,11 +292,11 @@ def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
     name = "evil.mod:rule(note='<script>alert(1)</script> $x_1$ --> ]]> \\\\frac{')"
     records.write_grid(folder, aggregators=("fedavg", name), fractions=(0.1,), seeds=(0,), flip_rates=(1.0,))
     _, frame, tidy = read(folder)
-    for picture in catalogue.catalogue(frame, tidy, {}):
-        assert re.fullmatch(r"[a-z0-9_-]+", picture.name)
-        svg = style.files(picture.draw())[".svg"].decode()
+    for planned in catalogue.figures(frame, tidy, {}):
+        assert re.fullmatch(r"[a-z0-9_-]+", planned.name)
+        svg = style.files(planned.draw())[".svg"].decode()
         assert not re.search(r"<\s*(script|foreignObject|a)\b", re.sub(r"<!--.*?-->", "", svg, flags=re.S))
-        assert not re.search(r"href=\"(?!#|data:image/png;base64,)", svg)  # the colour bar is a small picture inside
+        assert not re.search(r"href=\"(?!#|data:image/png;base64,)", svg)  # the colour bar is a small image inside
         for comment in re.findall(r"<!--(.*?)-->", svg, flags=re.S):
             assert "--" not in comment
 
@@ -319,7 +319,7 @@ def test_scales(values: list[float], harm: bool, ends: tuple[float, float]) -> N
 
 
 def test_a_gain_has_another_colour_than_no_damage() -> None:
-    """Pictures of damage reach below 0, in the other hue, as strongly as harm of the same size; 0 is nearly white."""
+    """Figures of damage reach below 0, in the other hue, as strongly as harm of the same size; 0 is nearly white."""
     norm = style.scale([-0.15, 0.4], harm=True, gains=True)
     assert (norm.vmin, norm.vmax) == (-0.15, 0.4)
     cmap = style.colours(False, norm)
