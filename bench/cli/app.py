@@ -147,13 +147,13 @@ def plan(
 
     with background_survey.Underway() as looking:  # the store is looked over while the grid is read
         one = _read(grid, overrides, aggregators, device, lambda name: looking.begin(results / name))
-        from flipbench.cli import plan as cli_plan
+        from flipbench.api import planning
 
-        found = cli_plan.plan(one, results / one.name, looking.result)
+        found = planning.plan(one, results / one.name, looking.result)
     if listed:
-        for line in cli_plan.listing(found):
+        for line in planning.listing(found):
             typer.echo(line)
-    typer.echo(cli_plan.text(one, found, workers or _cores()))
+    typer.echo(planning.text(one, found, workers or _cores()))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flipbench.cli import plan
+from flipbench.api import planning
 from flipbench.cli.app import app
 from flipbench.execution import preflight
 from flipbench.execution.preflight import Answer, Question
@@ -99,7 +99,7 @@ def test_a_plan_counts_what_fails_on_trial_apart_from_the_infeasible(
     (tmp_path / "rules.py").write_text(RULES)
     (tmp_path / "tiny.yaml").write_text("base: {dataset: digits, model: softmax, clients: 5, rounds: 1}\n")
     of = reader.read("tiny.yaml", add_aggregators=["rules.py:leaves", "rules.py:refuses"])
-    found = plan.plan(of, tmp_path / "r")
+    found = planning.plan(of, tmp_path / "r")
     assert (list(found.refused.values()), len(found.doomed), len(found.pending)) == (["needs more clients"], 1, 3)
     call = CliRunner().invoke(app, ["plan", "tiny.yaml", "--aggregator", "rules.py:leaves", "--list"])
     assert call.exit_code == 0, call.output

@@ -39,6 +39,21 @@ MAY: dict[str, set[str]] = {
     "papers": {"analysis", "data", "errors", "grid", "report", "spec"},
     "conformance": {"aggregators", "attacks", "data", "errors", "federation", "plugins", "spec", "training"},
     "integrations": {"aggregators", "errors", "plugins", "spec"},
+    "api": {
+        "aggregators",
+        "analysis",
+        "attacks",
+        "conformance",
+        "data",
+        "errors",
+        "execution",
+        "grid",
+        "plugins",
+        "report",
+        "spec",
+        "store",
+        "system",
+    },
 }
 FRONT = {"cli", "__main__"}  # parse, call, print: they may call every package, and none calls them
 
