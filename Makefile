@@ -27,11 +27,11 @@ LONG_PAPERS := lolli_seeds yin_4 yin_2 lolli fang_2b tolpegin lfighter
 LINKS := build/links/flipbench
 
 .DEFAULT_GOAL := help
-.PHONY: paper paper-all help install bench test check speed numerics coverage torture report clean
+.PHONY: architecture paper paper-all help install bench test check speed numerics coverage torture report clean
 
 help: ## list the targets
 	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "variables: GRID=$(GRID) WORKERS=$(WORKERS) DEVICE=$(DEVICE) RESULTS=$(RESULTS) PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX)"
 
 # Torch first and alone: from here pip can be pointed at a CPU or CUDA wheel without touching the rest.
@@ -93,6 +93,9 @@ torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size 
 	@rm -f results/torture.md.json
 	$(TORTURE) -p no:xdist $(TIMED); first=$$?; \
 	  $(TORTURE) -n $(CORES) --dist worksteal $(TORTURE_TESTS) $(TIMED:%=--deselect=%) && exit $$first
+
+architecture: $(VENV)/.installed-test ## draw the imports between packages, in docs/architecture.md
+	$(BIN)/python -m tests.helpers.draw_architecture
 
 clean: ## remove .venv, caches and build folders (results stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
