@@ -8,10 +8,20 @@ if __name__ != "flipbench.attacks":  # found as a folder of the checkout: its cl
     )
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from flipbench.attacks.chain import Chain
-from flipbench.attacks.contract import Found, LabelFlip, Proposal, Scene, Stamped, Studio, Trials, Wire
+from flipbench.attacks.contract import (
+    ExampleContext,
+    Found,
+    LabelContext,
+    LabelFlip,
+    Proposal,
+    Stamped,
+    Trials,
+    UpdateContext,
+    former_name,
+)
 from flipbench.attacks.examples.backdoor import backdoor
 from flipbench.attacks.labels.label_flip import (
     all_to_one,
@@ -65,13 +75,19 @@ ATTACKS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (*_LABELS, *_EX
 __all__ = [
     "ATTACKS",
     "Chain",
+    "ExampleContext",
     "Found",
+    "LabelContext",
     "LabelFlip",
     "Proposal",
-    "Scene",
     "Stamped",
-    "Studio",
     "Trials",
-    "Wire",
+    "UpdateContext",
     *ATTACKS,
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one that exists
+
+    def __getattr__(name: str) -> NoReturn:
+        """Name the class that a plug-in file imports by its former name."""
+        raise former_name(__name__, name)

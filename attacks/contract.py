@@ -1,9 +1,9 @@
 """The three places where an attack can act, told by the name of its first parameter.
 
-* ``labels``  : a label flip. ``attack(labels, scene, /, *, option=...) -> Proposal`` says, for every example of one
+* ``labels``  : a label flip. ``attack(labels, context, /, *, option=...) -> Proposal`` says, for every example of one
   malicious client, which label it would carry if it were flipped and whether it may be flipped at all.
-* ``examples``: a backdoor. ``attack(examples, labels, studio, /, *, option=...) -> Stamped`` says the same of pixels.
-* ``updates`` : ``attack(updates, wire, /, *, option=...) -> updates`` replaces what the malicious clients of a round
+* ``examples``: a backdoor. ``attack(examples, labels, context, /, *, option=...) -> Stamped`` says the same of pixels.
+* ``updates`` : ``attack(updates, context, /, *, option=...) -> updates`` replaces what the malicious clients of a round
   send, knowing everything that the honest ones send.
 
 A class says its place by an attribute ``place``. In a grid, attacks that act in different places are chained with
@@ -13,8 +13,8 @@ A class says its place by an attribute ``place``. In a grid, attacks that act in
 An attack never learns which rule it faces, and never sees test data or an honest client's labels one by one, unless
 it says ``adaptive = True`` (tables mark it then). An adaptive label attack is a frozen dataclass with
 ``search(trials: Trials) -> Found``, asked once before the federation begins; an adaptive update attack may ask
-`Wire.aggregate`. An attack on updates with memory is a frozen dataclass with ``init(updates, wire) -> state`` and
-``__call__(updates, wire, state) -> (updates, state)``.
+`UpdateContext.aggregate`. An attack on updates with memory is a frozen dataclass with
+``init(updates, context) -> state`` and ``__call__(updates, context, state) -> (updates, state)``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ def _no_rule(candidates: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Scene:
+class LabelContext:
     """What a label attack may know.
 
     Attributes:
@@ -83,7 +83,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Studio:
+class ExampleContext:
     """What an attack on examples may know.
 
     Attributes:
@@ -113,7 +113,7 @@ class Stamped:
 
 
 @dataclass(frozen=True)
-class Wire:
+class UpdateContext:
     """What an attack on updates may know: all that travels in one round of one federation.
 
     Attributes:
@@ -139,7 +139,7 @@ class Wire:
     clients: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
 
-LabelFlip = Callable[[Tensor, Scene], Proposal]
+LabelFlip = Callable[[Tensor, LabelContext], Proposal]
 
 
 @dataclass(frozen=True)
@@ -205,3 +205,19 @@ def declares(attack: Any, what: str) -> bool:
     """Whether an attack says ``what = True``, through bound options too."""
     bare = attack.func if isinstance(attack, partial) else attack
     return bool(getattr(bare, what, False))
+
+
+RENAMED = {"Scene": "LabelContext", "Studio": "ExampleContext", "Wire": "UpdateContext"}
+
+if not TYPE_CHECKING:  # a type checker would take every name for one that exists
+
+    def __getattr__(name: str) -> NoReturn:
+        """Name the class that a plug-in file imports by its former name."""
+        raise former_name(__name__, name)
+
+
+def former_name(module: str, name: str) -> Exception:
+    """The error for a name that a module does not have: with the new one, where the class was renamed."""
+    if name in RENAMED:
+        return ImportError(f"{name} of {module} is called {RENAMED[name]}: import that name instead", name=module)
+    return AttributeError(f"module {module!r} has no attribute {name!r}")

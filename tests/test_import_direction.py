@@ -71,7 +71,7 @@ def test_no_import_runs_against_the_table(module: str) -> None:
     ("module", "line"),
     [
         ("flipbench.aggregators.rules.krum", "import flipbench.spec.cell"),
-        ("flipbench.aggregators.rules.krum", "from flipbench.attacks.contract import Scene"),
+        ("flipbench.aggregators.rules.krum", "from flipbench.attacks.contract import LabelContext"),
         ("flipbench.aggregators.rules.krum", "import scipy"),
         ("flipbench.aggregators.numerics.norms", "from flipbench.aggregators.rules.krum import krum"),
         ("flipbench.attacks.labels.label_flip", "from flipbench.spec import cell"),

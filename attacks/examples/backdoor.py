@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from flipbench.attacks.contract import Stamped, Studio
+from flipbench.attacks.contract import ExampleContext, Stamped
 
 Pattern = Literal["square", "cross", "checkerboard"]
 Corner = Literal["bottom_right", "bottom_left", "top_right", "top_left"]
@@ -22,7 +22,7 @@ Corner = Literal["bottom_right", "bottom_left", "top_right", "top_left"]
 def backdoor(
     examples: Tensor,
     labels: Tensor,
-    studio: Studio,
+    context: ExampleContext,
     /,
     *,
     target: int,
@@ -33,13 +33,13 @@ def backdoor(
 ) -> Stamped:
     """A bright mark near a corner of the picture, in all channels; the label becomes the target.
 
-    Eligible is every picture of another class. Pixels of the mark take ``studio.high``; those of a checkerboard take
-    ``studio.high`` and ``studio.low`` in turn, and those between the diagonals of a cross stay as they are.
+    Eligible is every picture of another class. Pixels of the mark take ``context.high``; those of a checkerboard take
+    ``context.high`` and ``context.low`` in turn, and those between the diagonals of a cross stay as they are.
 
     Args:
         examples: ``(examples, channels, height, width)``.
         labels: ``(examples,)`` int64.
-        studio: the number of classes, the darkest and the brightest pixel.
+        context: the number of classes, the darkest and the brightest pixel.
         target: the class that stamped pictures are to be taken for.
         size: width and height of the mark, in pixels.
         corner: ``bottom_right``, ``bottom_left``, ``top_right`` or ``top_left``.
@@ -54,13 +54,13 @@ def backdoor(
         raise ValueError(
             f"backdoor needs pictures (examples, channels, height, width), got shape {tuple(examples.shape)}"
         )
-    if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < studio.classes:
-        raise ValueError(f"backdoor names class {target!r}; this data has classes 0 to {studio.classes - 1}")
+    if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < context.classes:
+        raise ValueError(f"backdoor names class {target!r}; this data has classes 0 to {context.classes - 1}")
     rows, columns = _where(corner, size, margin, examples.shape[-2], examples.shape[-1])
     bright, dark = (mask.to(examples.device) for mask in _pattern(pattern, size))
     stamped = examples.clone()
     mark = stamped[..., rows, columns]  # a view: what is written into it is written into the pictures
-    mark.masked_fill_(bright, studio.high).masked_fill_(dark, studio.low)
+    mark.masked_fill_(bright, context.high).masked_fill_(dark, context.low)
     return Stamped(stamped, torch.full_like(labels, target), labels != target)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flipbench.attacks.contract import Proposal, Scene
+from flipbench.attacks.contract import LabelContext, Proposal
 from flipbench.attacks.declaring import declaring
 
 
 @declaring("confusion")
-def confusable(labels: Tensor, scene: Scene, /) -> Proposal:
+def confusable(labels: Tensor, context: LabelContext, /) -> Proposal:
     """Each label becomes a class that a clean model takes it for, as often as the model errs so.
 
     P(y becomes c) = C[y, c] / sum over c' other than y of C[y, c'], with C the confusion of a clean model; it never
@@ -18,13 +18,13 @@ def confusable(labels: Tensor, scene: Scene, /) -> Proposal:
 
     Args:
         labels: ``(examples,)`` int64.
-        scene: the confusion and the generator.
+        context: the confusion and the generator.
 
     Raises:
         ValueError: fewer than two classes, or a confusion that is not L x L.
     """
-    classes = _at_least_two("confusable", scene)
-    confusion = scene.confusion().to(torch.float64)
+    classes = _at_least_two("confusable", context)
+    confusion = context.confusion().to(torch.float64)
     if confusion.shape != (classes, classes):
         raise ValueError(f"confusable needs a confusion of {classes} x {classes}, got {tuple(confusion.shape)}")
     others = ~torch.eye(classes, dtype=torch.bool)
@@ -33,12 +33,12 @@ def confusable(labels: Tensor, scene: Scene, /) -> Proposal:
     everyone = torch.ones_like(labels, dtype=torch.bool)
     if not len(labels):
         return Proposal(labels.clone(), everyone)
-    drawn = torch.multinomial(likely[labels.cpu()], 1, generator=scene.generator)[:, 0]
+    drawn = torch.multinomial(likely[labels.cpu()], 1, generator=context.generator)[:, 0]
     return Proposal(drawn.to(labels.device), everyone)
 
 
 @declaring("dynamic")
-def least_likely(labels: Tensor, scene: Scene, /) -> Proposal:
+def least_likely(labels: Tensor, context: LabelContext, /) -> Proposal:
     """Each label becomes the class, other than itself, that the current global model finds least likely.
 
     argmin over c other than y of the logits; ties to the lowest class. All labels are eligible. Without scores (the
@@ -46,7 +46,7 @@ def least_likely(labels: Tensor, scene: Scene, /) -> Proposal:
 
     Args:
         labels: ``(examples,)`` int64.
-        scene: the logits, ``(examples, L)``. Those that are not finite count as the largest (inf) or the least
+        context: the logits, ``(examples, L)``. Those that are not finite count as the largest (inf) or the least
             (-inf, NaN) number, so a model that diverged is no error.
 
     Raises:
@@ -55,18 +55,18 @@ def least_likely(labels: Tensor, scene: Scene, /) -> Proposal:
     Source: Shejwalkar, Houmansadr, Kairouz, Ramage 2022, Back to the Drawing Board, dynamic label flipping, which
     asks a surrogate model; here the attacker has the global model itself.
     """
-    classes = _at_least_two("least_likely", scene)
+    classes = _at_least_two("least_likely", context)
     everyone = torch.ones_like(labels, dtype=torch.bool)
-    if scene.scores is None:
+    if context.scores is None:
         return Proposal(labels.clone(), everyone)
-    if scene.scores.shape != (len(labels), classes):
-        raise ValueError(f"least_likely needs scores of {len(labels)} x {classes}, got {tuple(scene.scores.shape)}")
-    most = torch.finfo(scene.scores.dtype).max
-    scores = torch.nan_to_num(scene.scores, nan=-most, posinf=most, neginf=-most)
+    if context.scores.shape != (len(labels), classes):
+        raise ValueError(f"least_likely needs scores of {len(labels)} x {classes}, got {tuple(context.scores.shape)}")
+    most = torch.finfo(context.scores.dtype).max
+    scores = torch.nan_to_num(context.scores, nan=-most, posinf=most, neginf=-most)
     return Proposal(scores.scatter(1, labels.unsqueeze(1), torch.inf).argmin(1), everyone)
 
 
-def _at_least_two(name: str, scene: Scene) -> int:
-    if scene.classes < 2:
-        raise ValueError(f"{name} needs at least 2 classes to flip between, got {scene.classes}")
-    return scene.classes
+def _at_least_two(name: str, context: LabelContext) -> int:
+    if context.classes < 2:
+        raise ValueError(f"{name} needs at least 2 classes to flip between, got {context.classes}")
+    return context.classes

@@ -20,11 +20,11 @@ from flipbench.aggregators.contract import Cohort, Infeasible
 from flipbench.aggregators.numerics.distances import squared_distances
 from flipbench.aggregators.numerics.norms import squared_lengths
 from flipbench.aggregators.rules.krum import krum, scores
-from flipbench.attacks.contract import Wire
+from flipbench.attacks.contract import UpdateContext
 from flipbench.attacks.updates.honest_statistics import all_alike, finite, mean, positive
 
 
-def fang_krum(updates: Tensor, wire: Wire, /, *, threshold: float = 1e-5) -> Tensor:
+def fang_krum(updates: Tensor, context: UpdateContext, /, *, threshold: float = 1e-5) -> Tensor:
     """All send -lambda s, with the largest lambda found for which Krum (f = m) chooses them (section 4.2).
 
     lambda starts at the bound of the paper's theorem 1 and is halved until Krum chooses a malicious client, or until
@@ -33,7 +33,7 @@ def fang_krum(updates: Tensor, wire: Wire, /, *, threshold: float = 1e-5) -> Ten
 
     Args:
         updates: ``(malicious, dim)``, what the malicious clients would have sent.
-        wire: gives the honest updates.
+        context: gives the honest updates.
         threshold: the lambda at which the search gives up, in weights.
 
     Raises:
@@ -41,10 +41,10 @@ def fang_krum(updates: Tensor, wire: Wire, /, *, threshold: float = 1e-5) -> Ten
         ValueError: ``threshold`` is not above 0.
     """
     positive("fang_krum", threshold=threshold)
-    n, m = len(wire.honest) + len(updates), len(updates)
+    n, m = len(context.honest) + len(updates), len(updates)
     if n < 2 * m + 3:
         raise Infeasible(f"fang_krum needs n >= 2m + 3 = {2 * m + 3} clients for m = {m} malicious ones, got {n}")
-    honest = finite(wire.honest)
+    honest = finite(context.honest)
     h = len(honest)
     if h < m + 3:  # the model has diverged for so many that Krum has no answer left
         return torch.zeros_like(updates)
@@ -90,7 +90,7 @@ def _chosen(between: Tensor, norms: Tensor, along: Tensor, size: float, factors:
     return ranked[:, h] < ranked[:, :h].min(-1).values
 
 
-def fang_trimmed_mean(updates: Tensor, wire: Wire, /, *, spread: float = 2.0) -> Tensor:
+def fang_trimmed_mean(updates: Tensor, context: UpdateContext, /, *, spread: float = 2.0) -> Tensor:
     """Each coordinate just outside the honest range, on the side that the model would not have gone (section 4.3).
 
         s_j < 0:   from [max, spread max] where max > 0, else from [max, max/spread]
@@ -101,7 +101,7 @@ def fang_trimmed_mean(updates: Tensor, wire: Wire, /, *, spread: float = 2.0) ->
 
     Args:
         updates: ``(malicious, dim)``, what the malicious clients would have sent.
-        wire: gives the honest updates and the generator.
+        context: gives the honest updates and the generator.
         spread: the paper's b, above 1.
 
     Raises:
@@ -109,10 +109,10 @@ def fang_trimmed_mean(updates: Tensor, wire: Wire, /, *, spread: float = 2.0) ->
     """
     if not 1 < spread < float("inf"):
         raise ValueError(f"fang_trimmed_mean needs spread to be a finite number above 1, got {spread}")
-    honest = finite(wire.honest)
+    honest = finite(context.honest)
     falls = mean(finite(torch.cat([honest, updates]))) < 0
     edge = torch.where(falls, honest.amax(0), honest.amin(0)).double()  # (dim,)
     grows = torch.where(falls, edge > 0, edge <= 0)  # away from 0 is away from the honest range
     far = torch.where(grows, edge * spread, edge / spread)
-    drawn = torch.rand(updates.shape, generator=wire.generator, dtype=updates.dtype).to(updates.device)
+    drawn = torch.rand(updates.shape, generator=context.generator, dtype=updates.dtype).to(updates.device)
     return (edge + drawn * (far - edge)).to(updates.dtype)

@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flipbench.attacks.contract import Wire
+from flipbench.attacks.contract import UpdateContext
 from flipbench.attacks.updates.honest_statistics import all_alike, finite, mean
 
 
@@ -33,7 +33,7 @@ class Memory:
         rounds: in which they attacked so far.
         centre: ``(dim,)`` float64, mu.
         direction: ``(dim,)`` float64, z.
-        client: the honest client that they mimicked last (its row in ``Wire.honest`` where ids are not told).
+        client: the honest client that they mimicked last (its row in ``UpdateContext.honest`` where ids are not told).
     """
 
     rounds: int
@@ -65,19 +65,19 @@ class mimic:  # noqa: N801 - named in grids like the functions beside it
         if self.warmup < 1:
             raise ValueError(f"mimic needs a warmup of at least 1 round, got {self.warmup}")
 
-    def init(self, updates: Tensor, wire: Wire, /) -> Memory:
+    def init(self, updates: Tensor, context: UpdateContext, /) -> Memory:
         """Nothing seen yet; a random direction to begin with."""
         dim = updates.shape[-1]
-        drawn = torch.randn(dim, generator=wire.generator, dtype=torch.float64).to(updates.device)
+        drawn = torch.randn(dim, generator=context.generator, dtype=torch.float64).to(updates.device)
         return Memory(0, torch.zeros_like(drawn), drawn / drawn.norm(), 0)
 
-    def __call__(self, updates: Tensor, wire: Wire, state: Memory, /) -> tuple[Tensor, Memory]:
+    def __call__(self, updates: Tensor, context: UpdateContext, state: Memory, /) -> tuple[Tensor, Memory]:
         """What is sent, ``(malicious, dim)``, and the memory after it.
 
         Raises:
             ValueError: ``client`` names none of the round's honest clients.
         """
-        honest = wire.honest
+        honest = context.honest
         if self.client is not None:
             if self.client >= len(honest):
                 raise ValueError(
@@ -85,7 +85,7 @@ class mimic:  # noqa: N801 - named in grids like the functions beside it
                     f"got {len(honest)}"
                 )
             return all_alike(honest[self.client], updates), state
-        who = wire.clients[: len(honest)].tolist() or list(range(len(honest)))
+        who = context.clients[: len(honest)].tolist() or list(range(len(honest)))
         if state.rounds < self.warmup:
             state = _learnt(honest, who, state)
         elif not self.fixed:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
-from flipbench.attacks.contract import Wire
+from flipbench.attacks.contract import UpdateContext
 from flipbench.attacks.declaring import declaring
 from flipbench.attacks.updates.honest_statistics import all_alike, deviation, finite, mean, positive
 from flipbench.attacks.updates.within_variance import hidden_z
@@ -34,12 +34,12 @@ SIDE = 3  # trials to each side of the best
 
 
 @declaring("adaptive")
-def optimal_alie(updates: Tensor, wire: Wire, /, *, limit: float = 64.0) -> Tensor:
+def optimal_alie(updates: Tensor, context: UpdateContext, /, *, limit: float = 64.0) -> Tensor:
     """`alie` with the z that moves the rule's answer farthest from the honest mean, in 31 trials a round.
 
     Args:
         updates: ``(malicious, dim)``; only its shape counts.
-        wire: gives the honest updates and the rule.
+        context: gives the honest updates and the rule.
         limit: the largest absolute z that is tried.
 
     Raises:
@@ -47,19 +47,19 @@ def optimal_alie(updates: Tensor, wire: Wire, /, *, limit: float = 64.0) -> Tens
         Infeasible: as the rule says.
     """
     positive("optimal_alie", limit=limit)
-    honest, grid = finite(wire.honest), _grid(limit)
+    honest, grid = finite(context.honest), _grid(limit)
     centre = mean(honest)
-    factors = [*_published_z(wire, updates), *grid, *(-t for t in grid)]
-    return _worst(updates, wire, centre, centre, -deviation(honest, centre), factors, limit)
+    factors = [*_published_z(context, updates), *grid, *(-t for t in grid)]
+    return _worst(updates, context, centre, centre, -deviation(honest, centre), factors, limit)
 
 
 @declaring("adaptive")
-def optimal_ipm(updates: Tensor, wire: Wire, /, *, limit: float = 64.0) -> Tensor:
+def optimal_ipm(updates: Tensor, context: UpdateContext, /, *, limit: float = 64.0) -> Tensor:
     """`ipm` with the epsilon that moves the rule's answer farthest from the honest mean, in 22 trials a round.
 
     Args:
         updates: ``(malicious, dim)``; only its shape counts.
-        wire: gives the honest updates and the rule.
+        context: gives the honest updates and the rule.
         limit: the largest epsilon that is tried.
 
     Raises:
@@ -67,29 +67,35 @@ def optimal_ipm(updates: Tensor, wire: Wire, /, *, limit: float = 64.0) -> Tenso
         Infeasible: as the rule says.
     """
     positive("optimal_ipm", limit=limit)
-    centre = mean(finite(wire.honest))
-    return _worst(updates, wire, centre, torch.zeros_like(centre), -centre, [0.5, *_grid(limit)], limit)
+    centre = mean(finite(context.honest))
+    return _worst(updates, context, centre, torch.zeros_like(centre), -centre, [0.5, *_grid(limit)], limit)
 
 
 def _grid(limit: float) -> list[float]:
     return [limit * 2.0**-k for k in range(DOUBLINGS)]
 
 
-def _published_z(wire: Wire, updates: Tensor) -> list[float]:
+def _published_z(context: UpdateContext, updates: Tensor) -> list[float]:
     try:
-        return [hidden_z(len(wire.honest) + len(updates), len(updates))]
+        return [hidden_z(len(context.honest) + len(updates), len(updates))]
     except Infeasible:  # a majority of malicious clients: the paper has no z
         return []
 
 
 def _worst(
-    updates: Tensor, wire: Wire, centre: Tensor, base: Tensor, step: Tensor, factors: Sequence[float], limit: float
+    updates: Tensor,
+    context: UpdateContext,
+    centre: Tensor,
+    base: Tensor,
+    step: Tensor,
+    factors: Sequence[float],
+    limit: float,
 ) -> Tensor:
     """The row ``base + t step`` of most harm, sent by all."""
     best, harm = factors[0], -1.0
     for width in (None, *STEPS):
         tried = list(factors) if width is None else _around(best, width, limit)
-        for factor, found in zip(tried, _harms(updates, wire, centre, base, step, tried), strict=True):
+        for factor, found in zip(tried, _harms(updates, context, centre, base, step, tried), strict=True):
             if found > harm:
                 best, harm = factor, found
     return all_alike(base + best * step, updates)
@@ -102,10 +108,10 @@ def _around(best: float, width: float, limit: float) -> list[float]:
 
 
 def _harms(
-    updates: Tensor, wire: Wire, centre: Tensor, base: Tensor, step: Tensor, factors: Sequence[float]
+    updates: Tensor, context: UpdateContext, centre: Tensor, base: Tensor, step: Tensor, factors: Sequence[float]
 ) -> list[float]:
     """The harm of each factor; -1 where the rule's answer is not finite, which no server would apply."""
     rows = torch.stack([(base + t * step).to(updates.dtype) for t in factors])  # (trials, dim)
-    answers = wire.aggregate(rows.unsqueeze(1).expand(-1, len(updates), -1))  # (trials, dim)
+    answers = context.aggregate(rows.unsqueeze(1).expand(-1, len(updates), -1))  # (trials, dim)
     found = (answers - centre).square().sum(-1).sqrt()
     return [float(h) if h < float("inf") else -1.0 for h in found]

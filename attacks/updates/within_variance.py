@@ -21,18 +21,18 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
 from flipbench.aggregators.numerics.distances import squared_distances
-from flipbench.attacks.contract import Wire
+from flipbench.attacks.contract import UpdateContext
 from flipbench.attacks.updates.honest_statistics import all_alike, deviation, finite, mean
 
 Perturbation = Literal["std", "unit", "sign"]
 
 
-def alie(updates: Tensor, wire: Wire, /, *, z: float | None = None) -> Tensor:
+def alie(updates: Tensor, context: UpdateContext, /, *, z: float | None = None) -> Tensor:
     """A little is enough: all send mu - z sigma (Baruch et al. 2019, section 3).
 
     Args:
         updates: ``(malicious, dim)``; only its shape counts.
-        wire: gives the honest updates.
+        context: gives the honest updates.
         z: standard deviations, negative for the other side of the mean; null: `hidden_z` of n and m.
 
     Raises:
@@ -40,10 +40,10 @@ def alie(updates: Tensor, wire: Wire, /, *, z: float | None = None) -> Tensor:
         ValueError: z is not finite.
     """
     if z is None:
-        z = hidden_z(len(wire.honest) + len(updates), len(updates))
+        z = hidden_z(len(context.honest) + len(updates), len(updates))
     if not abs(z) < float("inf"):
         raise ValueError(f"alie needs a finite z, got {z}")
-    honest = finite(wire.honest)
+    honest = finite(context.honest)
     centre = mean(honest)
     return all_alike(centre - z * deviation(honest, centre), updates)
 
@@ -71,7 +71,7 @@ def hidden_z(clients: int, malicious: int) -> float:
     return max(0.0, NormalDist().inv_cdf(inside)) if inside > 0 else 0.0
 
 
-def min_max(updates: Tensor, wire: Wire, /, *, perturbation: Perturbation = "std") -> Tensor:
+def min_max(updates: Tensor, context: UpdateContext, /, *, perturbation: Perturbation = "std") -> Tensor:
     """As far out as no honest client is farther from it than two honest ones are apart (Shejwalkar, Houmansadr 2021).
 
     ||mu + gamma p - x_i||² is a parabola in gamma for each i, so the largest gamma is the least of their larger roots:
@@ -79,13 +79,13 @@ def min_max(updates: Tensor, wire: Wire, /, *, perturbation: Perturbation = "std
 
     Args:
         updates: ``(malicious, dim)``; only its shape counts.
-        wire: gives the honest updates.
+        context: gives the honest updates.
         perturbation: p: ``std`` -sigma, ``unit`` -mu/||mu||, ``sign`` -sign(mu).
 
     Raises:
         ValueError: an unknown perturbation.
     """
-    honest = finite(wire.honest)
+    honest = finite(context.honest)
     centre = mean(honest)
     away = honest - centre  # (honest, dim) float64
     p = _direction(perturbation, centre, away)
@@ -96,20 +96,20 @@ def min_max(updates: Tensor, wire: Wire, /, *, perturbation: Perturbation = "std
     return all_alike(centre + larger.min() * p if a > 0 else centre, updates)
 
 
-def min_sum(updates: Tensor, wire: Wire, /, *, perturbation: Perturbation = "std") -> Tensor:
+def min_sum(updates: Tensor, context: UpdateContext, /, *, perturbation: Perturbation = "std") -> Tensor:
     """As far out as its squared distances to the honest sum to no more than an honest one's do (same paper).
 
     Their sum is sum_i ||x_i - mu||² + h gamma² ||p||², so gamma is known exactly. Their AGR-agnostic min-sum attack.
 
     Args:
         updates: ``(malicious, dim)``; only its shape counts.
-        wire: gives the honest updates.
+        context: gives the honest updates.
         perturbation: p, as for `min_max`.
 
     Raises:
         ValueError: an unknown perturbation.
     """
-    honest = finite(wire.honest)
+    honest = finite(context.honest)
     centre = mean(honest)
     away = honest - centre
     p = _direction(perturbation, centre, away)

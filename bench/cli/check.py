@@ -117,6 +117,6 @@ def _kind(chain: Sequence[Reference]) -> str:
     if not callable(target) or isinstance(target, type):
         return "aggregator"
     parameters = list(inspect.signature(target).parameters)
-    if parameters[:1] == ["updates"]:  # a rule's second is the cohort, an attack's is the wire
-        return "attack" if parameters[1:2] == ["wire"] else "aggregator"
+    if parameters[:1] == ["updates"]:  # a rule's second parameter is the cohort; `wire`: in files of earlier versions
+        return "attack" if parameters[1:2] in (["context"], ["wire"]) else "aggregator"
     return "attack" if parameters and parameters[0] in PLACES else "aggregator"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flipbench.attacks.contract import Stamped, Studio
+from flipbench.attacks.contract import ExampleContext, Stamped
 from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, told
 from flipbench.conformance.cases import Broken
 
@@ -30,28 +30,28 @@ class Pictures:
     Attributes:
         examples: ``(examples, channels, height, width)`` float32.
         labels: ``(examples,)`` int64, every class among them.
-        studio: the facts.
+        context: the facts.
     """
 
     examples: Tensor
     labels: Tensor
-    studio: Studio
+    context: ExampleContext
 
     def __str__(self) -> str:
-        s = self.studio
+        s = self.context
         size = " x ".join(map(str, self.examples.shape[1:]))
         return f"L = {s.classes}, {len(self.labels)} examples of {size}, pixels {s.low:g} to {s.high:g}"
 
     def rows(self, which: Tensor | slice) -> Pictures:
         """Some of the examples."""
-        return Pictures(self.examples[which].clone(), self.labels[which].clone(), self.studio)
+        return Pictures(self.examples[which].clone(), self.labels[which].clone(), self.context)
 
 
 def draw(shape: tuple[int, ...], classes: int, low: float, high: float, count: int = _EXAMPLES) -> Pictures:
     """Noise between the darkest and the brightest pixel; labels go round all classes."""
     g = torch.Generator().manual_seed(sum(shape) + 1009 * classes)
     pixels = low + (high - low) * torch.rand(count, *shape, generator=g)
-    return Pictures(pixels, torch.arange(count) % classes, Studio(classes, low, high))
+    return Pictures(pixels, torch.arange(count) % classes, ExampleContext(classes, low, high))
 
 
 def _albums() -> Iterator[Pictures]:
@@ -84,7 +84,7 @@ def ask(attack: Attack, album: Pictures) -> Stamped:
     where = f"{attack.name}, {album}"
     call: Any = attack.call
     try:
-        answer = call(album.examples, album.labels, album.studio)
+        answer = call(album.examples, album.labels, album.context)
     except ValueError:
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
@@ -114,7 +114,7 @@ def form(attack: Attack) -> None:
 def within(attack: Attack) -> None:
     """Labels of eligible examples are classes that exist, and pixels lie between the darkest and the brightest."""
     for album, answer in _taken(attack):
-        classes, low, high = album.studio.classes, album.studio.low, album.studio.high
+        classes, low, high = album.context.classes, album.context.low, album.context.high
         where = f"{attack.name}, {album}"
         new = answer.labels[answer.eligible]
         if wrong := [int(y) for y in new if not 0 <= y < classes]:
@@ -124,7 +124,7 @@ def within(attack: Attack) -> None:
         if len(pixels) and not bool(((pixels >= low - slack) & (pixels <= high + slack)).all()):
             at = f"from {float(pixels.min()):.3g} to {float(pixels.max()):.3g}"
             raise Broken(
-                where, f"stamped pixels go {at}", "", "paint with studio.low and studio.high, or clamp to them"
+                where, f"stamped pixels go {at}", "", "paint with context.low and context.high, or clamp to them"
             )
 
 
@@ -142,7 +142,7 @@ def alone(attack: Attack) -> None:
                     raise Broken(where, f"{what} of example {i} differ between alone and among others")
             if not torch.equal(getattr(turned, what).flip(0), many):
                 raise Broken(where, f"{what} change with the order of the examples")
-        other = Pictures(album.examples, (album.labels + 1) % album.studio.classes, album.studio)
+        other = Pictures(album.examples, (album.labels + 1) % album.context.classes, album.context)
         told_otherwise = ask(attack, other)
         both = whole.eligible & told_otherwise.eligible
         if not torch.equal(told_otherwise.examples[both], whole.examples[both]):
@@ -166,7 +166,7 @@ def untouched(attack: Attack) -> None:
     for album, _ in _taken(attack):
         where = f"{attack.name}, {album}"
         pixels, labels = album.examples.clone(), album.labels.clone()
-        answer = ask(attack, Pictures(pixels, labels, album.studio))
+        answer = ask(attack, Pictures(pixels, labels, album.context))
         for what, now, then, made in (
             ("examples", pixels, album.examples, answer.examples),
             ("labels", labels, album.labels, answer.labels),
@@ -199,13 +199,13 @@ EXAMPLE_PROPERTIES: dict[str, AttackProperty] = {
         within,
         "labels stay within 0 to L-1, pixels within low to high",
         "training stops, or the stamp is a picture that no camera could take and any filter would see",
-        "count classes from 0 to studio.classes - 1",
+        "count classes from 0 to context.classes - 1",
     ),
     "alone": AttackProperty(
         alone,
         "each picture is stamped by itself",
         "test images carry another stamp than the ones trained on, and the attack success rate means nothing",
-        "let the stamp depend on studio and the options alone, never on the batch, its order or the label",
+        "let the stamp depend on context and the options alone, never on the batch, its order or the label",
     ),
     "alive": AttackProperty(
         alive,

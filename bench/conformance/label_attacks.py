@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flipbench.attacks.contract import Proposal, Scene
+from flipbench.attacks.contract import LabelContext, Proposal
 from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, told
 from flipbench.conformance.cases import Broken, shown
 from flipbench.data.partitions import PARTITIONS
@@ -68,14 +68,14 @@ def propose(
     facts: dict[str, Any] = {"confusion": partial(confusion_of, classes) if attack.says("confusion") else peek}
     if attack.says("dynamic"):
         facts["scores"] = scores_of(labels, classes) if scores is None else scores
-    scene = Scene(classes, labels if pool is None else pool, torch.Generator().manual_seed(seed), **facts)
+    context = LabelContext(classes, labels if pool is None else pool, torch.Generator().manual_seed(seed), **facts)
     try:
-        answer = attack.call(labels, scene)
+        answer = attack.call(labels, context)
     except ValueError as error:
         if peek.asked:
             raise Broken(
                 where,
-                "asks scene.confusion() without declaring it",
+                "asks context.confusion() without declaring it",
                 "the attack stops the experiment: a clean federation is run for those alone that say so",
                 "declare it: confusion = True as an attribute of the function or class",
             ) from error
@@ -199,7 +199,7 @@ def honest(attack: Attack) -> None:
 
 
 def determinism(attack: Attack) -> None:
-    """Draws come from the scene's generator alone: the same generator, the same flips; no other one moves."""
+    """Draws come from the context's generator alone: the same generator, the same flips; no other one moves."""
     for classes in _tasks(attack):
         labels = labels_of(classes)
         with quiet_generators(f"{attack.name}, L = {classes}"):
@@ -242,7 +242,7 @@ LABEL_PROPERTIES: dict[str, AttackProperty] = {
         labels_in_range,
         "labels stay within 0 to L-1",
         "training stops, or an example is lost to a class that does not exist",
-        "count classes from 0 to scene.classes - 1, and take sums modulo scene.classes",
+        "count classes from 0 to context.classes - 1, and take sums modulo context.classes",
         _asked,
     ),
     "alive": AttackProperty(
@@ -276,9 +276,9 @@ LABEL_PROPERTIES: dict[str, AttackProperty] = {
     ),
     "determinism": AttackProperty(
         determinism,
-        "draws come from scene.generator alone",
+        "draws come from context.generator alone",
         "rules of a paired comparison meet different flips",
-        "pass generator=scene.generator to every draw, and keep no state",
+        "pass generator=context.generator to every draw, and keep no state",
         _asked,
     ),
     "untouched": AttackProperty(

@@ -129,7 +129,7 @@ def rule(attack: Attack) -> None:
     if attack.says("adaptive") and not asked:
         raise Broken(
             attack.name,
-            "declares adaptive = True and never asks wire.aggregate",
+            "declares adaptive = True and never asks context.aggregate",
             "tables mark it as one that knows the rule, and it does not",
             "leave the declaration out",
         )
@@ -140,7 +140,7 @@ def alive(attack: Attack) -> None:
     for one in rounds(attack):
         if one.note or one.updates.shape[1] == 1:
             continue  # where all agree there may be nothing to do
-        sizes = (len(one.wire.honest), *one.updates.shape)
+        sizes = (len(one.context.honest), *one.updates.shape)
         state, changed = None, False
         for number in (2, 3, 4) if attack.remembers else (2,):  # a memory may need rounds to fill
             now = draw(*sizes, number=number)
@@ -158,7 +158,7 @@ def precision(attack: Attack) -> None:
         return  # drawn at random, and another type draws other numbers
     exact = ask(attack, cast(one, torch.float64))[0]
     gap = float((first.double() - exact).norm())
-    honest = one.wire.honest.double()
+    honest = one.context.honest.double()
     away = honest - honest.mean(0)
     size = max(float((exact - honest.mean(0)).norm(dim=-1).max()), float(away.norm(dim=-1).max()))
     if gap > _NEAR * size:
@@ -186,7 +186,7 @@ UPDATE_PROPERTIES: dict[str, AttackProperty] = {
         rule,
         "asks for the rule only where it declares to",
         "attacks that know the rule and those that do not are compared as if alike",
-        "ask wire.aggregate about (trials, malicious, dim) candidates, and declare adaptive = True",
+        "ask context.aggregate about (trials, malicious, dim) candidates, and declare adaptive = True",
     ),
     "alive": AttackProperty(
         alive,
@@ -204,20 +204,20 @@ UPDATE_PROPERTIES: dict[str, AttackProperty] = {
         randomness,
         "no global random generator",
         "rules of a paired comparison meet different attacks",
-        "pass generator=wire.generator to every draw",
+        "pass generator=context.generator to every draw",
     ),
     "repeatable": AttackProperty(
         repeatable,
         "the same generator, the same answer",
         "a run cannot be repeated or resumed",
-        "draw from wire.generator alone, and keep nothing between rounds but the state that is passed",
+        "draw from context.generator alone, and keep nothing between rounds but the state that is passed",
     ),
     "memory": AttackProperty(
         memory,
         "state is passed, not kept",
         "one experiment's memory leaks into another's, or a run cannot be resumed",
-        "a frozen dataclass: init(updates, wire) gives the first state, __call__(updates, wire, state) the updates and "
-        "a new state; never change the one given",
+        "a frozen dataclass: init(updates, context) gives the first state, __call__(updates, context, state) the "
+        "updates and a new state; never change the one given",
         lambda attack: attack.remembers,
     ),
     "precision": AttackProperty(

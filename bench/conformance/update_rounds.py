@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
-from flipbench.attacks.contract import Wire
+from flipbench.attacks.contract import UpdateContext
 from flipbench.conformance.attack_cases import Attack, told
 from flipbench.conformance.cases import Broken, layout
 
@@ -30,33 +30,33 @@ class Round:
 
     Attributes:
         updates: ``(malicious, dim)``, what the malicious clients would send honestly.
-        wire: the facts beside them; its generator and its rule are made anew for every question.
+        context: the facts beside them; its generator and its rule are made anew for every question.
         seed: of the generator.
         note: what is special about it.
         asked: filled by the rule whenever it is asked.
     """
 
     updates: Tensor
-    wire: Wire
+    context: UpdateContext
     seed: int = 0
     note: str = ""
     asked: list[str] = field(default_factory=list, compare=False)
 
     def __str__(self) -> str:
         m, d = self.updates.shape
-        text = f"{len(self.wire.honest)} honest, {m} malicious, d = {d}, round {self.wire.round}"
+        text = f"{len(self.context.honest)} honest, {m} malicious, d = {d}, round {self.context.round}"
         return f"{text}, {self.note}" if self.note else text
 
-    def fresh(self, adaptive: bool) -> Wire:
-        """The wire with a generator of its own, and the rule (the median) where the attack may ask it."""
+    def fresh(self, adaptive: bool) -> UpdateContext:
+        """The context with a generator of its own, and the rule (the median) where the attack may ask it."""
         rule: Callable[[Tensor], Tensor] = self._median if adaptive else self._refuse
-        return replace(self.wire, generator=torch.Generator().manual_seed(self.seed), aggregate=rule)
+        return replace(self.context, generator=torch.Generator().manual_seed(self.seed), aggregate=rule)
 
     def _refuse(self, candidates: Tensor) -> Tensor:
         self.asked.append("refused")
-        return Wire(**{f.name: getattr(self.wire, f.name) for f in fields(Wire) if f.name != "aggregate"}).aggregate(
-            candidates
-        )
+        return UpdateContext(
+            **{f.name: getattr(self.context, f.name) for f in fields(UpdateContext) if f.name != "aggregate"}
+        ).aggregate(candidates)
 
     def _median(self, candidates: Tensor) -> Tensor:
         wanted = self.updates.shape
@@ -64,11 +64,11 @@ class Round:
             came = tuple(candidates.shape) if isinstance(candidates, Tensor) else type(candidates).__name__
             raise Broken(
                 str(self),
-                f"asked wire.aggregate about {came} where (trials, malicious, dim) = (trials, {wanted[0]}, {wanted[1]})"
-                " was needed",
+                f"asked context.aggregate about {came} where (trials, malicious, dim) = "
+                f"(trials, {wanted[0]}, {wanted[1]}) was needed",
             )
         self.asked.append("answered")
-        honest = self.wire.honest.expand(len(candidates), *self.wire.honest.shape)
+        honest = self.context.honest.expand(len(candidates), *self.context.honest.shape)
         return torch.cat([honest, candidates.to(honest)], 1).median(1).values
 
 
@@ -80,7 +80,7 @@ def draw(
     common = 0.02 * torch.randn(dim, generator=g)
     sent = common + apart * torch.randn(honest + malicious, dim, generator=g)
     weights = 1 + 0.2 * torch.rand(honest + malicious, generator=g)
-    wire = Wire(
+    context = UpdateContext(
         honest=sent[:honest].clone(),
         weights=weights / weights.sum(),
         previous=common + 0.005 * torch.randn(dim, generator=g),
@@ -88,7 +88,7 @@ def draw(
         round=number,
         generator=g,
     )
-    return Round(sent[honest:].clone(), wire, seed, note)
+    return Round(sent[honest:].clone(), context, seed, note)
 
 
 def rounds(attack: Attack) -> list[Round]:
@@ -121,14 +121,16 @@ def _all_rounds() -> Iterator[Round]:
     for sizes in _SIZES:
         yield draw(*sizes)
     first = draw(3, 2, 12, number=1, note="no update before it")
-    yield replace(first, wire=replace(first.wire, previous=torch.zeros(12)))
+    yield replace(first, context=replace(first.context, previous=torch.zeros(12)))
     for sizes in ((2, 1, 12), (8, 2, 12)):
         one = draw(*sizes, note="all honest updates the same")
-        same = one.wire.honest[:1].expand(sizes[0], -1).clone()
-        yield replace(one, wire=replace(one.wire, honest=same))
+        same = one.context.honest[:1].expand(sizes[0], -1).clone()
+        yield replace(one, context=replace(one.context, honest=same))
     still = draw(3, 2, 12, note="all updates zero")
     yield replace(
-        still, updates=torch.zeros(2, 12), wire=replace(still.wire, honest=torch.zeros(3, 12), previous=torch.zeros(12))
+        still,
+        updates=torch.zeros(2, 12),
+        context=replace(still.context, honest=torch.zeros(3, 12), previous=torch.zeros(12)),
     )
 
 
@@ -140,19 +142,19 @@ def ask(attack: Attack, one: Round, state: Any = None) -> tuple[Tensor, Any]:
         Broken: it raised something else, asked a rule that it may not, or answered no tensor of the updates' shape.
     """
     call: Any = attack.call
-    wire = one.fresh(attack.says("adaptive"))
+    context = one.fresh(attack.says("adaptive"))
     one.asked.clear()
     problem: Exception | None = None
     answer: Any = None
     try:
         if attack.remembers:
-            state = call.init(one.updates, wire) if state is None else state
-            answer = call(one.updates, wire, state)
+            state = call.init(one.updates, context) if state is None else state
+            answer = call(one.updates, context, state)
             if not isinstance(answer, tuple) or len(answer) != 2:
                 raise TypeError(f"an attack with memory answers (updates, state), got {type(answer).__name__}")
             answer, state = answer
         else:
-            answer = call(one.updates, wire)
+            answer = call(one.updates, context)
     except (Broken, Infeasible):
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
@@ -161,7 +163,7 @@ def ask(attack: Attack, one: Round, state: Any = None) -> tuple[Tensor, Any]:
     if "refused" in one.asked:
         raise Broken(
             where,
-            "asks wire.aggregate, the rule that it faces, without declaring it",
+            "asks context.aggregate, the rule that it faces, without declaring it",
             "the attack knows more than the tables say",
             "declare it (adaptive = True as an attribute of the function or class), or attack without asking",
         )
@@ -175,17 +177,19 @@ def ask(attack: Attack, one: Round, state: Any = None) -> tuple[Tensor, Any]:
 
 def cast(one: Round, kind: torch.dtype) -> Round:
     """The same round in another type."""
-    wire = one.wire
-    other = replace(wire, honest=wire.honest.to(kind), weights=wire.weights.to(kind), previous=wire.previous.to(kind))
-    return replace(one, updates=one.updates.to(kind), wire=other, asked=[])
+    context = one.context
+    other = replace(
+        context, honest=context.honest.to(kind), weights=context.weights.to(kind), previous=context.previous.to(kind)
+    )
+    return replace(one, updates=one.updates.to(kind), context=other, asked=[])
 
 
 def tensors(one: Round) -> dict[str, Tensor]:
     """What an attack must leave as it was, by name."""
-    wire = one.wire
+    context = one.context
     return {
         "the malicious clients' own updates": one.updates,
-        "wire.honest": wire.honest,
-        "wire.weights": wire.weights,
-        "wire.previous": wire.previous,
+        "context.honest": context.honest,
+        "context.weights": context.weights,
+        "context.previous": context.previous,
     }

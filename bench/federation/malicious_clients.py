@@ -1,4 +1,4 @@
-"""Malicious clients at work within a round: labels chosen against the current model, updates replaced on the wire."""
+"""Malicious clients within a round: their labels chosen against the current model, their updates replaced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible
-from flipbench.attacks.contract import Scene, Wire, declares
+from flipbench.attacks.contract import LabelContext, UpdateContext, declares
 from flipbench.federation.population import Population, generator
 from flipbench.spec.cell import Cell
 
@@ -62,8 +62,8 @@ class Relabeller:
                 continue
             true = population.labels[rows]
             draws = generator(self.cell.seed, "dynamic labels", client, r)
-            scene = Scene(self.classes, population.labels, draws, scores=scores(rows).cpu())
-            new = attack(true, scene).labels
+            context = LabelContext(self.classes, population.labels, draws, scores=scores(rows).cpu())
+            new = attack(true, context).labels
             if new.shape != true.shape or not bool(((new >= 0) & (new < self.classes)).all()):
                 raise BadAttackError(
                     f"attack {self.cell.attack} must give {len(true)} labels from 0 to {self.classes - 1}, "
@@ -116,7 +116,7 @@ class Senders:
         if not bool(good.any()):
             return updates
         mine, honest = updates[bad], updates[good]
-        wire = Wire(
+        context = UpdateContext(
             honest,
             torch.cat([cohort.weights[good], cohort.weights[bad]]),
             cohort.previous,
@@ -126,14 +126,14 @@ class Senders:
             clients=torch.cat([cohort.clients[good], cohort.clients[bad]]),
         )
         if declares(self.attack, "adaptive"):
-            wire = replace(wire, aggregate=lambda c: _asked(c, updates, bad, cohort, ask))
+            context = replace(context, aggregate=lambda c: _asked(c, updates, bad, cohort, ask))
         versions = mine._version, honest._version
         if hasattr(self.attack, "init"):
             if self.memory is None:
-                self.memory = self.attack.init(mine, wire)
-            answer, self.memory = self.attack(mine, wire, self.memory)
+                self.memory = self.attack.init(mine, context)
+            answer, self.memory = self.attack(mine, context, self.memory)
         else:
-            answer = self.attack(mine, wire)
+            answer = self.attack(mine, context)
         if (mine._version, honest._version) != versions:
             raise BadAttackError(
                 f"{self._name} changed the updates that it was given; work on a copy (updates.clone())"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from flipbench.attacks.chain import Chain
-from flipbench.attacks.contract import Proposal, Scene, Stamped, declares
+from flipbench.attacks.contract import LabelContext, Proposal, Stamped, declares
 from flipbench.errors import UserError
 from flipbench.federation.sybil_data import MaliciousData
 from flipbench.spec.cell import Cell, named_seed
@@ -135,9 +135,9 @@ def populate(
             facts: dict[str, Any] = {}
             if confusion is not None and declares(chain.labels, "confusion"):
                 facts["confusion"] = confusion
-            scene = Scene(classes, pool, generator(cell.seed, "flipped labels", client), **facts)
+            context = LabelContext(classes, pool, generator(cell.seed, "flipped labels", client), **facts)
             try:
-                proposal = chain.labels(labels[rows], scene)
+                proposal = chain.labels(labels[rows], context)
             except ValueError as error:
                 raise UserError(f"attack {cell.attack}: {error}") from error
             chosen = _choose(proposal, cell.flip_rate, generator(cell.seed, "flipped examples", client))
@@ -253,7 +253,7 @@ def class_map(attack: Any, classes: int) -> list[tuple[int, int]] | None:
     if flip is None or declares(flip, "dynamic") or declares(flip, "confusion") or declares(flip, "adaptive"):
         return None
     labels = torch.arange(classes).repeat_interleave(64)
-    proposal = flip(labels, Scene(classes, labels, torch.Generator().manual_seed(0)))
+    proposal = flip(labels, LabelContext(classes, labels, torch.Generator().manual_seed(0)))
     pairs = []
     for c in range(classes):
         mine = labels == c

@@ -22,7 +22,7 @@ from torch import Tensor
 from flipbench import data
 from flipbench.aggregators.contract import Infeasible
 from flipbench.attacks.chain import Chain
-from flipbench.attacks.contract import Stamped, Studio
+from flipbench.attacks.contract import ExampleContext, Stamped
 from flipbench.data.dataset import Dataset
 from flipbench.data.pixel_scaling import SCALES
 from flipbench.errors import UserError
@@ -242,9 +242,9 @@ def _parts(cell: Cell) -> Parts:
 
 def _stamped(attack: str, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamped, Task]:
     """The training set as an attack on examples would have it, and the task with it and stamped test images."""
-    studio = Studio(task.classes, float(task.train.min()), float(task.train.max()))
+    context = ExampleContext(task.classes, float(task.train.min()), float(task.train.max()))
     try:
-        train, test = stamp(task.train, labels, studio), stamp(task.test, task.test_labels.cpu(), studio)
+        train, test = stamp(task.train, labels, context), stamp(task.test, task.test_labels.cpu(), context)
     except ValueError as error:
         raise UserError(f"attack {attack}: {error}") from error
     for one, true in ((train, task.train), (test, task.test)):

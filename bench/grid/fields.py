@@ -92,7 +92,7 @@ def check_attack(text: str, classes: int) -> None:
         return
     import torch
 
-    from flipbench.attacks.contract import Scene, Studio, declares, place
+    from flipbench.attacks.contract import ExampleContext, LabelContext, declares, place
 
     labels, even = torch.arange(classes), torch.full((classes, classes), 1.0 / classes, dtype=torch.float64)
     for link in parse_chain(text):
@@ -101,9 +101,9 @@ def check_attack(text: str, classes: int) -> None:
         attack = registry.resolve("attack", link)
         try:
             if place(attack) == "labels" and not declares(attack, "adaptive"):
-                attack(labels, Scene(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even))
+                attack(labels, LabelContext(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even))
             elif place(attack) == "examples":
-                attack(torch.zeros(classes, 1, 64, 64), labels, Studio(classes, 0.0, 1.0))
+                attack(torch.zeros(classes, 1, 64, 64), labels, ExampleContext(classes, 0.0, 1.0))
         except ValueError as error:
             raise FieldError(str(error)) from error
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from flipbench.attacks.contract import Stamped, Studio, place
+from flipbench.attacks.contract import ExampleContext, Stamped, place
 from flipbench.attacks.examples.backdoor import backdoor
 
-STUDIO = Studio(classes=10, low=-0.4, high=2.8)
+CONTEXT = ExampleContext(classes=10, low=-0.4, high=2.8)
 
 
 def pictures(count: int = 12, channels: int = 1, height: int = 28, width: int = 28) -> tuple[Tensor, Tensor]:
@@ -20,7 +20,7 @@ def pictures(count: int = 12, channels: int = 1, height: int = 28, width: int = 
 
 
 def stamp(examples: Tensor, labels: Tensor, **options: Any) -> Stamped:
-    return backdoor(examples, labels, STUDIO, **({"target": 0} | options))
+    return backdoor(examples, labels, CONTEXT, **({"target": 0} | options))
 
 
 @pytest.mark.parametrize(

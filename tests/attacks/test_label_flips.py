@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from flipbench.attacks import ATTACKS, Scene
+from flipbench.attacks import ATTACKS, LabelContext
 from flipbench.errors import UserError
 from flipbench.federation.population import Population, class_map, populate
 from flipbench.plugins import registry
@@ -104,7 +104,7 @@ def test_exactly_the_stated_labels_change(attack: str, rate: float, classes: int
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_uniform_reaches_every_other_class_equally(classes: int) -> None:
     labels = torch.arange(classes).repeat_interleave(3000)
-    new = ATTACKS["uniform"](labels, Scene(classes, labels, torch.Generator().manual_seed(1))).labels
+    new = ATTACKS["uniform"](labels, LabelContext(classes, labels, torch.Generator().manual_seed(1))).labels
     for c in range(classes):
         counts = torch.bincount(new[labels == c], minlength=classes)
         assert counts[c] == 0

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from flipbench.attacks.contract import Scene, declares, place
+from flipbench.attacks.contract import LabelContext, declares, place
 from flipbench.attacks.labels.model_based import confusable, least_likely
 
 
-def scene(classes: int, confusion: Tensor | None = None, scores: Tensor | None = None, seed: int = 0) -> Scene:
+def context(classes: int, confusion: Tensor | None = None, scores: Tensor | None = None, seed: int = 0) -> LabelContext:
     facts = {} if confusion is None else {"confusion": lambda: confusion}
-    return Scene(classes, torch.arange(classes), torch.Generator().manual_seed(seed), scores=scores, **facts)
+    return LabelContext(classes, torch.arange(classes), torch.Generator().manual_seed(seed), scores=scores, **facts)
 
 
 def confusions(classes: int, seed: int) -> Tensor:
@@ -42,8 +42,8 @@ def test_no_label_stays_and_all_are_eligible(classes: int, seed: int, count: int
     kept, before = labels.clone(), torch.random.get_rng_state()
     scores = torch.randn(count, classes, generator=torch.Generator().manual_seed(seed))
     for out in (
-        confusable(labels, scene(classes, confusions(classes, seed), seed=seed)),
-        least_likely(labels, scene(classes, scores=scores)),
+        confusable(labels, context(classes, confusions(classes, seed), seed=seed)),
+        least_likely(labels, context(classes, scores=scores)),
     ):
         assert out.labels.shape == labels.shape
         assert out.labels.dtype == torch.int64
@@ -59,7 +59,7 @@ def test_no_label_stays_and_all_are_eligible(classes: int, seed: int, count: int
 def test_confusable_errs_as_the_model_errs() -> None:
     confusion = torch.tensor([[0.7, 0.3, 0.0], [0.1, 0.6, 0.3], [0.02, 0.08, 0.9]], dtype=torch.float64)
     labels = torch.arange(3).repeat_interleave(20_000)
-    new = confusable(labels, scene(3, confusion)).labels.reshape(3, -1)
+    new = confusable(labels, context(3, confusion)).labels.reshape(3, -1)
     shares = torch.stack([torch.bincount(row, minlength=3) / 20_000 for row in new])
     wanted = torch.tensor([[0.0, 1.0, 0.0], [0.25, 0.0, 0.75], [0.2, 0.8, 0.0]])
     torch.testing.assert_close(shares, wanted, atol=0.015, rtol=0)
@@ -67,14 +67,14 @@ def test_confusable_errs_as_the_model_errs() -> None:
 
 def test_a_class_never_mistaken_becomes_any_other() -> None:
     labels = torch.ones(9000, dtype=torch.int64)
-    new = confusable(labels, scene(4, torch.eye(4, dtype=torch.float64))).labels
+    new = confusable(labels, context(4, torch.eye(4, dtype=torch.float64))).labels
     shares = torch.bincount(new, minlength=4) / 9000
     torch.testing.assert_close(shares, torch.tensor([1 / 3, 0.0, 1 / 3, 1 / 3]), atol=0.02, rtol=0)
 
 
 def test_confusable_draws_from_the_scene_alone() -> None:
     labels, confusion = labels_of(500, 10), confusions(10, 1)
-    first, again, other = (confusable(labels, scene(10, confusion, seed=s)).labels for s in (3, 3, 4))
+    first, again, other = (confusable(labels, context(10, confusion, seed=s)).labels for s in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -82,7 +82,7 @@ def test_confusable_draws_from_the_scene_alone() -> None:
 def test_least_likely_is_the_lowest_score_of_another_class() -> None:
     scores = torch.tensor([[3.0, 1.0, 2.0], [1.0, 3.0, 2.0], [5.0, 5.0, 5.0], [0.0, 0.0, 9.0], [0.0, 0.0, 9.0]])
     labels = torch.tensor([0, 0, 1, 0, 2])
-    assert least_likely(labels, scene(3, scores=scores)).labels.tolist() == [1, 2, 0, 1, 0]
+    assert least_likely(labels, context(3, scores=scores)).labels.tolist() == [1, 2, 0, 1, 0]
 
 
 @given(classes=st.integers(2, 9), seed=st.integers(0, 999))
@@ -96,20 +96,20 @@ def test_least_likely_agrees_with_a_loop(classes: int, seed: int) -> None:
         for row, y in zip(scores.tolist(), labels.tolist(), strict=True)
     ]
     kept = scores.clone()
-    assert least_likely(labels, scene(classes, scores=scores)).labels.tolist() == wanted
+    assert least_likely(labels, context(classes, scores=scores)).labels.tolist() == wanted
     assert torch.equal(scores, kept)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_a_model_that_diverged_is_no_error(bad: float) -> None:
     labels = torch.arange(4)
-    out = least_likely(labels, scene(4, scores=torch.full((4, 4), bad))).labels
+    out = least_likely(labels, context(4, scores=torch.full((4, 4), bad))).labels
     assert out.tolist() == [1, 0, 0, 0]
 
 
 def test_without_scores_the_question_is_only_who_is_eligible() -> None:
     labels = labels_of(20, 5)
-    out = least_likely(labels, scene(5))
+    out = least_likely(labels, context(5))
     assert torch.equal(out.labels, labels)
     assert out.labels.data_ptr() != labels.data_ptr()
     assert out.eligible.all()
@@ -118,11 +118,11 @@ def test_without_scores_the_question_is_only_who_is_eligible() -> None:
 def test_what_makes_no_sense_is_refused() -> None:
     labels = torch.zeros(3, dtype=torch.int64)
     with pytest.raises(ValueError, match="confusion = True"):
-        confusable(labels, scene(3))
+        confusable(labels, context(3))
     with pytest.raises(ValueError, match="confusion of 3 x 3"):
-        confusable(labels, scene(3, torch.eye(4, dtype=torch.float64)))
+        confusable(labels, context(3, torch.eye(4, dtype=torch.float64)))
     with pytest.raises(ValueError, match="scores of 3 x 3"):
-        least_likely(labels, scene(3, scores=torch.zeros(3, 4)))
+        least_likely(labels, context(3, scores=torch.zeros(3, 4)))
     for attack in (confusable, least_likely):
         with pytest.raises(ValueError, match="at least 2 classes"):
-            attack(labels, scene(1, torch.eye(1, dtype=torch.float64)))
+            attack(labels, context(1, torch.eye(1, dtype=torch.float64)))

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flipbench.aggregators import Cohort, Infeasible, fedavg, krum, trimmed_mean
-from flipbench.attacks.contract import Wire, declares, place
+from flipbench.attacks.contract import UpdateContext, declares, place
 from flipbench.attacks.updates.fang import fang_krum, fang_trimmed_mean
 from flipbench.attacks.updates.mimic import mimic
 from flipbench.attacks.updates.optimised import optimal_alie, optimal_ipm
 from flipbench.attacks.updates.simple import free_rider, gaussian, ipm, scaled, sign_flip
 from flipbench.attacks.updates.within_variance import alie, hidden_z, min_max, min_sum
-from tests.helpers.senders import drawn, near, send, sent_by, wire_of
+from tests.helpers.senders import context_of, drawn, near, send, sent_by
 from tests.oracles import attack_oracles as oracle
 
 PERTURBATIONS = ["std", "unit", "sign"]
@@ -73,12 +73,12 @@ NAMES = list(SUBJECTS)
 def test_shape_dtype_and_finite_numbers(name: str, h: int, m: int, dtype: torch.dtype) -> None:
     subject = SUBJECTS[name]
     honest, own = drawn(h, m, dtype=dtype)
-    wire = wire_of(honest, own, fedavg)
+    context = context_of(honest, own, fedavg)
     if h - m < subject.least:
         with pytest.raises(Infeasible, match=f"m = {m}"):
-            sent_by(subject.attack, own, wire)
+            sent_by(subject.attack, own, context)
         return
-    sent = sent_by(subject.attack, own, wire)
+    sent = sent_by(subject.attack, own, context)
     assert (sent.shape, sent.dtype, sent.device) == (own.shape, dtype, own.device)
     assert torch.isfinite(sent).all()
     if subject.alike:
@@ -90,13 +90,13 @@ def test_shape_dtype_and_finite_numbers(name: str, h: int, m: int, dtype: torch.
 @pytest.mark.parametrize("name", NAMES)
 def test_inputs_and_the_global_generator_are_left_alone(name: str) -> None:
     honest, own = drawn(9, 3)
-    wire = wire_of(honest, own)
-    kept = [t.clone() for t in (honest, own, wire.previous, wire.weights)]
+    context = context_of(honest, own)
+    kept = [t.clone() for t in (honest, own, context.previous, context.weights)]
     before = torch.random.get_rng_state()
-    sent = sent_by(SUBJECTS[name].attack, own, wire)
+    sent = sent_by(SUBJECTS[name].attack, own, context)
     sent.zero_()  # what is sent shares no memory with what was given
     assert torch.equal(torch.random.get_rng_state(), before)
-    for t, was in zip((honest, own, wire.previous, wire.weights), kept, strict=True):
+    for t, was in zip((honest, own, context.previous, context.weights), kept, strict=True):
         assert torch.equal(t, was)
 
 
@@ -104,7 +104,7 @@ def test_inputs_and_the_global_generator_are_left_alone(name: str) -> None:
 def test_the_same_generator_gives_the_same_numbers(name: str) -> None:
     honest, own = drawn(9, 3)
     attack = SUBJECTS[name].attack
-    first, again, other = (sent_by(attack, own, wire_of(honest, own, seed=s)) for s in (5, 5, 6))
+    first, again, other = (sent_by(attack, own, context_of(honest, own, seed=s)) for s in (5, 5, 6))
     assert torch.equal(first, again)
     if name.startswith(("gaussian", "fang_trimmed_mean", "free_rider(noise")):
         assert not torch.equal(first, other)
@@ -115,7 +115,7 @@ def test_the_same_generator_gives_the_same_numbers(name: str) -> None:
 def test_honest_clients_that_agree_are_no_trouble(name: str, value: float) -> None:
     honest = torch.full((8, 5), value)
     own = torch.full((3, 5), value)
-    sent = sent_by(SUBJECTS[name].attack, own, wire_of(honest, own))
+    sent = sent_by(SUBJECTS[name].attack, own, context_of(honest, own))
     assert torch.isfinite(sent).all()
     if name.startswith(("alie", "min_", "mimic", "optimal_alie")):
         near(sent, own)  # nobody differs, so whoever hides says the same
@@ -125,9 +125,9 @@ def test_honest_clients_that_agree_are_no_trouble(name: str, value: float) -> No
 def test_large_float32_vectors(name: str) -> None:
     honest, own = drawn(5, 1, dim=200_000)
     honest, own = honest * 1e-4, own * 1e-4
-    sent = sent_by(SUBJECTS[name].attack, own, wire_of(honest, own))
+    sent = sent_by(SUBJECTS[name].attack, own, context_of(honest, own))
     assert torch.isfinite(sent).all()
-    exact = sent_by(SUBJECTS[name].attack, own.double(), wire_of(honest.double(), own.double()))
+    exact = sent_by(SUBJECTS[name].attack, own.double(), context_of(honest.double(), own.double()))
     if "noise" not in name and not name.startswith(("gaussian", "fang_trimmed_mean")):
         near(sent / 1e-4, exact / 1e-4, 1e-4)
 
@@ -140,14 +140,14 @@ def test_honest_updates_that_are_not_finite_are_passed_over(name: str, bad: floa
     attack, spoilt = SUBJECTS[name].attack, honest.clone()
     spoilt[0, 2] = bad
     previous = honest.mean(0)
-    sent = sent_by(attack, own, replace(wire_of(spoilt, own), previous=previous))
+    sent = sent_by(attack, own, replace(context_of(spoilt, own), previous=previous))
     assert torch.isfinite(sent).all()
     if name != "scaled":  # which knows n
         if name == "alie":
             attack = partial(alie, z=hidden_z(14, 3))
-        near(sent, sent_by(attack, own, replace(wire_of(honest[1:], own), previous=previous)))
+        near(sent, sent_by(attack, own, replace(context_of(honest[1:], own), previous=previous)))
     if not name.startswith("mimic"):  # nobody is left to repeat
-        hopeless = replace(wire_of(honest, own), honest=torch.full_like(honest, bad))
+        hopeless = replace(context_of(honest, own), honest=torch.full_like(honest, bad))
         assert torch.isfinite(sent_by(attack, own, hopeless)).all()
 
 
@@ -158,7 +158,7 @@ def test_they_act_on_updates_and_only_the_searching_ones_ask_the_rule(name: str)
     adaptive = name.startswith("optimal")
     assert declares(attack, "adaptive") == adaptive
     honest, own = drawn(9, 3)
-    blind = replace(wire_of(honest, own), aggregate=Wire.__dataclass_fields__["aggregate"].default)
+    blind = replace(context_of(honest, own), aggregate=UpdateContext.__dataclass_fields__["aggregate"].default)
     if adaptive:
         with pytest.raises(ValueError, match="adaptive"):
             sent_by(attack, own, blind)
@@ -216,12 +216,12 @@ def test_gaussian_is_noise_around_zero() -> None:
 def test_a_fitted_gaussian_has_mean_and_spread_of_what_the_liars_would_have_sent() -> None:
     fitted = partial(gaussian, deviation=None)
     own = torch.tensor([[1.0, -4.0], [3.0, -4.0], [8.0, -4.0]]).repeat(400, 1)
-    sent = sent_by(fitted, own, wire_of(torch.full((3, 2), 1e6), own))  # the honest ones are of no interest
+    sent = sent_by(fitted, own, context_of(torch.full((3, 2), 1e6), own))  # the honest ones are of no interest
     assert sent[:, 0].mean() == pytest.approx(4.0, abs=0.3)
     assert sent[:, 0].std() == pytest.approx((26 / 3) ** 0.5, rel=0.06)
     assert (sent[:, 1] == -4).all()
     alone = own[:1]
-    assert torch.equal(sent_by(fitted, alone, wire_of(own, alone)), alone)
+    assert torch.equal(sent_by(fitted, alone, context_of(own, alone)), alone)
 
 
 @given(h=st.integers(1, 9), m=st.integers(1, 5), seed=st.integers(0, 999), epsilon=st.floats(0.01, 20))
@@ -234,11 +234,11 @@ def test_ipm_points_against_the_honest_mean(h: int, m: int, seed: int, epsilon: 
 
 def test_free_rider_repeats_the_last_update() -> None:
     honest, own = drawn(6, 3, dim=5000)
-    wire = wire_of(honest, own)
-    assert torch.equal(free_rider(own, wire), wire.previous.expand(3, -1))
-    noisy = free_rider(own, wire, noise=0.1) - wire.previous
-    assert noisy.std() / wire.previous.square().mean().sqrt() == pytest.approx(0.1, rel=0.05)
-    first = replace(wire, previous=torch.zeros(5000))
+    context = context_of(honest, own)
+    assert torch.equal(free_rider(own, context), context.previous.expand(3, -1))
+    noisy = free_rider(own, context, noise=0.1) - context.previous
+    assert noisy.std() / context.previous.square().mean().sqrt() == pytest.approx(0.1, rel=0.05)
+    first = replace(context, previous=torch.zeros(5000))
     assert (free_rider(own, first) == 0).all()
     assert (free_rider(own, first, noise=1.0) == 0).all()
 
@@ -294,7 +294,7 @@ def test_fang_krum_is_the_papers_and_is_chosen_where_it_can(m: int, more: int, s
     h = m + more
     rows = torch.randn(6, generator=g) + spread * torch.randn(h + m, 6, generator=g)
     honest, own = rows[:h].double(), rows[h:].double()
-    sent = fang_krum(own, wire_of(honest, own))
+    sent = fang_krum(own, context_of(honest, own))
     near(sent[0], oracle.fang_krum(honest.tolist(), own.tolist(), 1e-5), 1e-7)
     everyone = torch.cat([honest, sent])
     strength = sent[0].abs().max()
@@ -311,7 +311,7 @@ def test_fang_krum_is_chosen_on_spread_clients() -> None:
         g = torch.Generator().manual_seed(seed)
         rows = 0.1 + torch.randn(16, 40, generator=g)
         honest, own = rows[:12], rows[12:]
-        sent = fang_krum(own, wire_of(honest, own))
+        sent = fang_krum(own, context_of(honest, own))
         everyone = torch.cat([honest, sent])
         won += torch.equal(krum(everyone, Cohort.of(everyone, byzantine=4)), sent[0])
     assert won == 20

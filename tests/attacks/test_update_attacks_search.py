@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators import fedavg, krum, median, trimmed_mean
-from flipbench.attacks.contract import Wire
+from flipbench.attacks.contract import UpdateContext
 from flipbench.attacks.updates.mimic import mimic
 from flipbench.attacks.updates.optimised import optimal_alie, optimal_ipm
 from flipbench.attacks.updates.simple import ipm
 from flipbench.attacks.updates.within_variance import alie
-from tests.helpers.senders import RULES, drawn, near, wire_of
+from tests.helpers.senders import RULES, context_of, drawn, near
 from tests.oracles import attack_oracles as oracle
 
 # Search against the real rule
@@ -34,18 +34,18 @@ def test_the_search_is_at_least_as_harmful_as_the_default(
         m = 3  # 8 liars in 10 buckets leave the median nothing
     for seed in range(5):
         honest, own = drawn(h, m, dim=30, seed=seed)
-        wire = wire_of(honest, own, RULES[rule])
-        found, given_ = (harm(attack(own, wire), wire) for attack in (search, plain))
+        context = context_of(honest, own, RULES[rule])
+        found, given_ = (harm(attack(own, context), context) for attack in (search, plain))
         assert found >= given_ * (1 - 1e-6)
 
 
-def harm(sent: Tensor, wire: Wire) -> float:
-    return float(harms(sent.unsqueeze(0), wire))
+def harm(sent: Tensor, context: UpdateContext) -> float:
+    return float(harms(sent.unsqueeze(0), context))
 
 
-def harms(lies: Tensor, wire: Wire) -> Tensor:
+def harms(lies: Tensor, context: UpdateContext) -> Tensor:
     """How far each lie, (trials, malicious, dim), moves the rule's answer from the honest mean."""
-    return (wire.aggregate(lies) - wire.honest.mean(0)).norm(dim=-1)
+    return (context.aggregate(lies) - context.honest.mean(0)).norm(dim=-1)
 
 
 def test_the_search_comes_near_the_best_of_a_fine_scan() -> None:
@@ -53,23 +53,23 @@ def test_the_search_comes_near_the_best_of_a_fine_scan() -> None:
     fine = [0.05 * 1.01**k for k in range(720)]
     for rule in (krum, median, trimmed_mean):
         honest, own = drawn(14, 5, dim=20, seed=3)
-        wire = wire_of(honest, own, rule)
-        lies = torch.stack([alie(own, wire, z=sign * z) for z in fine for sign in (1, -1)])
-        assert harm(optimal_alie(own, wire), wire) >= 0.95 * float(harms(lies, wire).max())
-        lies = torch.stack([ipm(own, wire, epsilon=e) for e in fine])
-        assert harm(optimal_ipm(own, wire), wire) >= 0.95 * float(harms(lies, wire).max())
+        context = context_of(honest, own, rule)
+        lies = torch.stack([alie(own, context, z=sign * z) for z in fine for sign in (1, -1)])
+        assert harm(optimal_alie(own, context), context) >= 0.95 * float(harms(lies, context).max())
+        lies = torch.stack([ipm(own, context, epsilon=e) for e in fine])
+        assert harm(optimal_ipm(own, context), context) >= 0.95 * float(harms(lies, context).max())
 
 
 @pytest.mark.parametrize(("search", "trials"), [(optimal_alie, 31), (optimal_ipm, 22)])
 def test_the_search_asks_as_often_as_it_says(search: Callable[..., Tensor], trials: int) -> None:
     honest, own = drawn(9, 3)
-    wire, asked = wire_of(honest, own), []
+    context, asked = context_of(honest, own), []
 
     def counted(candidates: Tensor) -> Tensor:
         asked.append(candidates.shape)
-        return wire.aggregate(candidates)
+        return context.aggregate(candidates)
 
-    search(own, replace(wire, aggregate=counted))
+    search(own, replace(context, aggregate=counted))
     assert len(asked) == 3
     assert sum(shape[0] for shape in asked) == trials
     assert all(shape[1:] == own.shape for shape in asked)
@@ -77,14 +77,14 @@ def test_the_search_asks_as_often_as_it_says(search: Callable[..., Tensor], tria
 
 def test_the_search_keeps_to_its_limit_and_passes_over_answers_that_are_not_finite() -> None:
     honest, own = drawn(9, 3)
-    wire = wire_of(honest, own, fedavg)
-    strength = (optimal_ipm(own, wire, limit=2.0)[0] / honest.mean(0)).abs().max()
+    context = context_of(honest, own, fedavg)
+    strength = (optimal_ipm(own, context, limit=2.0)[0] / honest.mean(0)).abs().max()
     assert strength == pytest.approx(2.0, rel=1e-4)  # under FedAvg the most is the worst
 
     def broken(candidates: Tensor) -> Tensor:
-        return wire.aggregate(candidates) * (1 if candidates.abs().max() < 0 else float("nan"))
+        return context.aggregate(candidates) * (1 if candidates.abs().max() < 0 else float("nan"))
 
-    near(optimal_ipm(own, replace(wire, aggregate=broken)), ipm(own, wire))
+    near(optimal_ipm(own, replace(context, aggregate=broken)), ipm(own, context))
 
 
 # Mimic
@@ -101,9 +101,9 @@ def rounds_of(count: int, h: int = 6, dim: int = 8) -> list[Tensor]:
 def run(attack: mimic, rounds: list[Tensor], seed: int = 0) -> list[int]:
     """Whom it mimicked, round by round."""
     own = torch.zeros(2, rounds[0].shape[1])
-    state, said = attack.init(own, wire_of(rounds[0], own, seed=seed)), []
+    state, said = attack.init(own, context_of(rounds[0], own, seed=seed)), []
     for honest in rounds:
-        sent, state = attack(own, wire_of(honest, own, seed=seed), state)
+        sent, state = attack(own, context_of(honest, own, seed=seed), state)
         said.append(next(i for i, row in enumerate(honest) if torch.equal(row, sent[0])))
     return said
 
@@ -119,9 +119,9 @@ def test_mimic_learns_the_direction_and_the_client_of_its_paper() -> None:
         start = torch.randn(8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         wanted, z = oracle.mimicked([r.double().tolist() for r in rounds], (start / start.norm()).tolist())
         attack, own = mimic(warmup=5), torch.zeros(2, 8)
-        state = attack.init(own, wire_of(rounds[0], own, seed=seed))
+        state = attack.init(own, context_of(rounds[0], own, seed=seed))
         for honest in rounds:
-            sent, state = attack(own, wire_of(honest, own), state)
+            sent, state = attack(own, context_of(honest, own), state)
         assert torch.equal(sent[0], rounds[-1][wanted])
         near(state.direction, z, 1e-9)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from flipbench.attacks import Found, LabelFlip, Scene, Trials, mirrored, permuted, worst_case
+from flipbench.attacks import Found, LabelContext, LabelFlip, Trials, mirrored, permuted, worst_case
 from flipbench.attacks.labels.searched import harm
 
 LabelMap = dict[int, int]
@@ -21,8 +21,8 @@ def map_of(flip: LabelFlip, classes: int) -> LabelMap:
     """Where a flip sends each class (a class of a random flip: where it sends one example)."""
     labels = torch.arange(classes)
     even = torch.full((classes, classes), 1 / classes, dtype=torch.float64)
-    scene = Scene(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even)
-    return dict(enumerate(flip(labels, scene).labels.tolist()))
+    context = LabelContext(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even)
+    return dict(enumerate(flip(labels, context).labels.tolist()))
 
 
 def trials(classes: int, damage: Callable[[LabelMap], float], ran: list[tuple[LabelMap | None, int]]) -> Trials:

@@ -206,11 +206,13 @@ def call(tmp_path, monkeypatch):
         "def good(updates, cohort):\n"
         "    x = torch.nan_to_num(updates)\n"
         "    return x.mean(-2)\n"
-        "def lower(labels, scene, /):\n"
+        "def lower(labels, context, /):\n"
         "    return Proposal(labels - 1, labels >= 0)\n"
-        "def back(updates, wire, /):\n"
+        "def back(updates, context, /):\n"
         "    return updates\n"
-        "def odd(pixels, wire, /):\n"
+        "def wired(updates, wire, /):\n"  # as files of earlier versions call the context
+        "    return updates\n"
+        "def odd(pixels, context, /):\n"
         "    return pixels\n"
         "seven = 7\n"
     )
@@ -263,10 +265,11 @@ def test_each_link_of_a_chain_of_attacks_is_checked(call):
     assert "sign_flip (attack on updates)" in result.output
 
 
-def test_an_attack_on_updates_is_told_from_a_rule_by_its_second_parameter(call):
-    result = call("mine.py:back")
+@pytest.mark.parametrize("name", ["back", "wired"])
+def test_an_attack_on_updates_is_told_from_a_rule_by_its_second_parameter(call, name):
+    result = call(f"mine.py:{name}")
     assert result.exit_code == 1
-    assert "mine.py:back (attack on updates)" in result.output
+    assert f"mine.py:{name} (attack on updates)" in result.output
     assert "the malicious clients send what they would send" in " ".join(result.output.split())
 
 

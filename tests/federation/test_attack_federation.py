@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible
-from flipbench.attacks import ATTACKS, Chain, Proposal, Scene, Wire
+from flipbench.attacks import ATTACKS, Chain, LabelContext, Proposal, UpdateContext
 from flipbench.federation.federation import Federation, Parts
 from flipbench.federation.malicious_clients import BadAttackError
 from flipbench.federation.population import attack_rounds, populate
@@ -49,11 +49,11 @@ def federation(cell: Cell, attack: Any, rule: Any = fedavg) -> Federation:
 def test_honest_clients_send_what_they_always_send_and_malicious_ones_what_the_attack_says() -> None:
     asked: list[Tensor] = []
 
-    def attack(updates: Tensor, wire: Wire, /) -> Tensor:
+    def attack(updates: Tensor, context: UpdateContext, /) -> Tensor:
         asked.append(updates.clone())
-        assert len(wire.honest) + len(updates) == BASE.clients
-        assert torch.isclose(wire.weights.sum(), torch.tensor(1.0))
-        return -3 * wire.honest.mean(0)
+        assert len(context.honest) + len(updates) == BASE.clients
+        assert torch.isclose(context.weights.sum(), torch.tensor(1.0))
+        return -3 * context.honest.mean(0)
 
     clean, attacked = Tap(still=True), Tap(still=True)
     federation(BASE, None, clean)
@@ -77,15 +77,15 @@ def test_a_client_keeps_its_own_momentum_whatever_it_sends() -> None:
     assert torch.equal(clean.seen[3], attacked.seen[3])
 
 
-def _reversed(updates: Tensor, wire: Wire, /) -> Tensor:
+def _reversed(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return -updates
 
 
 def test_an_adaptive_attack_hears_the_very_answer_of_the_rule() -> None:
     heard: list[Tensor] = []
 
-    def attack(updates: Tensor, wire: Wire, /) -> Tensor:
-        heard.append(wire.aggregate(torch.stack([updates, -updates]))[1])
+    def attack(updates: Tensor, context: UpdateContext, /) -> Tensor:
+        heard.append(context.aggregate(torch.stack([updates, -updates]))[1])
         return -updates
 
     attack.adaptive = True  # type: ignore[attr-defined]
@@ -98,8 +98,8 @@ def test_an_attack_that_does_not_declare_it_is_not_told_the_rule() -> None:
         federation(BASE, _peeking)
 
 
-def _peeking(updates: Tensor, wire: Wire, /) -> Tensor:
-    return wire.aggregate(updates.unsqueeze(0)).expand_as(updates)
+def _peeking(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    return context.aggregate(updates.unsqueeze(0)).expand_as(updates)
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ class Counting:
 
 
 def test_asking_a_rule_with_memory_leaves_no_trace() -> None:
-    def attack(updates: Tensor, wire: Wire, /) -> Tensor:
+    def attack(updates: Tensor, context: UpdateContext, /) -> Tensor:
         for _ in range(3):
-            wire.aggregate(torch.stack([updates] * 2))
+            context.aggregate(torch.stack([updates] * 2))
         return updates
 
     attack.adaptive = True  # type: ignore[attr-defined]
@@ -135,7 +135,7 @@ def test_asking_a_rule_with_memory_leaves_no_trace() -> None:
     ],
 )
 def test_an_answer_that_cannot_be_sent_is_one_clear_error(answer: Any, text: str) -> None:
-    def attack(updates: Tensor, wire: Wire, /) -> Any:
+    def attack(updates: Tensor, context: UpdateContext, /) -> Any:
         return answer(updates)
 
     with pytest.raises(BadAttackError, match=text):
@@ -150,11 +150,11 @@ def test_an_attack_without_anybody_honest_is_infeasible_and_not_left_out_in_sile
 def test_dynamic_labels_are_chosen_against_the_current_global_model() -> None:
     shown: list[tuple[Tensor, Tensor]] = []
 
-    def attack(labels: Tensor, scene: Scene, /) -> Proposal:
+    def attack(labels: Tensor, context: LabelContext, /) -> Proposal:
         everyone = torch.ones_like(labels, dtype=torch.bool)
-        if scene.scores is None:
+        if context.scores is None:
             return Proposal(labels, everyone)
-        shown.append((labels, scene.scores))
+        shown.append((labels, context.scores))
         return Proposal((labels + 1) % CLASSES, everyone)
 
     attack.dynamic = True  # type: ignore[attr-defined]

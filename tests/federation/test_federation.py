@@ -40,10 +40,10 @@ def uneven(labels: Tensor, clients: int, draws: torch.Generator) -> list[Tensor]
     return [order[a:b].sort().values for a, b in pairwise(cuts)]
 
 
-def mirror(labels: Tensor, scene: Any) -> Any:
+def mirror(labels: Tensor, context: Any) -> Any:
     from flipbench.attacks import mirrored
 
-    return mirrored(labels, scene)
+    return mirrored(labels, context)
 
 
 def fedavg(updates: Tensor, cohort: Cohort) -> Tensor:

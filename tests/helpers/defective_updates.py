@@ -9,96 +9,96 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flipbench.attacks.contract import Found, Trials, Wire
+from flipbench.attacks.contract import Found, Trials, UpdateContext
 from flipbench.attacks.labels.label_flip import mirrored
 from tests.helpers.defective_flips import middle_keeps_its_name
 
 
-def negated(updates: Tensor, wire: Wire, /) -> Tensor:
+def negated(updates: Tensor, context: UpdateContext, /) -> Tensor:
     """Nothing is wrong with it."""
-    return -wire.honest.double().mean(0).to(updates).expand_as(updates)
+    return -context.honest.double().mean(0).to(updates).expand_as(updates)
 
 
-def mutates_honest(updates: Tensor, wire: Wire, /) -> Tensor:
-    wire.honest.mul_(-1)
-    return wire.honest.mean(0).expand_as(updates).clone()
+def mutates_honest(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    context.honest.mul_(-1)
+    return context.honest.mean(0).expand_as(updates).clone()
 
 
-def mutates_updates(updates: Tensor, wire: Wire, /) -> Tensor:
+def mutates_updates(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return updates.neg_()
 
 
-def sends_nan(updates: Tensor, wire: Wire, /) -> Tensor:
+def sends_nan(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return torch.full_like(updates, torch.nan)
 
 
-def divides_by_the_spread(updates: Tensor, wire: Wire, /) -> Tensor:
-    mean = wire.honest.mean(0)
-    apart = wire.honest.std(0, unbiased=False)  # 0 where all agree
+def divides_by_the_spread(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    mean = context.honest.mean(0)
+    apart = context.honest.std(0, unbiased=False)  # 0 where all agree
     return ((updates - mean) / apart).clamp(-3, 3) * apart - mean
 
 
-def one_row_only(updates: Tensor, wire: Wire, /) -> Tensor:
-    return -wire.honest.mean(0)
+def one_row_only(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    return -context.honest.mean(0)
 
 
-def in_float32(updates: Tensor, wire: Wire, /) -> Tensor:
+def in_float32(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return -updates.float()
 
 
-def draws_from_torch(updates: Tensor, wire: Wire, /) -> Tensor:
+def draws_from_torch(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return torch.randn_like(updates)
 
 
-def draws_from_numpy(updates: Tensor, wire: Wire, /) -> Tensor:
+def draws_from_numpy(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return torch.from_numpy(np.random.randn(*updates.shape)).to(updates)
 
 
-def peeks_at_the_rule(updates: Tensor, wire: Wire, /) -> Tensor:
-    worst = -10 * wire.honest.mean(0).expand_as(updates)
-    return worst if float(wire.aggregate(worst.unsqueeze(0)).norm()) > 0 else -worst
+def peeks_at_the_rule(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    worst = -10 * context.honest.mean(0).expand_as(updates)
+    return worst if float(context.aggregate(worst.unsqueeze(0)).norm()) > 0 else -worst
 
 
-def peeks_and_hides_it(updates: Tensor, wire: Wire, /) -> Tensor:
+def peeks_and_hides_it(updates: Tensor, context: UpdateContext, /) -> Tensor:
     with suppress(ValueError):
-        wire.aggregate(updates.unsqueeze(0))
+        context.aggregate(updates.unsqueeze(0))
     return -updates
 
 
-def claims_to_be_adaptive(updates: Tensor, wire: Wire, /) -> Tensor:
+def claims_to_be_adaptive(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return -updates
 
 
 claims_to_be_adaptive.adaptive = True  # type: ignore[attr-defined]
 
 
-def asks_about_a_matrix(updates: Tensor, wire: Wire, /) -> Tensor:
-    wire.aggregate(updates)
+def asks_about_a_matrix(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    context.aggregate(updates)
     return -updates
 
 
 asks_about_a_matrix.adaptive = True  # type: ignore[attr-defined]
 
 
-def sends_its_own(updates: Tensor, wire: Wire, /) -> Tensor:
+def sends_its_own(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return updates
 
 
-def needs_two_honest(updates: Tensor, wire: Wire, /) -> Tensor:
-    return (wire.honest[0] - 2 * wire.honest[1]).expand_as(updates)
+def needs_two_honest(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    return (context.honest[0] - 2 * context.honest[1]).expand_as(updates)
 
 
 _SENT: list[Tensor] = []
 
 
-def remembers_by_itself(updates: Tensor, wire: Wire, /) -> Tensor:
-    _SENT.append(wire.honest.mean().reshape(1))
+def remembers_by_itself(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    _SENT.append(context.honest.mean().reshape(1))
     return -updates * (1 + len(_SENT))
 
 
-def variance_by_subtraction(updates: Tensor, wire: Wire, /) -> Tensor:
-    mean = wire.honest.mean(0)
-    spread = (wire.honest.square().mean(0) - mean.square()).clamp(min=0).sqrt()
+def variance_by_subtraction(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    mean = context.honest.mean(0)
+    spread = (context.honest.square().mean(0) - mean.square()).clamp(min=0).sqrt()
     return (mean - 1.5 * spread).expand_as(updates)
 
 
@@ -108,10 +108,10 @@ class Grudge:
 
     place = "updates"
 
-    def init(self, updates: Tensor, wire: Wire, /) -> Tensor:
+    def init(self, updates: Tensor, context: UpdateContext, /) -> Tensor:
         return torch.zeros_like(updates)
 
-    def __call__(self, updates: Tensor, wire: Wire, state: Tensor, /) -> tuple[Tensor, Tensor]:
+    def __call__(self, updates: Tensor, context: UpdateContext, state: Tensor, /) -> tuple[Tensor, Tensor]:
         state += updates
         return -state.clone(), state
 
@@ -122,12 +122,12 @@ class Diary:
 
     pages: list[Tensor] = field(default_factory=list)
 
-    def init(self, updates: Tensor, wire: Wire, /) -> int:
+    def init(self, updates: Tensor, context: UpdateContext, /) -> int:
         self.pages.clear()
         return 0
 
-    def __call__(self, updates: Tensor, wire: Wire, state: int, /) -> tuple[Tensor, int]:
-        self.pages.append(wire.honest.mean(0))
+    def __call__(self, updates: Tensor, context: UpdateContext, state: int, /) -> tuple[Tensor, int]:
+        self.pages.append(context.honest.mean(0))
         return -torch.stack(self.pages).mean(0).expand_as(updates), state + 1
 
 
@@ -195,7 +195,7 @@ SEARCHES = (
 )
 
 UPDATES = (
-    (mutates_honest, "untouched", "wire.honest changed"),
+    (mutates_honest, "untouched", "context.honest changed"),
     (mutates_updates, "untouched", "own updates changed"),
     (sends_nan, "finite", "not finite"),
     (divides_by_the_spread, "finite", "not finite"),
@@ -203,8 +203,8 @@ UPDATES = (
     (in_float32, "form", "float32 where the updates are torch.float64"),
     (draws_from_torch, "randomness", "torch's global generator moved"),
     (draws_from_numpy, "randomness", "NumPy's global generator moved"),
-    (peeks_at_the_rule, "rule", "asks wire.aggregate"),
-    (peeks_and_hides_it, "rule", "asks wire.aggregate"),
+    (peeks_at_the_rule, "rule", "asks context.aggregate"),
+    (peeks_and_hides_it, "rule", "asks context.aggregate"),
     (claims_to_be_adaptive, "rule", "never asks"),
     (asks_about_a_matrix, "rule", "\\(trials, malicious, dim\\)"),
     (sends_its_own, "alive", "send honestly"),

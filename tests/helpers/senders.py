@@ -22,7 +22,7 @@ from flipbench.aggregators import (
     nnm,
     trimmed_mean,
 )
-from flipbench.attacks.contract import Wire
+from flipbench.attacks.contract import UpdateContext
 
 RULES: dict[str, Callable[..., Tensor]] = {
     "fedavg": fedavg,
@@ -45,7 +45,7 @@ def drawn(h: int, m: int, dim: int = 12, seed: int = 0, dtype: torch.dtype = tor
     return rows[:h].to(dtype), rows[h:].to(dtype)
 
 
-def wire_of(honest: Tensor, updates: Tensor, rule: Callable[..., Tensor] = median, seed: int = 0) -> Wire:
+def context_of(honest: Tensor, updates: Tensor, rule: Callable[..., Tensor] = median, seed: int = 0) -> UpdateContext:
     n, m, dim = len(honest) + len(updates), len(updates), honest.shape[-1]
     previous = honest.mean(0) * 0.9
 
@@ -53,7 +53,7 @@ def wire_of(honest: Tensor, updates: Tensor, rule: Callable[..., Tensor] = media
         everyone = torch.cat([honest.expand(len(candidates), -1, -1), candidates], dim=1)
         return rule(everyone, Cohort.of(everyone, byzantine=m, previous=previous.expand(len(candidates), -1)))
 
-    return Wire(
+    return UpdateContext(
         honest=honest,
         weights=torch.full((n,), 1 / n),
         previous=previous,
@@ -64,16 +64,16 @@ def wire_of(honest: Tensor, updates: Tensor, rule: Callable[..., Tensor] = media
     )
 
 
-def sent_by(attack: Any, updates: Tensor, wire: Wire) -> Tensor:
+def sent_by(attack: Any, updates: Tensor, context: UpdateContext) -> Tensor:
     if is_dataclass(attack):
-        return attack(updates, wire, attack.init(updates, wire))[0]
-    return attack(updates, wire)
+        return attack(updates, context, attack.init(updates, context))[0]
+    return attack(updates, context)
 
 
 def send(attack: Any, h: int, m: int, **facts: Any) -> tuple[Tensor, Tensor, Tensor]:
     """(sent, honest, own)"""
     honest, own = drawn(h, m, **facts)
-    return sent_by(attack, own, wire_of(honest, own)), honest, own
+    return sent_by(attack, own, context_of(honest, own)), honest, own
 
 
 def near(a: Tensor, b: Any, tolerance: float = 1e-5) -> None:
