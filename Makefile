@@ -59,8 +59,16 @@ paper-all: $(VENV)/.installed ## reproduce the others, which take hours
 report: $(VENV)/.installed ## draw the tables and heatmaps of GRID again
 	$(BIN)/flipbench report $(RESULTS)/$(GRID)
 
-test: $(VENV)/.installed-test ## run the tests
-	$(BIN)/python -m pytest -n $(CORES) --ignore=tests/speed
+# One process a core; idle ones take tests from busy ones.
+TESTS := $(BIN)/python -m pytest -n $(CORES) --dist worksteal --ignore=tests/speed
+# What a checkout needs is the rest (see the markers in pyproject.toml).
+LONG  := process or browser or torture or notebook or timing
+
+test: $(VENV)/.installed-test ## run the tests that a checkout needs (under 3 minutes on two cores)
+	$(TESTS) -m 'not ($(LONG))'
+
+test-all: $(VENV)/.installed-test ## run all tests: also processes, browser, notebook, and torture at its small size
+	$(TESTS)
 
 check: $(VENV)/.installed-test ## lint and type-check
 	$(BIN)/ruff check .

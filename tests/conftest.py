@@ -1,4 +1,4 @@
-"""What all tests share: one thread, and real data where FLIPBENCH_DATA says it lies."""
+"""Fixtures and settings of all tests: one thread, real data, a browser, and markers that follow from fixtures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ from tests.helpers.browser import Browser, chromium, missing
 torch.set_num_threads(1)
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & and nohup leave it out; the tests need it
+
+
+MARKED_BY_FIXTURE = ("browser", "real_data")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses a fixture of MARKED_BY_FIXTURE with the marker of that name."""
+    for item in items:
+        for name in MARKED_BY_FIXTURE:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(name)
 
 
 @pytest.fixture(scope="session")
