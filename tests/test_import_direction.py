@@ -180,7 +180,6 @@ STILL_LONG = {
     "flipbench.analysis.pivot",
     "flipbench.cli.app",
     "flipbench.federation.federation",
-    "flipbench.training.regression_kernels",
 }
 
 

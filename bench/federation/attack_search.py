@@ -22,7 +22,7 @@ from flipbench.federation.federation import Federation, Parts, Task, run
 from flipbench.federation.population import Partition, generator, populate
 from flipbench.federation.trial_checkpoint import TrialLog
 from flipbench.spec.cell import CLEAN, SHARE, Cell
-from flipbench.training import local_sgd
+from flipbench.training import evaluation
 
 _PROXY = 5000  # training examples that a trial is measured on
 _STACK = 8  # trials at once
@@ -48,7 +48,7 @@ def confusion(cell: Cell, labels: Tensor, partition: Partition, task: Task, part
         federation.round(r)
     total = torch.zeros(task.classes, task.classes, dtype=torch.float64)
     for x, y in zip(task.train[: len(labels)].split(1024), labels.split(1024), strict=True):
-        logits = local_sgd.scores(federation.net, federation.layout, federation.weights[0], x)
+        logits = evaluation.scores(federation.net, federation.layout, federation.weights[0], x)
         total.index_add_(0, y, F.softmax(logits.double(), dim=1).cpu())
     counts = torch.bincount(labels, minlength=task.classes).unsqueeze(1)
     return torch.where(counts > 0, total / counts.clamp(min=1), 1.0 / task.classes)

@@ -15,8 +15,8 @@ from flipbench.federation.malicious_clients import Relabeller
 from flipbench.federation.population import Population, generator
 from flipbench.spec.cell import Cell, named_seed
 from flipbench.training.augmentation import none
+from flipbench.training.batches import Batches
 from flipbench.training.layers.counter_rng import step_keys
-from flipbench.training.local_sgd import Batches
 from flipbench.training.losses import cross_entropy
 from flipbench.training.optimizer import Recipe
 

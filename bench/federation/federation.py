@@ -29,13 +29,14 @@ from flipbench.federation.malicious_clients import Relabeller, Senders, without_
 from flipbench.federation.population import Population
 from flipbench.federation.sybil_data import MaliciousData
 from flipbench.spec.cell import Cell, named_seed
+from flipbench.training import evaluation, models
 from flipbench.training import flat_parameters as vectors
-from flipbench.training import local_sgd as local
-from flipbench.training import models
 from flipbench.training.augmentation import none
+from flipbench.training.batches import Batches, merge
 from flipbench.training.initialisation import Initialisation, default
 from flipbench.training.inputs import Inputs, Pixels
 from flipbench.training.layers import stacked_model
+from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.losses import cross_entropy
 from flipbench.training.optimizer import Recipe
 
@@ -233,9 +234,9 @@ class Federation:
         roster = self.rosters[s]
         return list(range(self.facts.members)) if roster is None else roster[r - 1]
 
-    def _batches(self, clients: list[list[int]], r: int) -> local.Batches:
+    def _batches(self, clients: list[list[int]], r: int) -> Batches:
         """The round's batches of all cells; cells with one seed read the same examples in the same order."""
-        drawn: dict[int, local.Batches] = {}
+        drawn: dict[int, Batches] = {}
         given = []
         for s, (cell, one) in enumerate(zip(self.cells, self.work, strict=True)):
             if cell.seed not in drawn:
@@ -244,13 +245,13 @@ class Federation:
                 self.turns[s][c] += 1
             facts = (drawn[cell.seed], clients[s], r, self.relabellers[s], partial(self._scores, s))
             given.append(one.of_round(*facts))
-        return local.merge(given, self.task.train.device)
+        return merge(given, self.task.train.device)
 
     def _scores(self, s: int, rows: Tensor) -> Tensor:
         """Logits ``(rows, L)`` that the global model of one cell gives training examples."""
         source = self.populations[s].source
         x = self.task.train[(rows if source is None else source[rows]).to(self.task.train.device)]
-        return local.scores(self.net, self.layout, self.weights[s], x)
+        return evaluation.scores(self.net, self.layout, self.weights[s], x)
 
     def _sent(self, updates: Tensor, cohort: Cohort, r: int) -> Tensor:
         """The clients' updates after the attacks on updates; without any they are handed on as they are."""
@@ -297,21 +298,21 @@ class Federation:
             "attacked_rounds": sorted(population.attack_rounds),
         }
 
-    def _local_updates(self, ids: Tensor, batches: local.Batches, recipe: Recipe) -> Tensor:
+    def _local_updates(self, ids: Tensor, batches: Batches, recipe: Recipe) -> Tensor:
         """What the clients send: their updates, or with client momentum m <- beta m + (1 - beta) update."""
         beta = self.facts.client_momentum
         everybody, kept = ids.shape[1] == self.facts.members, bool(self.buffers.shape[1])
-        train = partial(local.train, self.net, self.layout, self.weights, self.inputs, batches, recipe)
+        work = LocalRound(self.net, self.layout, self.weights, self.inputs, batches, recipe)
         if beta and everybody and batches.index.shape[2] == 1 and not kept:
-            return train(momenta=self.momenta, keep=beta)
+            return train(replace(work, momenta=self.momenta, keep=beta))
         place = ids.to(self.weights.device).unsqueeze(-1).expand(*ids.shape, self.weights.shape[1])
         if kept:
             buffers = self.buffers if everybody else self.buffers.gather(1, place)
-            updates = train(buffers=buffers)
+            updates = train(replace(work, buffers=buffers))
             if not everybody:
                 self.buffers.scatter_(1, place, buffers)
         else:
-            updates = train()
+            updates = train(work)
         if not beta:
             return updates
         if everybody:
@@ -350,9 +351,9 @@ class Federation:
         """The server trains on its own examples as a client would, ``(cells, dim)``."""
         factors = [] if self.facts.schedule_clock == "round" else [w.root_factors(r) for w in self.work]
         recipe = client_work.recipe(self.facts, self.habits, r, factors, start.device)
-        batches = local.merge([w.of_root(r) for w in self.work], start.device)
+        batches = merge([w.of_root(r) for w in self.work], start.device)
         inputs = Inputs(self.task.train, self.task.pixels)
-        return local.train(self.net, self.layout, start, inputs, batches, recipe).squeeze(1)
+        return train(LocalRound(self.net, self.layout, start, inputs, batches, recipe)).squeeze(1)
 
     def _aggregate(self, updates: Tensor, cohort: Cohort) -> tuple[Tensor, list[int]]:
         """The rule's update, and for each cell how many updates were left out because they are not finite."""
@@ -415,7 +416,9 @@ class Federation:
     def _record(self, r: int, clients: list[list[int]], updates: Tensor, cohort: Cohort, update: Tensor) -> None:
         """The raw facts of an evaluated round."""
         task = self.task
-        matrices = local.confusion(self.net, self.layout, self.weights, task.test, task.test_labels, task.classes).cpu()
+        matrices = evaluation.confusion(
+            self.net, self.layout, self.weights, task.test, task.test_labels, task.classes
+        ).cpu()
         stamped = self._stamped()
         shares = influence(updates, update)
         norms = self.norms if self.facts.clip_update is None else lengths(updates).cpu()
@@ -442,4 +445,4 @@ class Federation:
         if task.stamped_test is None or task.stamped_labels is None:
             return None
         facts = (task.stamped_test, task.stamped_labels, task.classes)
-        return local.confusion(self.net, self.layout, self.weights, *facts).cpu()
+        return evaluation.confusion(self.net, self.layout, self.weights, *facts).cpu()

@@ -1,4 +1,4 @@
-"""Where the gradients of local training go: into weights of a client's own, or straight into its update."""
+"""Where gradients of local training are added: to weights of the client's own, or to its update directly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Layout
 from flipbench.training.flat_parameters import views
 from flipbench.training.layers.protocol import per_row
-from flipbench.training.softmax_regression import Rows
+from flipbench.training.parameter_rows import ParameterRows
 
 
 @dataclass(frozen=True)
@@ -37,46 +37,6 @@ class Recipe:
     change: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Where rows are worked on: every parameter of every row begins on a cache line of its own.
-
-    A model's own vector has odd lengths, and products on tensors that begin anywhere are a quarter slower.
-
-    Attributes:
-        flat: ``(rows, places)``; what lies between two parameters is zero.
-        views: name -> ``(rows, *shape)``, views of it.
-        begins: where each parameter begins within a row.
-    """
-
-    flat: Tensor
-    views: dict[str, Tensor]
-    begins: dict[str, int]
-
-    @classmethod
-    def of(cls, layout: Layout, rows: int, like: Tensor) -> Bench:
-        """Zeros for so many rows."""
-        line = 64 // like.element_size()
-        edges = [0]
-        for place, _ in layout.values():
-            edges.append(edges[-1] + -(-(place.stop - place.start) // line) * line)
-        flat = like.new_zeros(rows, edges[-1])
-        parts = list(zip(layout.items(), edges, strict=False))
-        seen = {n: flat[:, e : e + p.stop - p.start].view(rows, *shape) for (n, (p, shape)), e in parts}
-        return cls(flat, seen, {n: e for (n, _), e in parts})
-
-    def first(self, rows: int) -> Bench:
-        """The first rows."""
-        if rows == len(self.flat):
-            return self
-        return Bench(self.flat[:rows], {n: v[:rows] for n, v in self.views.items()}, self.begins)
-
-    @property
-    def rows(self) -> Rows:
-        """The same for compiled code."""
-        return Rows(self.flat, self.begins)
-
-
 class LocalSgd:
     """One step of SGD in place on rows that have weights of their own.
 
@@ -89,7 +49,12 @@ class LocalSgd:
     """
 
     def __init__(
-        self, weights: Bench, velocity: Bench | None, recipe: Recipe, fresh: bool, factors: Tensor | None = None
+        self,
+        weights: ParameterRows,
+        velocity: ParameterRows | None,
+        recipe: Recipe,
+        fresh: bool,
+        factors: Tensor | None = None,
     ) -> None:
         self.weights, self.velocity, self.recipe, self.factors = weights, velocity, recipe, factors
         self.momentum = 0.0 if fresh else recipe.momentum
@@ -125,21 +90,21 @@ class LocalSgd:
         """Running statistics know no learning rate, and have no momentum buffer that moves them."""
         self.weights.views[name].lerp_(value, momentum)
 
-    def formula(self) -> tuple[Rows, float, NDArray[np.float32]]:
+    def formula(self) -> tuple[ParameterRows, float, NDArray[np.float32]]:
         """Where all gradients of a step may go at once before `finish`: what is there times the second, plus the third
         ``(rows,)`` times gradient and decayed weight."""
         if self.velocity is not None:
-            return self.velocity.rows, self.momentum, np.ones(len(self.weights.flat), np.float32)
-        return self.weights.rows, 1.0, rates_of(-self.recipe.lr, len(self.weights.flat), self.factors)
+            return self.velocity, self.momentum, np.ones(len(self.weights.numbers), np.float32)
+        return self.weights, 1.0, rates_of(-self.recipe.lr, len(self.weights.numbers), self.factors)
 
     def finish(self) -> None:
         """With momentum: all weights move at once, when all gradients are known."""
         if self.velocity is None:
             return
         if self.factors is None:
-            self.weights.flat.sub_(self.velocity.flat, alpha=self.recipe.lr)
+            self.weights.numbers.sub_(self.velocity.numbers, alpha=self.recipe.lr)
         else:
-            self.weights.flat.addcmul_(self.velocity.flat, self.factors.unsqueeze(1), value=-self.recipe.lr)
+            self.weights.numbers.addcmul_(self.velocity.numbers, self.factors.unsqueeze(1), value=-self.recipe.lr)
 
     def _shrink(self, w: Tensor) -> None:
         rate = self.recipe.lr * self.recipe.weight_decay

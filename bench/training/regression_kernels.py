@@ -297,45 +297,18 @@ def _slopes(logits: Any, labels: Any, weights: Any, share: Any, tiny: Any, n: in
 logits_of, sums_of, slopes_of = (compiled(f) for f in (_logits, _sums, _slopes))
 
 
-def _regress(
-    source: Any,
-    scale: Any,
-    index: Any,
-    labels: Any,
-    counts: Any,
-    emphasis: Any,
-    weights: Any,
-    out: Any,
-    begins: Any,
-    shared: int,
-    classes: int,
-    keep: Any,
-    rates: Any,
-    decays: Any,
-    summed: bool,
-    tiny: Any,
-) -> None:
+def _regress(examples: Any, model: Any, target: Any, rule: Any) -> None:
     """A step of softmax regression of all clients: ``out = keep out + rate gradient + decay weight``.
 
-    Args:
-        source, scale: what `gather_scaled` reads.
-        index, labels: ``(rows, batch)`` int64.
-        counts: ``(rows,)`` int64, real examples; without any, what is in out is multiplied by keep and that is all.
-            Empty: all batches are full.
-        emphasis: ``(rows, batch)`` float32, weights in the loss; or ``(0, 0)``.
-        weights: ``(owners, places)`` float32.
-        out: ``(rows, places)`` float32; may be the weights.
-        begins: where the weights ``(classes, features)`` and the bias ``(classes,)`` begin: the former in weights and
-            out, then the latter in both, -1 where the model has none.
-        shared: rows of an owner, which stand side by side.
-        classes: L.
-        keep, rates, decays: float32, the last two ``(rows,)``; with a keep of 0 what is in out is not read.
-        summed: the loss is the sum of a batch, not the mean.
-        tiny: float32, of `_slopes`.
+    A row without examples is multiplied by keep and that is all. Arguments are the records of `softmax_regression`.
 
     Raises:
         IndexError: an index or a label is out of range.
     """
+    source, scale, index, labels, counts, emphasis = examples
+    weights, own_weight, own_bias, shared, classes = model
+    out, out_weight, out_bias = target
+    keep, rates, decays, summed, tiny = rule
     rows, batch = index.shape
     features = source.shape[1]
     padded = (features + LANES - 1) // LANES * LANES
@@ -350,19 +323,19 @@ def _regress(
                 raise IndexError("a label of a batch is not one of the model's classes")
         n = counts[row] if len(counts) else batch
         if n == 0:
-            keep_share(out[row, begins[1] : begins[1] + classes * features], keep)
-            if begins[3] >= 0:
-                keep_share(out[row, begins[3] : begins[3] + classes], keep)
+            keep_share(out[row, out_weight : out_weight + classes * features], keep)
+            if out_bias >= 0:
+                keep_share(out[row, out_bias : out_bias + classes], keep)
             continue
         owner = row // shared
         if owner != known:
             known = owner
             for c in range(classes):
-                begin = begins[0] + c * features
+                begin = own_weight + c * features
                 own, to = weights[owner, begin : begin + features], w[c]
                 for f in range(features):
                     to[f] = own[f]
-                b[c] = weights[owner, begins[2] + c] if begins[2] >= 0 else np.float32(0)
+                b[c] = weights[owner, own_bias + c] if own_bias >= 0 else np.float32(0)
         share = np.float32(1) if summed else np.float32(1) / np.float32(n)
         sums[:] = 0
         kept, decay = keep, decays[row]
@@ -370,7 +343,7 @@ def _regress(
             some = min(CHUNK, n - low)
             gather_scaled(source, scale, index[row, low : low + some], x)
             logits_of(flat_x, flat_w, some, classes, padded, dy)
-            if begins[2] >= 0:
+            if own_bias >= 0:
                 for e in range(some):
                     for c in range(classes):
                         dy[e * classes + c] += b[c]
@@ -383,11 +356,11 @@ def _regress(
                 several = min(CLASSES, classes - c)
                 sums_of(dy, c, several, classes, flat_x, padded, some, flat_room)
                 for k in range(several):
-                    begin = begins[1] + (c + k) * features
+                    begin = out_weight + (c + k) * features
                     blend(out[row, begin : begin + features], kept, room[k], rates[row], w[c + k], decay)
             kept, decay = np.float32(1), np.float32(0)
-        if begins[3] >= 0:
-            blend(out[row, begins[3] : begins[3] + classes], keep, sums, rates[row], b, decays[row])
+        if out_bias >= 0:
+            blend(out[row, out_bias : out_bias + classes], keep, sums, rates[row], b, decays[row])
 
 
 def _blend(out: Any, keep: Any, found: Any, rate: Any, own: Any, decay: Any) -> None:

@@ -1,50 +1,88 @@
-"""Softmax regression, compiled: one pass over the inputs of a step instead of products layer by layer.
+"""Steps of softmax regression in compiled code: one pass over a step's inputs instead of products layer by layer.
 
 FedSGD on 15 clients' batches of 50 images of MNIST takes two fifths of the time of the layers' products.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flipbench.aggregators.contract import Layout
+from flipbench.training.batches import Batches
 from flipbench.training.inputs import Inputs
-
-if TYPE_CHECKING:
-    from flipbench.training.layers.stacked_model import Linear
-    from flipbench.training.local_sgd import Batches
+from flipbench.training.layers.stacked_model import Linear
+from flipbench.training.parameter_rows import ParameterRows
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Vectors of a model's numbers.
+class Examples(NamedTuple):
+    """What a step trains on, as compiled code reads it.
 
     Attributes:
-        numbers: ``(rows, places)`` float32 on the CPU, contiguous.
-        begins: of each parameter, within a row.
+        source, scale: what `regression_kernels.gather_scaled` reads.
+        rows, labels: ``(rows, batch)`` int64, which examples and their labels.
+        counts: ``(rows,)`` int64, real examples; empty: all batches are full.
+        emphasis: ``(rows, batch)`` float32, weights in the loss; or ``(0, 0)``.
     """
 
-    numbers: Tensor
-    begins: Mapping[str, int]
+    source: NDArray[Any]
+    scale: tuple[Any, ...]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    emphasis: NDArray[np.float32]
 
-    @classmethod
-    def of(cls, vectors: Tensor, layout: Layout) -> Rows:
-        """Of vectors as they travel, ``(rows, dim)``."""
-        return cls(vectors, {name: place.start for name, (place, _) in layout.items()})
+
+class Model(NamedTuple):
+    """Where the gradient is taken, as compiled code reads it.
+
+    Attributes:
+        weights: ``(owners, places)`` float32.
+        weight, bias: where the weights ``(classes, features)`` and the bias ``(classes,)`` begin, -1 without a bias.
+        shared: rows of an owner, which stand side by side.
+        classes: L.
+    """
+
+    weights: NDArray[np.float32]
+    weight: int
+    bias: int
+    shared: int
+    classes: int
+
+
+class Target(NamedTuple):
+    """What a step moves, ``(rows, places)`` float32, perhaps the weights themselves; begins as in `Model`."""
+
+    out: NDArray[np.float32]
+    weight: int
+    bias: int
+
+
+class Rule(NamedTuple):
+    """How a step moves its target: ``keep out + rate gradient + decay weight``.
+
+    Attributes:
+        keep: share of ``out`` that stays; with 0 it is not read.
+        rates, decays: ``(rows,)``.
+        summed: the loss is the sum over a batch, not the mean.
+        tiny: probabilities up to it count as none.
+    """
+
+    keep: np.float32
+    rates: NDArray[np.float32]
+    decays: NDArray[np.float32]
+    summed: bool
+    tiny: np.float32
 
 
 def serves(layer: Linear | None, inputs: Inputs, batches: Batches, weights: Tensor) -> bool:
     """Whether steps are of the kind that the kernel knows.
 
     Args:
-        layer: `lockstep.Chain.regression`.
+        layer: `layers.stacked_model.Chain.regression`; None: the model is another one.
         inputs, batches: of the step.
         weights: of the rows or the cells.
     """
@@ -55,30 +93,16 @@ def serves(layer: Linear | None, inputs: Inputs, batches: Batches, weights: Tens
     return fits and weights.dtype == torch.float32 and weights.device.type == "cpu"
 
 
-def step(
-    layer: Linear,
-    inputs: Inputs,
-    now: Batches,
-    weights: Rows,
-    out: Rows,
-    keep: float,
-    rates: NDArray[np.float32],
-    decays: NDArray[np.float32],
-    tiny: float,
-    summed: bool,
-) -> None:
-    """``out = keep out + rate gradient + decay weight``, of every row's cross-entropy; without examples ``keep out``.
+def step(layer: Linear, inputs: Inputs, now: Batches, weights: ParameterRows, out: ParameterRows, rule: Rule) -> None:
+    """One step on every row's cross-entropy; a row without examples becomes ``keep out``.
 
     Args:
         layer: of the model.
         inputs: of the examples.
         now: ``(rows, batch)``.
         weights: of the rows, or of each cell's.
-        out: of the rows; may be the weights. With a keep of 0 it is not read.
-        keep: of what is there.
-        rates, decays: ``(rows,)``.
-        tiny: probabilities up to it count as none.
-        summed: the loss is the sum over a batch, not the mean.
+        out: of the rows; may be the weights.
+        rule: how ``out`` moves.
 
     Raises:
         IndexError: an index is negative or beyond the last example.
@@ -86,27 +110,25 @@ def step(
     from flipbench.training import regression_kernels  # the compiler is loaded on first use
 
     assert inputs.source is not None
-    rows, name = len(now.index), layer.prefix + "weight"
-    from_weights, from_bias = [], []
-    for one in (weights, out):
-        from_weights.append(one.begins[name])
-        from_bias.append(-1 if layer.module.bias is None else one.begins[layer.prefix + "bias"])
+    rows, weight, bias = len(now.index), layer.prefix + "weight", layer.prefix + "bias"
+    biased = layer.module.bias is not None
     regression_kernels.regress(
-        *inputs.source,
-        now.index.contiguous().numpy(),
-        now.labels.contiguous().numpy(),
-        _NO_COUNTS if now.counts is None else now.counts.contiguous().numpy(),
-        _NO_WEIGHTS if now.emphasis is None else now.emphasis.contiguous().numpy(),
-        weights.numbers.numpy(),
-        out.numbers.numpy(),
-        (*from_weights, *from_bias),
-        rows // len(weights.numbers),
-        layer.module.out_features,
-        np.float32(keep),
-        rates,
-        decays,
-        summed,
-        np.float32(tiny),
+        Examples(
+            *inputs.source,
+            now.index.contiguous().numpy(),
+            now.labels.contiguous().numpy(),
+            _NO_COUNTS if now.counts is None else now.counts.contiguous().numpy(),
+            _NO_WEIGHTS if now.emphasis is None else now.emphasis.contiguous().numpy(),
+        ),
+        Model(
+            weights.numbers.numpy(),
+            weights.start(weight),
+            weights.start(bias) if biased else -1,
+            rows // len(weights.numbers),
+            layer.module.out_features,
+        ),
+        Target(out.numbers.numpy(), out.start(weight), out.start(bias) if biased else -1),
+        rule,
     )
 
 

@@ -23,9 +23,12 @@ from flipbench.federation.population import populate
 from flipbench.plugins import registry
 from flipbench.spec.cell import Cell
 from flipbench.system.malloc import keep_freed_memory
-from flipbench.training import flat_parameters, local_sgd, models, schedules
+from flipbench.training import flat_parameters, models, schedules
+from flipbench.training.batches import Batches
 from flipbench.training.inputs import Inputs
 from flipbench.training.layers import stacked_model
+from flipbench.training.local_sgd import LocalRound, train
+from flipbench.training.optimizer import Recipe
 
 MODELS = {"softmax": "softmax", "mlp": "mlp(widths=[100])", "cnn": "cnn(channels=[20, 50], hidden=[500])"}
 STEPS = {"softmax": 60, "mlp": 40, "cnn": 6}
@@ -87,9 +90,11 @@ def test_local_training_of_the_ham10000_mlp(benchmark: Any, momentum: float) -> 
     inputs = Inputs(torch.rand(8000, 1, 28, 28, generator=g))
     steps = 13
     index = torch.randint(8000, (1, 20, steps, 32), generator=g)
-    batches = local_sgd.Batches(index, torch.randint(7, index.shape, generator=g), None)
-    recipe = local_sgd.Recipe(0.01, momentum, 0.0)
-    benchmark.pedantic(lambda: local_sgd.train(net, where, start, inputs, batches, recipe), rounds=12, warmup_rounds=2)
+    batches = Batches(index, torch.randint(7, index.shape, generator=g), None)
+    recipe = Recipe(0.01, momentum, 0.0)
+    benchmark.pedantic(
+        lambda: train(LocalRound(net, where, start, inputs, batches, recipe)), rounds=12, warmup_rounds=2
+    )
     weights = 784 * 200 + 200 * 200 + 200 * 7
     # Forward and weight gradient of all layers, input gradient of all but the first: 2 operations a weight each.
     flop = 20 * 32 * steps * 2 * (3 * weights - 784 * 200)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from flipbench.training import flat_parameters as vectors
-from flipbench.training import local_sgd
 from flipbench.training.inputs import Inputs
 from flipbench.training.layers import protocol, stacked_model
 from flipbench.training.layers.convolution_cpu import Conv, PooledConv
 from flipbench.training.layers.pooling import Pool
+from flipbench.training.local_sgd import LocalRound, train
+from flipbench.training.optimizer import Recipe
 from tests.training.test_lockstep import MODELS, case
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -108,13 +109,13 @@ def test_updates_are_those_of_the_kernels(
     name: str, steps: int, uneven: bool, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, start, x, batches = case(name, steps, uneven)
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.9, 0.01)
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
     there = batches.map(lambda t: t.to(device))
     if isinstance(net, stacked_model.Chain):
         monkeypatch.setattr(stacked_model.Chain, "width", lambda self, device: None)  # all rows at once
-    got = local_sgd.train(net, where, start.to(device), Inputs(x.to(device)), there, recipe)
+    got = train(LocalRound(net, where, start.to(device), Inputs(x.to(device)), there, recipe))
     monkeypatch.undo()
-    wanted = local_sgd.train(net, where, start, Inputs(x), batches, recipe)
+    wanted = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     torch.testing.assert_close(got.cpu(), wanted, rtol=1e-3, atol=1e-5)
 
 

@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from flipbench.data.pixel_scaling import FEATURES, SCALES
 from flipbench.training import flat_parameters as vectors
 from flipbench.training import local_sgd, models
+from flipbench.training.batches import Batches
+from flipbench.training.evaluation import confusion
 from flipbench.training.inputs import Inputs, Pixels
 from flipbench.training.layers import stacked_model
+from flipbench.training.local_sgd import LocalRound, train
+from flipbench.training.optimizer import Recipe
 
 CLASSES, SHAPE = 5, (1, 12, 12)
 
@@ -53,10 +57,10 @@ def naive(
     model: nn.Module,
     start: Tensor,
     x: Tensor,
-    batches: local_sgd.Batches,
+    batches: Batches,
     cell: int,
     client: int,
-    recipe: local_sgd.Recipe,
+    recipe: Recipe,
 ) -> Tensor:
     """One client's update in float64: PyTorch's own model, loss and optimiser."""
     model = copy.deepcopy(model).double().train()
@@ -82,7 +86,7 @@ def vectors_of(model: nn.Module) -> Tensor:
     return torch.cat([p.detach().reshape(-1) for p in parts])
 
 
-def case(name: str, steps: int, uneven: bool) -> tuple[nn.Module, Tensor, Tensor, local_sgd.Batches]:
+def case(name: str, steps: int, uneven: bool) -> tuple[nn.Module, Tensor, Tensor, Batches]:
     g = torch.Generator().manual_seed(3)
     model = models.build(MODELS[name], SHAPE, CLASSES, 7)
     dim = vectors.dimension(vectors.layout_of(model))
@@ -96,7 +100,7 @@ def case(name: str, steps: int, uneven: bool) -> tuple[nn.Module, Tensor, Tensor
         counts[0, 0, steps - 1] = 2  # a smaller last batch
         counts[0, 2, 1:] = 0  # fewer steps
         counts[1, 1] = 0  # no examples at all
-    return model, start, x, local_sgd.Batches(index, labels, counts)
+    return model, start, x, Batches(index, labels, counts)
 
 
 @pytest.mark.parametrize("uneven", [False, True])
@@ -108,8 +112,8 @@ def test_updates_equal_those_of_one_client_at_a_time(
     name: str, steps: int, momentum: float, decay: float, uneven: bool
 ) -> None:
     model, start, x, batches = case(name, steps, uneven)
-    recipe = local_sgd.Recipe(0.2, momentum, decay)
-    got = local_sgd.train(stacked_model.stack(model), vectors.layout_of(model), start, Inputs(x), batches, recipe)
+    recipe = Recipe(0.2, momentum, decay)
+    got = train(LocalRound(stacked_model.stack(model), vectors.layout_of(model), start, Inputs(x), batches, recipe))
     assert got.shape == (2, 4, start.shape[1])
     for cell in range(2):
         for client in range(4):
@@ -122,22 +126,22 @@ def test_updates_equal_those_of_one_client_at_a_time(
 @pytest.mark.parametrize("name", MODELS)
 def test_a_stack_equals_its_cells_bit_for_bit(name: str, steps: int, uneven: bool) -> None:
     model, start, x, batches = case(name, steps, uneven)
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.9, 0.01)
-    together = local_sgd.train(net, where, start, Inputs(x), batches, recipe)
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
+    together = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     for s in range(2):
         counts = None if batches.counts is None else batches.counts[s : s + 1]
-        one = local_sgd.Batches(batches.index[s : s + 1], batches.labels[s : s + 1], counts)
-        assert torch.equal(local_sgd.train(net, where, start[s : s + 1], Inputs(x), one, recipe)[0], together[s])
+        one = Batches(batches.index[s : s + 1], batches.labels[s : s + 1], counts)
+        assert torch.equal(train(LocalRound(net, where, start[s : s + 1], Inputs(x), one, recipe))[0], together[s])
 
 
 @pytest.mark.parametrize("name", ["softmax", "softmax without bias", "mlp", "cnn"])
 def test_tall_batches_take_a_way_of_their_own_to_the_same_updates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, start, x, batches = case(name, 1, True)
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.0, 0.01)
-    want = local_sgd.train(net, where, start, Inputs(x), batches, recipe)
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.0, 0.01)
+    want = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     monkeypatch.setattr(stacked_model, "_TALL", 6)
     torch.testing.assert_close(
-        local_sgd.train(net, where, start, Inputs(x), batches, recipe), want, rtol=1e-4, atol=1e-6
+        train(LocalRound(net, where, start, Inputs(x), batches, recipe)), want, rtol=1e-4, atol=1e-6
     )
 
 
@@ -146,7 +150,7 @@ def test_tall_batches_take_a_way_of_their_own_to_the_same_updates(name: str, mon
 def test_a_sure_model_sends_no_number_that_slows_products_down(dtype: torch.dtype, summed: bool) -> None:
     """exp(-95) and exp(-730) are subnormal; exp(-60) is not, and stays."""
     logits = torch.tensor([[[0.0, -60.0, -95.0, -730.0]] * 40], dtype=dtype)
-    now = local_sgd.Batches(torch.zeros(1, 40, dtype=torch.int64), torch.zeros(1, 40, dtype=torch.int64), None)
+    now = Batches(torch.zeros(1, 40, dtype=torch.int64), torch.zeros(1, 40, dtype=torch.int64), None)
     gradient = local_sgd._loss_gradient(logits, now, summed)
     assert not ((gradient != 0) & (gradient.abs() < torch.finfo(dtype).tiny)).any()
     want = (logits.double().softmax(-1) - torch.tensor([1.0, 0, 0, 0])) * (1.0 if summed else 1 / 40)
@@ -160,12 +164,12 @@ def test_a_sure_model_sends_no_number_that_slows_products_down(dtype: torch.dtyp
 def test_kept_inputs_change_no_bit_and_are_not_written_to(name: str, steps: int, uneven: bool) -> None:
     model, start, x, batches = case(name, steps, uneven)
     first = batches.index[:, :, :1].expand_as(batches.index).contiguous()  # every step asks for the same rows
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.9, 0.01)
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
     for index in (first, batches.index, first):
-        one = local_sgd.Batches(index, batches.labels, batches.counts)
-        plain, kept = local_sgd.train(net, where, start, Inputs(x), one, recipe), Inputs(x, kept=True)
+        one = Batches(index, batches.labels, batches.counts)
+        plain, kept = train(LocalRound(net, where, start, Inputs(x), one, recipe)), Inputs(x, kept=True)
         for _ in range(2):  # rounds
-            got = local_sgd.train(net, where, start, kept, one, recipe)
+            got = train(LocalRound(net, where, start, kept, one, recipe))
             assert torch.equal(got, plain)
     rows = kept.rows(index[0, :, 0].reshape(-1))
     assert kept.rows(index[0, :, 0].reshape(-1)) is rows
@@ -176,7 +180,7 @@ def test_kept_inputs_change_no_bit_and_are_not_written_to(name: str, steps: int,
 def test_confusion_counts_what_the_model_predicts(name: str) -> None:
     model, start, x, _ = case(name, 1, False)
     y = torch.arange(40) % CLASSES
-    got = local_sgd.confusion(stacked_model.stack(model), vectors.layout_of(model), start, x, y, CLASSES)
+    got = confusion(stacked_model.stack(model), vectors.layout_of(model), start, x, y, CLASSES)
     for cell in range(2):
         twin = copy.deepcopy(model).eval()
         state = dict(twin.named_parameters()) | dict(twin.named_buffers())
@@ -217,12 +221,12 @@ def test_which_rows_train_together_changes_no_bit(
     name: str, steps: int, uneven: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, start, x, batches = case(name, steps, uneven)
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), local_sgd.Recipe(0.2, 0.9, 0.01)
-    whole = local_sgd.train(net, where, start, Inputs(x), batches, recipe)
+    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
+    whole = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     for rows in (1, 3, 4, 5, 8):
         of_a_row = 8 * start.shape[1] if steps > 1 else 6 * x[0].nbytes  # weights and velocity, or a batch
         monkeypatch.setattr(local_sgd, "_CACHE", rows * of_a_row)
-        assert torch.equal(local_sgd.train(net, where, start, Inputs(x), batches, recipe), whole)
+        assert torch.equal(train(LocalRound(net, where, start, Inputs(x), batches, recipe)), whole)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5), (7,)])

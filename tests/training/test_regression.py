@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from flipbench.data.pixel_scaling import FEATURES, SCALES
 from flipbench.training import flat_parameters as vectors
-from flipbench.training import local_sgd, softmax_regression
+from flipbench.training import softmax_regression
+from flipbench.training.batches import Batches
 from flipbench.training.inputs import Inputs, Pixels
 from flipbench.training.layers import stacked_model
+from flipbench.training.local_sgd import LocalRound, train
+from flipbench.training.optimizer import Recipe
 
 
 def naive(
@@ -32,13 +35,13 @@ def naive(
     return of_w, of_b
 
 
-def case(seed: int, classes: int, features: int, batch: int, bias: bool) -> tuple[nn.Module, Tensor, local_sgd.Batches]:
+def case(seed: int, classes: int, features: int, batch: int, bias: bool) -> tuple[nn.Module, Tensor, Batches]:
     g = torch.Generator().manual_seed(seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(features, classes, bias=bias))
     dim = vectors.dimension(vectors.layout_of(model))
     start = torch.randn(2, dim, generator=g) / features**0.5
     index = torch.randint(50, (2, 3, 1, batch), generator=g)
-    return model, start, local_sgd.Batches(index, torch.randint(classes, index.shape, generator=g), None)
+    return model, start, Batches(index, torch.randint(classes, index.shape, generator=g), None)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -65,11 +68,11 @@ def test_a_step_is_that_of_loops(classes: int, features: int, batch: int, bias: 
         (counts, heavy, True, 0.5),
         (counts, None, False, 0.9),
     ):
-        given = local_sgd.Batches(batches.index, batches.labels, some, emphasis)
-        recipe = local_sgd.Recipe(0.3, 0.0, 0.05, summed)
+        given = Batches(batches.index, batches.labels, some, emphasis)
+        recipe = Recipe(0.3, 0.0, 0.05, summed)
         before = torch.randn(2, 3, start.shape[1], generator=g) if keep else None
-        got = local_sgd.train(
-            net, where, start, Inputs(x), given, recipe, None if before is None else before.clone(), keep
+        got = train(
+            LocalRound(net, where, start, Inputs(x), given, recipe, None if before is None else before.clone(), keep)
         )
         for cell in range(2):
             for client in range(3):
@@ -97,9 +100,11 @@ def test_it_is_the_kernel_that_is_tested(monkeypatch: pytest.MonkeyPatch) -> Non
     calls = []
     real = softmax_regression.step
     monkeypatch.setattr(softmax_regression, "step", lambda *given: calls.append(1) or real(*given))
-    for recipe, given in ((local_sgd.Recipe(0.1, 0.0, 0.0), batches), (local_sgd.Recipe(0.1, 0.9, 0.0), batches)):
-        local_sgd.train(
-            stacked_model.stack(model), vectors.layout_of(model), start, Inputs(torch.rand(50, 20)), given, recipe
+    for recipe, given in ((Recipe(0.1, 0.0, 0.0), batches), (Recipe(0.1, 0.9, 0.0), batches)):
+        train(
+            LocalRound(
+                stacked_model.stack(model), vectors.layout_of(model), start, Inputs(torch.rand(50, 20)), given, recipe
+            )
         )
     assert len(calls) == 2
 
@@ -113,7 +118,7 @@ def test_bytes_and_their_floats_give_the_same_bits(name: str) -> None:
     scale = SCALES[name](pixels, 255, **options)
     net, where = stacked_model.stack(model), vectors.layout_of(model)
     plain, made = (
-        local_sgd.train(net, where, start, one, batches, local_sgd.Recipe(0.1, 0.0, 0.0))
+        train(LocalRound(net, where, start, one, batches, Recipe(0.1, 0.0, 0.0)))
         for one in (Inputs(data), Inputs(data, Pixels(pixels, scale)))
     )
     assert torch.equal(plain, made)
@@ -124,14 +129,14 @@ def test_who_else_is_worked_on_changes_no_bit(steps: int) -> None:
     model, start, _ = case(9, 10, 100, 70, True)
     g = torch.Generator().manual_seed(4)
     index = torch.randint(50, (2, 5, steps, 70), generator=g)
-    batches = local_sgd.Batches(index, torch.randint(10, index.shape, generator=g), None)
-    x, recipe = torch.rand(50, 100, generator=g), local_sgd.Recipe(0.1, 0.0, 0.01)
+    batches = Batches(index, torch.randint(10, index.shape, generator=g), None)
+    x, recipe = torch.rand(50, 100, generator=g), Recipe(0.1, 0.0, 0.01)
     net, where = stacked_model.stack(model), vectors.layout_of(model)
-    whole = local_sgd.train(net, where, start, Inputs(x), batches, recipe)
+    whole = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     for cell in range(2):
         for client in range(5):
             one = batches.map(lambda t, cell=cell, client=client: t[cell : cell + 1, client : client + 1])
-            alone = local_sgd.train(net, where, start[cell : cell + 1], Inputs(x), one, recipe)
+            alone = train(LocalRound(net, where, start[cell : cell + 1], Inputs(x), one, recipe))
             assert torch.equal(alone[0, 0], whole[cell, client])
 
 
@@ -139,13 +144,15 @@ def test_what_is_not_finite_stays_so() -> None:
     model, start, batches = case(3, 4, 20, 6, True)
     start[1, 7] = float("nan")
     start[0, 5] = float("inf")
-    got = local_sgd.train(
-        stacked_model.stack(model),
-        vectors.layout_of(model),
-        start,
-        Inputs(torch.rand(50, 20) + 0.1),
-        batches,
-        local_sgd.Recipe(0.1, 0.0, 0.0),
+    got = train(
+        LocalRound(
+            stacked_model.stack(model),
+            vectors.layout_of(model),
+            start,
+            Inputs(torch.rand(50, 20) + 0.1),
+            batches,
+            Recipe(0.1, 0.0, 0.0),
+        )
     )
     assert not torch.isfinite(got).all(-1).any()
 
@@ -155,13 +162,15 @@ def test_a_probability_that_is_next_to_nothing_is_none() -> None:
     start[:] = 0
     start[:, :20] = 100.0  # class 0 wins by far
     batches.labels[:] = 0
-    got = local_sgd.train(
-        stacked_model.stack(model),
-        vectors.layout_of(model),
-        start,
-        Inputs(torch.ones(50, 20)),
-        batches,
-        local_sgd.Recipe(0.1, 0.0, 0.0),
+    got = train(
+        LocalRound(
+            stacked_model.stack(model),
+            vectors.layout_of(model),
+            start,
+            Inputs(torch.ones(50, 20)),
+            batches,
+            Recipe(0.1, 0.0, 0.0),
+        )
     )
     assert not got.any()
 
@@ -171,13 +180,15 @@ def test_a_row_or_class_that_is_not_there_is_refused(which: str, wrong: int) -> 
     model, start, batches = case(3, 4, 20, 6, True)
     getattr(batches, which)[1, 2, 0, 3] = wrong
     with pytest.raises(IndexError):
-        local_sgd.train(
-            stacked_model.stack(model),
-            vectors.layout_of(model),
-            start,
-            Inputs(torch.rand(50, 20)),
-            batches,
-            local_sgd.Recipe(0.1, 0.0, 0.0),
+        train(
+            LocalRound(
+                stacked_model.stack(model),
+                vectors.layout_of(model),
+                start,
+                Inputs(torch.rand(50, 20)),
+                batches,
+                Recipe(0.1, 0.0, 0.0),
+            )
         )
 
 
@@ -186,9 +197,9 @@ def test_a_client_without_examples_does_not_move_beside_weights_that_are_not_fin
     start[:] = float("nan")
     counts = torch.full((2, 3, 1), 6)
     counts[1, 1] = 0
-    given = local_sgd.Batches(batches.index, batches.labels, counts)
+    given = Batches(batches.index, batches.labels, counts)
     net, where = stacked_model.stack(model), vectors.layout_of(model)
-    got = local_sgd.train(net, where, start, Inputs(torch.rand(50, 20)), given, local_sgd.Recipe(0.1, 0.0, 0.1))
+    got = train(LocalRound(net, where, start, Inputs(torch.rand(50, 20)), given, Recipe(0.1, 0.0, 0.1)))
     assert not got[1, 1].any()
     assert not torch.isfinite(got[0]).any()
 
@@ -203,7 +214,7 @@ def test_a_model_that_does_not_fit_the_inputs_is_refused(layers: tuple[nn.Module
     net, where = stacked_model.stack(model), vectors.layout_of(model)
     for index in (
         batches,
-        local_sgd.Batches(batches.index.repeat(1, 1, 2, 1), batches.labels.repeat(1, 1, 2, 1), None),
+        Batches(batches.index.repeat(1, 1, 2, 1), batches.labels.repeat(1, 1, 2, 1), None),
     ):
         with pytest.raises((RuntimeError, ValueError)):
-            local_sgd.train(net, where, start, Inputs(torch.rand(50, 4, 5)), index, local_sgd.Recipe(0.1, 0.0, 0.1))
+            train(LocalRound(net, where, start, Inputs(torch.rand(50, 4, 5)), index, Recipe(0.1, 0.0, 0.1)))
