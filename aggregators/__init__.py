@@ -16,10 +16,11 @@ if __name__ != "flipbench.aggregators":  # found as a folder of the checkout: it
 from collections.abc import Callable
 from typing import Any
 
+from flipbench.aggregators.compose import compose
 from flipbench.aggregators.contract import Aggregator, Cohort, Infeasible, Layout, Update, Updates, per_cell
 from flipbench.aggregators.rules.bulyan import bulyan
 from flipbench.aggregators.rules.clipping import centered_clipping, norm_clipping
-from flipbench.aggregators.rules.coordinatewise import median, trimmed_mean
+from flipbench.aggregators.rules.coordinatewise import meamed, median, phocas, trimmed_mean
 from flipbench.aggregators.rules.distance_filters import aksel, cge, faba, monna
 from flipbench.aggregators.rules.flame import flame
 from flipbench.aggregators.rules.fltrust import fltrust
@@ -29,8 +30,7 @@ from flipbench.aggregators.rules.krum import krum, multi_krum
 from flipbench.aggregators.rules.lfighter import lfighter
 from flipbench.aggregators.rules.mda import mda
 from flipbench.aggregators.rules.mean import fedavg, mean
-from flipbench.aggregators.rules.nearest import meamed, phocas
-from flipbench.aggregators.rules.preaggregation import arc, bucketing, clipping, compose, nnm
+from flipbench.aggregators.rules.preaggregation import arc, bucketing, clipping, nnm
 from flipbench.aggregators.rules.signguard import signguard
 from flipbench.aggregators.rules.spectral import caf, dnc
 from flipbench.aggregators.rules.weighted import weighted_median, weighted_trimmed_mean

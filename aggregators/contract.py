@@ -84,6 +84,9 @@ class Cohort:
         return cls(byzantine=byzantine, **(plain | facts))
 
 
+Mixed = tuple[Updates, Cohort]  # what a pre-aggregation makes of both
+
+
 @runtime_checkable
 class Aggregator(Protocol):
     """The shape of a rule without memory."""

@@ -1,6 +1,6 @@
-"""What every shipped rule does first: check the facts, and leave out updates that are not finite.
+"""Checks that every shipped rule makes first: of its cohort and options, and for updates that are not finite.
 
-A row that holds a NaN or an infinity is proof of a faulty or lying client. It is left out of the cohort, and f
+A row that holds a NaN or an infinity is proof of a faulty or malicious client. It is left out of the cohort, and f
 shrinks by the number left out, not below 0; the weights of the rest are scaled to sum to 1 again. The answer is the one
 that the rule gives to the remaining rows, each cell of a stack on its own. Where no row is left, the rule is
 `Infeasible`.
@@ -13,38 +13,63 @@ from dataclasses import replace
 from functools import wraps
 from math import isfinite
 from numbers import Integral
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates, cohort_of_cell
+from flipbench.aggregators.contract import Cohort, Infeasible, Updates, cohort_of_cell
 
 P = ParamSpec("P")
-Rule = Callable[Concatenate[Updates, Cohort, P], Update]
+Answer = TypeVar("Answer")  # of a rule an update, of a pre-aggregation updates and cohort
+Step = Callable[Concatenate[Updates, Cohort, P], Answer]
 
 
-def guarded(rule: Rule[P]) -> Rule[P]:
-    """Make a rule check its cohort and leave out rows that are not finite (see the module's text)."""
+def guarded(step: Step[P, Answer]) -> Step[P, Answer]:
+    """Make a rule or a pre-aggregation check its cohort and leave out rows that are not finite (see the module's text).
 
-    @wraps(rule)
-    def checked(updates: Updates, cohort: Cohort, /, *args: P.args, **options: P.kwargs) -> Update:
+    The cells of a stack must keep equally many rows where a pre-aggregation's answer has to be one stack again;
+    otherwise it is `Infeasible`.
+    """
+
+    @wraps(step)
+    def checked(updates: Updates, cohort: Cohort, /, *args: P.args, **options: P.kwargs) -> Answer:
         check(updates, cohort)
         updates = updates.detach()
         if all_finite(updates):
-            return rule(updates, cohort, *args, **options)
+            return step(updates, cohort, *args, **options)
         finite = torch.isfinite(updates).all(-1)  # (*cells, clients)
         cells = updates.shape[:-2]
         if not cells:
-            return rule(*keep_rows(updates, cohort, finite), *args, **options)
+            return step(*keep_rows(updates, cohort, finite), *args, **options)
         flat, kept = one_axis_of_cells(updates), finite.reshape(-1, updates.shape[-2])
         answers = [
-            rule(*keep_rows(flat[i], cohort_of_cell(cohort, cells, i), kept[i]), *args, **options)
+            step(*keep_rows(flat[i], cohort_of_cell(cohort, cells, i), kept[i]), *args, **options)
             for i in range(len(flat))
         ]
-        return torch.stack(answers).reshape(*cells, -1)
+        return _stacked(answers, cells, cohort, kept)
 
     return checked
+
+
+def _stacked(answers: list[Any], cells: tuple[int, ...], cohort: Cohort, kept: Tensor) -> Any:
+    """The cells' answers as the answer of their stack; ``kept`` is ``(all cells, clients)`` bool."""
+    if isinstance(answers[0], Tensor):
+        return torch.stack(answers).reshape(*cells, -1)
+    counts = kept.sum(-1)
+    if int(counts.min()) < int(counts.max()):
+        raise Infeasible(
+            f"a stack cannot keep {int(counts.min())} finite updates in one cell and {int(counts.max())} in another: "
+            "compose(pre, rule) takes such a stack cell by cell"
+        )
+    updates = torch.stack([u for u, _ in answers])
+    fewer = replace(
+        cohort,
+        byzantine=answers[0][1].byzantine,
+        weights=torch.stack([c.weights for _, c in answers]).reshape(*cells, -1),
+        clients=torch.stack([c.clients for _, c in answers]).reshape(*cells, -1),
+    )
+    return updates.reshape(*cells, *updates.shape[1:]), fewer
 
 
 def check(updates: Updates, cohort: Cohort) -> None:
@@ -77,6 +102,28 @@ def whole_number(name: str, value: object, least: int) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
     return int(value)
+
+
+def needs_majority(rule: str, updates: Updates, cohort: Cohort) -> tuple[int, int]:
+    """The numbers n and f, once 2f < n holds.
+
+    Raises:
+        Infeasible: unless 2f < n.
+    """
+    n, f = updates.shape[-2], cohort.byzantine
+    if 2 * f >= n:
+        raise Infeasible(f"{rule} needs at least 2f + 1 = {2 * f + 1} clients for f = {f}, got {n}")
+    return n, f
+
+
+def positive(name: str, value: object, most: float = float("inf")) -> float:
+    """A finite number above 0 and at most ``most``; anything else is refused."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < value < float("inf") or value > most:
+        limit = "" if most == float("inf") else f" and at most {most:g}"
+        raise ValueError(f"{name} must be above 0{limit}, got {value}")
+    return float(value)
 
 
 def all_finite(updates: Tensor) -> bool:

@@ -23,7 +23,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Layout
 
 PLACES = ("labels", "examples", "updates")
+Attack = TypeVar("Attack", bound=Callable[..., Any])
 
 
 def _not_told(what: str) -> NoReturn:
@@ -205,6 +206,17 @@ def declares(attack: Any, what: str) -> bool:
     """Whether an attack says ``what = True``, through bound options too."""
     bare = attack.func if isinstance(attack, partial) else attack
     return bool(getattr(bare, what, False))
+
+
+def declaring(*what: str) -> Callable[[Attack], Attack]:
+    """Set each of the attributes to true: ``@declaring("adaptive")``."""
+
+    def declared(attack: Attack) -> Attack:
+        for name in what:
+            setattr(attack, name, True)
+        return attack
+
+    return declared
 
 
 RENAMED = {"Scene": "LabelContext", "Studio": "ExampleContext", "Wire": "UpdateContext"}

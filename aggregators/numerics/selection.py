@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
+from flipbench.aggregators.contract import Update, Updates
 from flipbench.aggregators.numerics.distances import squared_distances
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
 
@@ -70,25 +70,3 @@ def lowest(values: Numbers, keep: int) -> NDArray[np.bool_]:
     chosen = np.zeros(len(values), dtype=bool)
     chosen[np.argsort(values, kind="stable")[:keep]] = True
     return chosen
-
-
-def needs_majority(rule: str, updates: Updates, cohort: Cohort) -> tuple[int, int]:
-    """The numbers n and f, once 2f < n holds.
-
-    Raises:
-        Infeasible: unless 2f < n.
-    """
-    n, f = updates.shape[-2], cohort.byzantine
-    if 2 * f >= n:
-        raise Infeasible(f"{rule} needs at least 2f + 1 = {2 * f + 1} clients for f = {f}, got {n}")
-    return n, f
-
-
-def positive(name: str, value: object, most: float = float("inf")) -> float:
-    """A finite number above 0 and at most ``most``; anything else is refused."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 < value < float("inf") or value > most:
-        limit = "" if most == float("inf") else f" and at most {most:g}"
-        raise ValueError(f"{name} must be above 0{limit}, got {value}")
-    return float(value)

@@ -22,8 +22,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.norms import lengths
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.numerics.selection import needs_majority, positive
-from flipbench.aggregators.validation import guarded, whole_number
+from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
 
 
 @guarded

@@ -4,10 +4,16 @@ Each coordinate is treated on its own, so the answer need not lie near any one c
 
     median:        the middle value; for an even n the mean of the two middle values, or (``torch.median``) the lower
     trimmed_mean:  the mean of what is left without the f lowest and the f highest values
+    meamed:        the mean of the n - f values nearest to the median
+    phocas:        the mean of the n - f values nearest to the trimmed mean (f values dropped on each side)
+
+Of two values equally far from the centre the lower one counts.
 
 Needs: 2f < n. Cost: O(n log² n) comparisons a coordinate, in one pass over the updates.
-Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
-ICML 2018, Definitions 1 and 2 (there the trim is a fraction beta of n; here it is f, a number, or floor(beta n)).
+Sources: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
+ICML 2018, Definitions 1 and 2 (there the trim is a fraction beta of n; here it is f, a number, or floor(beta n)); Xie,
+Koyejo, Gupta, "Generalized Byzantine-tolerant SGD", 2018 (arXiv:1802.10116; meamed: mean around median); Xie, Koyejo,
+Gupta, "Phocas: dimensional Byzantine-resilient stochastic gradient descent", 2018 (arXiv:1805.09682).
 """
 
 from __future__ import annotations
@@ -16,8 +22,8 @@ from fractions import Fraction
 from typing import Literal
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
-from flipbench.aggregators.numerics.order_statistics import band_mean
-from flipbench.aggregators.validation import guarded, whole_number
+from flipbench.aggregators.numerics.order_statistics import band_mean, nearest_mean
+from flipbench.aggregators.validation import guarded, needs_majority, whole_number
 
 
 @guarded
@@ -32,8 +38,7 @@ def median(updates: Updates, cohort: Cohort, /, *, middle: Literal["mean", "lowe
     Raises:
         Infeasible: unless 2f < n.
     """
-    n = updates.shape[-2]
-    needs_majority("median", n, cohort.byzantine)
+    n, _ = needs_majority("median", updates, cohort)
     if middle not in ("mean", "lower"):
         raise ValueError(f"middle must be mean or lower, got {middle!r}")
     low = (n - 1) // 2
@@ -67,9 +72,31 @@ def trimmed_mean(updates: Updates, cohort: Cohort, /, *, trim: int | None = None
     return band_mean(updates, cut, n - cut)
 
 
-def needs_majority(rule: str, clients: int, byzantine: int) -> None:
-    """Raise Infeasible unless the honest are in the majority: 2f < n."""
-    if 2 * byzantine >= clients:
-        raise Infeasible(
-            f"{rule} needs at least 2f + 1 = {2 * byzantine + 1} clients for f = {byzantine}, got {clients}"
-        )
+@guarded
+def meamed(updates: Updates, cohort: Cohort, /) -> Update:
+    """The mean of each coordinate's n - f values nearest to its median (Xie et al. 2018).
+
+    Args:
+        updates: ``(*cells, clients, dim)``.
+        cohort: gives f.
+
+    Raises:
+        Infeasible: unless 2f < n.
+    """
+    n, f = needs_majority("meamed", updates, cohort)
+    return nearest_mean(updates, n - f, (n - 1) // 2, n // 2 + 1)
+
+
+@guarded
+def phocas(updates: Updates, cohort: Cohort, /) -> Update:
+    """The mean of each coordinate's n - f values nearest to its trimmed mean (Xie et al. 2018).
+
+    Args:
+        updates: ``(*cells, clients, dim)``.
+        cohort: gives f.
+
+    Raises:
+        Infeasible: unless 2f < n.
+    """
+    n, f = needs_majority("phocas", updates, cohort)
+    return nearest_mean(updates, n - f, f, n - f)

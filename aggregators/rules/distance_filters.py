@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
 from flipbench.aggregators.numerics.norms import squared_lengths
 from flipbench.aggregators.numerics.order_statistics import band_mean
-from flipbench.aggregators.numerics.selection import Numbers, each_cell, lowest, mean_of, needs_majority, squares
-from flipbench.aggregators.validation import guarded, whole_number
+from flipbench.aggregators.numerics.selection import Numbers, each_cell, lowest, mean_of, squares
+from flipbench.aggregators.validation import guarded, needs_majority, whole_number
 
 
 @guarded

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.norms import cosines, lengths
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.numerics.selection import Numbers, each_cell, needs_majority
+from flipbench.aggregators.numerics.selection import Numbers, each_cell
 from flipbench.aggregators.rng import generators
 from flipbench.aggregators.rules.clipping import clip_factors
-from flipbench.aggregators.validation import guarded
+from flipbench.aggregators.validation import guarded, needs_majority
 
 
 @guarded

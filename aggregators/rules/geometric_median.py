@@ -25,8 +25,8 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.numerics.selection import needs_majority, positive, squares
-from flipbench.aggregators.validation import guarded, whole_number
+from flipbench.aggregators.numerics.selection import squares
+from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
 
 _BLOCK = 4096  # columns in float64 at a time
 _FAR = 8  # times the median distance: beyond it inner products are measured

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
-from flipbench.aggregators.numerics.selection import Numbers, each_cell, mean_of, needs_majority, squares
-from flipbench.aggregators.validation import guarded, whole_number
+from flipbench.aggregators.numerics.selection import Numbers, each_cell, mean_of, squares
+from flipbench.aggregators.validation import guarded, needs_majority, whole_number
 
 
 @guarded

@@ -5,8 +5,8 @@
     clipping    x_i <- x_i min(1, radius / ||x_i||)
     arc         clipping at the (k + 1)-th largest norm, k = floor(2 f (n - f) / n)
 
-A pre-aggregation takes updates and cohort and returns both; `compose` puts any number of them in front of a rule
-(``nnm | trimmed_mean`` in a grid). Updates that are not finite are left out before the first of them.
+A pre-aggregation takes updates and cohort and returns both; `aggregators.compose` puts any number of them in front of a
+rule (``nnm | trimmed_mean`` in a grid). Updates that are not finite are left out before the first of them.
 
 Sources: Allouah, Farhadkhani, Guerraoui, Gupta, Pinot, Stephan, "Fixing by mixing: a recipe for optimal Byzantine ML
 under heterogeneity", AISTATS 2023 (nnm); Karimireddy, He, Jaggi, "Byzantine-robust learning on heterogeneous
@@ -16,62 +16,23 @@ gradient clipping for robust federated learning", ICLR 2025 (arc, and the static
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates, cohort_of_cell
+from flipbench.aggregators.contract import Cohort, Mixed, Updates
 from flipbench.aggregators.numerics.norms import lengths
-from flipbench.aggregators.numerics.selection import needs_majority, positive, squares
+from flipbench.aggregators.numerics.selection import squares
 from flipbench.aggregators.rng import generators
 from flipbench.aggregators.rules.clipping import clip_factors
-from flipbench.aggregators.validation import all_finite, check, guarded, keep_rows, whole_number
-
-P = ParamSpec("P")
-Mixed = tuple[Updates, Cohort]
-PreAggregation = Callable[Concatenate[Updates, Cohort, P], Mixed]
+from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
 
 _BLOCK = 2048  # columns mixed at a time
 _LARGE = 1e70  # squared distances beyond it do not fit float32 differences
 
 
-def _guarded(mix: PreAggregation[P]) -> PreAggregation[P]:
-    """Leave out rows that are not finite, as `guard` says; cells of a stack must lose equally many."""
-
-    @wraps(mix)
-    def checked(updates: Updates, cohort: Cohort, /, *args: P.args, **options: P.kwargs) -> Mixed:
-        check(updates, cohort)
-        updates = updates.detach()
-        if all_finite(updates):
-            return mix(updates, cohort, *args, **options)
-        finite = torch.isfinite(updates).all(-1)
-        counts = set(finite.sum(-1).reshape(-1).tolist())
-        if len(counts) > 1:
-            raise Infeasible(
-                f"a stack cannot keep {min(counts)} finite updates in one cell and {max(counts)} in another: "
-                "compose(pre, rule) takes such a stack cell by cell"
-            )
-        if updates.ndim == 2:
-            return mix(*keep_rows(updates, cohort, finite), *args, **options)
-        cells, n = updates.shape[:-2], updates.shape[-2]
-        flat, kept = updates.reshape(-1, *updates.shape[-2:]), finite.reshape(-1, n)
-        parts = [keep_rows(one, cohort_of_cell(cohort, cells, i), kept[i]) for i, one in enumerate(flat)]
-        fewer = replace(
-            cohort,
-            byzantine=parts[0][1].byzantine,
-            weights=torch.stack([c.weights for _, c in parts]).reshape(*cells, -1),
-            clients=torch.stack([c.clients for _, c in parts]).reshape(*cells, -1),
-        )
-        return mix(torch.stack([u for u, _ in parts]).reshape(*cells, -1, updates.shape[-1]), fewer, *args, **options)
-
-    return checked
-
-
-@_guarded
+@guarded
 def nnm(updates: Updates, cohort: Cohort, /) -> Mixed:
     """Every update becomes the mean of the n - f nearest to it (Allouah et al. 2023); cost O(n² d).
 
@@ -104,7 +65,7 @@ def _mix(cell: Tensor, near: Tensor, centre: int, large: bool, out: Tensor) -> N
         out[:, at : at + _BLOCK] = near.to(kind) @ (columns - columns[centre]) + columns[centre]
 
 
-@_guarded
+@guarded
 def bucketing(updates: Updates, cohort: Cohort, /, *, s: int = 2) -> Mixed:
     """Means of random buckets of clients take their place (Karimireddy et al. 2022).
 
@@ -144,7 +105,7 @@ def _bucket_mean(cell: Tensor, rows: Tensor) -> Tensor:
     return first + total
 
 
-@_guarded
+@guarded
 def clipping(updates: Updates, cohort: Cohort, /, *, radius: float) -> Mixed:
     """Every update is shortened to a norm of at most ``radius``.
 
@@ -156,7 +117,7 @@ def clipping(updates: Updates, cohort: Cohort, /, *, radius: float) -> Mixed:
     return _clipped(updates, positive("radius", radius)), cohort
 
 
-@_guarded
+@guarded
 def arc(updates: Updates, cohort: Cohort, /) -> Mixed:
     """The k longest updates are shortened to the next norm, k = floor(2 f (n - f) / n) (Allouah et al. 2025).
 
@@ -178,60 +139,3 @@ def _clipped(updates: Updates, radius: float | Tensor) -> Updates:
     if float(factors.min()) < torch.finfo(updates.dtype).tiny:
         return (updates.double() * factors).to(updates.dtype)  # the factor alone would underflow
     return updates * factors.to(updates)
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Pre-aggregations and the rule behind them, as one rule."""
-
-    first: tuple[Callable[..., Mixed], ...]
-    rule: Callable[..., Any]
-
-    def __call__(self, updates: Updates, cohort: Cohort, /) -> Update:
-        """The rule's answer to the mixed updates."""
-        return _run(updates, cohort, self.first, self.rule)
-
-
-@dataclass(frozen=True)
-class ChainWithMemory:
-    """Pre-aggregations and a rule with memory behind them, as one rule with memory."""
-
-    first: tuple[Callable[..., Mixed], ...]
-    rule: Any
-
-    def init(self, updates: Updates, cohort: Cohort, /) -> Any:
-        """The rule's memory before the first round."""
-        return self.rule.init(*_mixed(updates, cohort, self.first))
-
-    def __call__(self, updates: Updates, cohort: Cohort, state: Any, /) -> tuple[Update, Any]:
-        """The rule's answer to the mixed updates, and its memory."""
-        answer: tuple[Update, Any] = self.rule(*_mixed(updates, cohort, self.first), state)
-        return answer
-
-
-def compose(*steps: Callable[..., Any]) -> Chain | ChainWithMemory:
-    """One rule out of pre-aggregations and, as the last step, a rule; applied from left to right.
-
-    Args:
-        *steps: ``compose(nnm, trimmed_mean)``; options are bound with `functools.partial`.
-
-    Raises:
-        ValueError: no step.
-    """
-    if not steps:
-        raise ValueError("compose needs at least a rule, like compose(nnm, trimmed_mean); got nothing")
-    *first, rule = steps
-    return ChainWithMemory(tuple(first), rule) if hasattr(rule, "init") else Chain(tuple(first), rule)
-
-
-def _mixed(updates: Updates, cohort: Cohort, first: tuple[Callable[..., Mixed], ...]) -> Mixed:
-    for step in first:
-        updates, cohort = step(updates, cohort)
-    return updates, cohort
-
-
-@guarded
-def _run(
-    updates: Updates, cohort: Cohort, first: tuple[Callable[..., Mixed], ...], rule: Callable[..., Update]
-) -> Update:
-    return rule(*_mixed(updates, cohort, first))

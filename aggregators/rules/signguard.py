@@ -23,10 +23,10 @@ from torch import Tensor
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.norms import lengths
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.numerics.selection import Numbers, needs_majority, positive
+from flipbench.aggregators.numerics.selection import Numbers
 from flipbench.aggregators.rng import generators
 from flipbench.aggregators.rules.clipping import clip_factors
-from flipbench.aggregators.validation import guarded
+from flipbench.aggregators.validation import guarded, needs_majority, positive
 
 _SHIFTS = 300  # of a window; it stands still long before
 

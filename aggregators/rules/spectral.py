@@ -23,9 +23,9 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.numerics.selection import lowest, mean_of, needs_majority, positive, squares
+from flipbench.aggregators.numerics.selection import lowest, mean_of, squares
 from flipbench.aggregators.rng import generators
-from flipbench.aggregators.validation import guarded, whole_number
+from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
 
 
 @guarded

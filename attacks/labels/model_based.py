@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flipbench.attacks.contract import LabelContext, Proposal
-from flipbench.attacks.declaring import declaring
+from flipbench.attacks.contract import LabelContext, Proposal, declaring
 
 
 @declaring("confusion")

@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
-from flipbench.attacks.contract import UpdateContext
-from flipbench.attacks.declaring import declaring
+from flipbench.attacks.contract import UpdateContext, declaring
 from flipbench.attacks.updates.honest_statistics import all_alike, deviation, finite, mean, positive
 from flipbench.attacks.updates.within_variance import hidden_z
 
