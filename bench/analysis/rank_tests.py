@@ -1,4 +1,4 @@
-"""Statistics of ranks: the exact signed-rank test, its effect size, mean ranks and their critical difference.
+"""Statistics of ranks: the exact signed-rank test, mean ranks and their critical difference.
 
 Arrays end in the seeds (or, for `ranks`, in the rules), NaN is a seed without a number; as in `analysis.statistics`.
 """
@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flipbench.analysis.statistics import CONFIDENCE, LEVEL, Values, as_rows, ratio, zero
+from flipbench.analysis.statistics import CONFIDENCE, LEVEL, Values, as_rows, zero
 
 _MOST = 2**22  # comparisons of two numbers that are held at once
 
@@ -30,21 +30,6 @@ def wilcoxon(differences: ArrayLike) -> Values:
     x = as_rows(differences)
     p = np.array([_tail(*one) for one in _patterns(x)], dtype=np.float64).reshape(x.shape[:-1])
     return np.where(np.isnan(x).all(-1), np.nan, p)
-
-
-def rank_biserial(differences: ArrayLike) -> Values:
-    """Matched-pairs rank biserial correlation: (W+ - W-) / (W+ + W-), from -1 (always worse) to 1 (always better).
-
-    Kerby 2014, Comprehensive Psychology 3:1; W+ and W- as in `wilcoxon`. 0 where all differences are 0.
-
-    Args:
-        differences: ``(..., seeds)``.
-    """
-    x = as_rows(differences)
-    signed = _signed_ranks(x)
-    found = np.where(np.isnan(x).all(-1), np.nan, 0.0)
-    share = ratio(signed.sum(-1), np.abs(signed).sum(-1))
-    return np.where(np.isnan(share), found, share)
 
 
 def _signed_ranks(x: Values) -> NDArray[np.int64]:

@@ -103,37 +103,6 @@ def holm(p: ArrayLike) -> Values:
     return adjusted.reshape(values.shape)
 
 
-def cohens_dz(differences: ArrayLike) -> Values:
-    """Mean difference in units of the differences' standard deviation: d_z = mean / sd.
-
-    Cohen 1988, Statistical power analysis, section 2.3.5; Lakens 2013, Frontiers in Psychology 4:863. 0 where all
-    differences are 0, infinite where they are equal; NaN for n < 2.
-
-    Args:
-        differences: ``(..., seeds)``.
-    """
-    mean, sd, n = moments(differences)
-    flat = sd <= 1e-12 * np.maximum(1.0, np.abs(mean))
-    unbounded = np.where(np.abs(mean) <= 1e-12, 0.0, np.copysign(np.inf, mean))
-    return np.where(n < 2, np.nan, np.where(flat, unbounded, mean / np.where(flat, 1.0, sd)))
-
-
-def probability_of_improvement(differences: ArrayLike) -> Values:
-    """Share of seeds in which the difference is positive, half of the ties included: P(d > 0) + P(d = 0) / 2.
-
-    Agarwal et al. 2021, section 4.3, over pairs of the same seed rather than over all pairs of runs; McGraw & Wong
-    1992, Psychological Bulletin 111:361-365. NaN for n = 0.
-
-    Args:
-        differences: ``(..., seeds)``.
-    """
-    x = as_rows(differences)
-    known = ~np.isnan(x)
-    ties = known & zero(np.where(known, x, 1.0))
-    wins = (known & (x > 0) & ~ties).sum(-1) + ties.sum(-1) / 2
-    return ratio(wins, known.sum(-1))
-
-
 def zero(differences: Values) -> NDArray[np.bool_]:
     """Differences of equal shares are 0 or rounding."""
     return np.abs(differences) < 1e-12

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flipbench.analysis import bootstrap, rank_tests, statistics
+from flipbench.analysis import rank_tests, statistics
 
 SIMULATIONS = 10_000
 RULES, COLUMNS = 4, 6  # of a simulated table
@@ -78,11 +78,6 @@ def intervals(simulations: int, rng: np.random.Generator) -> Iterator[Found]:
         for n in (3, 5, 10, 30):
             share = covered(statistics.student_interval(draw(rng, (simulations, n))))
             yield Found(f"Student's interval covers the mean, {name}, {n} seeds", share, 0.93, 0.97, simulations)
-    for name, draw in DRAWN:
-        for n in (bootstrap.LEAST, 15, 30):
-            share = covered(bootstrap.bca_interval(draw(rng, (simulations, n)), resamples=999))
-            low = 0.90 if name == "heavy tails" else 0.93  # known to be short there, however many seeds: said in docs
-            yield Found(f"BCa bootstrap covers the mean, {name}, {n} seeds", share, low, 0.97, simulations)
 
 
 def tests(simulations: int, rng: np.random.Generator) -> Iterator[Found]:

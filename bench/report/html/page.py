@@ -45,7 +45,7 @@ METHOD = (
     "paired seed by seed, and so are their intervals.",
     "Two rules are told apart where the paired t test gives p < 0.05 after Holm's correction over every pair of rules "
     "in every column of the table, from six seeds on. comparisons.csv has every pair with difference, interval, paired "
-    "t and exact Wilcoxon signed-rank test, raw and corrected, effect sizes and the probability of improvement.",
+    "t and exact Wilcoxon signed-rank test, raw and corrected.",
     "Ranks are averaged within each seed first; the critical difference is Nemenyi's with N = number of seeds.",
 )
 

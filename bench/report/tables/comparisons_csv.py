@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flipbench.analysis import bootstrap, rank_tests, statistics
+from flipbench.analysis import rank_tests, statistics
 from flipbench.analysis.attack_selection import pooled, showable
 from flipbench.analysis.comparisons import Pairs, Places, compare
 from flipbench.analysis.metrics import LAST
@@ -20,7 +20,7 @@ from flipbench.report.tables.model import about_attack, has_last_rounds
 
 MEASURES = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")
 _SQUARE = (
-    *("n", "mean", "sd", "student_low", "student_high", "bca_low", "bca_high", "interquartile_mean"),
+    *("n", "mean", "sd", "student_low", "student_high", "interquartile_mean"),
     *("least", "most", "mean_of_last_rounds"),
 )
 
@@ -63,15 +63,13 @@ def _numbers(pairs: Pairs, shown: Measure) -> dict[str, Any]:
     return {
         **{"n": n, "difference": mean, "sd": sd, "low": low, "high": high, "p_t": pairs.p, "p_t_holm": pairs.corrected},
         **{"p_wilcoxon": wilcoxon, "p_wilcoxon_holm": statistics.holm(wilcoxon)},
-        **{"cohens_dz": statistics.cohens_dz(d), "rank_biserial": rank_tests.rank_biserial(d)},
-        "probability_of_improvement": statistics.probability_of_improvement(sign * d),
         "comparisons": np.full(n.shape, int((~np.isnan(pairs.p)).sum())),
         "claim": np.where(n < LEAST_SEEDS, "too few seeds", claim).astype(object),
     }
 
 
 def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
-    """One line a measure, rule and column: both intervals, the interquartile mean, and the mean of the last rounds;
+    """One line a measure, rule and column: the interval, the interquartile mean, and the mean of the last rounds;
     ``of_attack`` as in `comparisons_csv`."""
     facts = facts_of(frame)
     parts: list[dict[str, Any]] = []
@@ -81,9 +79,8 @@ def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
             continue
         mean, sd, n = statistics.moments(values)
         low, high = statistics.student_interval(values)
-        bca = [np.round(end, 9) for end in bootstrap.bca_interval(values)]  # the last bits depend on the processor
         numbers = {"n": n, "mean": mean, "sd": sd, "student_low": low, "student_high": high}
-        numbers |= {"bca_low": bca[0], "bca_high": bca[1], "interquartile_mean": statistics.interquartile_mean(values)}
+        numbers["interquartile_mean"] = statistics.interquartile_mean(values)
         numbers |= {"least": _end(values, -1.0), "most": _end(values, 1.0)}
         numbers["mean_of_last_rounds"] = _last(page, tidy, shown, attacks, columns)
         column, rule = np.nonzero(n > 0)

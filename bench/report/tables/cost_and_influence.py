@@ -23,7 +23,7 @@ from flipbench.report.tables.model import UNKNOWN, Block, Entry, entry_of
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import aggregator_label, fact_label, value_label
 
-COST, INFLUENCE, KEEPS = "robustness_cost", "malicious_influence_mean", "malicious_kept"
+INFLUENCE, KEEPS = "malicious_influence_mean", "malicious_kept"
 _MOST = 4  # settings or malicious fractions that still get a column each; of more the mean stands
 _FACT = "malicious_fraction"
 COST_SAID = (
