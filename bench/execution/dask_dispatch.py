@@ -23,6 +23,7 @@ from flipbench.errors import UserError
 from flipbench.execution import dask_worker as worker
 from flipbench.execution.run_context import Errand, Retries, Stack
 from flipbench.federation.run_stack import Record
+from flipbench.plugins import source_text
 from flipbench.system import exception_text
 from flipbench.system.fingerprint import fingerprint
 from flipbench.system.limits import size_text
@@ -195,10 +196,11 @@ class Dispatch:
         jobs, facts, attempts, places = self.errand.task(stack)
         limit = self.errand.limits.seconds
         seconds = None if limit is None else limit * len(stack)
+        code = source_text.mentioned(v for job in jobs for v in vars(job.cell).values() if isinstance(v, str))
         if self.site.here:
-            task, dataset = worker.Task(jobs, facts, attempts, places, seconds, None), None
+            task, dataset = worker.Task(jobs, facts, attempts, places, seconds, None, code), None
         else:
-            task, dataset = worker.Task(jobs, facts, attempts, None, seconds, fingerprint()), self._data(stack)
+            task, dataset = worker.Task(jobs, facts, attempts, None, seconds, fingerprint(), code), self._data(stack)
         return self.client.submit(worker.perform, task, dataset, workers=[address], pure=False, retries=0)
 
     def _data(self, stack: Stack) -> Any:

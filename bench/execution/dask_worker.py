@@ -23,7 +23,7 @@ from flipbench.federation import run_stack
 from flipbench.federation.checkpoint import Checkpoints
 from flipbench.federation.run_stack import Job, Record
 from flipbench.grid.fields import REFERENCES
-from flipbench.plugins import registry
+from flipbench.plugins import registry, source_text
 from flipbench.spec.cell import CLEAN
 from flipbench.system import exception_text
 from flipbench.system.fingerprint import fingerprint
@@ -49,6 +49,7 @@ class Task:
         checkpoints: where the states of long cells are kept; None: nowhere.
         seconds: until the worker's end; None: no limit.
         driver: fingerprint of the driver; None: the worker comes from the same files.
+        code: source of the functions that were passed in Python (`plugins.source_text`).
     """
 
     jobs: Sequence[Job]
@@ -57,6 +58,7 @@ class Task:
     checkpoints: Checkpoints | None
     seconds: float | None
     driver: Mapping[str, str] | None
+    code: Mapping[str, str] | None = None
 
 
 def perform(task: Task, dataset: Dataset | None) -> list[Record]:
@@ -89,6 +91,7 @@ def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
 
         me = get_worker()
         me.log_event(BEGAN, {"worker": me.address})
+    source_text.add(task.code or {})
     with _alarm(task.seconds):
         for job in task.jobs:
             check_content(job, dataset)

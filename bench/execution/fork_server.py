@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from types import ModuleType
 
 from flipbench.system import child_processes
 
@@ -50,3 +52,17 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Processes started within do not run the program's main module again, as multiprocessing does.
+
+    It may be a script whose next line is this run; worker processes need nothing of it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -79,7 +79,8 @@ def at_work(desks: Sequence[str | None], stacks: Sequence[Stack], errand: Errand
 def _started(desks: Sequence[str | None], memory: int, deaths: _Deaths) -> Iterator[Any]:
     silence()
     fork_server.start()
-    with dask.config.set({**_SETTINGS, "distributed.worker.multiprocessing-method": fork_server.method()}):
+    settings = {**_SETTINGS, "distributed.worker.multiprocessing-method": fork_server.method()}
+    with dask.config.set(settings), fork_server.without_main():
         began = time.monotonic()
         for number in count(1):
             try:

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flipbench import data
 from flipbench.aggregators.contract import Cohort, Infeasible
-from flipbench.plugins import other_suites, registry
+from flipbench.plugins import other_suites, registry, source_text
 from flipbench.spec.cell import Cell
 from flipbench.spec.reference import parse_chain
 from flipbench.system import child_processes, exception_text
@@ -176,7 +176,8 @@ class _Fence:
         threading.Thread(target=self._read, daemon=True).start()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin as pipe:
-            pipe.write(json.dumps([one._asdict() for one in self.questions]).encode())
+            code = source_text.mentioned(text for one in self.questions for text in (one.ref, one.dataset))
+            pipe.write(json.dumps({"code": code, "questions": [one._asdict() for one in self.questions]}).encode())
         self._ready = self._line(_PATIENCE)
         return self
 
@@ -219,13 +220,14 @@ class _Fence:
 
 def main() -> None:
     """The other side: a line when ready, then one an answer."""
-    asked: list[Mapping[str, Any]] = json.loads(sys.stdin.buffer.read())
+    given: Mapping[str, Any] = json.loads(sys.stdin.buffer.read())
+    source_text.add(given["code"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody interrupts us: we are ended
     out = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere
     torch.set_num_threads(1)
     os.write(out, b"ready\n")
-    for one in asked:
+    for one in given["questions"]:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 2 * LIMIT)  # should the asker be gone
         os.write(out, json.dumps(asdict(answer(Question(**one)))).encode() + b"\n")

@@ -44,7 +44,7 @@ class GridError(UserError):
         super().__init__("\n".join([*self.errors, f"{count} mistake{'s' * (count > 1)}; nothing was run"]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Grid:
     """Cells to run and what to draw of them.
 
@@ -63,6 +63,10 @@ class Grid:
     file: str
     cells: tuple[Cell, ...]
     figures: tuple[Mapping[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        clean = sum(not cell.attacked for cell in self.cells)
+        return f"<Grid {self.name}: {len(self.cells):,} cells, {clean:,} of them clean>"
 
 
 def read(
@@ -84,16 +88,39 @@ def read(
         UserError: no such grid.
     """
     path = locate(which)
+    return read_text(text_of(path), path.stem, str(path), overrides, add_aggregators, named)
+
+
+def read_text(
+    text: str,
+    default_name: str,
+    file: str,
+    overrides: Sequence[str] = (),
+    add_aggregators: Iterable[str] = (),
+    named: Callable[[str], None] | None = None,
+    position: Callable[[Mistake], str] | None = None,
+) -> Grid:
+    """The grid of a YAML text.
+
+    Args:
+        text: of the file.
+        default_name: where the text gives no name.
+        file: as messages and reports name it.
+        overrides, add_aggregators, named: as of `read`.
+        position: says a mistake with its position; None: ``file:line:column: field: message``.
+
+    Raises:
+        GridError: with all mistakes of text and overrides.
+    """
     forget()
-    text = text_of(path)
-    sheet = document.read(text, path.stem)
+    sheet = document.read(text, default_name)
     document.override(sheet, overrides, add_aggregators)
     document.check(sheet)
     if named is not None and not sheet.mistakes:
         named(sheet.name)
     cells = expansion.expand(sheet)
-    refuse(sheet, path)
-    return Grid(sheet.name, sheet.title, text, str(path), cells, tuple(sheet.figures))
+    refuse(sheet, file, position)
+    return Grid(sheet.name, sheet.title, text, file, cells, tuple(sheet.figures))
 
 
 def text_of(path: Path) -> str:
@@ -110,14 +137,15 @@ def text_of(path: Path) -> str:
         raise GridError([Mistake(Place("", p.line, p.column), "", p.text).text(str(path))]) from error
 
 
-def refuse(sheet: document.Sheet, path: Path) -> None:
+def refuse(sheet: document.Sheet, file: str | Path, position: Callable[[Mistake], str] | None = None) -> None:
     """Raise all mistakes of a sheet, in the order of the file; nothing where there is none.
 
     Raises:
         GridError: with all of them.
     """
     if sheet.mistakes:
-        raise GridError(_lists_once([m.text(str(path)) for m in sorted(sheet.mistakes, key=lambda m: m.place)]))
+        say = position or (lambda mistake: mistake.text(str(file)))
+        raise GridError(_lists_once([say(m) for m in sorted(sheet.mistakes, key=lambda m: m.place)]))
 
 
 def _lists_once(errors: Sequence[str]) -> list[str]:

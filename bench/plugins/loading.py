@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import linecache
 import re
 import sys
 import traceback
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from flipbench.errors import UserError
+from flipbench.plugins import source_text
 from flipbench.spec.suggestions import near
 from flipbench.system import exception_text
 
@@ -29,25 +31,53 @@ def from_file(name: str) -> Any:
     path, attribute = _split(name)
     source = read_bytes(path)
     where = str(Path(path).resolve())
-    module_name = "flipbench_plugin_" + hashlib.sha256(where.encode() + b"\0" + source).hexdigest()[:24]
-    module = sys.modules.get(module_name)
+    hashed = hashlib.sha256(where.encode() + b"\0" + source).hexdigest()[:24]
+    return _attribute(_module(f"flipbench_plugin_{hashed}", source, where, path), attribute, path)
+
+
+def from_text(name: str) -> Any:
+    """The object that ``code_<hash>:attribute`` names: a function or class that was passed in Python."""
+    source = source_text.text(name)
+    module, attribute = _split(name)
+    where = f"<{attribute} of {module}>"
+    linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)  # tracebacks show its lines
+    loaded = _module(f"flipbench_plugin_{module}", source.encode(), where, attribute)
+    if changed := source_text.changed(source):
+        raise PluginFileError(
+            f"{attribute} imports {' and '.join(changed)}, which changed since the grid was read: read the grid again"
+        )
+    return _attribute(loaded, attribute, attribute)
+
+
+def _module(name: str, source: bytes, where: str, path: str) -> ModuleType:
+    """The module of a source, made once a process.
+
+    Args:
+        name: in `sys.modules`; made from the content.
+        source: what it is made of.
+        where: its file, for tracebacks.
+        path: as the user wrote it, for messages.
+    """
+    module = sys.modules.get(name)
     if module is None:
-        module = ModuleType(module_name)
+        module = ModuleType(name)
         module.__file__ = where
-        sys.modules[module_name] = module  # before it runs: dataclasses look their module up
+        sys.modules[name] = module  # before it runs: dataclasses look their module up
         try:
             exec(_compiled(source, where, path), module.__dict__)
         except BaseException as error:
-            del sys.modules[module_name]
+            del sys.modules[name]
             # A user's file can raise anything, sys.exit included; only an interrupt is not its own.
             if isinstance(error, KeyboardInterrupt | UserError):
                 raise
             raise PluginFileError(_why(error, path, where)) from error
-    return _attribute(module, attribute, path)
+    return module
 
 
 def from_module(name: str) -> Any:
-    """The object that ``pkg.mod:attribute`` names."""
+    """The object that ``pkg.mod:attribute`` or ``code_<hash>:attribute`` names."""
+    if source_text.is_code(name):
+        return from_text(name)
     module, attribute = _split(name)
     return _attribute(_imported(module, name), attribute, module)
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import place
 from flipbench.errors import UserError
-from flipbench.plugins import loading, other_suites, signatures
+from flipbench.plugins import loading, other_suites, signatures, source_text
 from flipbench.spec.reference import Reference, parse, parse_chain
 from flipbench.spec.suggestions import near
 
@@ -257,6 +257,8 @@ def _source_hash(kind: str, name: str) -> str | None:
         return other_suites.source_hash(name)
     if ".py:" in name:
         return loading.file_hash(name)
+    if source_text.is_code(name):
+        return hashlib.sha256(source_text.text(name).encode()).hexdigest()
     if ":" in name:
         target = loading.from_module(name)
         return _hash_of_module(name.partition(":")[0], target, "")

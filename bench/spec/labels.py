@@ -9,7 +9,7 @@ from typing import Any
 
 from flipbench.errors import UserError
 from flipbench.spec.cell import CLEAN, Cell
-from flipbench.spec.reference import Reference, parse, parse_chain
+from flipbench.spec.reference import CODE, Reference, parse, parse_chain
 
 FACT_LABELS = {
     "dataset": "data set",
@@ -54,7 +54,7 @@ def value_label(fact: str, value: Any) -> str:
         return f"{percent(value)} %"
     if fact == "dataset":
         return dataset_label(str(value))
-    return printable(f"{value:g}" if isinstance(value, float) else str(value))
+    return printable(f"{value:g}" if isinstance(value, float) else CODE.sub("", str(value)))
 
 
 def percent(share: float) -> str:
@@ -70,9 +70,14 @@ def is_nothing(value: Any) -> bool:
 def dataset_label(text: str) -> str:
     """A data set without the place where its file lies, which changes no number."""
     try:
-        return printable(str(parse(text).without("path")))
+        return printable(CODE.sub("", str(parse(text).without("path"))))
     except UserError:
         return printable(text)
+
+
+def short_name(name: str) -> str:
+    """A reference's name without the folder of its file; of a function that was passed in Python the bare name."""
+    return CODE.sub("", name.rpartition("/")[2])
 
 
 def aggregator_label(text: str) -> str:
@@ -81,7 +86,7 @@ def aggregator_label(text: str) -> str:
         chain = parse_chain(text)
     except UserError:
         return printable(text)
-    return printable(" | ".join(str(Reference(r.name.rpartition("/")[2], r.options)) for r in chain))
+    return printable(" | ".join(str(Reference(short_name(r.name), r.options)) for r in chain))
 
 
 def attack_label(text: str, classes: Sequence[str] = ()) -> str:
@@ -101,7 +106,7 @@ def _attack(one: Reference, classes: Sequence[str]) -> str:
         sides = [_classes([s for s, _ in pairs], classes), _classes([t for _, t in pairs], classes)]
     rest = one.without(*_OF_CLASSES, "mapping")
     plugin = ":" in rest.name  # an author's names stay as they are written
-    name = str(Reference(rest.name.rpartition("/")[2], rest.options))
+    name = str(Reference(short_name(rest.name), rest.options))
     name = name if plugin else name.replace("_", " ", 2)
     arrow = "↔" if "first" in one.options else "→"
     if len(sides) == 1:

@@ -18,6 +18,7 @@ from flipbench.errors import UserError
 _SHIPPED = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")  # the only names that may ever reach a path
 _MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _FILE = re.compile(r"^[^\x00-\x1f:<>|()]+\.py:[A-Za-z_]\w*$")
+CODE = re.compile(r"\bcode_[0-9a-f]{16}:")  # in front of a function that was passed in Python (`plugins.source_text`)
 _LONGEST = 1000
 
 
