@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from flipbench.analysis.pivot import Measure, Page
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
 from flipbench.spec.labels import ADAPTIVE, attack_label
 
 EVERY_PAIR = "every_pair"  # as grids name them: all source and target classes, one attack each
@@ -23,7 +24,7 @@ def single_pairs(page: Page) -> dict[str, tuple[int, int]]:
     return {attack: (int(m[0][0]), int(m[0][1])) for attack, m in alone.items() if len(m) == 1}
 
 
-def showable(page: Page, shown: Measure) -> list[str]:
+def showable(page: Page, shown: MetricColumn) -> list[str]:
     """The attacks that a measure says something of: that of source and target only those on one pair.
 
     With several sources and targets a mean over them would hide more than it tells. The attack success rate of a
@@ -42,7 +43,7 @@ def attack_name(page: Page, attack: str) -> str:
     return attack_label(attack, page.classes) + (ADAPTIVE if attack in page.adaptive else "")
 
 
-def stamped_note(page: Page, shown: Measure, attacks: Iterable[str]) -> str:
+def stamped_note(page: Page, shown: MetricColumn, attacks: Iterable[str]) -> str:
     """What a caption must say where the attack success rate of a backdoor stands."""
     backdoor = shown.name.startswith("attack_success_rate") and any(a in page.backdoors for a in attacks)
     return "of a backdoor: over stamped test images" if backdoor else ""

@@ -11,7 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from flipbench.analysis.pivot import Measure, Page, Values, level_values
+from flipbench.analysis.columns import Values, level_values
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
 from flipbench.analysis.warnings import STATISTICS, interval
 from flipbench.spec.cell import CLEAN, expected_malicious
 
@@ -36,7 +38,7 @@ def variants(page: Page, attack: str) -> list[Values]:
     return list(dict.fromkeys(level_values(mine, rest(page))))
 
 
-def table(page: Page, tidy: pd.DataFrame, shown: Measure, attack: str, values: Values) -> pd.DataFrame:
+def table(page: Page, tidy: pd.DataFrame, shown: MetricColumn, attack: str, values: Values) -> pd.DataFrame:
     """The squares of one attack, all aggregators.
 
     Args:
@@ -87,7 +89,7 @@ def table(page: Page, tidy: pd.DataFrame, shown: Measure, attack: str, values: V
     return pd.DataFrame(rows, columns=columns)
 
 
-def _seeds(cells: Sequence[Mapping[Any, Any]], shown: Measure) -> dict[int, float]:
+def _seeds(cells: Sequence[Mapping[Any, Any]], shown: MetricColumn) -> dict[int, float]:
     return {int(c["seed"]): float(c[shown.name]) for c in cells if c[shown.name] == c[shown.name]}
 
 

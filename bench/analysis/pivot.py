@@ -5,7 +5,7 @@ Tables and heatmaps draw the same squares. A square is one aggregator under one 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
@@ -14,167 +14,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flipbench.analysis.columns import Column, Values, coded, reading_values
 from flipbench.analysis.comparisons import seed_table, tied
 from flipbench.analysis.frame_cache import Remembered
-from flipbench.analysis.metrics import LAST, METRICS, undefined
+from flipbench.analysis.metric_columns import MetricColumn, why_undefined
+from flipbench.analysis.pages import Page
 from flipbench.analysis.statistics import Values as Numbers
 from flipbench.analysis.statistics import moments, student_interval
-from flipbench.errors import UserError
-from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
-from flipbench.spec.labels import OPEN_ENDED, is_nothing, printable
+from flipbench.spec.cell import CLEAN
 
-FIRST = "fedavg"  # the yardstick stands on top, as in papers
-PAGE_FACTS = ("dataset", "partition")  # numbers of two data sets have no common scale: one page each
-# Facts of the attack that a clean twin lacks (or, declared f, shares with several attacked cells).
-LEVEL_FACTS = (
-    *("malicious_fraction", "flip_rate", "attack_availability"),
-    *("attack_start", "attack_stop", "declared_byzantine"),
-)
-_ELSEWHERE = {"aggregator", "attack", "seed", "malicious_count"}
-
-Values = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Column:
-    """What all squares below one another share.
-
-    Attributes:
-        attack: its reference; ``none`` for the clean twins.
-        setting: values of the page's settings.
-        level: values of the page's levels; empty for the clean twins.
-    """
-
-    attack: str
-    setting: Values = ()
-    level: Values = ()
-
-    @property
-    def clean(self) -> bool:
-        """Whether the clean twins stand here."""
-        return self.attack == CLEAN
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of the tidy frame as it is shown.
-
-    Attributes:
-        name: the tidy column, like ``accuracy`` or ``accuracy_damage``.
-        label: for people.
-        higher_is_better: of the shown number.
-        needs_mapping: only of attacks with a fixed class map; its clean value then depends on the attack.
-        clean: the tidy column of the clean value; None where a clean twin has none (damage).
-    """
-
-    name: str
-    label: str
-    higher_is_better: bool
-    needs_mapping: bool
-    clean: str | None
-
-
-@dataclass(frozen=True)
-class Page:
-    """The cells that share a table and a set of heatmaps.
-
-    Attributes:
-        about: facts that tell this page from the others; empty for an only page.
-        constant: facts with one value on this page.
-        rows: aggregators, FedAvg first, then in the order of the plan.
-        attacks: in the order of the plan, the clean twins' ``none`` left out.
-        adaptive: those of them that know the rule they face.
-        backdoors: those of them whose success is measured on stamped test images.
-        settings: names of facts that vary and that a clean twin shares with its attacked cell.
-        levels: names of facts of the attack that vary.
-        classes: names of the classes.
-        seeds: how many distinct seeds the plan has here.
-        cells: one row a cell; ``malicious_fraction`` is filled in.
-        unknown: cells of the plan without any record, hence without facts, on any page.
-    """
-
-    about: Mapping[str, Any]
-    constant: Mapping[str, Any]
-    rows: tuple[str, ...]
-    attacks: tuple[str, ...]
-    adaptive: frozenset[str]
-    backdoors: frozenset[str]
-    settings: tuple[str, ...]
-    levels: tuple[str, ...]
-    classes: tuple[str, ...]
-    seeds: int
-    cells: pd.DataFrame
-    unknown: int
-
-
-def measure(name: str) -> Measure:
-    """The measure of a metric, ``<metric>_damage`` or ``<metric>_last5``.
-
-    Raises:
-        UserError: no such metric.
-    """
-    base = name.removesuffix("_damage").removesuffix(f"_last{LAST}")
-    if base not in METRICS or name not in {base, f"{base}_damage", f"{base}_last{LAST}"}:
-        raise UserError(f"there is no metric {name!r}; there are {', '.join(METRICS)}, and each with _damage or _last5")
-    one = METRICS[base]
-    label = one.label[0].upper() + one.label[1:]
-    if name.endswith("_damage"):
-        return Measure(name, f"{label} damage", False, one.needs_mapping, None)
-    if name != base:
-        label += f", mean of the last {LAST} evaluated rounds"
-    # A clean twin's last rounds are not told apart by attack, so they stand only where no mapping is needed.
-    clean = f"{base}_clean" if one.needs_mapping and name == base else None if one.needs_mapping else name
-    return Measure(name, label, one.higher_is_better, one.needs_mapping, clean)
-
-
-def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
-    """The pages of a grid, in the order of the plan.
-
-    Args:
-        frame: of `analysis.frame.load`.
-    """
-    return _PAGES.of(frame, (), None, lambda: _pages(frame))
-
-
-_PAGES, _LAYOUTS, _SQUARES = Remembered(), Remembered(), Remembered()
-
-
-def _pages(frame: pd.DataFrame) -> tuple[Page, ...]:
-    known = frame[frame["status"] != "missing"]
-    apart = [f for f in PAGE_FACTS if _varies(known[f])]
-    unknown = len(frame) - len(known)
-    if not apart:
-        return (_page({}, known, unknown),) if len(known) else ()
-    groups = known.groupby(apart, sort=False, dropna=False)
-    return tuple(_page(dict(zip(apart, which, strict=True)), cells, unknown) for which, cells in groups)
-
-
-def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
-    attacked = cells[cells["attack"] != CLEAN]
-    telling = attacked if len(attacked) else cells
-    vary = [f for f in FIELDS if f not in _ELSEWHERE and _varies(telling[f])]
-    implied = {"malicious_count"} | ({"declared_byzantine"} if declared_is_true(telling) else set())
-    constant = {f: _plain(telling[f].iloc[0]) for f in FIELDS if f not in {*vary, *_ELSEWHERE, *implied}}
-    vary = [f for f in vary if f not in implied]
-    classes = next((tuple(c) for c in cells["classes"] if c is not None), ())
-    return Page(
-        about=about,
-        constant=constant if len(attacked) else {f: v for f, v in constant.items() if f not in LEVEL_FACTS},
-        rows=tuple(sorted(dict.fromkeys(cells["aggregator"]), key=lambda name: name != FIRST)),
-        attacks=tuple(dict.fromkeys(attacked["attack"])),
-        adaptive=frozenset(attacked.loc[attacked["adaptive"].astype(bool), "attack"]),
-        backdoors=frozenset(attacked.loc[attacked["stamped"].notna(), "attack"]),
-        settings=tuple(f for f in vary if f not in LEVEL_FACTS),
-        levels=tuple(f for f in LEVEL_FACTS if f in vary),
-        classes=classes,
-        seeds=int(cells["seed"].nunique()),
-        cells=cells,
-        unknown=unknown,
-    )
+_LAYOUTS, _SQUARES = Remembered(), Remembered()
 
 
 def squares(
-    page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str], among: Collection[Column] | None = None
+    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str], among: Collection[Column] | None = None
 ) -> pd.DataFrame:
     """The numbers of some attacks, one row a square, clean twins first.
 
@@ -211,7 +64,7 @@ def several_f(table: pd.DataFrame) -> tuple[int, ...]:
 
 
 def _squares(
-    page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str], among: frozenset[Column] | None
+    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str], among: frozenset[Column] | None
 ) -> pd.DataFrame:
     cells, columns = _placed(page, tidy, shown, attacks, among)
     values = cells.by_seed(len(columns), len(page.rows))
@@ -227,7 +80,9 @@ def _squares(
     return table[shows * len(page.rows)].reset_index(drop=True)
 
 
-def by_seed(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]) -> tuple[Numbers, list[Column]]:
+def by_seed(
+    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str]
+) -> tuple[Numbers, list[Column]]:
     """What stands behind `squares`: numbers ``(columns, rules, seeds)``, NaN where there is none; and the columns."""
     cells, columns = _placed(page, tidy, shown, attacks)
     return cells.by_seed(len(columns), len(page.rows)), columns
@@ -263,7 +118,7 @@ _CELL = ("key", "twin", "status", "reason", "aggregator", "attack", "seed", "map
 
 
 def _placed(
-    page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str], among: frozenset[Column] | None = None
+    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str], among: frozenset[Column] | None = None
 ) -> tuple[_Cells, list[Column]]:
     """Cells with their value and column, the clean ones first; and the columns in reading order."""
     kind = "none" if shown.clean is None else "by map" if shown.needs_mapping else "plain"  # of clean cells
@@ -279,14 +134,16 @@ def _placed(
     return cells, columns
 
 
-def _layout(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[str]) -> tuple[_Cells, list[Column], int]:
+def _layout(
+    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str]
+) -> tuple[_Cells, list[Column], int]:
     """Cells without values; the columns; how many cells are clean ones, which stand first."""
     cells = page.cells[list(dict.fromkeys([*_CELL, *page.settings, *page.levels]))].reset_index(drop=True)
     at = pd.Index(tidy["key"]).get_indexer(pd.Index(cells["key"]))
     attacked = cells[cells["attack"].isin(list(attacks))]
     clean = _clean_cells(page, cells, attacked, shown)
     both = pd.concat([clean, attacked])
-    codes, found = _coded(both, ("attack", *page.settings, *page.levels))
+    codes, found = coded(both, ("attack", *page.settings, *page.levels))
     own = [_column(page, values) for values in found]
     columns = sorted(dict.fromkeys(own), key=lambda c: _reading_order(page, c, attacks))
     code = {c: i for i, c in enumerate(columns)}
@@ -301,7 +158,7 @@ def _layout(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: Sequence[st
             at[both.index],
             both.index.to_numpy(dtype=np.int64),
             both["declared_byzantine"].to_numpy(dtype=np.int64),
-            _coded(both, ("twin", "mapping") if shown.needs_mapping else ("twin",))[0],
+            coded(both, ("twin", "mapping") if shown.needs_mapping else ("twin",))[0],
         ),
         columns,
         len(clean),
@@ -321,12 +178,7 @@ def _found(tidy: pd.DataFrame, name: str | None, at: NDArray[np.intp]) -> Number
     return np.where(at >= 0, tidy[name].to_numpy(dtype=np.float64)[at], np.nan)
 
 
-def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:
-    """The columns of `squares`, in reading order."""
-    return tuple(dict.fromkeys(table["column"]))
-
-
-def _clean_cells(page: Page, cells: pd.DataFrame, attacked: pd.DataFrame, shown: Measure) -> pd.DataFrame:
+def _clean_cells(page: Page, cells: pd.DataFrame, attacked: pd.DataFrame, shown: MetricColumn) -> pd.DataFrame:
     """The cells of the clean column: twins of the attacked ones, else (where there are none) of the page's, else every
     clean cell.
 
@@ -343,7 +195,9 @@ def _clean_cells(page: Page, cells: pd.DataFrame, attacked: pd.DataFrame, shown:
     return cells[clean & cells["key"].isin(twins)] if twins else cells[clean]
 
 
-def _statements(page: Page, shown: Measure, cells: _Cells, values: Numbers, clean: NDArray[np.bool_]) -> dict[str, Any]:
+def _statements(
+    page: Page, shown: MetricColumn, cells: _Cells, values: Numbers, clean: NDArray[np.bool_]
+) -> dict[str, Any]:
     """What each square says of its cells, as columns of `squares`: rules down, columns across."""
     columns, rules, _ = values.shape
     mean, sd, n = (part.T.ravel() for part in moments(values))
@@ -398,76 +252,6 @@ def refusal(every: Sequence[int], some: Sequence[int]) -> str | None:
     return f"over f {', '.join(map(str, some))} alone: the rule refuses {refused}"
 
 
-def why_undefined(shown: Measure, cell: Mapping[Any, Any], clean: bool) -> str | None:
-    """Why a finished cell has no number of a measure; None where that is not known.
-
-    Args:
-        shown: the measure.
-        cell: ``confusion``, ``mapping``, ``classes`` and ``stamped`` of the cell.
-        clean: whether the number is that of its clean twin.
-    """
-    base = shown.name.removesuffix("_damage").removesuffix(f"_last{LAST}")
-    of_twin = clean or shown.name.endswith("_damage")
-    if of_twin and cell["stamped"] is not None and base == "attack_success_rate":
-        return "the clean twin of a backdoor sees no stamped image"
-    why = undefined(base, cell["confusion"][-1], cell["mapping"], cell["classes"])
-    return printable(why) if why else "no finished clean twin" if of_twin else None
-
-
 def _reading_order(page: Page, column: Column, attacks: Sequence[str]) -> tuple[Any, ...]:
     place = -1 if column.clean else list(attacks).index(column.attack)
     return (reading_values(column.setting, page.settings), place, reading_values(column.level, page.levels))
-
-
-def reading_values(values: Values, facts: Sequence[str] = ()) -> tuple[tuple[int, float, str], ...]:
-    """A sorting key: nothing, then numbers, then text.
-
-    Args:
-        values: what to sort by.
-        facts: their names, where known: nothing is the end for `spec.labels.OPEN_ENDED`, and comes last.
-    """
-    open_ended = [name in OPEN_ENDED for name in facts] or [False] * len(values)
-    return tuple(
-        (3 if last else 0, 0.0, "")
-        if is_nothing(v)
-        else ((1, float(v), "") if isinstance(v, int | float) else (2, 0.0, str(v)))
-        for v, last in zip(values, open_ended, strict=False)
-    )
-
-
-def level_values(cells: pd.DataFrame, facts: Sequence[str]) -> list[Values]:
-    """The values of some facts, a tuple a cell, as `Column` has them."""
-    codes, found = _coded(cells, facts)
-    return [found[code] for code in codes.tolist()]
-
-
-def _coded(cells: pd.DataFrame, facts: Sequence[str]) -> tuple[NDArray[np.int64], list[Values]]:
-    """Which of the distinct values of some facts each cell has, and those values, in order of appearance."""
-    codes = np.zeros(len(cells), dtype=np.int64)
-    for fact in facts:
-        own, values = pd.factorize(cells[fact], use_na_sentinel=False)
-        codes = pd.factorize(codes * max(1, len(values)) + own)[0].astype(np.int64)
-    first = np.unique(codes, return_index=True)[1]
-    if not facts:
-        return codes, [()] * len(first)
-    columns = ([_plain(v) for v in cells[fact].iloc[first]] for fact in facts)
-    return codes, list(zip(*columns, strict=True))
-
-
-def _plain(value: Any) -> Any:
-    """A Python value of a pandas one; None for nothing, so that equal facts are equal keys; 3.0 is 3."""
-    if is_nothing(value):
-        return None
-    value = value.item() if hasattr(value, "item") else value
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _varies(column: pd.Series[Any]) -> bool:
-    return len({_plain(v) for v in pd.unique(column)}) > 1
-
-
-def declared_is_true(cells: pd.DataFrame) -> bool:
-    """Whether every f follows from the number of malicious clients (as by default)."""
-    names = ["malicious_count", "clients", "clients_per_round", "malicious_data", "declared_byzantine"]
-    alike = cells[names].drop_duplicates()
-    return all(int(row["declared_byzantine"]) == expected_malicious(row) for row in alike.to_dict("records"))

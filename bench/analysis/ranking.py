@@ -15,7 +15,9 @@ import pandas as pd
 
 from flipbench.analysis import rank_tests, statistics
 from flipbench.analysis.attack_selection import pooled
-from flipbench.analysis.pivot import Measure, Page, by_seed
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import by_seed
 
 _LEAST = 2  # rules and seeds that a ranking needs
 
@@ -45,7 +47,7 @@ class Ranking:
     left_out: tuple[str, ...]
 
 
-def rank(page: Page, tidy: pd.DataFrame, shown: Measure) -> Ranking | None:
+def rank(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> Ranking | None:
     """The ranking of a page under attack; None where fewer than two rules or seeds can be ranked.
 
     Columns in which some rule has no number (infeasible there, say) are left out; rules that would empty the table, the
@@ -87,7 +89,7 @@ def rank(page: Page, tidy: pd.DataFrame, shown: Measure) -> Ranking | None:
     )
 
 
-def costs(page: Page, tidy: pd.DataFrame, shown: Measure, yardstick: str = "fedavg") -> pd.DataFrame:
+def costs(page: Page, tidy: pd.DataFrame, shown: MetricColumn, yardstick: str = "fedavg") -> pd.DataFrame:
     """Robustness cost: the yardstick's clean metric minus the rule's, seed by seed; positive is a price.
 
     Args:

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import statistics
+from flipbench.analysis.columns import Values, level_values
 from flipbench.analysis.comparisons import seed_table
+from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import evaluate
-from flipbench.analysis.pivot import Measure, Values, level_values, measure
 from flipbench.analysis.record_rows import PROVENANCE
 from flipbench.analysis.statistics import LEVEL
 from flipbench.analysis.statistics import Values as Numbers
@@ -138,7 +139,7 @@ def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tole
     Raises:
         UserError: no plan, no such metric, or no cell in common.
     """
-    shown = [measure(name) for name in dict.fromkeys(metrics or METRICS)]
+    shown = [metric_column(name) for name in dict.fromkeys(metrics or METRICS)]
     both = (_known(first), _known(second))
     matched = match(*both)
     if not len(matched.first):
@@ -216,7 +217,7 @@ def _differences(
     first: pd.DataFrame,
     tidy: Sequence[pd.DataFrame],
     keys: tuple[Any, Any],
-    shown: Sequence[Measure],
+    shown: Sequence[MetricColumn],
     tolerance: float,
 ) -> list[Difference]:
     seeds = first["seed"].to_numpy(dtype=np.int64)[matched.first]
@@ -237,7 +238,9 @@ def _differences(
     return [*_judged(each, tolerance, overall=False), *_judged(whole, tolerance, overall=True)]
 
 
-_Table = tuple[Measure, Numbers, Numbers, NDArray[np.bool_]]  # (settings, seeds) of both folders; what changed at all
+_Table = tuple[
+    MetricColumn, Numbers, Numbers, NDArray[np.bool_]
+]  # (settings, seeds) of both folders; what changed at all
 
 
 def _judged(tables: Sequence[_Table], tolerance: float, *, overall: bool) -> list[Difference]:

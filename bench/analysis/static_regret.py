@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from flipbench.analysis.pivot import Page, level_values, reading_values
+from flipbench.analysis.columns import level_values, reading_values
+from flipbench.analysis.pages import Page
 from flipbench.analysis.warnings import STATISTICS, interval
 
 METRIC = "accuracy"

@@ -13,7 +13,10 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis.attack_selection import pooled, showable
-from flipbench.analysis.pivot import Column, Measure, Page, Values, columns_of, level_values, reading_values, squares
+from flipbench.analysis.columns import Column, Values, columns_of, level_values, reading_values
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import squares
 
 WORST = "worst_over_attacks"  # stands where a column has its attack
 MOST_PLACES = 4  # settings x levels that still get an overview each
@@ -22,7 +25,7 @@ MANY = 6  # attacks; with more, overviews stand in the place of one table and he
 Place = tuple[Values, Values]  # values of the page's settings and of its levels
 
 
-def worst(page: Page, tidy: pd.DataFrame, shown: Measure) -> pd.DataFrame:
+def worst(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> pd.DataFrame:
     """The worst attack of each aggregator at each place, clean twins first.
 
     Args:
@@ -120,7 +123,7 @@ def overview_only(page: Page) -> bool:
     return has_overview(page) and len(pooled(page).attacks) > MANY
 
 
-def overview(page: Page, tidy: pd.DataFrame, shown: Measure, place: Place) -> pd.DataFrame:
+def overview(page: Page, tidy: pd.DataFrame, shown: MetricColumn, place: Place) -> pd.DataFrame:
     """Every attack that the measure can be said of (down) against every aggregator (across) at one place.
 
     Returns:

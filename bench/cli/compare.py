@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from flipbench.analysis.pivot import measure
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.run_comparison import (
     BETTER,
     SAME,
@@ -120,7 +120,7 @@ def _numbers(one: Difference) -> list[str]:
     difference = number(one.second - one.first)
     if one.n > 1:
         difference += f" [{number(one.low)}, {number(one.high)}]"
-    better = "" if measure(one.metric).higher_is_better else " (low is good)"
+    better = "" if metric_column(one.metric).higher_is_better else " (low is good)"
     return [number(one.first), number(one.second), difference, str(one.n), one.verdict + better]
 
 

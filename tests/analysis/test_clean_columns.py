@@ -13,7 +13,10 @@ from matplotlib.text import Text
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
-from flipbench.analysis.pivot import Column, Page, measure, pages, several_f, squares
+from flipbench.analysis.columns import Column
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pivot import several_f, squares
 from flipbench.analysis.ranking import rank
 from flipbench.analysis.worst_case import overview, places
 from flipbench.errors import UserError
@@ -28,7 +31,7 @@ from flipbench.spec.cell import Cell, clean_twin, normal
 from flipbench.store.store import Store
 from tests.helpers.records import BASE, LABEL_FLIPS, record
 
-ACCURACY = measure("accuracy")
+ACCURACY = metric_column("accuracy")
 FLIPS = dict(list(LABEL_FLIPS.items())[:2])
 SEEDS = (0, 1, 2)
 Read = tuple[Page, Any, Any]
@@ -226,7 +229,7 @@ def test_what_is_not_defined_says_why(tmp_path: Path) -> None:
     made = choose(frame, tidy, "collateral", where=["attack=mirrored"])
     assert "every class is a source class" in dict(made.block.notes).values()
     page = pages(frame)[0]
-    table = squares(page, tidy, measure("collateral"), ["mirrored"])
+    table = squares(page, tidy, metric_column("collateral"), ["mirrored"])
     assert set(table.loc[table["state"] == "undefined", "reason"]) == {"every class is a source class"}
 
 
@@ -283,7 +286,7 @@ def test_partitions_are_compared_by_the_twins_of_one_place(tmp_path: Path) -> No
 def test_a_long_name_in_the_legend_of_bars_is_whole(tmp_path: Path) -> None:
     rule = f"my_rules.py:mine(note='{'a long word ' * 6}end')"
     page, _, tidy = write(tmp_path / "g", rules=("fedavg", rule), fractions=(0.2,))
-    shown = measure("accuracy_damage")
+    shown = metric_column("accuracy_damage")
     drawn = damage_bars.draw(page, squares(page, tidy, shown, page.attacks), shown, ((), ()))
     (legend,) = drawn.legends
     labels = [" ".join(t.get_text().split()) for t in legend.get_texts()]

@@ -17,7 +17,9 @@ from scipy import stats
 
 from flipbench.analysis import comparisons, metrics, rank_tests, statistics
 from flipbench.analysis import frame as frames
-from flipbench.analysis.pivot import by_seed, measure, pages, squares
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import pages
+from flipbench.analysis.pivot import by_seed, squares
 from flipbench.report import write as report
 from flipbench.report.tables import comparisons_csv, summary
 from flipbench.report.tables.model import blocks
@@ -67,8 +69,8 @@ def write(folder: Path, seeds: int, skip: tuple[tuple[str, int], ...] = ()) -> t
 def test_what_cannot_be_told_from_the_best_is_marked_from_six_seeds_on(tmp_path: Path) -> None:
     frame, tidy, plan = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    table = squares(page, tidy, measure("accuracy"), page.attacks)
-    (block,) = blocks(page, tidy, measure("accuracy"), table, 9)
+    table = squares(page, tidy, metric_column("accuracy"), page.attacks)
+    (block,) = blocks(page, tidy, metric_column("accuracy"), table, 9)
     marks = {name: [(e.best, e.tied) for e in entries] for name, entries in block.rows}
     assert marks["krum"] == [(False, False)] * 2
     for place in (0, 1):  # clean and attacked: one of the two is best, the other cannot be told from it
@@ -83,7 +85,7 @@ def test_what_cannot_be_told_from_the_best_is_marked_from_six_seeds_on(tmp_path:
 def test_with_five_seeds_nothing_is_claimed_and_the_reason_is_said(tmp_path: Path) -> None:
     frame, tidy, plan = write(tmp_path / "five", 5)
     (page,) = pages(frame)
-    assert not squares(page, tidy, measure("accuracy"), page.attacks)["tied"].any()
+    assert not squares(page, tidy, metric_column("accuracy"), page.attacks)["tied"].any()
     text = summary.markdown(frame, tidy, plan, [])
     assert "<ins>" not in text
     assert "with 5 seeds the smallest two-sided p of the exact signed-rank test is 0.0625" in text
@@ -97,7 +99,7 @@ def test_the_csv_has_every_pair_with_scipys_numbers(tmp_path: Path) -> None:
     mine = [line for line in lines if line["metric"] == "accuracy"]
     assert len(mine) == 2 * 3  # columns x pairs
     (page,) = pages(frame)
-    values, columns = by_seed(page, tidy, measure("accuracy"), page.attacks)
+    values, columns = by_seed(page, tidy, metric_column("accuracy"), page.attacks)
     raw = []
     for line, (i, (a, b)) in zip(mine, itertools.product(range(2), itertools.combinations(range(3), 2)), strict=True):
         assert (line["attack"], line["first"], line["second"]) == (columns[i].attack, page.rows[a], page.rows[b])
@@ -121,7 +123,7 @@ def test_the_claim_knows_what_is_better(metric: str, better: str) -> None:
     first = np.array([0.1, 0.2, 0.3, 0.1, 0.2, 0.3])
     apart = np.array([0.11, 0.1, 0.09, 0.1, 0.1, 0.12])
     pairs = comparisons.compare(np.stack([[first, first + apart]]))
-    assert comparisons_csv._numbers(pairs, measure(metric))["claim"].tolist() == [[better]]
+    assert comparisons_csv._numbers(pairs, metric_column(metric))["claim"].tolist() == [[better]]
 
 
 def test_statistics_csv_has_the_interval_and_the_mean_of_the_last_rounds(tmp_path: Path) -> None:

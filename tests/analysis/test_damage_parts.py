@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flipbench.analysis.pivot import measure, pages, squares
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import pages
+from flipbench.analysis.pivot import squares
 from flipbench.analysis.worst_case import places
 from flipbench.report.figures import damage_bars
 from flipbench.report.tables.decomposition_csv import PARTS, decompose, decomposition_csv
@@ -29,7 +31,7 @@ def test_each_part_is_the_paired_damage_of_its_metric(tmp_path: Path) -> None:
 def test_a_bar_is_as_long_as_the_mean_damage(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "six", 6)
     (page,) = pages(frame)
-    shown = measure("accuracy_damage")
+    shown = metric_column("accuracy_damage")
     table = squares(page, tidy, shown, page.attacks)
     figure = damage_bars.draw(page, table, shown, places(page)[0])
     drawn = {c.get_label(): c.patches[0].get_width() for c in figure.axes[0].containers}

@@ -20,8 +20,10 @@ from flipbench.analysis import declared_f, static_regret
 from flipbench.analysis import frame as frames
 from flipbench.analysis import worst_case as worst
 from flipbench.analysis.attack_selection import attack_name, showable, single_pairs
+from flipbench.analysis.columns import reading_values
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import evaluate
-from flipbench.analysis.pivot import Page, measure, pages, reading_values
+from flipbench.analysis.pages import Page, pages
 from flipbench.report import write
 from flipbench.report.figures import catalogue
 from flipbench.report.tables import attacks, attacks_csv
@@ -31,7 +33,7 @@ from flipbench.store.store import Store
 from tests.helpers import records
 from tests.helpers.records import ATTACKS, BASE
 
-ACCURACY = measure("accuracy")
+ACCURACY = metric_column("accuracy")
 Read = tuple[Page, pd.DataFrame, pd.DataFrame, dict[str, Any]]
 
 
@@ -88,9 +90,9 @@ def test_adaptive_attacks_and_backdoors_are_known(many: Read) -> None:
 def test_success_is_told_of_single_pairs_and_backdoors(many: Read) -> None:
     chain = "targeted(source=6, target=4) | scaled(factor=10)"
     pairs = ["targeted(source=6, target=4)", chain]
-    assert showable(many[0], measure("attack_success_rate")) == [*pairs, "backdoor(target=0)"]
-    assert showable(many[0], measure("source_recall")) == pairs
-    assert showable(many[0], measure("attack_success_rate_damage")) == pairs
+    assert showable(many[0], metric_column("attack_success_rate")) == [*pairs, "backdoor(target=0)"]
+    assert showable(many[0], metric_column("source_recall")) == pairs
+    assert showable(many[0], metric_column("attack_success_rate_damage")) == pairs
 
 
 def test_a_searched_map_that_differs_between_seeds_is_no_single_pair(tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_a_seed_that_is_worst_elsewhere_does_not_count(tmp_path: Path) -> None:
 
 def test_of_damage_the_worst_is_the_most(few: Read) -> None:
     page, _, tidy, _ = few
-    found = worst.worst(page, tidy, measure("accuracy_damage"))
+    found = worst.worst(page, tidy, metric_column("accuracy_damage"))
     assert set(found["worst"].dropna()) == {"optimal_ipm"}
 
 

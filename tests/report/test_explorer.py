@@ -15,7 +15,8 @@ import pytest
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
-from flipbench.analysis.pivot import pages, squares
+from flipbench.analysis.pages import pages
+from flipbench.analysis.pivot import squares
 from flipbench.analysis.worst_case import worst
 from flipbench.grid import reader as grid
 from flipbench.report.html import cell_details, explorer_data

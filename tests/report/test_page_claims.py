@@ -12,7 +12,8 @@ import pytest
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
-from flipbench.analysis.pivot import measure, pages
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import pages
 from flipbench.report.html.cell_details import details
 from flipbench.report.html.encoding import unpacked
 from flipbench.report.html.explorer_data import choices
@@ -122,7 +123,7 @@ def test_a_rule_with_fewer_seeds_does_not_lead_and_says_so(tmp_path: Path) -> No
 
 def test_the_worst_of_a_single_attack_is_its_worst_place_and_no_mean_over_places(tmp_path: Path) -> None:
     one, _ = placed(grid(tmp_path / "g", fractions=(0.1, 0.4)))
-    shown = numbers(one, measure("accuracy"))
+    shown = numbers(one, metric_column("accuracy"))
     attacked = [i for i, c in enumerate(one.columns) if c.kind == ATTACKED]
     for rule, name in enumerate(one.page.rows):
         line = lines(one)[name]

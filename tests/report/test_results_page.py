@@ -11,7 +11,8 @@ import pytest
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
-from flipbench.analysis.pivot import measure, pages
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import pages
 from flipbench.analysis.ranking import costs, rank
 from flipbench.report import write as report
 from flipbench.report.figures import influence_curves, rank_diagram
@@ -49,33 +50,33 @@ def small(folder: Path, **given: Any) -> Path:
 def test_ranks_are_averaged_within_each_seed_and_n_is_the_seeds(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    found = rank(page, tidy, measure("accuracy"))
+    found = rank(page, tidy, metric_column("accuracy"))
     assert found is not None
     assert (found.seeds, found.columns, found.left_out) == (10, 1, ())
     assert sum(found.ranks) == pytest.approx(6.0)
     assert found.ranks[found.rules.index("krum")] == 3.0  # far below in every seed
-    assert rank(page, tidy, measure("accuracy_damage")) is not None
+    assert rank(page, tidy, metric_column("accuracy_damage")) is not None
 
 
 def test_what_is_infeasible_somewhere_is_ranked_where_it_works(tmp_path: Path) -> None:
     _, tidy, page = read(small(tmp_path / "g"))  # krum refuses 45 %
-    found = rank(page, tidy, measure("accuracy"))
+    found = rank(page, tidy, metric_column("accuracy"))
     assert found is not None
     assert found.columns == 1
     assert "krum" in found.rules
     _, tidy, page = read(small(tmp_path / "h", infeasible=(("krum", 0.1), ("krum", 0.45))))
-    found = rank(page, tidy, measure("accuracy"))
+    found = rank(page, tidy, metric_column("accuracy"))
     assert found is not None
     assert found.left_out == ("krum",)
     assert found.columns == 2
     _, tidy, page = read(small(tmp_path / "i", seeds=(0,)))
-    assert rank(page, tidy, measure("accuracy")) is None
+    assert rank(page, tidy, metric_column("accuracy")) is None
 
 
 def test_the_cost_is_paired_with_fedavg(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    table = costs(page, tidy, measure("accuracy")).set_index("aggregator")
+    table = costs(page, tidy, metric_column("accuracy")).set_index("aggregator")
     clean = tidy[tidy["clean"]].pivot_table(index="seed", columns="aggregator", values="accuracy")
     lost = clean["fedavg"] - clean["krum"]
     assert table.loc["krum", "mean"] == pytest.approx(lost.mean())
@@ -115,9 +116,9 @@ def test_the_leaderboard_of_one_attack_or_none_stands_too(tmp_path: Path) -> Non
 def test_the_rank_diagram_draws_every_rule_and_joins_what_is_within_reach(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    found = rank(page, tidy, measure("accuracy"))
+    found = rank(page, tidy, metric_column("accuracy"))
     assert found is not None
-    made = rank_diagram.draw(page, found, measure("accuracy"))
+    made = rank_diagram.draw(page, found, metric_column("accuracy"))
     ax = made.axes[0]
     assert {t.get_text().strip() for t in ax.texts} == {"fedavg", "krum", "median"}
     bars = [line for line in ax.lines if line.get_linewidth() > 2]

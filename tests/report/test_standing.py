@@ -13,7 +13,9 @@ from matplotlib.colors import to_rgb
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
 from flipbench.analysis.declared_f import table
-from flipbench.analysis.pivot import measure, pages, squares
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import pages
+from flipbench.analysis.pivot import squares
 from flipbench.analysis.worst_case import places
 from flipbench.report.figures import damage_bars, style
 from flipbench.report.tables import cost_and_influence, summary
@@ -108,7 +110,7 @@ def test_the_regret_of_declared_f_stands_in_the_summary(tmp_path: Path) -> None:
     (page,) = pages(frame)
     (block,) = declared_blocks(page, tidy)
     assert (block.corner, block.header) == ("aggregator, declared f", (("2", "4"),))
-    told = table(page, tidy, measure("accuracy"), "mirrored", ())
+    told = table(page, tidy, metric_column("accuracy"), "mirrored", ())
     wrong = told[(told["aggregator"] == "krum") & (told["declared"] == 4) & (told["true"] == 2)].iloc[0]
     assert entries(block)["krum, 2"][0] == "true"
     assert entries(block)["krum, 4"][0].startswith(number(wrong["regret_mean"]))
@@ -119,7 +121,7 @@ def test_whiskers_can_be_seen_on_every_bar(tmp_path: Path) -> None:
     """A dark line on a white one that is wider: WCAG contrast of 3 to any colour of a bar, by one of the two."""
     frame, tidy, _ = write(tmp_path / "six", 6)
     (page,) = pages(frame)
-    shown = measure("accuracy_damage")
+    shown = metric_column("accuracy_damage")
     drawn = damage_bars.draw(page, squares(page, tidy, shown, page.attacks), shown, places(page)[0])
     lines = [line for line in drawn.axes[0].lines if line.get_color() in ("white", "black")]
     widths = {line.get_color(): line.get_linewidth() for line in lines if len(set(line.get_ydata())) == 1}

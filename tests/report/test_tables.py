@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
-from flipbench.analysis.pivot import measure, pages, squares
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import pages
+from flipbench.analysis.pivot import squares
 from flipbench.errors import UserError
 from flipbench.report.tables import summary
 from flipbench.report.tables.csv_format import csv_columns, csv_text
@@ -104,7 +106,7 @@ def test_fedavg_stands_on_top_and_the_clean_column_first(grid: Path) -> None:
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
     assert page.rows == ("fedavg", "krum", "median")
-    table = squares(page, tidy, measure("accuracy"), page.attacks)
+    table = squares(page, tidy, metric_column("accuracy"), page.attacks)
     columns = list(dict.fromkeys(table["column"]))
     assert columns[0].clean
     assert not any(c.clean for c in columns[1:])
@@ -115,7 +117,7 @@ def test_the_clean_column_averages_the_twins_of_each_seed_first(grid: Path) -> N
     """Two twins a seed (one a declared f) are one observation: n is the number of seeds."""
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
-    table = squares(page, tidy, measure("accuracy"), page.attacks)
+    table = squares(page, tidy, metric_column("accuracy"), page.attacks)
     clean = table.iloc[0]
     assert (clean["aggregator"], clean["column"].clean) == ("fedavg", True)
     mine = tidy[tidy["clean"] & (tidy["aggregator"] == "fedavg")]
@@ -127,7 +129,7 @@ def test_the_clean_column_averages_the_twins_of_each_seed_first(grid: Path) -> N
 def test_states_of_squares(grid: Path) -> None:
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
-    table = squares(page, tidy, measure("accuracy"), page.attacks[:1])
+    table = squares(page, tidy, metric_column("accuracy"), page.attacks[:1])
     high = table["column"].map(lambda c: not c.clean and c.level[0] == 0.45)
     krum = table["aggregator"] == "krum"
     assert set(table[high & krum]["state"]) == {"infeasible"}
@@ -139,7 +141,7 @@ def test_a_metric_of_one_pair_takes_its_clean_value_with_that_pair(grid: Path) -
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
     attack = "targeted(source=4, target=9)"
-    table = squares(page, tidy, measure("source_recall"), [attack])
+    table = squares(page, tidy, metric_column("source_recall"), [attack])
     clean = table.iloc[0]
     mine = tidy[(tidy["attack"] == attack) & (tidy["aggregator"] == "fedavg")]
     assert clean["column"].clean
@@ -149,7 +151,7 @@ def test_a_metric_of_one_pair_takes_its_clean_value_with_that_pair(grid: Path) -
 def test_damage_has_no_clean_column(grid: Path) -> None:
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
-    assert not any(c.clean for c in squares(page, tidy, measure("accuracy_damage"), page.attacks)["column"])
+    assert not any(c.clean for c in squares(page, tidy, metric_column("accuracy_damage"), page.attacks)["column"])
 
 
 def test_best_of_each_column_is_bold_ties_too(grid: Path) -> None:
@@ -286,7 +288,7 @@ def test_values_are_told_as_people_say_them(tell: Callable[[], str], label: str)
 
 def test_a_metric_that_does_not_exist_is_told_with_those_that_do() -> None:
     with pytest.raises(UserError, match=r"acuracy.*accuracy, balanced_accuracy"):
-        measure("acuracy")
+        metric_column("acuracy")
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140, 300])
@@ -318,7 +320,7 @@ def test_an_axis_of_learning_rates_gets_a_clean_column_each(tmp_path: Path) -> N
     store.write_plan(store.read_plan() | {"keys": keys})
     frame, tidy, _ = read(folder)
     (page,) = pages(frame)
-    columns = list(dict.fromkeys(squares(page, tidy, measure("accuracy"), page.attacks[:1])["column"]))
+    columns = list(dict.fromkeys(squares(page, tidy, metric_column("accuracy"), page.attacks[:1])["column"]))
     assert page.settings == ("learning_rate",)
     assert [(c.setting, c.clean) for c in columns] == [
         ((0.01,), True),

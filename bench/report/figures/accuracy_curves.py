@@ -17,8 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.columns import level_values
 from flipbench.analysis.metrics import accuracy
-from flipbench.analysis.pivot import Page, level_values
+from flipbench.analysis.pages import Page
 from flipbench.analysis.warnings import summarise
 from flipbench.report.figures import style
 from flipbench.report.figures.heatmap import circumstances, words

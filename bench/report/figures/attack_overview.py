@@ -7,7 +7,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from flipbench.analysis.attack_selection import attack_name, stamped_note
-from flipbench.analysis.pivot import Measure, Page
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
 from flipbench.analysis.worst_case import WORST, Place
 from flipbench.report.figures import style
 from flipbench.report.figures.heatmap import circumstances, clean_caption, draw_square, words
@@ -21,7 +22,7 @@ _NAMES = 1.75  # inches, the widest name of an attack or, upright, of a rule
 _BAR = 0.75
 
 
-def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place, norm: Normalize) -> Figure:
+def draw(page: Page, table: pd.DataFrame, shown: MetricColumn, place: Place, norm: Normalize) -> Figure:
     """One measure at one place.
 
     Args:
@@ -75,7 +76,7 @@ def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place, norm: No
     return made
 
 
-def _caption(page: Page, shown: Measure, table: pd.DataFrame, names: list[str]) -> str:
+def _caption(page: Page, shown: MetricColumn, table: pd.DataFrame, names: list[str]) -> str:
     told = "Mean over seeds and, below it, ± half width of its 95 % Student interval, in %, after the last round."
     if (table["n"] <= 1).all():
         told = "One seed, in %, after the last round."

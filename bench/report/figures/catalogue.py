@@ -15,7 +15,10 @@ from matplotlib.figure import Figure
 
 from flipbench.analysis import declared_f as declared_table
 from flipbench.analysis.attack_selection import MOST_PAIRS, pooled, showable, single_pairs
-from flipbench.analysis.pivot import Measure, Page, level_values, measure, pages, squares
+from flipbench.analysis.columns import level_values
+from flipbench.analysis.metric_columns import MetricColumn, metric_column
+from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pivot import squares
 from flipbench.analysis.ranking import rank
 from flipbench.analysis.worst_case import MOST_PLACES, WORST, has_overview, overview, overview_only, places, worst
 from flipbench.report.figures import (
@@ -97,12 +100,12 @@ def _by_metric(
     """Figures of one kind and metric each, in order; heatmaps of the narrow pages only."""
     plain = [p for p in narrow if not declared_table.applies(p)]
     for name in names["heatmap"]:
-        yield _heatmaps(plain, tidy, measure(name))
-        yield _misdeclared([p for p in narrow if declared_table.applies(p)], tidy, measure(name))
+        yield _heatmaps(plain, tidy, metric_column(name))
+        yield _misdeclared([p for p in narrow if declared_table.applies(p)], tidy, metric_column(name))
     for page in all_pages:
         if len(single_pairs(page)) > MOST_PAIRS:
             for name in names["pairs"]:
-                yield _pairs(page, tidy, measure(name))
+                yield _pairs(page, tidy, metric_column(name))
 
 
 def _others(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Iterator[NamedFigure]]:
@@ -133,7 +136,7 @@ _FEW_ROUNDS = 2  # two evaluated rounds are a table, not a curve
 Drawing = tuple[str, pd.DataFrame, Callable[[Normalize], Figure]]  # name, squares, what draws them on a scale
 
 
-def _heatmaps(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[NamedFigure]:
+def _heatmaps(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColumn) -> Iterator[NamedFigure]:
     """The worst case, every attack against every rule, one attack each: all of them, on all pages, share one scale."""
     found = [
         *_worst(all_pages, tidy, shown),
@@ -145,7 +148,7 @@ def _heatmaps(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> 
         yield NamedFigure(name, _later(draw, norm))
 
 
-def _worst(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Drawing]:
+def _worst(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColumn) -> Iterator[Drawing]:
     """The worst case over attacks, one a page with several."""
     for page in all_pages:
         if len(page.attacks) > 1 and not shown.needs_mapping and shown.clean is not None:
@@ -153,7 +156,7 @@ def _worst(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Ite
             yield _name(page, f"{shown.name}_worst-case"), table, partial(heatmap.heatmap, page, table, shown, WORST)
 
 
-def _overviews(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Drawing]:
+def _overviews(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColumn) -> Iterator[Drawing]:
     """Every attack against every rule, one a page and place."""
     for page in all_pages:
         for place in places(page) if has_overview(page, shown.name) else ():
@@ -164,7 +167,7 @@ def _overviews(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) ->
                 yield name, table, partial(attack_overview.draw, page, table, shown, place)
 
 
-def _one_by_one(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[Drawing]:
+def _one_by_one(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColumn) -> Iterator[Drawing]:
     """One an attack."""
     for page in map(pooled, all_pages):
         clean_only = [] if page.attacks or shown.clean is None or shown.needs_mapping else [CLEAN]
@@ -175,7 +178,7 @@ def _one_by_one(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -
                 yield _name(page, shown.name, attack), table, partial(heatmap.heatmap, page, table, shown, attack)
 
 
-def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: Measure) -> Iterator[NamedFigure]:
+def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColumn) -> Iterator[NamedFigure]:
     """Declared against true f, one an attack and value of what else varies: the metric, then the regret."""
     if shown.clean is None:
         return
@@ -210,7 +213,7 @@ def _crossovers(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Named
                 yield NamedFigure(name, _later(partition_crossover.draw, group, table, place))
 
 
-def _pairs(page: Page, tidy: pd.DataFrame, shown: Measure) -> Iterator[NamedFigure]:
+def _pairs(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> Iterator[NamedFigure]:
     """One a combination of the other varying facts, all on one scale."""
     rest = (*page.settings, *page.levels)
     places = level_values(page.cells, rest)
@@ -245,7 +248,7 @@ def _curves(page: Page) -> Iterator[NamedFigure]:
 
 def _bars(page: Page, tidy: pd.DataFrame) -> Iterator[NamedFigure]:
     """Damage by attack and rule, one a place, where the bars are few enough to be read."""
-    shown, plain = measure("accuracy_damage"), pooled(page)
+    shown, plain = metric_column("accuracy_damage"), pooled(page)
     if not 0 < len(plain.attacks) * len(plain.rows) <= damage_bars.MOST_BARS or len(places(plain)) > MOST_PLACES:
         return
     table = squares(plain, tidy, shown, plain.attacks)
@@ -259,7 +262,7 @@ def _bars(page: Page, tidy: pd.DataFrame) -> Iterator[NamedFigure]:
 
 def _ranks(page: Page, tidy: pd.DataFrame) -> Iterator[NamedFigure]:
     """The rank diagram of a page's rules under its attacks."""
-    shown = measure("accuracy")
+    shown = metric_column("accuracy")
     found = rank(page, tidy, shown)
     if found is not None and len(found.rules) > 2:
         yield NamedFigure(_name(page, "ranks"), _later(rank_diagram.draw, page, found, shown))

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from flipbench.analysis.attack_selection import single_pairs
-from flipbench.analysis.pivot import Measure, Page
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
 from flipbench.report.figures import style
 from flipbench.report.figures.heatmap import circumstances, words
 from flipbench.report.figures.style import NORMAL, SMALL, WIDTH, width_of, wrapped
@@ -23,7 +24,7 @@ _SMALLEST = 0.2  # inches; a smaller square has no room for its number
 _ACROSS = 2  # panels side by side
 
 
-def matrices(page: Page, tidy: pd.DataFrame, shown: Measure) -> dict[str, Matrix]:
+def matrices(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> dict[str, Matrix]:
     """The mean over seeds for each aggregator, ``(L, L)``; NaN where there is no number."""
     pairs, size = single_pairs(page), len(page.classes)
     mine = tidy[tidy["key"].isin(page.cells["key"]) & tidy["attack"].isin(list(pairs))]
@@ -44,7 +45,7 @@ def refused(page: Page) -> Mapping[str, str]:
     return found
 
 
-def draw(page: Page, panels: Mapping[str, Matrix], shown: Measure, norm: Normalize) -> Figure:
+def draw(page: Page, panels: Mapping[str, Matrix], shown: MetricColumn, norm: Normalize) -> Figure:
     """Panels in a grid of two columns; class names as labels, diagonal blank.
 
     Args:
@@ -86,7 +87,7 @@ def draw(page: Page, panels: Mapping[str, Matrix], shown: Measure, norm: Normali
     return made
 
 
-def _caption(shown: Measure) -> str:
+def _caption(shown: MetricColumn) -> str:
     if shown.clean is None:
         return "Mean over seeds, in %, after the last round: the clean twin's less the attacked cell's, same seed."
     return "Mean over seeds, in %, after the last round: source examples that are taken for the target."

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from flipbench.analysis.attack_selection import attack_name
-from flipbench.analysis.pivot import Measure, Page, columns_of
+from flipbench.analysis.columns import columns_of
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
 from flipbench.analysis.worst_case import Place
 from flipbench.report.figures import style
 from flipbench.report.figures.heatmap import circumstances, words
@@ -24,7 +26,7 @@ _WIDE, _LONGEST = 3.3, 1.1  # inches: one column of a two-column page; the wides
 _HATCHES = ("", "////", "....")  # when colours start again
 
 
-def draw(page: Page, table: pd.DataFrame, shown: Measure, place: Place) -> Figure:
+def draw(page: Page, table: pd.DataFrame, shown: MetricColumn, place: Place) -> Figure:
     """Attacks down, a bar a rule; whiskers: the 95 % interval.
 
     Args:

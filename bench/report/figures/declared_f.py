@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.columns import Values
 from flipbench.analysis.declared_f import rest
-from flipbench.analysis.pivot import Measure, Page, Values
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
 from flipbench.analysis.warnings import STATISTICS
 from flipbench.report.figures import style
 from flipbench.report.figures.heatmap import circumstances, draw_square, words
@@ -30,7 +32,9 @@ _MANY = 6  # panels; with more, intervals are left to the tables
 _GAP = 0.2
 
 
-def draw(page: Page, squares: pd.DataFrame, shown: Measure, norm: Normalize, told: tuple[str, Values, bool]) -> Figure:
+def draw(
+    page: Page, squares: pd.DataFrame, shown: MetricColumn, norm: Normalize, told: tuple[str, Values, bool]
+) -> Figure:
     """Small multiples, one an aggregator, under one colour bar.
 
     Args:

@@ -12,7 +12,10 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from flipbench.analysis.attack_selection import attack_name, stamped_note
-from flipbench.analysis.pivot import Column, Measure, Page, columns_of, several_f
+from flipbench.analysis.columns import Column, columns_of
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import several_f
 from flipbench.analysis.worst_case import WORST
 from flipbench.report.figures import style
 from flipbench.report.figures.style import NORMAL, SMALL, WIDTH, width_of, wrapped
@@ -25,7 +28,7 @@ _NAME = 0.8  # inches, of an attack's name in a square
 _BAR = 0.75  # inches right of the squares, with one line of text along the bar
 
 
-def heatmap(page: Page, table: pd.DataFrame, shown: Measure, attack: str, norm: Normalize) -> Figure:
+def heatmap(page: Page, table: pd.DataFrame, shown: MetricColumn, attack: str, norm: Normalize) -> Figure:
     """One attack, one measure: the mean over seeds in each square, half its interval below.
 
     Args:
@@ -95,13 +98,13 @@ def _named(page: Page, table: pd.DataFrame, inches: float) -> dict[Any, str]:
     return {(r, c): wrapped(attack_name(page, a), inches, SMALL) for r, c, a in found}
 
 
-def _title(shown: Measure, page: Page, attack: str) -> str:
+def _title(shown: MetricColumn, page: Page, attack: str) -> str:
     if attack == WORST:
         return f"{shown.label}: worst case over the {len(page.attacks)} attacks"
     return f"{shown.label}: {attack_name(page, attack)}"
 
 
-def _caption(page: Page, shown: Measure, table: pd.DataFrame, adaptive: bool) -> str:
+def _caption(page: Page, shown: MetricColumn, table: pd.DataFrame, adaptive: bool) -> str:
     told = "Mean over seeds and, below it, ± half width of its 95 % Student interval, in %, after the last round."
     if (table["n"] <= 1).all():
         told = "One seed, in %, after the last round."

@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.columns import level_values
 from flipbench.analysis.metrics import malicious_influence
-from flipbench.analysis.pivot import Page, level_values
+from flipbench.analysis.pages import Page
 from flipbench.report.figures import style
 from flipbench.report.figures.accuracy_curves import keys_of, look, spread
 from flipbench.report.figures.heatmap import circumstances, words

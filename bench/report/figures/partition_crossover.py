@@ -11,7 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flipbench.analysis.attack_selection import attack_name
-from flipbench.analysis.pivot import Column, Page, measure, squares
+from flipbench.analysis.columns import Column
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import squares
 from flipbench.analysis.worst_case import Place, places
 from flipbench.errors import UserError
 from flipbench.report.figures import style
@@ -56,7 +59,7 @@ def points(group: Group, tidy: pd.DataFrame, place: Place) -> pd.DataFrame:
     parts = []
     for number, page in enumerate(group):
         among = [Column(attack, *place) for attack in page.attacks]
-        table = squares(page, tidy, measure("accuracy"), page.attacks, among)
+        table = squares(page, tidy, metric_column("accuracy"), page.attacks, among)
         here = table["column"].map(lambda c: c.setting == place[0] and (c.clean or c.level == place[1]))
         one = table[here]
         parts.append(one.assign(attack=one["column"].map(lambda c: c.attack), partition=number))

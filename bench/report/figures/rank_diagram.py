@@ -6,7 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flipbench.analysis.pivot import Measure, Page
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
 from flipbench.analysis.rank_tests import cliques
 from flipbench.analysis.ranking import Ranking
 from flipbench.report.figures import style
@@ -19,7 +20,7 @@ _WIDE, _LINE = 3.3, 1.4  # inches: one column of a two-column page; the least le
 _LONGEST = 1.2  # inches, of a rule's name
 
 
-def draw(page: Page, found: Ranking, shown: Measure) -> Figure:
+def draw(page: Page, found: Ranking, shown: MetricColumn) -> Figure:
     """One page's ranking; the best rule stands on the left.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flipbench.analysis.pivot import measure
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.errors import UserError
 
 STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")  # heatmaps
@@ -33,7 +33,7 @@ def asked(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str
         # In source x target heatmaps what was lost tells more than what is left.
         name = "source_recall_damage" if (kind, name) == ("pairs", "source_recall") else name
         try:
-            measure(name)
+            metric_column(name)
         except UserError as error:
             wrong.append(f"a figure of the grid was not drawn: {error}")
             continue

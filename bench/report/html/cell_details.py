@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flipbench.analysis.columns import level_values
 from flipbench.analysis.metrics import METRICS, accuracy, malicious_influence
-from flipbench.analysis.pivot import level_values
 from flipbench.report.html.encoding import Dictionary, packed, rounded, tenths
 from flipbench.report.html.explorer_numbers import ATTACKED, TWIN, Placed, Places
 from flipbench.report.html.rerun_command import Rerun, setting

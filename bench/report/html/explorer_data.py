@@ -11,8 +11,9 @@ from typing import Any
 from matplotlib.colors import Normalize, to_hex
 
 from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.metrics import LAST, METRICS
-from flipbench.analysis.pivot import Measure, Page
+from flipbench.analysis.pages import Page
 from flipbench.report.figures import style
 from flipbench.report.html.cell_details import details
 from flipbench.report.html.encoding import Dictionary, packed, tenths
@@ -108,7 +109,7 @@ def _measures(placed: Placed, room: int) -> tuple[dict[str, Any], list[str], int
     return found, left_out, used
 
 
-def _measure(placed: Placed, shown: Measure) -> dict[str, Any] | None:
+def _measure(placed: Placed, shown: MetricColumn) -> dict[str, Any] | None:
     """One measure, ``(columns, rules)`` row by row; None where no square has a number."""
     one = numbers(placed, shown)
     mean = tenths(one.mean)

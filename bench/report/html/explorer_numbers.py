@@ -17,9 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flipbench.analysis import statistics
+from flipbench.analysis.columns import level_values, reading_values
 from flipbench.analysis.comparisons import seed_table, tied
+from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST, METRICS
-from flipbench.analysis.pivot import Measure, Page, level_values, measure, reading_values
+from flipbench.analysis.pages import Page
 from flipbench.analysis.statistics import Values
 from flipbench.analysis.worst_case import WORST
 from flipbench.spec.cell import CLEAN
@@ -43,7 +45,7 @@ class Square:
         kind: `ATTACKED`; `TWIN`, clean cells; `TWIN_OF`, clean cells by the classes of one attack, for measures that
             need a class map; `WORST_OF`, the worst attack of each rule.
         attack: its reference; of a `TWIN_OF` the attack whose classes it is about.
-        setting, level: as in `analysis.pivot.Column`.
+        setting, level: as in `analysis.columns.Column`.
     """
 
     kind: int
@@ -141,13 +143,13 @@ class Placed:
         return {i: here[c.setting, c.level] for i, c in enumerate(self.columns) if c.kind == WORST_OF}
 
 
-def measures(pooled: bool = False) -> Iterator[Measure]:
+def measures(pooled: bool = False) -> Iterator[MetricColumn]:
     """All that can be chosen; where clean columns are pooled also what stands in an opened square's column of twins."""
     for shown in SHOWN:
         for name in METRICS:
-            yield measure(name + shown)
+            yield metric_column(name + shown)
     for name in METRICS if pooled else ():
-        one = measure(name)
+        one = metric_column(name)
         yield replace(one, name=name + OWN_TWIN, label=f"{one.label} of the clean twins", clean=None)
 
 
@@ -194,7 +196,7 @@ def place(page: Page, tidy: pd.DataFrame) -> Placed:
     return Placed(page, tidy, columns, column, rule, seed, row, which)
 
 
-def numbers(placed: Placed, shown: Measure) -> Numbers:
+def numbers(placed: Placed, shown: MetricColumn) -> Numbers:
     """A measure in every square.
 
     Args:
@@ -237,7 +239,7 @@ def targets(page: Page) -> dict[str, str]:
     return {attack: label.get(attack, "none") for attack in page.attacks}
 
 
-def _by_seed(placed: Placed, shown: Measure) -> Values:
+def _by_seed(placed: Placed, shown: MetricColumn) -> Values:
     """``(columns, rules, seeds)``; of several numbers for one seed their mean, NaN where there is none."""
     own = placed.tidy[shown.name].to_numpy(dtype=np.float64)
     clean = placed.tidy[shown.clean].to_numpy(dtype=np.float64) if shown.clean else np.full(len(own), np.nan)
@@ -248,7 +250,7 @@ def _by_seed(placed: Placed, shown: Measure) -> Values:
     return seed_table(placed.column[asked], placed.rule[asked], placed.seed[asked], value, shape)
 
 
-def _tables(placed: Placed, shown: Measure) -> Iterator[list[int]]:
+def _tables(placed: Placed, shown: MetricColumn) -> Iterator[list[int]]:
     """The columns over which a table makes its claims: all attacks, or each alone where its clean value is its own."""
     columns = list(enumerate(placed.columns))
     if not shown.needs_mapping:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from flipbench.analysis import statistics
 from flipbench.analysis.attack_selection import attack_name, pooled
-from flipbench.analysis.pivot import by_seed, measure
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pivot import by_seed
 from flipbench.analysis.ranking import rank
 from flipbench.analysis.statistics import Values
 from flipbench.report.html.explorer_numbers import ATTACKED, FAILED, Numbers, Placed, numbers
@@ -38,7 +39,7 @@ def leaderboard(placed: Placed) -> Block:
     Args:
         placed: the cells of the page in their squares.
     """
-    page, tidy, shown = placed.page, placed.tidy, measure("accuracy")
+    page, tidy, shown = placed.page, placed.tidy, metric_column("accuracy")
     plain = pooled(page)
     values, columns = by_seed(plain, tidy, shown, plain.attacks)
     clean = [i for i, c in enumerate(columns) if c.clean]
@@ -83,7 +84,7 @@ class Worst:
 
 def _worst(placed: Placed) -> dict[str, Worst]:
     """Each rule's least mean under an attack, at any place."""
-    one, state = numbers(placed, measure("accuracy")), placed.states[0]
+    one, state = numbers(placed, metric_column("accuracy")), placed.states[0]
     columns = [i for i, kind in enumerate(placed.kinds) if kind == ATTACKED]
     most = one.n.max(1) if one.n.size else np.zeros(0)
     found = {}

@@ -15,7 +15,9 @@ from markupsafe import Markup
 
 from flipbench.analysis.attack_selection import pooled
 from flipbench.analysis.comparisons import compare, said
-from flipbench.analysis.pivot import Page, by_seed, measure, pages
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pivot import by_seed
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.report.html.encoding import embedded
 from flipbench.report.html.explorer_data import choices, common
@@ -143,7 +145,7 @@ def _pictures(drawn: Mapping[str, bytes], room: int) -> tuple[list[Markup], int]
 
 def _comparisons(one: Page, tidy: pd.DataFrame) -> Markup:
     """Pairs of rules by accuracy, those told apart first, then by how far they are apart."""
-    plain, shown = pooled(one), measure("accuracy")
+    plain, shown = pooled(one), metric_column("accuracy")
     values, columns = by_seed(plain, tidy, shown, plain.attacks)
     if not values.size or len(one.rows) < 2:
         return Markup("<p>A single rule: nothing to compare.</p>")

@@ -11,7 +11,10 @@ import pandas as pd
 
 from flipbench.analysis import declared_f
 from flipbench.analysis.attack_selection import attack_name, stamped_note
-from flipbench.analysis.pivot import Column, Measure, Page, columns_of, measure, several_f, squares
+from flipbench.analysis.columns import Column, columns_of
+from flipbench.analysis.metric_columns import MetricColumn, metric_column
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import several_f, squares
 from flipbench.analysis.static_regret import METRIC, regrets
 from flipbench.analysis.worst_case import Place, has_overview, overview, places, worst
 from flipbench.report.tables.model import (
@@ -47,7 +50,7 @@ def worst_blocks(page: Page, tidy: pd.DataFrame, most: int, *, named: bool = Tru
     """
     if len(page.attacks) < 2:
         return
-    shown = measure("accuracy")
+    shown = metric_column("accuracy")
     table = worst(page, tidy, shown)
     columns = columns_of(table)
     at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}
@@ -73,7 +76,9 @@ def worst_blocks(page: Page, tidy: pd.DataFrame, most: int, *, named: bool = Tru
         )
 
 
-def _clean_here(page: Page, tidy: pd.DataFrame, shown: Measure, own: Sequence[Column]) -> dict[Any, dict[Any, Any]]:
+def _clean_here(
+    page: Page, tidy: pd.DataFrame, shown: MetricColumn, own: Sequence[Column]
+) -> dict[Any, dict[Any, Any]]:
     """The clean squares of a piece of the table: the twins of what the piece shows."""
     among = [Column(a, c.setting, c.level) for a in page.attacks for c in own]
     table = squares(page, tidy, shown, page.attacks, among)
@@ -97,13 +102,13 @@ def overview_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
     """Attacks down, aggregators across, a table a measure and place; the best of each row is marked."""
     for name in STANDARD:
         for place in places(page) if has_overview(page, name) else ():
-            shown = measure(name)
+            shown = metric_column(name)
             table = overview(page, tidy, shown, place)
             if table["attack"].nunique() > 1:
                 yield _overview_block(page, shown, table, place)
 
 
-def _overview_block(page: Page, shown: Measure, table: pd.DataFrame, place: Place) -> Block:
+def _overview_block(page: Page, shown: MetricColumn, table: pd.DataFrame, place: Place) -> Block:
     notes: dict[str, str] = {}
     lines, names = [], []
     for attack, row in table.groupby("attack", sort=False):
@@ -123,7 +128,7 @@ def _overview_block(page: Page, shown: Measure, table: pd.DataFrame, place: Plac
     )
 
 
-def _best_of_row(shown: Measure, entries: tuple[Entry, ...], row: pd.DataFrame) -> tuple[Entry, ...]:
+def _best_of_row(shown: MetricColumn, entries: tuple[Entry, ...], row: pd.DataFrame) -> tuple[Entry, ...]:
     means, tied = row["mean"].tolist(), row["tied"].tolist()
     if "partial" in row:  # a worst case that lacks what others have is no rival
         means = [np.nan if p is True else m for m, p in zip(means, row["partial"], strict=True)]
@@ -183,7 +188,7 @@ def declared_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
     """The regret of a wrong declared f, a table an attack: a row a rule and declared f, a column a true number."""
     for attack in page.attacks if declared_f.applies(page) else ():
         for values in declared_f.variants(page, attack):
-            table = declared_f.table(page, tidy, measure(METRIC), attack, values)
+            table = declared_f.table(page, tidy, metric_column(METRIC), attack, values)
             across = sorted(
                 {int(t) for t, s in zip(table["true"], table["regret_state"], strict=True) if s != "absent"}
             )

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis import declared_f
-from flipbench.analysis.pivot import Page, measure, pages
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import Page, pages
 from flipbench.analysis.static_regret import regrets
 from flipbench.analysis.warnings import STATISTICS
 from flipbench.analysis.worst_case import worst
@@ -25,7 +26,7 @@ def worst_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     lines = []
     for page in pages(frame):
         if len(page.attacks) > 1:
-            for square in worst(page, tidy, measure("accuracy")).to_dict("records"):
+            for square in worst(page, tidy, metric_column("accuracy")).to_dict("records"):
                 column = square["column"]
                 if not column.clean:
                     told = told_of(page, facts, column.setting, column.level)
@@ -60,7 +61,9 @@ def declared_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
             for values in declared_f.variants(page, attack):
                 has = _has(page, dict(zip(declared_f.rest(page), values, strict=True)))
                 told = [attack, attack in page.adaptive, *(has.get(f) for f in facts)]
-                for square in declared_f.table(page, tidy, measure("accuracy"), attack, values).to_dict("records"):
+                for square in declared_f.table(page, tidy, metric_column("accuracy"), attack, values).to_dict(
+                    "records"
+                ):
                     own = [square[n] for n in ("aggregator", "declared", "true", *numbers)]
                     lines.append(["accuracy", *told, *own])
     names = ["metric", "attack", "adaptive", *facts, "aggregator", "declared_byzantine", "malicious_count", *numbers]

@@ -10,9 +10,12 @@ import pandas as pd
 
 from flipbench.analysis import rank_tests, statistics
 from flipbench.analysis.attack_selection import pooled, showable
+from flipbench.analysis.columns import Column
 from flipbench.analysis.comparisons import Pairs, Places, compare
+from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST
-from flipbench.analysis.pivot import Column, Measure, Page, by_seed, measure, pages
+from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pivot import by_seed
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.report.tables.attacks_csv import facts_of, told_of
 from flipbench.report.tables.csv_format import csv_columns
@@ -52,7 +55,7 @@ def comparisons_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     return csv_columns(_stacked(parts)) if parts else None
 
 
-def _numbers(pairs: Pairs, shown: Measure) -> dict[str, Any]:
+def _numbers(pairs: Pairs, shown: MetricColumn) -> dict[str, Any]:
     """What `comparisons_csv` says of every pair, ``(columns, pairs)`` each."""
     d, sign = pairs.differences, 1.0 if shown.higher_is_better else -1.0
     mean, sd, n = statistics.moments(d)
@@ -93,7 +96,7 @@ def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
     return csv_columns(_stacked(parts) if parts else dict.fromkeys(names, ()))
 
 
-def _about(page: Page, facts: list[str], shown: Measure, columns: list[Column], at: Places) -> dict[str, Any]:
+def _about(page: Page, facts: list[str], shown: MetricColumn, columns: list[Column], at: Places) -> dict[str, Any]:
     """Attack and facts of the columns at some places, as columns of a table."""
     about = about_attack(shown, columns)
     told = [[c.attack, about, *told_of(page, facts, c.setting, c.level)] for c in columns]
@@ -114,11 +117,11 @@ def _end(values: statistics.Values, sign: float) -> statistics.Values:
     return np.asarray(sign * np.where(np.isnan(values), -np.inf, sign * values).max(-1))
 
 
-def _last(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: list[str], columns: list[Column]) -> Any:
+def _last(page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: list[str], columns: list[Column]) -> Any:
     """Mean of the metric over the last rounds, square by square; NaN for damage, for clean values that depend on the
     attack, and where it would be the last round alone."""
     found = np.full((len(columns), len(page.rows)), np.nan)
-    last = None if shown.name.endswith("_damage") else measure(f"{shown.name}_last{LAST}")
+    last = None if shown.name.endswith("_damage") else metric_column(f"{shown.name}_last{LAST}")
     if last is not None and has_last_rounds(page, tidy, last):
         values, mine = by_seed(page, tidy, last, attacks)
         means = statistics.moments(values)[0] if values.size else values
@@ -127,11 +130,11 @@ def _last(page: Page, tidy: pd.DataFrame, shown: Measure, attacks: list[str], co
     return found
 
 
-def _tables(frame: pd.DataFrame) -> Iterator[tuple[Page, Measure, list[str]]]:
+def _tables(frame: pd.DataFrame) -> Iterator[tuple[Page, MetricColumn, list[str]]]:
     """Page, measure and attacks of each table that compares rules, as `report.tables.model.sections` has them."""
     for page in map(pooled, pages(frame)):
         for name in MEASURES:
-            shown = measure(name)
+            shown = metric_column(name)
             told = showable(page, shown)
             for attacks in [[a] for a in told] if shown.needs_mapping else [told]:
                 if attacks or shown.clean:

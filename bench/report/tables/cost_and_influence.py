@@ -15,9 +15,12 @@ import numpy as np
 import pandas as pd
 
 from flipbench.analysis import statistics
+from flipbench.analysis.columns import level_values
 from flipbench.analysis.comparisons import seed_table
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import KEPT
-from flipbench.analysis.pivot import FIRST, Page, by_seed, level_values, measure, several_f, squares
+from flipbench.analysis.pages import FIRST, Page
+from flipbench.analysis.pivot import by_seed, several_f, squares
 from flipbench.analysis.statistics import Values
 from flipbench.report.tables.model import UNKNOWN, Block, Entry, entry_of
 from flipbench.spec.cell import CLEAN
@@ -54,7 +57,7 @@ def cost_blocks(pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Block]:
         several: set[int] = set()
         for page in mine:
             partition = {"partition": page.about["partition"]} if "partition" in page.about else {}
-            table = squares(page, tidy, measure("accuracy"), page.attacks)
+            table = squares(page, tidy, metric_column("accuracy"), page.attacks)
             several |= set(several_f(table))
             for setting, lines in _costs(page, tidy, table):
                 told = {**partition, **setting}
@@ -80,7 +83,7 @@ Square = Mapping[Any, Any]
 def _costs(page: Page, tidy: pd.DataFrame, table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], list[Square]]]:
     """Facts of each clean column and the cost of each rule there, as `entry_of` reads it; their mean where settings are
     many."""
-    values, columns = by_seed(page, tidy, measure("accuracy"), page.attacks)
+    values, columns = by_seed(page, tidy, metric_column("accuracy"), page.attacks)
     clean = [i for i, column in enumerate(columns) if column.clean]
     lost = {i: values[i, page.rows.index(FIRST)] - values[i] for i in clean}
     at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}

@@ -11,18 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flipbench.analysis import statistics
+from flipbench.analysis.columns import level_values, reading_values
 from flipbench.analysis.comparisons import said, seed_table, tied
+from flipbench.analysis.metric_columns import MetricColumn, metric_column, why_undefined
 from flipbench.analysis.metrics import LAST, LAST_SAID
-from flipbench.analysis.pivot import (
-    FIRST,
-    Measure,
-    declared_is_true,
-    level_values,
-    measure,
-    reading_values,
-    refusal,
-    why_undefined,
-)
+from flipbench.analysis.pages import FIRST, declared_is_true
+from flipbench.analysis.pivot import refusal
 from flipbench.errors import UserError
 from flipbench.report.tables.model import Block, entry_of, with_best
 from flipbench.spec.cell import CLEAN, FIELDS
@@ -85,7 +79,7 @@ def choose(
     Raises:
         UserError: no such fact or metric; nothing is left.
     """
-    shown = measure(metric)
+    shown = metric_column(metric)
     for name in (*rows, *columns):
         _need(name)
     if not rows or not columns or set(rows) & set(columns) or "seed" in (*rows, *columns):
@@ -135,7 +129,7 @@ def _need(name: str) -> None:
         raise UserError(f"{name!r} is no fact of a cell: choose among {', '.join(FIELDS)}")
 
 
-def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: Measure, where: Sequence[str]) -> pd.DataFrame:
+def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: Sequence[str]) -> pd.DataFrame:
     """The cells asked for with their ``value``; each attacked one again with its twin's, as attack ``none``."""
     known = frame[frame["status"] != "missing"]
     own = known.merge(tidy[["key", shown.name]].rename(columns={shown.name: "value"}), on="key", how="left")
@@ -208,7 +202,7 @@ def _axis(cells: pd.DataFrame, facts: Sequence[str], across: bool) -> list[Place
     return places
 
 
-def _once(cells: pd.DataFrame, row_of: list[Place], column_of: list[Place], shown: Measure) -> NDArray[np.bool_]:
+def _once(cells: pd.DataFrame, row_of: list[Place], column_of: list[Place], shown: MetricColumn) -> NDArray[np.bool_]:
     """All cells, of the clean ones each twin only once in a square, however many attacked cells share it."""
     told = pd.DataFrame({"row": pd.factorize(pd.Series(row_of))[0], "column": pd.factorize(pd.Series(column_of))[0]})
     told["twin"] = cells["twin"].to_numpy()
@@ -239,7 +233,7 @@ def _plan_order(cells: pd.DataFrame, fact: str) -> list[Any]:
 
 def _squares(
     cells: pd.DataFrame,
-    shown: Measure,
+    shown: MetricColumn,
     at: Sequence[tuple[Place, Place]],
     acrosses: Sequence[Place],
     downs: Sequence[Place],
@@ -262,7 +256,7 @@ def _squares(
     return found
 
 
-def _statement(mine: Sequence[Mapping[Any, Any]], shown: Measure, n: int) -> dict[str, Any]:
+def _statement(mine: Sequence[Mapping[Any, Any]], shown: MetricColumn, n: int) -> dict[str, Any]:
     """What the cells of a square say beside their numbers, of which there are ``n``."""
     able = {c["seed"] for c in mine if c["status"] != "infeasible"}
     statuses = {c["status"] for c in mine}
@@ -303,7 +297,7 @@ def _header(facts: Sequence[str], acrosses: Sequence[Place], cells: pd.DataFrame
 
 
 def _numbers(
-    shown: Measure,
+    shown: MetricColumn,
     rows: Sequence[str],
     columns: Sequence[str],
     acrosses: Iterable[Place],
@@ -324,7 +318,7 @@ def _bare(facts: Sequence[str], place: Place) -> list[Any]:
     return [dataset_label(str(v)) if f == "dataset" else v for f, v in zip(facts, place, strict=True)]
 
 
-def _said(cells: pd.DataFrame, shown: Measure, rows: Sequence[str], columns: Sequence[str], seeds: int) -> str:
+def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns: Sequence[str], seeds: int) -> str:
     when = LAST_SAID if shown.name.endswith(f"_last{LAST}") else "last round"
     text = f"Mean ± half width of the 95 % Student interval over {seeds} seed{'s' * (seeds != 1)}, in %, {when}."
     if "aggregator" in rows:

@@ -13,7 +13,10 @@ import pandas as pd
 
 from flipbench.analysis import statistics
 from flipbench.analysis.attack_selection import EVERY_PAIR, pooled, single_pairs
-from flipbench.analysis.pivot import Column, Page, by_seed, level_values, measure, pages
+from flipbench.analysis.columns import Column, level_values
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pivot import by_seed
 from flipbench.report.tables.attacks_csv import facts_of, told_of
 from flipbench.report.tables.csv_format import csv_text
 
@@ -37,7 +40,7 @@ def decompose(page: Page, tidy: pd.DataFrame) -> pd.DataFrame:
     numbers: dict[str, Any] = {}
     columns: list[Column] = []
     for part in PARTS:
-        values, columns = by_seed(plain, tidy, measure(f"{part}_damage"), plain.attacks)
+        values, columns = by_seed(plain, tidy, metric_column(f"{part}_damage"), plain.attacks)
         mean, _, n = statistics.moments(values)
         low, high = statistics.student_interval(values)
         numbers |= dict(zip((f"{part}_{s}" for s in _STATISTICS), (mean, low, high, n), strict=True))
@@ -87,6 +90,6 @@ def decomposition_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
             numbers = [row[f"{p}_{s}"] for p in PARTS for s in _STATISTICS]
             pair = "" if row["worst_pair"] is None else "{}>{}".format(*row["worst_pair"])
             lines.append([row["aggregator"], row["attack"], *told, *numbers, pair, row["worst_pair_mean"]])
-    heads = [f"{measure(p).name}_damage_{s}" for p in PARTS for s in _STATISTICS]
+    heads = [f"{metric_column(p).name}_damage_{s}" for p in PARTS for s in _STATISTICS]
     names = ["aggregator", "attack", *facts, *heads, "worst_pair", "worst_pair_source_recall_damage"]
     return csv_text(names, lines) if lines else None

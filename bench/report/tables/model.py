@@ -10,8 +10,11 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis.attack_selection import attack_name, pooled, showable, stamped_note
+from flipbench.analysis.columns import Column, columns_of
+from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST, ROUNDS_IN_LAST
-from flipbench.analysis.pivot import Column, Measure, Page, columns_of, measure, several_f, squares
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import several_f, squares
 from flipbench.spec.labels import ADAPTIVE, aggregator_label, attack_label, fact_label, value_label
 
 DASH, UNKNOWN, NAN = "–", "?", "n/a"
@@ -64,12 +67,14 @@ class Block:
         return len(self.header[0])
 
 
-def sections(page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD) -> Iterator[tuple[Measure, pd.DataFrame]]:
+def sections(
+    page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD
+) -> Iterator[tuple[MetricColumn, pd.DataFrame]]:
     """The squares of each measure, of all attacks that it can be said of; one after the other where each has its own
     clean value."""
     page = pooled(page)
     for name in names:
-        shown = measure(name)
+        shown = metric_column(name)
         if not has_last_rounds(page, tidy, shown):
             continue
         told = showable(page, shown)
@@ -79,19 +84,19 @@ def sections(page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD) ->
                 yield shown, squares(page, tidy, shown, attacks)
 
 
-def about_attack(shown: Measure, columns: Sequence[Column]) -> str | None:
+def about_attack(shown: MetricColumn, columns: Sequence[Column]) -> str | None:
     """The attack that a whole table is about, its clean columns too: of measures of source and target classes."""
     return next((c.attack for c in columns if not c.clean), None) if shown.needs_mapping else None
 
 
-def has_last_rounds(page: Page, tidy: pd.DataFrame, shown: Measure) -> bool:
+def has_last_rounds(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> bool:
     """Whether a measure says something of its own: a mean of the last rounds that is the last round alone does not."""
     if not shown.name.endswith(f"_last{LAST}"):
         return True
     return bool((tidy.loc[tidy["key"].isin(page.cells["key"]), ROUNDS_IN_LAST] > 1).any())
 
 
-def blocks(page: Page, tidy: pd.DataFrame, shown: Measure, table: pd.DataFrame, most: int) -> list[Block]:
+def blocks(page: Page, tidy: pd.DataFrame, shown: MetricColumn, table: pd.DataFrame, most: int) -> list[Block]:
     """A section as tables of at most ``most`` columns: whole, else one an attack, else pieces of about equal size.
 
     Args:
@@ -155,7 +160,7 @@ def clean_note(table: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     return (("clean", told),) if several else ()
 
 
-def _block(page: Page, shown: Measure, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
+def _block(page: Page, shown: MetricColumn, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
     table = table[table["column"].isin(list(columns))]
     at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
     attacks = [attack_name(page, a) for a in dict.fromkeys(c.attack for c in columns if not c.clean)]
@@ -235,7 +240,7 @@ def letter_of(notes: dict[str, str], text: str) -> str:
 
 
 def with_best(
-    shown: Measure, rows: Sequence[tuple[str, tuple[Entry, ...]]], numbers: Sequence[Sequence[Mapping[Any, Any]]]
+    shown: MetricColumn, rows: Sequence[tuple[str, tuple[Entry, ...]]], numbers: Sequence[Sequence[Mapping[Any, Any]]]
 ) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
     """Mark the best of each column, all that show the same number with it, and what cannot be told from it; nothing
     where there is no choice, and no worst case that lacks attacks or seeds that others have (``partial``)."""

@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from flipbench.analysis.columns import columns_of
 from flipbench.analysis.comparisons import said
-from flipbench.analysis.pivot import Page, columns_of, pages
+from flipbench.analysis.pages import Page, pages
 from flipbench.analysis.worst_case import overview_only
 from flipbench.report.tables import attacks, cost_and_influence
 from flipbench.report.tables.csv_format import csv_parts, csv_text

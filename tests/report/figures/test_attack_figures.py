@@ -21,8 +21,9 @@ from matplotlib.text import Text
 from flipbench.analysis import declared_f as declared_table
 from flipbench.analysis import frame as frames
 from flipbench.analysis import worst_case as worst
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import evaluate
-from flipbench.analysis.pivot import measure, pages
+from flipbench.analysis.pages import pages
 from flipbench.report.figures import accuracy_curves, attack_overview, catalogue, declared_f, partition_crossover, style
 from flipbench.spec.cell import clean_twin
 from flipbench.store.store import Store
@@ -30,7 +31,7 @@ from tests.helpers import records
 from tests.helpers.legible import assert_legible
 from tests.helpers.records import ATTACKS, BASE
 
-ACCURACY = measure("accuracy")
+ACCURACY = metric_column("accuracy")
 
 
 def read(folder: Path) -> tuple[Any, pd.DataFrame, pd.DataFrame]:

@@ -20,7 +20,9 @@ from matplotlib.text import Text
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
 from flipbench.analysis.attack_selection import pooled
-from flipbench.analysis.pivot import Page, measure, pages, squares
+from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pivot import squares
 from flipbench.report.figures import accuracy_curves, catalogue, requests, style
 from flipbench.report.figures import class_pairs as pairs
 from flipbench.report.figures import heatmap as heatmaps
@@ -55,8 +57,8 @@ def every_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Any, Any
 
 def drawn(grid: tuple[Page, Any, Any], name: str = "accuracy", attack: str = "mirrored") -> tuple[Figure, Any, Any]:
     page, _, tidy = grid
-    table = squares(page, tidy, measure(name), [attack])
-    return heatmaps.heatmap(page, table, measure(name), attack, Normalize(0, 1)), table, page
+    table = squares(page, tidy, metric_column(name), [attack])
+    return heatmaps.heatmap(page, table, metric_column(name), attack, Normalize(0, 1)), table, page
 
 
 def words_of(part: Any) -> list[str]:
@@ -155,7 +157,7 @@ def test_one_scale_for_one_metric_over_all_targets(grid: tuple[Page, Any, Any]) 
     assert len(norms) == 4  # the worst case too
     assert len({(n.vmin, n.vmax) for n in norms.values()}) == 1
     low, high = next((n.vmin, n.vmax) for n in norms.values())
-    means = [squares(page, tidy, measure("accuracy"), [a])["mean"] for a in page.attacks]
+    means = [squares(page, tidy, metric_column("accuracy"), [a])["mean"] for a in page.attacks]
     assert low <= min(m.min() for m in means)
     assert high >= max(m.max() for m in means)
 
@@ -181,7 +183,7 @@ def test_a_grid_asks_for_more_and_hears_of_its_typos() -> None:
 
 def test_pairs_stand_at_source_and_target(every_pair: tuple[Page, Any, Any]) -> None:
     page, _, tidy = every_pair
-    panels = pairs.matrices(page, tidy, measure("source_recall_damage"))
+    panels = pairs.matrices(page, tidy, metric_column("source_recall_damage"))
     assert list(panels) == list(page.rows)
     mine = tidy[(tidy["aggregator"] == "fedavg") & (tidy["attack"] == "targeted(source=1, target=3)")]
     assert panels["fedavg"][1, 3] == pytest.approx(mine["source_recall_damage"].mean())
@@ -192,7 +194,7 @@ def test_pairs_stand_at_source_and_target(every_pair: tuple[Page, Any, Any]) -> 
 def test_pairs_are_small_multiples_under_one_bar(every_pair: tuple[Page, Any, Any]) -> None:
     page, _, tidy = every_pair
     page = replace(page, classes=LESIONS[:5])
-    shown = measure("attack_success_rate")
+    shown = metric_column("attack_success_rate")
     panels = {row: m[:5, :5] for row, m in pairs.matrices(page, tidy, shown).items()}
     figure = pairs.draw(page, panels, shown, Normalize(0, 1))
     assert len(figure.axes) == 5

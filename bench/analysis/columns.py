@@ -1,0 +1,84 @@
+"""Columns of a table: what all squares below one another share, in reading order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flipbench.spec.cell import CLEAN
+from flipbench.spec.labels import OPEN_ENDED, is_nothing
+
+Values = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What all squares below one another share.
+
+    Attributes:
+        attack: its reference; ``none`` for the clean twins.
+        setting: values of the page's settings.
+        level: values of the page's levels; empty for the clean twins.
+    """
+
+    attack: str
+    setting: Values = ()
+    level: Values = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether the clean twins stand here."""
+        return self.attack == CLEAN
+
+
+def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:
+    """The columns of `squares`, in reading order."""
+    return tuple(dict.fromkeys(table["column"]))
+
+
+def reading_values(values: Values, facts: Sequence[str] = ()) -> tuple[tuple[int, float, str], ...]:
+    """A sorting key: nothing, then numbers, then text.
+
+    Args:
+        values: what to sort by.
+        facts: their names, where known: nothing is the end for `spec.labels.OPEN_ENDED`, and comes last.
+    """
+    open_ended = [name in OPEN_ENDED for name in facts] or [False] * len(values)
+    return tuple(
+        (3 if last else 0, 0.0, "")
+        if is_nothing(v)
+        else ((1, float(v), "") if isinstance(v, int | float) else (2, 0.0, str(v)))
+        for v, last in zip(values, open_ended, strict=False)
+    )
+
+
+def level_values(cells: pd.DataFrame, facts: Sequence[str]) -> list[Values]:
+    """The values of some facts, a tuple a cell, as `Column` has them."""
+    codes, found = coded(cells, facts)
+    return [found[code] for code in codes.tolist()]
+
+
+def coded(cells: pd.DataFrame, facts: Sequence[str]) -> tuple[NDArray[np.int64], list[Values]]:
+    """Which of the distinct values of some facts each cell has, and those values, in order of appearance."""
+    codes = np.zeros(len(cells), dtype=np.int64)
+    for fact in facts:
+        own, values = pd.factorize(cells[fact], use_na_sentinel=False)
+        codes = pd.factorize(codes * max(1, len(values)) + own)[0].astype(np.int64)
+    first = np.unique(codes, return_index=True)[1]
+    if not facts:
+        return codes, [()] * len(first)
+    columns = ([plain(v) for v in cells[fact].iloc[first]] for fact in facts)
+    return codes, list(zip(*columns, strict=True))
+
+
+def plain(value: Any) -> Any:
+    """A Python value of a pandas one; None for nothing, so that equal facts are equal keys; 3.0 is 3."""
+    if is_nothing(value):
+        return None
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value

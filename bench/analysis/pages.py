@@ -1,0 +1,112 @@
+"""Pages of a grid: the cells that share a table and a set of figures, and which fields vary among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from flipbench.analysis.columns import plain
+from flipbench.analysis.frame_cache import Remembered
+from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
+
+FIRST = "fedavg"  # the yardstick stands on top, as in papers
+PAGE_FACTS = ("dataset", "partition")  # numbers of two data sets have no common scale: one page each
+# Facts of the attack that a clean twin lacks (or, declared f, shares with several attacked cells).
+LEVEL_FACTS = (
+    *("malicious_fraction", "flip_rate", "attack_availability"),
+    *("attack_start", "attack_stop", "declared_byzantine"),
+)
+_ELSEWHERE = {"aggregator", "attack", "seed", "malicious_count"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """The cells that share a table and a set of heatmaps.
+
+    Attributes:
+        about: facts that tell this page from the others; empty for an only page.
+        constant: facts with one value on this page.
+        rows: aggregators, FedAvg first, then in the order of the plan.
+        attacks: in the order of the plan, the clean twins' ``none`` left out.
+        adaptive: those of them that know the rule they face.
+        backdoors: those of them whose success is measured on stamped test images.
+        settings: names of facts that vary and that a clean twin shares with its attacked cell.
+        levels: names of facts of the attack that vary.
+        classes: names of the classes.
+        seeds: how many distinct seeds the plan has here.
+        cells: one row a cell; ``malicious_fraction`` is filled in.
+        unknown: cells of the plan without any record, hence without facts, on any page.
+    """
+
+    about: Mapping[str, Any]
+    constant: Mapping[str, Any]
+    rows: tuple[str, ...]
+    attacks: tuple[str, ...]
+    adaptive: frozenset[str]
+    backdoors: frozenset[str]
+    settings: tuple[str, ...]
+    levels: tuple[str, ...]
+    classes: tuple[str, ...]
+    seeds: int
+    cells: pd.DataFrame
+    unknown: int
+
+
+def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
+    """The pages of a grid, in the order of the plan.
+
+    Args:
+        frame: of `analysis.frame.load`.
+    """
+    return _PAGES.of(frame, (), None, lambda: _pages(frame))
+
+
+_PAGES = Remembered()
+
+
+def _pages(frame: pd.DataFrame) -> tuple[Page, ...]:
+    known = frame[frame["status"] != "missing"]
+    apart = [f for f in PAGE_FACTS if _varies(known[f])]
+    unknown = len(frame) - len(known)
+    if not apart:
+        return (_page({}, known, unknown),) if len(known) else ()
+    groups = known.groupby(apart, sort=False, dropna=False)
+    return tuple(_page(dict(zip(apart, which, strict=True)), cells, unknown) for which, cells in groups)
+
+
+def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
+    attacked = cells[cells["attack"] != CLEAN]
+    telling = attacked if len(attacked) else cells
+    vary = [f for f in FIELDS if f not in _ELSEWHERE and _varies(telling[f])]
+    implied = {"malicious_count"} | ({"declared_byzantine"} if declared_is_true(telling) else set())
+    constant = {f: plain(telling[f].iloc[0]) for f in FIELDS if f not in {*vary, *_ELSEWHERE, *implied}}
+    vary = [f for f in vary if f not in implied]
+    classes = next((tuple(c) for c in cells["classes"] if c is not None), ())
+    return Page(
+        about=about,
+        constant=constant if len(attacked) else {f: v for f, v in constant.items() if f not in LEVEL_FACTS},
+        rows=tuple(sorted(dict.fromkeys(cells["aggregator"]), key=lambda name: name != FIRST)),
+        attacks=tuple(dict.fromkeys(attacked["attack"])),
+        adaptive=frozenset(attacked.loc[attacked["adaptive"].astype(bool), "attack"]),
+        backdoors=frozenset(attacked.loc[attacked["stamped"].notna(), "attack"]),
+        settings=tuple(f for f in vary if f not in LEVEL_FACTS),
+        levels=tuple(f for f in LEVEL_FACTS if f in vary),
+        classes=classes,
+        seeds=int(cells["seed"].nunique()),
+        cells=cells,
+        unknown=unknown,
+    )
+
+
+def _varies(column: pd.Series[Any]) -> bool:
+    return len({plain(v) for v in pd.unique(column)}) > 1
+
+
+def declared_is_true(cells: pd.DataFrame) -> bool:
+    """Whether every f follows from the number of malicious clients (as by default)."""
+    names = ["malicious_count", "clients", "clients_per_round", "malicious_data", "declared_byzantine"]
+    alike = cells[names].drop_duplicates()
+    return all(int(row["declared_byzantine"]) == expected_malicious(row) for row in alike.to_dict("records"))
