@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from flipbench.plugins import registry
+from tests.helpers.imports import FRONT, MAY, SOURCES, module_of
 from tests.helpers.paths import ROOT
 
 PAGES = [
@@ -23,6 +23,7 @@ PAGES = [
 # A path that begins with a folder of the sources, up to its last letter. What lies in results/ is made by runs.
 PATH = re.compile(r"(?<![\w/.:<-])(?:aggregators|attacks|bench|docs|tests)/[\w./-]*\w")
 DOTTED = re.compile(r"(?<![\w/.:-])flipbench(?:\.\w+)+")
+SHORT = re.compile(rf"`((?:{'|'.join(sorted({*MAY, *FRONT}))})(?:\.\w+)+)`")
 GROUPS = {kind.group for kind in registry.KINDS.values()}
 
 
@@ -61,25 +62,26 @@ def missing_paths(text: str) -> Iterator[str]:
 
 
 def unknown_names(text: str) -> Iterator[str]:
-    """Dotted names below flipbench that cannot be imported and are no entry-point group."""
-    for name in set(DOTTED.findall(text)):
-        if name not in GROUPS and not _imports(name):
+    """Dotted names below flipbench that are neither defined in a module nor an entry-point group."""
+    for name in sorted(set(DOTTED.findall(text)) - GROUPS):
+        if not defined(name):
             yield name
 
 
-def _imports(name: str) -> bool:
-    parts = name.split(".")
-    for cut in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:cut]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[cut:]:
-            if not hasattr(found, part):
-                return False
-            found = getattr(found, part)
-        return True
-    return False
+def unknown_short_names(text: str, module: str) -> Iterator[str]:
+    """Names like ``analysis.pivot.pivot`` in backticks, as docstrings write them, that no module defines."""
+    for name in sorted(set(SHORT.findall(text))):
+        if not defined(f"flipbench.{name}") and not defined(f"{module.rpartition('.')[0]}.{name}"):
+            yield name
+
+
+def defined(name: str) -> bool:
+    """Whether a dotted name is a module, or a module whose source has every further part as a word."""
+    module = module_of(name)
+    rest = name.removeprefix(module).split(".")[1:]
+    if rest and "." not in module:  # not found below flipbench: then only what the public API offers
+        return len(rest) == 1 and f'"{rest[0]}"' in SOURCES[module]
+    return all(re.search(rf"\b{part}\b", SOURCES[module]) for part in rest)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -88,3 +90,34 @@ def test_what_a_page_refers_to_exists(path: Path) -> None:
     assert [*broken_links(path, text)] == []
     assert [*missing_paths(text)] == []
     assert [*unknown_names(text)] == []
+
+
+def test_what_a_module_refers_to_exists() -> None:
+    found = {
+        module: names
+        for module, source in SOURCES.items()
+        if (names := [*missing_paths(source), *unknown_names(source), *unknown_short_names(source, module)])
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "check"),
+    [
+        ("see bench/local.py", missing_paths),
+        ("see `docs/no_such_page.md`.", missing_paths),
+        ("flipbench.flower.RobustStrategy", unknown_names),
+        ("flipbench.spec.cell.Cel", unknown_names),
+        ("flipbench.no_such_function", unknown_names),
+    ],
+)
+def test_a_stale_reference_is_seen(text: str, check: Callable[[str], Iterator[str]]) -> None:
+    assert [*check(text)]
+
+
+def test_a_stale_link_is_seen() -> None:
+    assert [*broken_links(ROOT / "README.md", "[a](docs/none.md) [b](docs/grids.md#no-such-heading)")] == [
+        "docs/none.md",
+        "docs/grids.md#no-such-heading: no such heading",
+    ]
+    assert [*unknown_short_names("`analysis.no_such_module.f`", "flipbench.analysis.metrics")]
