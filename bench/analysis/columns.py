@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import OPEN_ENDED, is_nothing
+from flipbench.spec.field_groups import OPEN_ENDED
+from flipbench.spec.labels import is_nothing
 
 Values = tuple[Any, ...]
 
@@ -46,7 +47,7 @@ def reading_values(values: Values, facts: Sequence[str] = ()) -> tuple[tuple[int
 
     Args:
         values: what to sort by.
-        facts: their names, where known: nothing is the end for `spec.labels.OPEN_ENDED`, and comes last.
+        facts: their names, where known: nothing is the end for `spec.field_groups.OPEN_ENDED`, and comes last.
     """
     open_ended = [name in OPEN_ENDED for name in facts] or [False] * len(values)
     return tuple(

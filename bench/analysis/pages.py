@@ -11,14 +11,10 @@ import pandas as pd
 from flipbench.analysis.columns import plain
 from flipbench.analysis.frame_cache import Remembered
 from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
+from flipbench.spec.field_groups import LEVEL_FIELDS
 
 FIRST = "fedavg"  # the yardstick stands on top, as in papers
 PAGE_FACTS = ("dataset", "partition")  # numbers of two data sets have no common scale: one page each
-# Facts of the attack that a clean twin lacks (or, declared f, shares with several attacked cells).
-LEVEL_FACTS = (
-    *("malicious_fraction", "flip_rate", "attack_availability"),
-    *("attack_start", "attack_stop", "declared_byzantine"),
-)
 _ELSEWHERE = {"aggregator", "attack", "seed", "malicious_count"}
 
 
@@ -87,13 +83,13 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
     classes = next((tuple(c) for c in cells["classes"] if c is not None), ())
     return Page(
         about=about,
-        constant=constant if len(attacked) else {f: v for f, v in constant.items() if f not in LEVEL_FACTS},
+        constant=constant if len(attacked) else {f: v for f, v in constant.items() if f not in LEVEL_FIELDS},
         rows=tuple(sorted(dict.fromkeys(cells["aggregator"]), key=lambda name: name != FIRST)),
         attacks=tuple(dict.fromkeys(attacked["attack"])),
         adaptive=frozenset(attacked.loc[attacked["adaptive"].astype(bool), "attack"]),
         backdoors=frozenset(attacked.loc[attacked["stamped"].notna(), "attack"]),
-        settings=tuple(f for f in vary if f not in LEVEL_FACTS),
-        levels=tuple(f for f in LEVEL_FACTS if f in vary),
+        settings=tuple(f for f in vary if f not in LEVEL_FIELDS),
+        levels=tuple(f for f in LEVEL_FIELDS if f in vary),
         classes=classes,
         seeds=int(cells["seed"].nunique()),
         cells=cells,

@@ -187,9 +187,9 @@ def _clean_cells(page: Page, cells: pd.DataFrame, attacked: pd.DataFrame, shown:
     if shown.clean is None:
         return cells.iloc[:0]
     if shown.needs_mapping:
-        return (
-            attacked[~attacked["attack"].isin(page.backdoors)].drop_duplicates(["twin", "mapping"]).assign(attack=CLEAN)
-        )
+        own = attacked[~attacked["attack"].isin(page.backdoors)].drop_duplicates(["twin", "mapping"])
+        f = own["twin"].map(cells.set_index("key")["declared_byzantine"]).fillna(own["declared_byzantine"])
+        return own.assign(attack=CLEAN, declared_byzantine=f)
     clean = cells["attack"] == CLEAN
     twins = set(attacked["twin"] if len(attacked) else cells.loc[~clean, "twin"])
     return cells[clean & cells["key"].isin(twins)] if twins else cells[clean]

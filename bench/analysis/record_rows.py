@@ -7,14 +7,14 @@ seconds); metrics are `analysis.metrics`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell
+from flipbench.spec.cell import CLEAN, FIELDS, SHARE
+from flipbench.spec.field_groups import USUAL
 
 PHASES = ("setup", "local", "aggregation", "evaluation")
 PROVENANCE = ("flipbench", "commit", "python", "torch", "numpy", "platform", "device", "threads", "finished")
@@ -31,8 +31,6 @@ COLUMNS = (
     "seconds",
     *(f"provenance_{name}" for name in PROVENANCE),
 )
-
-_DEFAULTS = {f.name: f.default for f in fields(Cell)}  # a fact that cells of an earlier version lack was this
 
 
 class Share:
@@ -71,7 +69,7 @@ def row(record: Mapping[str, Any] | None, key: str, share: Share | None = None) 
     return {
         **{name: record[name] for name in ("key", "status", "reason", "traceback", "attempts")},
         "twin": share.value(record["twin"]),
-        **_DEFAULTS,
+        **USUAL,  # a field that cells of an earlier version lack was this
         **facts,
         "clean": facts["attack"] == CLEAN,
         "malicious_fraction": facts["malicious_count"] / (facts["clients"] + _sybils(facts)),

@@ -15,14 +15,15 @@ from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.execution import preflight
 from flipbench.execution.progress import clock, counted, label
 from flipbench.grid.reader import Grid, contents
-from flipbench.spec.cell import FIELDS, Cell, key_of_normal
+from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.field_groups import ATTACK_OPTIONS
+from flipbench.spec.key import key_of_normal
 from flipbench.spec.labels import printable
 from flipbench.store.store import Store, Survey
 
 RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
-_OF_NO_COST = {"seed", "aggregator", "attack", "flip_rate", "malicious_fraction", "malicious_count"}
-_OF_NO_COST |= {"declared_byzantine", "attack_start", "attack_stop"}
-_costly = attrgetter(*(f for f in FIELDS if f not in _OF_NO_COST))
+_OF_NO_COST = {"seed", "aggregator", "declared_byzantine", "malicious_fraction", "malicious_count", *ATTACK_OPTIONS}
+_costly = attrgetter("members", *(f for f in FIELDS if f not in _OF_NO_COST))  # members: the sybils train too
 _column = attrgetter(*(f for f in FIELDS if f not in {"aggregator", "seed"}))
 _SAMPLE = 9  # finished cells read for each kind of training
 

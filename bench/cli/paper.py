@@ -16,7 +16,7 @@ from flipbench.papers import text as paper_tables
 from flipbench.papers.model import Paper
 from flipbench.papers.results import Result
 from flipbench.report import write as report
-from flipbench.spec.cell import key
+from flipbench.spec.key import key
 from flipbench.spec.reference import parse
 from flipbench.store.store import Store
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from flipbench.errors import UserError
 from flipbench.execution.progress import counted
-from flipbench.spec.cell import canonical_json
+from flipbench.spec.key import canonical_json
 from flipbench.spec.labels import printable
 from flipbench.store.record_format import DEFECTS
 from flipbench.store.store import Store

@@ -24,8 +24,8 @@ from torch import Tensor
 from flipbench.aggregators.contract import Cohort, Infeasible
 from flipbench.errors import UserError
 from flipbench.plugins import registry
-from flipbench.spec.cell import named_seed
 from flipbench.spec.reference import Reference, canonical, parse_chain
+from flipbench.spec.seeds import named_seed
 
 DIM = 8
 FAR = 1e6  # how many spreads away an outlier stands; the search goes no farther

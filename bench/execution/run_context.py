@@ -13,7 +13,7 @@ from typing import Any
 from flipbench.federation import run_stack
 from flipbench.federation.checkpoint import Checkpoints
 from flipbench.federation.run_stack import Job, Record
-from flipbench.spec.cell import key
+from flipbench.spec.key import key
 from flipbench.system.limits import Limits
 
 Stack = list[Job]

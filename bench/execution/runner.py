@@ -19,7 +19,8 @@ from flipbench.federation import checkpoint, run_stack
 from flipbench.federation.checkpoint import EVERY, Checkpoints
 from flipbench.federation.run_stack import Job, Record
 from flipbench.grid.reader import Grid, contents
-from flipbench.spec.cell import Cell, key
+from flipbench.spec.cell import Cell
+from flipbench.spec.key import key
 from flipbench.store.store import Store
 from flipbench.system.limits import Limits
 from flipbench.system.signals import Stop, stoppable

@@ -21,7 +21,8 @@ from flipbench.errors import UserError
 from flipbench.federation.federation import Federation, Parts, Task, run
 from flipbench.federation.population import Partition, generator, populate
 from flipbench.federation.trial_checkpoint import TrialLog
-from flipbench.spec.cell import CLEAN, SHARE, Cell
+from flipbench.spec.cell import Cell
+from flipbench.spec.field_groups import ATTACK_FIELDS, USUAL
 from flipbench.training import evaluation
 
 _PROXY = 5000  # training examples that a trial is measured on
@@ -54,24 +55,18 @@ def confusion(cell: Cell, labels: Tensor, partition: Partition, task: Task, part
     return torch.where(counts > 0, total / counts.clamp(min=1), 1.0 / task.classes)
 
 
+_PLAIN = {name: USUAL[name] for name in (*ATTACK_FIELDS, "aggregator")}
+_PLAIN |= {"malicious_count": 0, "declared_byzantine": 0}
+
+
 def clean_of(cell: Cell) -> Cell:
     """The FedAvg federation that a clean model comes from: one for all rules, attacks and malicious fractions."""
     return replace(
         cell,
         clients_per_round=None if cell.per_round >= cell.clients else cell.clients_per_round,
-        attack=CLEAN,
-        flip_rate=1.0,
-        malicious_fraction=None,
-        malicious_count=0,
-        malicious_data=SHARE,
-        flips_trained=True,
-        declared_byzantine=0,
-        attack_start=1,
-        attack_stop=None,
-        attack_availability=1.0,
-        aggregator="fedavg",
         evaluate_every=cell.rounds,
         evaluate_last=1,
+        **_PLAIN,
     )
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from flipbench.federation.population import generator
-from flipbench.spec.cell import Cell, named_seed
+from flipbench.spec.cell import Cell
+from flipbench.spec.seeds import named_seed
 
 
 class BatchStream:

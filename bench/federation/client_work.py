@@ -13,7 +13,8 @@ from torch import Tensor
 from flipbench.federation.batch_sampling import BatchStream
 from flipbench.federation.malicious_clients import Relabeller
 from flipbench.federation.population import Population, generator
-from flipbench.spec.cell import Cell, named_seed
+from flipbench.spec.cell import Cell
+from flipbench.spec.seeds import named_seed
 from flipbench.training.augmentation import none
 from flipbench.training.batches import Batches
 from flipbench.training.layers.counter_rng import step_keys

@@ -28,7 +28,8 @@ from flipbench.federation.influence import influence
 from flipbench.federation.malicious_clients import Relabeller, Senders, without_trace
 from flipbench.federation.population import Population
 from flipbench.federation.sybil_data import MaliciousData
-from flipbench.spec.cell import Cell, named_seed
+from flipbench.spec.cell import Cell
+from flipbench.spec.seeds import named_seed
 from flipbench.training import evaluation, models
 from flipbench.training import flat_parameters as vectors
 from flipbench.training.augmentation import none

@@ -18,7 +18,8 @@ from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import LabelContext, Proposal, Stamped, declares
 from flipbench.errors import UserError
 from flipbench.federation.sybil_data import MaliciousData
-from flipbench.spec.cell import Cell, named_seed
+from flipbench.spec.cell import Cell
+from flipbench.spec.seeds import named_seed
 
 Partition = Callable[..., list[Tensor]]
 

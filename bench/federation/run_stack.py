@@ -33,8 +33,11 @@ from flipbench.federation.malicious_clients import BadAttackError
 from flipbench.federation.population import Partition, Population, class_map, populate
 from flipbench.federation.trial_checkpoint import TrialLog
 from flipbench.plugins import registry
-from flipbench.spec.cell import SCHEMA, Cell, clean_twin, key, normal
+from flipbench.spec.cell import Cell
+from flipbench.spec.field_groups import ATTACK_OPTIONS
+from flipbench.spec.key import SCHEMA, key
 from flipbench.spec.reference import parse
+from flipbench.spec.twins import clean_twin, normal
 from flipbench.system import cuda_devices, exception_text
 from flipbench.system.malloc import keep_freed_memory
 from flipbench.system.signals import is_users
@@ -128,12 +131,7 @@ def failure(
     return _record(job, circumstances, "failed", attempts, reason=reason, traceback=text)
 
 
-_VARYING = frozenset(
-    {
-        *("seed", "attack", "flip_rate", "flips_trained", "malicious_count"),
-        *("attack_start", "attack_stop", "attack_availability"),
-    }
-)
+_VARYING = frozenset({"seed", "malicious_count", *ATTACK_OPTIONS})
 
 
 def stackable(cell: Cell) -> tuple[Any, ...]:

@@ -10,25 +10,24 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from operator import itemgetter
 from typing import Any
 
 from flipbench import data
 from flipbench.grid.document import Given, Mistake, Place, Sheet
 from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_malicious_data, check_partition
-from flipbench.spec.cell import FIELDS, Cell, clean_twin, normal
+from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.field_groups import ATTACK_OPTIONS, USUAL
 from flipbench.spec.reference import parse
+from flipbench.spec.twins import clean_twin, normal
 
 MAX_CELLS = 1_000_000
 _MAX_MISTAKES = 100  # of facts that do not go together: a product repeats one mistake many times
 _LOOKED_AT = 10_000
 _DEALS = 50  # partitions tried out, some ms each
 
-_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Cell)}
 _WORD = re.compile(r"[a-z_]+")
-_OF_THE_FLIP = {"attack", "flip_rate", "flips_trained", "attack_start", "attack_stop", "attack_availability"}
-_but_the_flip = itemgetter(*(f for f in FIELDS if f not in _OF_THE_FLIP))  # cells equal in these share their twin
+_but_the_attack = itemgetter(*(f for f in FIELDS if f not in ATTACK_OPTIONS))  # cells equal in these share their twin
 
 
 def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
@@ -59,7 +58,7 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
             if len(seen) >= _MAX_MISTAKES:
                 break
             continue
-        shared = _but_the_flip(facts)
+        shared = _but_the_attack(facts)
         if with_twins and (twin := twins.get(shared)) is None:
             twin = twins[shared] = clean_twin(cell)
             cells.setdefault(twin)
@@ -70,7 +69,7 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
 
 
 def _products(sheet: Sheet, seen: set[tuple[Place, str]]) -> Iterator[dict[str, Any]]:
-    base = _DEFAULTS | {name: g.value for name, g in sheet.base.items()}
+    base = {**USUAL} | {name: g.value for name, g in sheet.base.items()}
     names = list(sheet.axes)
     values = [[g.value for g in given] for given in sheet.axes.values()]
     for case in sheet.cases or [{}]:
@@ -176,10 +175,10 @@ def _conflicts(cell: Any) -> list[str]:
         else:
             return found
         facts = vars(cell)
-        given = (w for w in _WORD.findall(found[-1]) if w in FIELDS and facts[w] != _DEFAULTS[w])
+        given = (w for w in _WORD.findall(found[-1]) if w in FIELDS and facts[w] != USUAL[w])
         if (first := next(given, None)) is None:
             return found
-        cell = _bare(facts | {first: _DEFAULTS[first]})
+        cell = _bare(facts | {first: USUAL[first]})
 
 
 def _bare(facts: dict[str, Any]) -> Cell:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Layout, Update
 from flipbench.plugins import registry
-from flipbench.spec.cell import named_seed
+from flipbench.spec.seeds import named_seed
 
 try:
     _app: Any = importlib.import_module("flwr.app")

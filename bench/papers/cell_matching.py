@@ -10,6 +10,7 @@ from flipbench import data
 from flipbench.grid.document import Given
 from flipbench.papers.model import METRICS, Metric, Window
 from flipbench.spec.cell import CLEAN, FIELDS, Cell
+from flipbench.spec.field_groups import ATTACK_FIELDS
 from flipbench.spec.reference import parse
 
 _LISTED = 6  # of values that an error shows
@@ -107,8 +108,7 @@ def _normal(facts: Mapping[str, Given]) -> dict[str, Any]:
     """Where nobody is malicious the attack says nothing, as in the cells themselves."""
     plain = {name: g.value for name, g in facts.items()}
     if plain.get("malicious_count") == 0 or plain.get("malicious_fraction") == 0 or plain.get("attack") == CLEAN:
-        about = {f for f in FIELDS if f.startswith(("attack", "malicious", "flip"))}
-        return {"attack": CLEAN} | {name: v for name, v in plain.items() if name not in about}
+        return {"attack": CLEAN} | {name: v for name, v in plain.items() if name not in ATTACK_FIELDS}
     return plain
 
 

@@ -17,7 +17,8 @@ from flipbench.grid.document import Sheet, place_of
 from flipbench.papers import fields, table_reader
 from flipbench.papers.cell_matching import Settings, unfit
 from flipbench.papers.model import Choice, Number, Paper, Table
-from flipbench.spec.cell import Cell, normal
+from flipbench.spec.cell import Cell
+from flipbench.spec.twins import normal
 
 SHIPPED = Path(__file__).parent
 KEYS = ("paper", "source", "minutes", "choices", "caveat", "quick", "tables")

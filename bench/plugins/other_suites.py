@@ -29,8 +29,8 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates, per_cell
 from flipbench.errors import UserError
-from flipbench.spec.cell import named_seed
 from flipbench.spec.reference import Reference
+from flipbench.spec.seeds import named_seed
 from flipbench.spec.suggestions import near
 
 

@@ -1,29 +1,25 @@
-"""One experiment as frozen facts, its key and its named seeds.
+"""Cell: one experiment as a frozen record of fields, each described where it is declared.
 
-A cell says everything that can change a stored number and nothing else: where the data file lies, how many workers
-run and what the folder is called are not facts of it. Two cells with equal facts are one experiment.
+A cell holds everything that can change a stored number and nothing else: where the data file lies, how many workers
+run and what the folder is called are no fields of it. Two cells with equal fields are one experiment.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
 from fractions import Fraction
 from functools import lru_cache
-from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from flipbench.spec import reference
+from flipbench.spec.field_table import described
 
 _COSINE = re.compile(r"cosine\b(?!\.py)")
-SCHEMA = 1  # of the stored record; a change of meaning of any fact or number raises it
-
 CLEAN = "none"  # the attack of a clean twin
 SHARE = "share"  # the data of malicious clients that are among the N
 
@@ -53,6 +49,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Clock = Literal["round", "participation", "local_step", "client_step", "shared_step"]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -131,51 +128,51 @@ class Cell:
         device: ``cpu`` or ``cuda``: low bits differ, so the two are different experiments.
     """
 
-    dataset: Name = "mnist5k"
-    features: Name = "unit"
-    partition: Name = "iid"
-    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    clients: Count = 20
-    clients_per_round: Count | None = None
-    model: Name = "mlp(widths=[100])"
-    initialisation: Name = "default"
-    rounds: Count = 30
-    local_epochs: Count | None = None
-    local_steps: Count | None = None
-    batch_size: Count | Literal["full"] = 32
-    sampling: Literal["passes", "independent", "balanced"] = "passes"
-    drop_last: bool = False
-    augmentation: Name = "none"
-    loss: Name = "cross_entropy"
-    reduction: Literal["mean", "sum"] = "mean"
-    learning_rate: Rate = 0.1
-    schedule: Name = "constant"
-    schedule_clock: Literal["round", "participation", "local_step", "client_step", "shared_step"] = "round"
-    schedule_start: Annotated[int, Field(ge=0)] = 0
-    momentum: Momentum = 0.0
-    optimiser_state: Literal["reset", "kept"] = "reset"
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    client_momentum: Momentum = 0.0
-    clip_update: Rate | None = None
-    client_weights: Literal["examples", "equal"] = "examples"
-    server_learning_rate: Rate = 1.0
-    server_momentum: Momentum = 0.0
-    evaluate_every: Count = 1
-    evaluate_last: Count = 1
-    attack: Chain = CLEAN
-    flip_rate: Share = 1.0
-    malicious_fraction: Share | None = None
-    malicious_count: Annotated[int, Field(ge=0)] | None = None
-    malicious_data: Name = SHARE
-    declared_byzantine: Annotated[int, Field(ge=0)] | None = None
-    flips_trained: bool = True
-    attack_start: Count = 1
-    attack_stop: Count | None = None
-    attack_availability: Annotated[float, Field(gt=0, le=1)] = 1.0
-    root_examples: Annotated[int, Field(ge=0)] = 0
-    aggregator: Chain = "fedavg"
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    device: Literal["cpu", "cuda"] = "cpu"
+    dataset: Name = described("mnist5k", "data", label="data set")
+    features: Name = described("unit", "data")
+    partition: Name = described("iid", "data")
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = described(0.0, "data", since=2)
+    clients: Count = described(20, "federation")
+    clients_per_round: Count | None = described(None, "federation")
+    model: Name = described("mlp(widths=[100])", "model")
+    initialisation: Name = described("default", "model", since=2)
+    rounds: Count = described(30, "federation")
+    local_epochs: Count | None = described(None, "local training")
+    local_steps: Count | None = described(None, "local training")
+    batch_size: Count | Literal["full"] = described(32, "local training")
+    sampling: Literal["passes", "independent", "balanced"] = described("passes", "local training", since=2)
+    drop_last: bool = described(False, "local training", since=2)
+    augmentation: Name = described("none", "local training", since=2)
+    loss: Name = described("cross_entropy", "local training", since=2)
+    reduction: Literal["mean", "sum"] = described("mean", "local training", since=2)
+    learning_rate: Rate = described(0.1, "local training")
+    schedule: Name = described("constant", "local training")
+    schedule_clock: Clock = described("round", "local training", since=2)
+    schedule_start: Annotated[int, Field(ge=0)] = described(0, "local training", since=2)
+    momentum: Momentum = described(0.0, "local training")
+    optimiser_state: Literal["reset", "kept"] = described("reset", "local training", since=2)
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = described(0.0, "local training")
+    client_momentum: Momentum = described(0.0, "local training")
+    clip_update: Rate | None = described(None, "local training", since=2)
+    client_weights: Literal["examples", "equal"] = described("examples", "server", since=2)
+    server_learning_rate: Rate = described(1.0, "server")
+    server_momentum: Momentum = described(0.0, "server")
+    evaluate_every: Count = described(1, "evaluation")
+    evaluate_last: Count = described(1, "evaluation", since=2)
+    attack: Chain = described(CLEAN, "attack")
+    flip_rate: Share = described(1.0, "attack", unit="percent")
+    malicious_fraction: Share | None = described(None, "malicious clients", unit="percent")
+    malicious_count: Annotated[int, Field(ge=0)] | None = described(None, "malicious clients")
+    malicious_data: Name = described(SHARE, "malicious clients", since=2)
+    declared_byzantine: Annotated[int, Field(ge=0)] | None = described(None, "server", label="declared f")
+    flips_trained: bool = described(True, "attack", since=2)
+    attack_start: Count = described(1, "attack", label="first attacked round")
+    attack_stop: Count | None = described(None, "attack", label="last attacked round", null="the last")
+    attack_availability: Annotated[float, Field(gt=0, le=1)] = described(1.0, "attack", since=2, unit="percent")
+    root_examples: Annotated[int, Field(ge=0)] = described(0, "server")
+    aggregator: Chain = described("fedavg", "server")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = described(0, "run")
+    device: Literal["cpu", "cuda"] = described("cpu", "run")
 
     @model_validator(mode="after")
     def _together(self) -> Cell:
@@ -260,130 +257,3 @@ def _nearest(fraction: float, clients: int) -> int:
 
 
 FIELDS = tuple(f.name for f in fields(Cell))  # in the order of tables
-_SORTED = sorted(FIELDS)
-_in_order = itemgetter(*_SORTED)
-
-_OF_THE_ATTACK: dict[str, Any] = {
-    "attack": CLEAN,
-    "flip_rate": 1.0,
-    "flips_trained": True,
-    "attack_start": 1,
-    "attack_stop": None,
-    "attack_availability": 1.0,
-}
-_LATER: dict[str, Any] = {
-    "validation_share": 0.0,
-    "initialisation": "default",
-    "sampling": "passes",
-    "drop_last": False,
-    "augmentation": "none",
-    "loss": "cross_entropy",
-    "reduction": "mean",
-    "schedule_clock": "round",
-    "schedule_start": 0,
-    "optimiser_state": "reset",
-    "clip_update": None,
-    "client_weights": "examples",
-    "evaluate_last": 1,
-    "malicious_data": SHARE,
-    "flips_trained": True,
-    "attack_availability": 1.0,
-}  # facts newer than stored cells: in keys unless at this value
-
-
-def normal(cell: Cell) -> Cell:
-    """The same experiment in its one spelling: equal experiments have equal facts, hence one key.
-
-    Without malicious clients or without an attack the attack's options say nothing; declared f and the number of
-    malicious clients are made explicit. So are the buffers of a momentum of 0 and the clock of a constant rate.
-    """
-    facts: dict[str, Any] = {
-        "malicious_fraction": None,
-        "malicious_count": cell.malicious,
-        "declared_byzantine": cell.byzantine,
-        "clients_per_round": None if cell.per_round == cell.members else cell.per_round,
-        "local_epochs": cell.epochs,
-        "evaluate_last": min(cell.evaluate_last, cell.rounds),
-    }
-    if not cell.attacked:
-        facts |= {"malicious_count": 0, "malicious_data": SHARE, **_OF_THE_ATTACK}
-    if not cell.momentum:
-        facts["optimiser_state"] = "reset"
-    if cell.schedule == "constant":
-        facts |= {"schedule_clock": "round", "schedule_start": 0}
-    return _vary(cell, facts)
-
-
-def clean_twin(cell: Cell) -> Cell:
-    """The same experiment with the flip left out; the declared f stays. Its own twin when nothing is attacked.
-
-    Sybils are there for the attack alone: the twin is the federation without them, and its f is less by as many.
-    """
-    return normal(_vary(cell, _OF_THE_ATTACK))
-
-
-def _vary(cell: Cell, facts: Mapping[str, Any]) -> Cell:
-    """`replace` without validation: another spelling of a valid cell is valid, and grids have 100,000 cells."""
-    one = object.__new__(Cell)
-    one.__dict__.update(cell.__dict__)
-    one.__dict__.update(facts)
-    return one
-
-
-def key(cell: Cell, content: Mapping[str, str]) -> str:
-    """The cell's name in the store: SHA-256 over everything that can change its numbers.
-
-    Args:
-        cell: the facts; spelled normally first.
-        content: hashes of what the facts only name: the data set's bytes, and the source of each plug-in used.
-    """
-    return key_of_normal(normal(cell), content)
-
-
-def key_of_normal(cell: Cell, content: Mapping[str, str]) -> str:
-    """`key` of a cell that is in its normal form already, as the cells of a grid are.
-
-    Hashed is the canonical JSON of schema, facts and content, put together of parts: 100,000 cells share few values.
-    """
-    values = _in_order(vars(cell))
-    facts = ",".join(filter(None, map(_member, _SORTED, map(type, values), values)))
-    text = f'{{"content":{_hashes(tuple(content.items()))},"facts":{{{facts}}},"schema":{SCHEMA}}}'
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@lru_cache(maxsize=65536)
-def _member(name: str, kind: type, value: Any) -> str:
-    """One fact as canonical JSON, nothing of a later fact at its old value.
-
-    The type tells 1 from 1.0 and True, which are equal; -0.0 is 0.0.
-    """
-    if name in _LATER and value == _LATER[name]:
-        return ""
-    if name == "dataset":
-        value = _without_path(value)
-    return canonical_json({name: value + 0.0 if kind is float else value})[1:-1].decode()
-
-
-@lru_cache(maxsize=4096)
-def _hashes(content: tuple[tuple[str, str], ...]) -> str:
-    return canonical_json(dict(content)).decode()
-
-
-@lru_cache(maxsize=4096)
-def _without_path(dataset: str) -> str:
-    """Where a data file lies changes no number; what it holds enters the key as its hash."""
-    return str(reference.parse(dataset).without("path", "metadata"))
-
-
-def canonical_json(value: Any) -> bytes:
-    """The one JSON text of a value: sorted keys, no spaces, shortest floats, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
-
-
-def named_seed(seed: int, purpose: str, *which: int) -> int:
-    """A 63-bit seed for one purpose of one replicate (and one client, one pass, ...).
-
-    Neither the rule nor the attack enters, so that every rule meets the same clients, flips and batches.
-    """
-    digest = hashlib.sha256("\x1f".join([str(seed), purpose, *map(str, which)]).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

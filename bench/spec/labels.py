@@ -1,34 +1,16 @@
-"""Facts as people read them: ``targeted(source=4, target=6)`` on HAM10000 is "targeted nv→mel", 0.3 is "30 %"."""
+"""Labels of fields and values: ``targeted(source=4, target=6)`` on HAM10000 is "targeted nv→mel", 0.3 is "30 %"."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.spec.cell import CLEAN, Cell
+from flipbench.spec.cell import CLEAN
+from flipbench.spec.field_groups import LATER, OPEN_ENDED, PERCENT, TABLE
 from flipbench.spec.reference import CODE, Reference, parse, parse_chain
 
-FACT_LABELS = {
-    "dataset": "data set",
-    "malicious_fraction": "malicious fraction",
-    "declared_byzantine": "declared f",
-    "attack_start": "first attacked round",
-    "attack_stop": "last attacked round",
-}
-OPEN_ENDED = {"attack_stop": "the last"}  # facts of which nothing means as far as it goes, and how that is called
-SHARES = {"malicious_fraction", "flip_rate", "attack_availability"}
-_DEFAULTS = {f.name: f.default for f in fields(Cell)}
-_USUAL = {
-    name: _DEFAULTS[name]
-    for name in (
-        *("validation_share", "initialisation", "sampling", "drop_last", "augmentation", "loss", "reduction"),
-        *("schedule_clock", "schedule_start", "optimiser_state", "client_weights", "evaluate_last"),
-        *("malicious_data", "flips_trained", "attack_availability"),
-    )
-}  # goes without saying
 ADAPTIVE = "†"  # behind the name of an attack that knows the rule it faces
 _OF_CLASSES = ("source", "target", "first", "second")
 _LONGEST = 200
@@ -42,15 +24,15 @@ def printable(text: str, longest: int = _LONGEST) -> str:
 
 
 def fact_label(fact: str) -> str:
-    """The name of a fact for axes and headings."""
-    return FACT_LABELS.get(fact, fact.replace("_", " "))
+    """The name of a field for axes and headings."""
+    return TABLE[fact].label if fact in TABLE else fact.replace("_", " ")
 
 
 def value_label(fact: str, value: Any) -> str:
-    """A value of a fact; shares in per cent, nothing as "none" (as "the last" of the last attacked round)."""
+    """A value of a field; shares in per cent, null as "none" (as "the last" of the last attacked round)."""
     if is_nothing(value):
         return OPEN_ENDED.get(fact, "none")
-    if fact in SHARES:
+    if fact in PERCENT:
         return f"{percent(value)} %"
     if fact == "dataset":
         return dataset_label(str(value))
@@ -138,7 +120,6 @@ def slug(text: str) -> str:
 
 
 def facts_line(facts: Mapping[str, Any]) -> str:
-    """Facts that hold for a whole table, on one line; those that are not set or go without saying are left out."""
-    said = {f: v for f, v in facts.items() if not is_nothing(v) and _USUAL.get(f) != v}
-    told = [f"{fact_label(f)} {value_label(f, v)}" for f, v in said.items()]
-    return ", ".join(told)
+    """Fields that hold for a whole table, on one line; left out are null and later fields at their usual value."""
+    said = {f: v for f, v in facts.items() if not is_nothing(v) and LATER.get(f) != v}
+    return ", ".join(f"{fact_label(f)} {value_label(f, v)}" for f, v in said.items())

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from flipbench.spec.cell import SCHEMA, canonical_json
+from flipbench.spec.key import SCHEMA, canonical_json
 
 Record = dict[str, Any]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import Normalize
 from matplotlib.text import Text
 
 from flipbench.analysis import frame as frames
@@ -21,13 +23,16 @@ from flipbench.analysis.ranking import rank
 from flipbench.analysis.worst_case import overview, places
 from flipbench.errors import UserError
 from flipbench.report.figures import catalogue, damage_bars, influence_curves, partition_crossover, rank_diagram
-from flipbench.report.figures.heatmap import clean_caption
+from flipbench.report.figures.heatmap import clean_caption, heatmap
 from flipbench.report.tables import summary
 from flipbench.report.tables.attacks import overview_blocks, worst_blocks
 from flipbench.report.tables.cost_and_influence import cost_blocks, influence_blocks
 from flipbench.report.tables.custom import Chosen, choose
 from flipbench.report.tables.model import Block, blocks, pieces
-from flipbench.spec.cell import Cell, clean_twin, normal
+from flipbench.spec.cell import Cell
+from flipbench.spec.field_groups import ATTACK_FIELDS
+from flipbench.spec.labels import value_label
+from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
 from tests.helpers.records import BASE, LABEL_FLIPS, record
 
@@ -88,7 +93,7 @@ def clean_of(block: Block, rule: str) -> str:
     lines = dict(block.rows)
     if block.corner == "attack":
         return lines["clean"][block.header[0].index(rule)].text
-    return lines[rule][block.header[-1].index("clean")].text
+    return lines[rule][["clean" in head for head in zip(*block.header, strict=True)].index(True)].text
 
 
 def test_a_table_of_one_fraction_has_the_twins_of_that_fraction(tmp_path: Path) -> None:
@@ -110,7 +115,7 @@ def test_a_table_of_several_f_says_that_its_clean_column_is_their_mean(tmp_path:
     page, _, tidy = write(tmp_path / "g")
     table = squares(page, tidy, ACCURACY, page.attacks)
     assert several_f(table) == (4, 8)
-    assert "mean over the f that the others are told (4, 8)" in clean_caption(table)
+    assert "mean over the declared f of the clean twins (4, 8)" in clean_caption(table)
     (block,) = blocks(page, tidy, ACCURACY, table, 9)
     (whole,) = worst_blocks(page, tidy, 9)
     for one in (block, whole):
@@ -187,7 +192,7 @@ def test_without_the_attack_among_the_facts_attacked_cells_alone_are_averaged(tm
         assert numbers["median", "all", f] == pytest.approx(own)
     assert numbers["median", "none", None] == pytest.approx(0.82)
     assert "attack" in made.said.split("Averaged within each seed over: ")[1]
-    assert "Clean: mean over the declared f of the attacked cells (4, 8)" in made.said
+    assert "Clean: mean over the declared f of the clean twins (4, 8)" in made.said
     one = choose(frame, tidy, columns=["declared_byzantine"], where=["attack=mirrored"])
     assert one.block.header[0] == ("clean", "mirrored", "mirrored")
     down = choose(frame, tidy, rows=["malicious_fraction"], columns=["aggregator"])
@@ -316,3 +321,74 @@ def test_pictures_of_damage_tell_gains_from_nothing(tmp_path: Path) -> None:
     for figure in drawn:
         mesh = next(c for c in figure.axes[0].collections if c.get_array() is not None)
         assert mesh.norm.vmin == -0.2
+
+
+AXES: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "flip_rate": ([0.5, 1.0], {}),
+    "attack_start": ([1, 3], {}),
+    "attack_stop": ([2, None], {}),
+    "attack_availability": ([0.5, 1.0], {}),
+    "flips_trained": ([True, False], {}),
+    "malicious_count": ([3, 6], {"declared_byzantine": 4}),
+    "malicious_data": (["share", "fresh(examples=50)"], {}),
+    "declared_byzantine": ([2, 6], {}),
+}  # fields of the attack, and what the rule is told of it
+
+
+def write_axis(folder: Path, field: str) -> Read:
+    """A grid with one field of the attack as its axis; four malicious clients, one attack."""
+    values, more = AXES[field]
+    facts = {"malicious_count": 4, **more}
+    store, keys = Store(folder), {}
+    for rule, value, seed in product(("fedavg", "median"), values, SEEDS):
+        attacked = replace(BASE, aggregator=rule, attack="mirrored", seed=seed, **{**facts, field: value})
+        for cell in (normal(attacked), clean_twin(attacked)):
+            own = FLIPS["mirrored"] if cell.attacked else None
+            made = record(cell, confusion=matrix(right(cell)), mapping=own)
+            if store.read(made["key"]) is None:
+                store.publish(made)
+            keys[made["key"]] = None
+    store.write_plan({"grid": "axis", "title": "t", "source": "", "command": "c", "keys": list(keys)})
+    frame = frames.load(folder)
+    (page,) = pages(frame)
+    return page, frame, metrics.evaluate(frame)
+
+
+def test_the_axes_are_all_that_a_clean_twin_has_in_common_with_several_attacked_cells() -> None:
+    assert {*AXES} == {*ATTACK_FIELDS, "declared_byzantine"} - {"attack", "malicious_fraction"}
+
+
+@pytest.mark.parametrize("field", AXES)
+def test_a_field_of_the_attack_as_axis_has_one_clean_column_of_the_twins_of_all(tmp_path: Path, field: str) -> None:
+    page, frame, tidy = write_axis(tmp_path / "g", field)
+    assert page.settings == ()
+    table = squares(page, tidy, ACCURACY, page.attacks)
+    clean = table[[c.clean for c in table["column"]]]
+    assert list(clean["state"]) == ["done", "done"]  # a square a rule
+    assert len(set(table["column"])) == 1 + len(AXES[field][0])
+    twins = set(frame.loc[frame["attack"] == "none", "declared_byzantine"])
+    number = f"{94 - 2 * sum(twins) / len(twins):.1f}"  # of the median, mean over the f that its twins have
+    (block,) = blocks(page, tidy, ACCURACY, table, 9)
+    assert sum("clean" in column for column in zip(*block.header, strict=True)) == 1
+    assert clean_of(block, "median").startswith(number)
+    chosen = choose(frame, tidy, columns=["attack", field])
+    assert chosen.block.header[0].count("clean") == 1
+    assert clean_of(chosen.block, "median").startswith(number)
+    assert len(twins) == (2 if field in ("malicious_data", "declared_byzantine") else 1)
+    said = f"mean over the declared f of the clean twins ({', '.join(map(str, sorted(twins)))})"
+    for text in (dict(block.notes).get("clean", ""), clean_caption(table), chosen.said):
+        assert (said in text) == (len(twins) > 1)
+        assert ("declared f of the clean twins" in text) == (len(twins) > 1)
+
+
+@pytest.mark.parametrize("field", ["flips_trained", "malicious_data"])
+@pytest.mark.parametrize("metric", ["accuracy", "source_recall"])
+def test_a_figure_over_a_field_of_the_attack_has_one_clean_column_too(tmp_path: Path, field: str, metric: str) -> None:
+    page, _, tidy = write_axis(tmp_path / "g", field)
+    shown = measure(metric)
+    table = squares(page, tidy, shown, page.attacks)
+    assert set(table["state"]) == {"done"}
+    words = [t.get_text() for t in heatmap(page, table, shown, page.attacks[0], Normalize(0, 1)).findobj(Text)]
+    assert words.count("clean") == 1
+    for value in AXES[field][0]:
+        assert value_label(field, value) in words

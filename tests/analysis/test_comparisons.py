@@ -23,7 +23,7 @@ from flipbench.analysis.pivot import by_seed, squares
 from flipbench.report import write as report
 from flipbench.report.tables import comparisons_csv, summary
 from flipbench.report.tables.model import blocks
-from flipbench.spec.cell import clean_twin
+from flipbench.spec.twins import clean_twin
 from tests.helpers import records
 
 CORRECT = {"fedavg": 900, "median": 899, "krum": 800}  # of 1,000, in the mean over seeds

@@ -27,7 +27,8 @@ from flipbench.analysis.metrics import (
     undefined,
 )
 from flipbench.errors import UserError
-from flipbench.spec.cell import FIELDS, clean_twin
+from flipbench.spec.cell import FIELDS
+from flipbench.spec.twins import clean_twin
 from flipbench.store.store import Store
 from tests.helpers.records import BASE, LABEL_FLIPS, record, write_grid
 

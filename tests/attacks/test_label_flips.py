@@ -14,7 +14,8 @@ from flipbench.attacks import ATTACKS, LabelContext
 from flipbench.errors import UserError
 from flipbench.federation.population import Population, class_map, populate
 from flipbench.plugins import registry
-from flipbench.spec.cell import Cell, clean_twin, normal
+from flipbench.spec.cell import Cell
+from flipbench.spec.twins import clean_twin, normal
 
 EXAMPLES = [
     "mirrored",

@@ -17,7 +17,9 @@ from typer.testing import CliRunner, Result
 from flipbench.analysis.run_comparison import compare_folders
 from flipbench.cli.app import app
 from flipbench.errors import UserError
-from flipbench.spec.cell import Cell, clean_twin, key, normal
+from flipbench.spec.cell import Cell
+from flipbench.spec.key import key
+from flipbench.spec.twins import clean_twin, normal
 from tests.helpers import records
 
 MAP = [(4, 9)]

@@ -76,7 +76,7 @@ def test_embedded_data(name, shape, levels, train, test):
 def test_the_split_of_mnist5k_is_fixed():
     d = data.load("mnist5k")
     assert d.counts == ((400, 100),) * 10
-    # A change here changes every result on the default data: raise flipbench.spec.cell.SCHEMA with it.
+    # A change here changes every result on the default data: raise flipbench.spec.key.SCHEMA with it.
     assert hashlib.sha256(d.test_x.numpy().tobytes()).hexdigest()[:16] == "4c51230469642f93"
 
 

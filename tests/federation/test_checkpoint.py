@@ -19,7 +19,8 @@ from flipbench.federation.checkpoint import Checkpoints, Keeper, UnsaveableError
 from flipbench.federation.federation import Federation, run
 from flipbench.federation.run_stack import Job
 from flipbench.grid.reader import contents
-from flipbench.spec.cell import Cell, key
+from flipbench.spec.cell import Cell
+from flipbench.spec.key import key
 
 BASE = Cell(
     dataset="digits",

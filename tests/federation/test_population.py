@@ -19,7 +19,8 @@ from flipbench.errors import UserError
 from flipbench.federation.batch_sampling import BatchStream
 from flipbench.federation.population import populate
 from flipbench.federation.sybil_data import fresh, of_class
-from flipbench.spec.cell import Cell, clean_twin
+from flipbench.spec.cell import Cell
+from flipbench.spec.twins import clean_twin
 
 LABELS = torch.arange(5).repeat(60)[torch.randperm(300, generator=torch.Generator().manual_seed(3))]
 CELL = Cell(clients=6, malicious_count=2, malicious_data="fresh", attack="targeted(source=1, target=4)")

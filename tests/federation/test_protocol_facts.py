@@ -14,7 +14,8 @@ from torch import Tensor
 from flipbench.federation import sybil_data as malicious_data
 from flipbench.federation.federation import Parts, run
 from flipbench.federation.population import Population, populate
-from flipbench.spec.cell import Cell, clean_twin, normal
+from flipbench.spec.cell import Cell
+from flipbench.spec.twins import clean_twin, normal
 from flipbench.training import initialisation, losses, models, schedules
 from flipbench.training.augmentation import crop
 from tests.federation.test_federation import CLASSES, FACTS, blobs, fedavg, mirror, uneven

@@ -13,7 +13,9 @@ from flipbench.grid import reader
 from flipbench.grid import schema as grid_schema
 from flipbench.grid.fields import checked
 from flipbench.grid.reader import GridError
-from flipbench.spec.cell import FIELDS, Cell, clean_twin, key, normal
+from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.key import key
+from flipbench.spec.twins import clean_twin, normal
 from tests.helpers.paths import ROOT
 
 GOOD = """\

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from flipbench.spec.cell import SCHEMA, Cell, clean_twin, key, normal
+from flipbench.spec.cell import Cell
+from flipbench.spec.key import SCHEMA, key
+from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
 
 CONTENT = {"dataset": "d" * 64}

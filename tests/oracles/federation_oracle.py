@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from flipbench.federation.batch_sampling import BatchStream, participants
 from flipbench.federation.federation import Task
 from flipbench.federation.population import Population, generator
-from flipbench.spec.cell import Cell, named_seed
+from flipbench.spec.cell import Cell
+from flipbench.spec.seeds import named_seed
 from flipbench.training import flat_parameters as vectors
 from flipbench.training import models, schedules
 from flipbench.training.initialisation import default

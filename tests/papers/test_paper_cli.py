@@ -160,7 +160,7 @@ def test_an_interrupted_run_leaves_unfinished_tables_and_says_where(
 
 def _keys(paper: Any) -> list[tuple[str, Any]]:
     from flipbench.grid import reader
-    from flipbench.spec.cell import key
+    from flipbench.spec.key import key
 
     return [(key(c, reader.contents(c)), c) for c in paper.cells]
 

@@ -28,7 +28,7 @@ from flipbench.report import write
 from flipbench.report.figures import catalogue
 from flipbench.report.tables import attacks, attacks_csv
 from flipbench.report.tables import summary as tables
-from flipbench.spec.cell import clean_twin, normal
+from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
 from tests.helpers import records
 from tests.helpers.records import ATTACKS, BASE

@@ -25,7 +25,8 @@ from flipbench.report.html.encoding import Dictionary, embedded, packed, rounded
 from flipbench.report.html.explorer_numbers import Placed, Square, numbers, place, targets
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.tables.model import half_width, number
-from flipbench.spec.cell import FIELDS, Cell, clean_twin, normal
+from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
 from tests.helpers import records
 

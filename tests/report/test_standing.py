@@ -21,7 +21,8 @@ from flipbench.report.figures import damage_bars, style
 from flipbench.report.tables import cost_and_influence, summary
 from flipbench.report.tables.attacks import declared_blocks
 from flipbench.report.tables.model import Block, number
-from flipbench.spec.cell import Cell, clean_twin
+from flipbench.spec.cell import Cell
+from flipbench.spec.twins import clean_twin
 from tests.analysis.test_comparisons import write
 from tests.helpers import records
 

@@ -19,7 +19,8 @@ from flipbench.analysis import frame as frames
 from flipbench.analysis.metrics import evaluate
 from flipbench.analysis.warnings import Guard, damage, guards, interval, summarise
 from flipbench.errors import UserError
-from flipbench.spec.cell import Cell, clean_twin
+from flipbench.spec.cell import Cell
+from flipbench.spec.twins import clean_twin
 from flipbench.store.store import Store
 from tests.helpers.records import BASE, LABEL_FLIPS, record, write_grid
 

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flipbench.spec.cell import FIELDS, Cell, clean_twin, key, named_seed, normal
+from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.key import key
+from flipbench.spec.seeds import named_seed
+from flipbench.spec.twins import clean_twin, normal
 
 BASE = Cell(attack="mirrored", malicious_count=3, local_steps=5, clients_per_round=10)
 NEEDS: dict[str, dict[str, Any]] = {

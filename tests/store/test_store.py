@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from flipbench.errors import UserError
-from flipbench.spec.cell import SCHEMA
+from flipbench.spec.key import SCHEMA
 from flipbench.store.record_format import defect, encode, finite, is_intact
 from flipbench.store.store import Store
 from flipbench.system import atomic_files

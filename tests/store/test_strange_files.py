@@ -15,7 +15,7 @@ from flipbench.cli.app import app
 from flipbench.execution import runner
 from flipbench.execution.progress import Quiet
 from flipbench.grid import reader as grid
-from flipbench.spec.cell import canonical_json
+from flipbench.spec.key import canonical_json
 from flipbench.store.record_format import encode
 from flipbench.store.store import Store, StoreError
 from flipbench.system.atomic_files import IrregularError

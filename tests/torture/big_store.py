@@ -12,7 +12,9 @@ import numpy as np
 
 from flipbench.grid import reader as grids
 from flipbench.grid.reader import Grid
-from flipbench.spec.cell import Cell, canonical_json, clean_twin, key, normal
+from flipbench.spec.cell import Cell
+from flipbench.spec.key import canonical_json, key
+from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
 from tests.helpers import records
 

@@ -124,7 +124,9 @@ def _caption(page: Page, shown: MetricColumn, table: pd.DataFrame, adaptive: boo
 def clean_caption(table: pd.DataFrame) -> str:
     """What the clean squares of a table are."""
     if several := several_f(table):
-        return f" clean: without the attack, mean over the f that the others are told ({', '.join(map(str, several))})."
+        return (
+            f" clean: without the attack, mean over the declared f of the clean twins ({', '.join(map(str, several))})."
+        )
     return " clean: without the attack, the rule told the same f."
 
 

@@ -20,8 +20,8 @@ from flipbench.analysis.pivot import refusal
 from flipbench.errors import UserError
 from flipbench.report.tables.model import Block, entry_of, with_best
 from flipbench.spec.cell import CLEAN, FIELDS
+from flipbench.spec.field_groups import ATTACK_FIELDS, LEVEL_FIELDS, PERCENT
 from flipbench.spec.labels import (
-    SHARES,
     aggregator_label,
     attack_label,
     dataset_label,
@@ -33,11 +33,7 @@ from flipbench.spec.labels import (
 
 ROWS, COLUMNS = ("aggregator",), ("attack", "malicious_fraction")
 EVERY = "all"  # stands where several attacks are averaged over
-# Facts that a clean twin has in common with its attacked cell: its column stands once for each of their values.
-_OF_ATTACK = {
-    *("attack", "malicious_fraction", "malicious_count", "flip_rate", "attack_availability"),
-    *("attack_start", "attack_stop", "declared_byzantine"),
-}
+_OF_ATTACK = {*ATTACK_FIELDS, *LEVEL_FIELDS}  # one clean column stands for all their values
 Place = tuple[Any, ...]
 
 
@@ -120,7 +116,7 @@ def choose(
     seeds = int(cells["seed"].nunique())
     told = _said(described, shown, *given, seeds)
     if over := sorted({f for s in squares.values() if len(s["told"]) > 1 for f in s["told"]}):
-        told += f" Clean: mean over the declared f of the attacked cells ({', '.join(map(str, over))})."
+        told += f" Clean: mean over the declared f of the clean twins ({', '.join(map(str, over))})."
     return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), told)
 
 
@@ -133,6 +129,7 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
     """The cells asked for with their ``value``; each attacked one again with its twin's, as attack ``none``."""
     known = frame[frame["status"] != "missing"]
     own = known.merge(tidy[["key", shown.name]].rename(columns={shown.name: "value"}), on="key", how="left")
+    own["twin_f"] = own["twin"].map(own.set_index("key")["declared_byzantine"]).fillna(own["declared_byzantine"])
     asked = _asked(where)
     attacked, clean = own[own["attack"] != CLEAN], own[own["attack"] == CLEAN]
     only_clean = bool(asked.get("attack")) and all(value == CLEAN for value in asked["attack"])
@@ -183,7 +180,7 @@ def _matches(name: str, value: Any, asked: str) -> bool:
     if isinstance(value, str):
         return asked in (value, aggregator_label(value) if name == "aggregator" else value, dataset_label(value))
     try:
-        if asked.endswith("%") and name in SHARES:  # as tables show it: 33.3 % is a third
+        if asked.endswith("%") and name in PERCENT:  # as tables show it: 33.3 % is a third
             return percent(value) == f"{float(asked[:-1]):g}"
         return abs(float(asked) - float(value)) < 1e-9
     except ValueError:
@@ -242,7 +239,7 @@ def _squares(
 ) -> dict[tuple[Place, Place], dict[str, Any]]:
     """Each square as `analysis.pivot.squares` has it."""
     members: dict[tuple[Place, Place], list[dict[Any, Any]]] = {}
-    names = ["status", "reason", "seed", "declared_byzantine", "attack", "confusion", "mapping", "classes", "stamped"]
+    names = ["status", "reason", "seed", "twin_f", "attack", "confusion", "mapping", "classes", "stamped"]
     for place, *one in zip(at, *(cells[name].tolist() for name in names), strict=True):
         members.setdefault(place, []).append(dict(zip(names, one, strict=True)))
     mean, sd, n = statistics.moments(values)
@@ -267,8 +264,8 @@ def _statement(mine: Sequence[Mapping[Any, Any]], shown: MetricColumn, n: int) -
     if state == "undefined":
         cell = next(c for c in mine if c["status"] == "done")
         reason = why_undefined(shown, cell, bool(clean) and shown.needs_mapping)
-    asked = tuple(sorted({c["declared_byzantine"] for c in clean}))
-    met = tuple(sorted({c["declared_byzantine"] for c in clean if c["status"] != "infeasible"}))
+    asked = tuple(sorted({int(c["twin_f"]) for c in clean}))
+    met = tuple(sorted({int(c["twin_f"]) for c in clean if c["status"] != "infeasible"}))
     about = {"state": state, "planned": len(able), "reason": reason}
     return {**about, "told": asked, "remark": refusal(asked, met)}
 

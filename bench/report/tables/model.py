@@ -156,7 +156,7 @@ def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column
 def clean_note(table: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     """The footnote of clean columns of `analysis.pivot.squares` that are means over several declared f."""
     several = several_f(table)
-    told = f"mean over the declared f that the attacked cells are told ({', '.join(map(str, several))})"
+    told = f"mean over the declared f of the clean twins ({', '.join(map(str, several))})"
     return (("clean", told),) if several else ()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flipbench.spec.cell import named_seed
+from flipbench.spec.seeds import named_seed
 from flipbench.training.layers.counter_rng import chances, mixed
 from flipbench.training.layers.protocol import Backward, Parameters, Sink, no_backward
 

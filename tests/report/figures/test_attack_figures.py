@@ -25,7 +25,7 @@ from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import evaluate
 from flipbench.analysis.pages import pages
 from flipbench.report.figures import accuracy_curves, attack_overview, catalogue, declared_f, partition_crossover, style
-from flipbench.spec.cell import clean_twin
+from flipbench.spec.twins import clean_twin
 from flipbench.store.store import Store
 from tests.helpers import records
 from tests.helpers.legible import assert_legible

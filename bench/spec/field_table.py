@@ -1,0 +1,85 @@
+"""What is known of each field of a cell, written on the field itself: group, label, usual value, place in keys.
+
+`flipbench.spec.cell.Cell` declares its fields with `described`; `flipbench.spec.field_groups` derives every list of
+fields from it, so that a new field is described in one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args
+
+Group = Literal[
+    "data",
+    "federation",
+    "model",
+    "local training",
+    "server",
+    "evaluation",
+    "malicious clients",  # how many there are and what they hold
+    "attack",  # what they do
+    "run",
+]
+GROUPS: tuple[Group, ...] = get_args(Group)
+Unit = Literal["percent"]
+T = TypeVar("T")
+_KEY = "flipbench"  # of a dataclass field's metadata
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of one field.
+
+    Attributes:
+        name: of the field.
+        usual: its value where a grid gives none.
+        group: what it is about. The fields of ``attack`` and ``malicious clients`` belong to the attack: a clean twin
+            is without them.
+        since: 1: the key of every cell holds the field. A higher number: the field is newer than stored cells and is
+            left out of a key at its usual value, which therefore never changes; a new field has the next number.
+        label: how tables, figures and pages call it.
+        unit: how its value is shown: a share as ``percent``; None: as it is.
+        null: how null is shown.
+    """
+
+    name: str
+    usual: Any
+    group: Group
+    since: int
+    label: str
+    unit: Unit | None
+    null: str
+
+
+def described(
+    usual: T,
+    group: Group,
+    *,
+    since: int = 1,
+    label: str | None = None,
+    unit: Unit | None = None,
+    null: str = "none",
+) -> T:
+    """A dataclass field with its usual value as default and the rest of its `Description` as metadata.
+
+    Args:
+        usual, group, since, unit, null: of the `Description`.
+        label: None: the field's name with spaces in place of underscores.
+    """
+    about = {"group": group, "since": since, "label": label, "unit": unit, "null": null}
+    made: T = field(default=usual, metadata={_KEY: about})
+    return made
+
+
+def descriptions(cell: type) -> dict[str, Description]:
+    """Name -> description of each field of a dataclass, in the order of declaration.
+
+    Raises:
+        KeyError: a field is not declared by `described`.
+    """
+    table = {}
+    for declared in fields(cell):
+        about = dict(declared.metadata[_KEY])
+        about["label"] = about["label"] or declared.name.replace("_", " ")
+        table[declared.name] = Description(name=declared.name, usual=declared.default, **about)
+    return table

@@ -1,0 +1,51 @@
+"""Normal form of a cell (one spelling for each experiment) and its clean twin (the experiment without the attack)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flipbench.spec.cell import CLEAN, Cell
+from flipbench.spec.field_groups import ATTACK_FIELDS, USUAL
+
+_WITHOUT_ATTACK = {name: USUAL[name] for name in ATTACK_FIELDS} | {"malicious_count": 0}
+
+
+def normal(cell: Cell) -> Cell:
+    """The same experiment in its one spelling: equal experiments have equal fields, hence one key.
+
+    Without malicious clients or without an attack the fields of the attack say nothing; declared f and the number of
+    malicious clients are made explicit. The optimiser state without momentum and the clock of a constant rate say
+    nothing either.
+    """
+    values: dict[str, Any] = {
+        "malicious_fraction": None,
+        "malicious_count": cell.malicious,
+        "declared_byzantine": cell.byzantine,
+        "clients_per_round": None if cell.per_round == cell.members else cell.per_round,
+        "local_epochs": cell.epochs,
+        "evaluate_last": min(cell.evaluate_last, cell.rounds),
+    }
+    if not cell.attacked:
+        values |= _WITHOUT_ATTACK
+    if not cell.momentum:
+        values["optimiser_state"] = USUAL["optimiser_state"]
+    if cell.schedule == "constant":
+        values |= {name: USUAL[name] for name in ("schedule_clock", "schedule_start")}
+    return _vary(cell, values)
+
+
+def clean_twin(cell: Cell) -> Cell:
+    """The same experiment without the attack; the declared f stays. Its own twin when nothing is attacked.
+
+    Sybils are there for the attack alone: the twin is the federation without them, and its f is less by as many.
+    """
+    return normal(_vary(cell, {"attack": CLEAN}))
+
+
+def _vary(cell: Cell, values: Mapping[str, Any]) -> Cell:
+    """`replace` without validation: another spelling of a valid cell is valid, and grids have 100,000 cells."""
+    varied = object.__new__(Cell)
+    varied.__dict__.update(cell.__dict__)
+    varied.__dict__.update(values)
+    return varied
