@@ -385,7 +385,7 @@ def test_a_field_of_the_attack_as_axis_has_one_clean_column_of_the_twins_of_all(
 @pytest.mark.parametrize("metric", ["accuracy", "source_recall"])
 def test_a_figure_over_a_field_of_the_attack_has_one_clean_column_too(tmp_path: Path, field: str, metric: str) -> None:
     page, _, tidy = write_axis(tmp_path / "g", field)
-    shown = measure(metric)
+    shown = metric_column(metric)
     table = squares(page, tidy, shown, page.attacks)
     assert set(table["state"]) == {"done"}
     words = [t.get_text() for t in heatmap(page, table, shown, page.attacks[0], Normalize(0, 1)).findobj(Text)]
