@@ -12,8 +12,8 @@ from contextlib import suppress
 import pytest
 from typer.testing import CliRunner
 
-from flipbench.cli import app as main
 from flipbench.cli.app import app
+from flipbench.cli.commands import run as run_command
 from flipbench.execution import progress
 from flipbench.spec.cell import Cell
 from tests.helpers.paths import ROOT
@@ -249,7 +249,7 @@ def test_an_interrupt_keeps_what_is_stored_and_a_second_run_does_the_rest(tmp_pa
     assert 0 < len(kept) < len(plan["keys"])
     assert f"{len(kept)} cell" in said
     assert all(json.loads(text)["status"] == "done" for text in kept.values())
-    monkeypatch.setattr(main, "_draw", lambda folder: None)  # which takes longer than the cells
+    monkeypatch.setattr(run_command, "draw", lambda folder: None)  # which takes longer than the cells
     again = call("run", "slow.yaml", "--workers", 1, "--no-progress", "--set", "seed=[0]")  # fewer, to be quick
     assert again.exit_code == 0, again.output
     assert {p: p.read_bytes() for p in kept} == kept

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flipbench.cli.app import app
-from flipbench.cli.results import export, holdings, text
+from flipbench.cli.holdings import export, holdings, text
 from flipbench.errors import UserError
 from flipbench.store.store import Store
 from tests.helpers.records import record

@@ -15,7 +15,7 @@ from threading import Thread
 
 import pytest
 
-from flipbench.cli.serve import ADDRESS, Fresh, server, state_of
+from flipbench.cli.report_server import ADDRESS, Fresh, server, state_of
 from flipbench.errors import UserError
 from flipbench.report.figures import style
 from flipbench.report.html import templates

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from flipbench.cli import paper as cli_paper
+from flipbench.cli import reproduction
 from flipbench.cli.app import app
 from flipbench.papers import figure, reader, results
 from flipbench.papers import text as paper_tables
@@ -126,7 +126,7 @@ def test_what_is_done_is_not_run_again_and_what_is_lost_is_unfinished(call: Call
     paper = reader.read("tiny.yaml")
     lost = next(k for k, c in _keys(paper) if (c.aggregator, c.attack, c.seed) == ("fedavg", "none", 1))
     next(folder.glob(f"cells/*/{lost}.json")).unlink()
-    result = cli_paper.compare(paper, folder)
+    result = reproduction.compare(paper, folder)
     verdicts = {(n.row, n.column): v for n, v in result.tables[0].numbers}
     assert verdicts["fedavg", "clean"].word == "unfinished"
     assert verdicts["fedavg", "clean"].why == "1 of 2 seeds"

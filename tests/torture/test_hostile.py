@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flipbench.cli import results
+from flipbench.cli import holdings
 from flipbench.execution import runner
 from flipbench.execution.progress import Quiet
 from flipbench.grid import reader
@@ -114,8 +114,8 @@ def test_hostile_names_end_to_end(place: Path, told: Told, monkeypatch: pytest.M
     assert len(outcome.failed) >= 2
     folder = work / "results" / "hostile"
     write.write(folder)
-    results.export(folder, folder / "cells.csv")
-    assert all(line.isprintable() and len(line) < 300 for line in results.text(results.holdings(folder)).split("\n"))
+    holdings.export(folder, folder / "cells.csv")
+    assert all(line.isprintable() and len(line) < 300 for line in holdings.text(holdings.holdings(folder)).split("\n"))
     written = (files_in(place) | {str(p) for p in Path("/tmp").glob("escaped*")}) - before
     outside = [
         name for name in written if not name.startswith("a/b/c/d/results/hostile/") and "__pycache__" not in name

@@ -21,12 +21,12 @@ Told = Callable[[str, str], None]
 WRITE = """
 import sys
 from pathlib import Path
-from flipbench.cli import results as cli_results
+from flipbench.cli import holdings
 from flipbench.report import write as report
 folder = Path(sys.argv[1])
 report.write(folder)
 for name in ("export.csv", "export.json"):
-    cli_results.export(folder, folder / name)
+    holdings.export(folder, folder / name)
 """
 SURROUNDINGS = (
     {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"},

@@ -22,7 +22,6 @@ from flipbench.store.store import Store
 
 FOLDER = "papers"  # below the results
 QUICK = "-quick"
-LONGEST = 60.0  # minutes on one core that a paper of `make paper` takes at most
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ def listing() -> str:
         lines.append((name, paper.title, ", ".join(data_of(paper)), f"{len(paper.cells):,}", _time(paper)))
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
     return "\n".join("  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-
-def is_short(paper: Paper) -> bool:
-    """Whether all of it takes minutes rather than hours."""
-    return paper.minutes is not None and paper.minutes <= LONGEST
 
 
 def data_of(paper: Paper) -> list[str]:

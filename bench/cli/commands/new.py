@@ -1,0 +1,31 @@
+"""``flipbench new``: writes a template of an aggregator or an attack, with its test."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to write: aggregator or attack.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="File to write, like rules/my_rule.py.")],
+    place: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE", help="What an attack acts on: labels (the default), updates or examples."),
+    ] = None,
+) -> None:
+    """Write a short working aggregator or attack and its test, as a start for your own."""
+    from flipbench.cli import new as templates
+
+    made, test = templates.new(kind, path, place)
+    reference = f"{made}:{made.stem}"
+    option = "--aggregator " + shlex.quote(reference)
+    if kind == "attack":
+        option = "--set " + shlex.quote(f"attack={reference}")
+    typer.echo(f"wrote {made} and {test}")
+    typer.echo(f"test it:   pytest {shlex.quote(str(test))}")
+    typer.echo(f"check it:  flipbench check {shlex.quote(reference)}")
+    typer.echo(f"run it:    flipbench run smoke {option}")

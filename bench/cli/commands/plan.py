@@ -1,0 +1,35 @@
+"""``flipbench plan``: prints what a run would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flipbench.cli.options import Aggregators, GridName, OnDevice, Results, Sets, read_grid, worker_count
+
+
+def plan(
+    grid: GridName,
+    overrides: Sets = None,
+    aggregators: Aggregators = None,
+    results: Results = Path("results"),
+    device: OnDevice = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Worker processes to estimate the time for; 0 means one per core.")
+    ] = 0,
+    listed: Annotated[bool, typer.Option("--list", help="Print one line per cell.")] = False,
+) -> None:
+    """Count the cells that are done, infeasible, failed or to run, and estimate the time. Nothing is run."""
+    from flipbench.store import background_survey
+
+    with background_survey.Underway() as looking:  # the store is read while the grid is read
+        asked = read_grid(grid, overrides, aggregators, device, lambda name: looking.begin(results / name))
+        from flipbench.api import planning
+
+        planned = planning.plan(asked, results / asked.name, looking.result)
+    if listed:
+        for line in planning.listing(planned):
+            typer.echo(line)
+    typer.echo(planning.text(asked, planned, worker_count(workers)))

@@ -1,0 +1,79 @@
+"""``flipbench report``: draws the tables and figures of a stored grid again, or prints one table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flipbench.cli.options import GridFolder
+from flipbench.errors import UserError
+from flipbench.system import signals
+
+
+def report(
+    folder: GridFolder,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC", help="Metric of the table, like accuracy_last5 or source_recall_damage."),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option(metavar="FIELD,...", help="Fields down the side of the table; default: aggregator.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD,...", help="Fields across its top; default: attack,malicious_fraction."),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Use only cells with this value. Repeatable.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="Format of the table: md, csv, tex or html.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all-figures", help="Draw all figures of a grid of thousands of cells too, for minutes.")
+    ] = False,
+    every_earlier: Annotated[bool, typer.Option("--all-pictures", hidden=True)] = False,  # the option's first name
+) -> None:
+    """Draw the tables and heatmaps of stored results again. With options, print the one table that they ask for."""
+    if not os.path.lexists(folder / "plan.json"):  # anything else that is wrong with it is reported when it is read
+        raise UserError(f"{folder} holds no plan.json: give the folder of a grid that was run, like results/label_flip")
+    if all(option is None for option in (metric, rows, columns, where or None, form)):
+        with signals.in_order():
+            draw(folder, every or every_earlier)
+        return
+    from flipbench.report.write import chosen
+
+    down, across = _fields("--rows", rows), _fields("--columns", columns)
+    typer.echo(chosen(folder, metric or "accuracy", down, across, where or [], form or "md"), nl=False)
+
+
+def draw(folder: Path, every: bool = False) -> None:
+    """Write the report of a folder, and print its summary and where the files are.
+
+    Args:
+        folder: of a grid.
+        every: also figures that are left out of large grids.
+
+    Raises:
+        UserError: the folder cannot be read or written.
+    """
+    from flipbench.execution.progress import counted
+    from flipbench.report import write
+
+    known = write.read(folder)
+    files = write.write(folder, known, every)
+    typer.echo(write.summary_text(folder, known=known, every=every))
+    for kind in sorted({f.parent for f in files}):
+        typer.echo(f"{counted(sum(f.parent == kind for f in files), 'file')} in {kind}")
+
+
+def _fields(option: str, text: str | None) -> list[str]:
+    if text is None:
+        return []
+    fields = [name.strip() for name in text.split(",") if name.strip()]
+    if not fields:
+        raise UserError(f"{option} needs a field, like aggregator; leave the option out for the default")
+    return fields

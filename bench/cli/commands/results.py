@@ -1,0 +1,30 @@
+"""``flipbench results``: counts and exports stored cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flipbench.cli.options import GridFolder
+from flipbench.system import signals
+
+
+def results(
+    folder: GridFolder,
+    to: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Also write the cells to a .csv, .json or .parquet file."),
+    ] = None,
+) -> None:
+    """Count the stored cells: done, infeasible, failed, missing, stale, quarantined. Optionally export them."""
+    from flipbench.cli import holdings
+
+    if to is not None:
+        holdings.ending_of(to)  # a wrong name is reported before anything is read
+    typer.echo(holdings.text(holdings.holdings(folder)))
+    if to is not None:
+        with signals.in_order():
+            number = holdings.export(folder, to)
+        typer.echo(f"wrote {to} ({number} cells)")
