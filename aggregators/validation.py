@@ -47,7 +47,8 @@ def guarded(step: Step[P, Answer]) -> Step[P, Answer]:
             step(*keep_rows(flat[i], cohort_of_cell(cohort, cells, i), kept[i]), *args, **options)
             for i in range(len(flat))
         ]
-        return _stacked(answers, cells, cohort, kept)
+        together: Answer = _stacked(answers, cells, cohort, kept)
+        return together
 
     return checked
 

@@ -18,8 +18,9 @@ from typing import Literal
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
-from flipbench.aggregators.numerics.distances import pick_row, squared_distances
+from flipbench.aggregators.numerics.distances import pick_row
 from flipbench.aggregators.numerics.order_statistics import mean_of_rows
+from flipbench.aggregators.numerics.selection import squares
 from flipbench.aggregators.validation import guarded, whole_number
 
 
@@ -37,8 +38,7 @@ def krum(updates: Updates, cohort: Cohort, /, *, power: float = 2.0, strict: boo
         Infeasible: unless n >= 2f + 3 (n >= f + 3 where not strict).
     """
     _check_size("krum", updates.shape[-2], cohort.byzantine, strict)
-    winner = scores(squared_distances(updates), cohort.byzantine, power).argmin(-1)
-    return pick_row(updates, winner)
+    return pick_row(updates, scores(squares(updates), cohort.byzantine, power).argmin(-1))
 
 
 @guarded
@@ -76,18 +76,18 @@ def multi_krum(
     return _mean_of_lowest(updates, f, power, kept)
 
 
-def scores(squares: Tensor, byzantine: int, power: float = 2.0) -> Tensor:
+def scores(apart: Tensor, byzantine: int, power: float = 2.0) -> Tensor:
     """Krum's scores from squared distances ``(*cells, n, n)``, zeros on the diagonal: ``(*cells, n)`` float64."""
     if not 0 < power < float("inf"):
         raise ValueError(f"power must be a finite number above 0, got {power}")
     if power != 2.0:
-        squares = squares ** (power / 2)
+        apart = apart ** (power / 2)
     # The least of a row is 0, its distance to itself (or to an equal, which leaves the same values): not a neighbour.
-    return squares.sort(-1).values[..., 1 : squares.shape[-1] - byzantine - 1].sum(-1)
+    return apart.sort(-1).values[..., 1 : apart.shape[-1] - byzantine - 1].sum(-1)
 
 
 def _mean_of_lowest(updates: Updates, byzantine: int, power: float, kept: int) -> Update:
-    lowest = scores(squared_distances(updates), byzantine, power).argsort(dim=-1, stable=True)[..., :kept]
+    lowest = scores(squares(updates), byzantine, power).argsort(dim=-1, stable=True)[..., :kept]
     return mean_of_rows(updates, lowest)
 
 

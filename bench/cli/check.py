@@ -1,4 +1,4 @@
-"""``flipbench check``: does a rule or an attack keep its word? One table; the smallest failing case of each."""
+"""``flipbench check``: the conformance checks of a rule or an attack as one table, with the smallest failing case."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check(ref: str, kind: str | None, except_for: Sequence[str] = (), definition
 
     Args:
         ref: a shipped name, ``pkg.mod:name``, ``path/file.py:name``, an installed entry point; or a chain.
-        kind: ``aggregator`` or ``attack``; null: told by the reference.
+        kind: ``aggregator`` or ``attack``; null: judged by the reference.
         except_for: properties of an aggregator that it is excused from.
         definition: the published rule that an aggregator claims to be.
 
@@ -94,8 +94,8 @@ def _text(head: str, lines: Sequence[Line], seconds: float) -> str:
     for line in lines:
         out.append(f"  {line.name:<{wide}}  {line.result:<8}  {line.title}")
         if line.defect is not None:
-            for label, text in (("case", line.defect.case), ("means", line.defect.meaning), ("mend", line.defect.mend)):
-                first, rest = f"      {label + ':':<7}", " " * 13
+            for label, text in (("case", line.defect.case), ("impact", line.defect.impact), ("fix", line.defect.fix)):
+                first, rest = f"      {label + ':':<8}", " " * 14
                 out.append(textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=rest))
     count = {r: sum(line.result == r for line in lines) for r in ("pass", "FAIL", "declared")}
     out.append(f"{count['pass']} pass, {count['FAIL']} fail, {count['declared']} declared, in {seconds:.1f} s")

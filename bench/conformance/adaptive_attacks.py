@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from flipbench.attacks.contract import Found, LabelFlip, Trials
-from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, told
-from flipbench.conformance.cases import Broken
+from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
+from flipbench.conformance.cases import Broken, raised
 from flipbench.conformance.label_attacks import LABEL_PROPERTIES, labels_of, propose
 
 _CLASSES = (2, 3, 10)
@@ -46,7 +46,7 @@ def _search(attack: Attack, classes: int) -> Found:
     except Broken:
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
-        raise Broken(where, told(error), "the attack stops the experiment with an error of its own") from error
+        raise Broken(where, raised(error), "the attack stops the experiment with an error of its own") from error
     if not isinstance(answer, Found):
         raise Broken(where, f"answered {type(answer).__name__}, not attacks.Found(flip, mapping, report)")
     if not torch.equal(counts, torch.full((classes,), 8)):

@@ -1,11 +1,11 @@
-"""What every aggregator and every attack must satisfy, as checks that anybody can run on a rule of their own.
+"""The checks of an aggregation rule, for anybody to run on a rule of their own; those of attacks beside them.
 
     for name, check in check_aggregator(my_rule):
         check()                      # raises Defect with the smallest failing case found
 
 In a test file, as with scikit-learn's estimators::
 
-    @parametrize_with_checks([my_rule], expected_failed_checks={"liars": "a plain mean"})
+    @parametrize_with_checks([my_rule], expected_failed_checks={"malicious": "a plain mean"})
     def test_my_rule(check):
         check()
 
@@ -25,7 +25,7 @@ import torch
 from flipbench.aggregators.contract import Infeasible
 from flipbench.conformance.attacks import attack_checks, check_attack
 from flipbench.conformance.cases import Broken, Defect, Subject
-from flipbench.conformance.exceptions import Exceptions, declared, is_shipped, name_of, options_of, parts
+from flipbench.conformance.declared_exceptions import Exceptions, declared, is_shipped, name_of, options_of, parts
 from flipbench.conformance.oracles import DEFINITIONS
 from flipbench.conformance.properties import PROPERTIES
 from flipbench.errors import UserError
@@ -65,12 +65,12 @@ class Check:
         one = PROPERTIES[self.name]
         try:
             one.check(self.subject)
-        except Broken as found:
-            raise Defect(self.name, str(found), found.meaning or one.meaning, found.mend or one.mend) from found
-        except Infeasible as found:
+        except Broken as error:
+            raise Defect(self.name, str(error), error.impact or one.impact, error.fix or one.fix) from error
+        except Infeasible as error:
             raise Defect(
-                self.name, f"Infeasible out of turn: {found}", "the rule takes an f once and refuses it later", one.mend
-            ) from found
+                self.name, f"Infeasible out of turn: {error}", "the rule takes an f once and refuses it later", one.fix
+            ) from error
 
 
 def check_aggregator(
@@ -81,7 +81,7 @@ def check_aggregator(
     Args:
         rule: a rule, a dataclass with ``init`` (a class is built without options), or a reference as in a grid.
         name: as messages say it; null: its own.
-        definition: the published rule that it claims to be, like ``krum``; null: told by its name.
+        definition: the published rule that it claims to be, like ``krum``; null: the one that has its name.
         except_for: properties that it is excused from, with reasons if it is a mapping.
 
     Yields:
@@ -144,12 +144,13 @@ def _applies(name: str, subject: Subject) -> bool:
 
 
 def _claim(target: Any, definition: str | None) -> str | None:
-    """The published rule that a rule claims to be: told, or by its name where no option is bound."""
+    """The published rule that a rule claims to be: the argument, or by its name with the options of the oracle."""
     if definition is not None:
         _known("definition", [definition], DEFINITIONS)
         return definition
     named = name_of(target)
-    return named if named in DEFINITIONS and len(parts(target)) == 1 and not options_of(target) else None
+    alone = named in DEFINITIONS and len(parts(target)) == 1
+    return named if alone and options_of(target) == DEFINITIONS[named].options else None
 
 
 def _own_name(target: Any) -> str:
@@ -157,7 +158,12 @@ def _own_name(target: Any) -> str:
     return own if is_shipped(target) or own != "<lambda>" else "lambda"
 
 
+FORMER = {"liars": "malicious"}  # properties by the names that they had
+
+
 def _known(what: str, names: Any, known: Mapping[str, Any]) -> None:
     for name in names:
+        if FORMER.get(str(name)) in known:
+            raise UserError(f"{what} names {name!r}: this property is called {FORMER[name]!r}")
         if name not in known:
             raise UserError(f"{what} names {name!r}{near(str(name), known)}; there are {', '.join(known)}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from flipbench.attacks.contract import declares
 from flipbench.conformance.cases import Broken, Defect
-from flipbench.conformance.exceptions import bare, name_of, options_of
+from flipbench.conformance.declared_exceptions import bare, name_of, options_of
 from flipbench.conformance.side_effects import GENERATORS, stirred
 from flipbench.plugins import registry, signatures
 from flipbench.spec.reference import Reference, parse
@@ -66,15 +66,15 @@ class AttackProperty:
     Attributes:
         check: raises `Broken` where it does not.
         title: in a few words.
-        meaning: what a failure means for an experiment.
-        mend: what to do about it.
+        impact: what a failure means for an experiment.
+        fix: what to do about it.
         applies: whether the property is asked of this attack at all.
     """
 
     check: Callable[[Attack], None]
     title: str
-    meaning: str
-    mend: str
+    impact: str
+    fix: str
     applies: Callable[[Attack], bool] = lambda attack: True
 
 
@@ -94,7 +94,7 @@ class AttackCheck:
             for attack in variants(self.attack, self.shown, self.ref):
                 one.check(attack)
         except Broken as found:
-            raise Defect(self.name, str(found), found.meaning or one.meaning, found.mend or one.mend) from found
+            raise Defect(self.name, str(found), found.impact or one.impact, found.fix or one.fix) from found
 
 
 def variants(call: Callable[..., Any], name: str, ref: Reference | None = None) -> list[Attack]:
@@ -142,8 +142,3 @@ def quiet_generators(where: str) -> Iterator[None]:
         for name, state in GENERATORS.items():
             if state() != before[name]:
                 raise Broken(where, f"{name} global generator moved")
-
-
-def told(error: Exception) -> str:
-    """An exception of another author's code, in one line."""
-    return f"raised {type(error).__name__}: {error}".partition("\n")[0]

@@ -13,8 +13,8 @@ from flipbench.attacks.contract import place
 from flipbench.conformance.adaptive_attacks import SEARCH_PROPERTIES
 from flipbench.conformance.attack_cases import Attack, AttackCheck, AttackProperty, reference_of
 from flipbench.conformance.attacked_federations import FEDERATION_PROPERTIES
-from flipbench.conformance.backdoor_attacks import EXAMPLE_PROPERTIES
-from flipbench.conformance.exceptions import name_of
+from flipbench.conformance.declared_exceptions import name_of
+from flipbench.conformance.example_attacks import EXAMPLE_PROPERTIES
 from flipbench.conformance.label_attacks import LABEL_PROPERTIES
 from flipbench.conformance.update_attacks import UPDATE_PROPERTIES
 from flipbench.errors import UserError

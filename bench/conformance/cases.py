@@ -1,8 +1,8 @@
-"""What a conformance check works with: small cases, a rule that is asked about them, and the defect it may show.
+"""Small cases for the checks of rules, the rule that is asked about them, and the defect that it may show.
 
 Cases are drawn from seeds of their own, smallest first, so that the first one that fails is small and comes again.
-Every fact of a cohort differs from its default: unequal weights, client numbers that are no row numbers, a last update,
-a server's own update, a layout with an output layer, one seed a cell.
+Every field of a cohort differs from its default: unequal weights, client numbers that are no row numbers, a last
+update, a server's own update, a layout with an output layer, one seed a cell.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ class Defect(AssertionError):
     Attributes:
         property: its name, like ``translation``.
         case: the smallest failing case found, as text.
-        meaning: what that means for an experiment.
-        mend: what to do about it.
+        impact: what that means for an experiment.
+        fix: what to do about it.
     """
 
-    def __init__(self, property: str, case: str, meaning: str, mend: str) -> None:
-        super().__init__(property, case, meaning, mend)
-        self.property, self.case, self.meaning, self.mend = property, case, meaning, mend
+    def __init__(self, property: str, case: str, impact: str, fix: str) -> None:
+        super().__init__(property, case, impact, fix)
+        self.property, self.case, self.impact, self.fix = property, case, impact, fix
 
     def __str__(self) -> str:
-        return f"{self.property}: {self.case}\n  means: {self.meaning}\n  mend:  {self.mend}"
+        return f"{self.property}: {self.case}\n  impact: {self.impact}\n  fix:    {self.fix}"
 
 
 class Broken(Exception):
-    """Within a check: this case fails, and how. The caller adds what it means and makes a `Defect` of it."""
+    """Within a check: this case fails, and how. The caller adds impact and fix and makes a `Defect` of it."""
 
-    def __init__(self, case: Case | str, what: str, meaning: str = "", mend: str = "") -> None:
+    def __init__(self, case: Case | str, what: str, impact: str = "", fix: str = "") -> None:
         super().__init__(f"{case}: {what}")
-        self.meaning, self.mend = meaning, mend
+        self.impact, self.fix = impact, fix
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Case:
 
     Attributes:
         updates: ``(*cells, clients, dim)``.
-        cohort: the facts beside them.
+        cohort: what the server knows beside them.
         note: what was done to the updates.
     """
 
@@ -68,7 +68,7 @@ class Case:
         return f"{text}, updates {shown(self.updates)}" if 0 < self.updates.numel() <= _SHOWN else text
 
     def but(self, note: str = "", updates: Tensor | None = None, **facts: Any) -> Case:
-        """The same case with other updates or other facts of the cohort."""
+        """The same case with other updates or other fields of the cohort."""
         other = self.updates if updates is None else updates
         return Case(other, replace(self.cohort, **facts), note or self.note)
 
@@ -86,7 +86,7 @@ class Case:
         return Case(one, cohort_of_cell(self.cohort, cells, index), f"cell {index} alone")
 
     def mapped(self, change: Callable[[Tensor], Tensor], note: str) -> Case:
-        """The same change for all vectors: updates, the last update, the server's own; weights go along in type."""
+        """The same change for all vectors: updates, last update, the server's own; weights take the updates' type."""
         other, c = change(self.updates), self.cohort
         facts = {
             "previous": change(c.previous),
@@ -200,7 +200,7 @@ class Subject:
         except (Infeasible, Broken):
             raise
         except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
-            text = f"raised {type(error).__name__}: {error}".partition("\n")[0]
+            text = raised(error)
             raise Broken(
                 case,
                 text,
@@ -254,6 +254,11 @@ class Subject:
         return True
 
 
+def raised(error: Exception) -> str:
+    """An exception of another author's code, in one line."""
+    return f"raised {type(error).__name__}: {error}".partition("\n")[0]
+
+
 def apart(a: Tensor, b: Tensor) -> float:
     """The largest difference of two answers; infinite where one of them is not finite."""
     difference = (a.double() - b.double()).abs()
@@ -264,7 +269,7 @@ def shown(values: Tensor) -> str:
     """A tensor as text, short."""
     flat = values.detach().double().reshape(-1).tolist()
     if len(flat) > _SHOWN:
-        return "[" + ", ".join(f"{v:.4g}" for v in flat[:3]) + f", … {len(flat)} numbers]"
+        return "[" + ", ".join(f"{v:.4g}" for v in flat[:3]) + f", ...: {len(flat)} numbers]"
     if values.ndim <= 1:
         return "[" + ", ".join(f"{v:.4g}" for v in flat) + "]"
     return "[" + ", ".join(shown(row) for row in values) + "]"

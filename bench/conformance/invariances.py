@@ -1,4 +1,4 @@
-"""What must hold between a rule's answers: definition, symmetries, stacks, precision, memory.
+"""Checks of a rule's answers against its definition and each other: symmetries, stacks, precision, memory.
 
 Each check takes a `Subject` and raises `Broken` at the first, smallest case that fails. A case whose needs the rule
 does not find met (`Infeasible`) is no failure.
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
 from flipbench.conformance.cases import Broken, Case, Subject, apart, draw, same, shown
-from flipbench.conformance.oracles import DEFINITIONS, WRONG, Facts, Oracle
+from flipbench.conformance.oracles import DEFINITIONS, CohortValues, Oracle
+from flipbench.conformance.oracles.definition import ULP
 
-ULP = 2.0**-23
 NEAR = 32 * ULP  # of the largest number involved: rounding in another order, and no more
 SIZES = (1, 3, 5, 11, 26)  # not 2: any two are equally far from their middle, and ties are not the question
 ORACLE_SIZES = (1, 2, 3, *range(5, 13), 17, 20, 25, 26, 27, 32, 40, 53, 60, 64)
@@ -32,26 +32,28 @@ def definition(subject: Subject) -> None:
     for n, f in subject.sizes(*(n for n in ORACLE_SIZES if n <= one.largest)):
         if one.clients(f) > n:
             continue  # a finding of the property bounds
-        for d in (1, 3) if n < 20 else (3,):
-            for ties in (False, True)[: 1 + one.ties]:
+        for d in one.dims if n < 20 else one.dims[-1:]:
+            for ties in (False, True)[: 1 + (one.ties == "published")]:
                 case = draw(n, d, f, ties=ties, note="values that coincide" if ties else "")
                 wanted = _expected(one.oracle, case)
                 with suppress(Infeasible):
                     got = subject.ask(case)
                     if apart(got, wanted) > one.within * _size(case):
                         text = f"answered {shown(got)}, {name} is {shown(wanted)}"
-                        raise Broken(case, text, _meaning(subject, name, ties), _mend(name))
+                        raise Broken(case, text, _impact(subject, name, ties), _fix(name))
 
 
 def _expected(oracle: Oracle, case: Case) -> Tensor:
     c = case.cohort
-    arrays = [t.double().numpy() for t in (c.weights, c.previous, c.trusted())]
-    return torch.from_numpy(oracle(case.updates.double().numpy(), Facts(c.byzantine, *arrays)))
+    weights, previous, own = (t.double().numpy() for t in (c.weights, c.previous, c.trusted()))
+    return torch.from_numpy(
+        oracle(case.updates.double().numpy(), CohortValues(c.byzantine, weights, previous, own, c.layout))
+    )
 
 
-def _meaning(subject: Subject, name: str, ties: bool) -> str:
+def _impact(subject: Subject, name: str, ties: bool) -> str:
     """Which misreading the rule agrees with on fresh cases, if any."""
-    agree = dict(WRONG.get(name, {}))
+    agree = dict(DEFINITIONS[name].misread)
     for n, f in ((6, 1), (9, 2), (12, 2), (13, 3), (17, 3)):
         case = draw(n, 3, f, seed=5)
         if n < DEFINITIONS[name].clients(f):
@@ -70,7 +72,7 @@ def _meaning(subject: Subject, name: str, ties: bool) -> str:
     return f"this is not {name} as published, so results under its name cannot be compared"
 
 
-def _mend(name: str) -> str:
+def _fix(name: str) -> str:
     return f"see docs/aggregators.md for the definition of {name}, or give the rule a name of its own"
 
 

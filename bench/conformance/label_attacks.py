@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from flipbench.attacks.contract import LabelContext, Proposal
-from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, told
-from flipbench.conformance.cases import Broken, shown
+from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
+from flipbench.conformance.cases import Broken, raised, shown
 from flipbench.data.partitions import PARTITIONS
 from flipbench.federation.population import Population, populate
 from flipbench.spec.cell import Cell
@@ -81,7 +81,7 @@ def propose(
             ) from error
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
-        raise Broken(where, told(error)) from error
+        raise Broken(where, raised(error)) from error
     if not isinstance(answer, Proposal):
         raise Broken(where, f"answered {type(answer).__name__}, not attacks.Proposal(labels, eligible)")
     for what, t, kind in (("labels", answer.labels, torch.int64), ("eligible", answer.eligible, torch.bool)):

@@ -1,4 +1,4 @@
-"""The properties of an aggregator: what must hold, what a failure means for an experiment, how to mend it."""
+"""The properties of an aggregation rule: what must hold, the impact of a failure on an experiment, and the fix."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Property:
     Attributes:
         check: raises `Broken` where it does not.
         title: in a few words.
-        meaning: what a failure means for an experiment.
-        mend: what to do about it.
+        impact: what a failure means for an experiment.
+        fix: what to do about it.
     """
 
     check: Callable[[Subject], None]
     title: str
-    meaning: str
-    mend: str
+    impact: str
+    fix: str
 
 
 PROPERTIES: dict[str, Property] = {
@@ -50,14 +50,14 @@ PROPERTIES: dict[str, Property] = {
     "translation": Property(
         equations.translation,
         "moves with its inputs, in float32",
-        "updates are small beside weights, and here they drown in rounding: the rule picks by noise",
+        "updates are small beside weights, and here rounding is larger than they are: the rule chooses by noise",
         "subtract one client's update from all before distances (never torch.cdist above 25 rows on raw vectors), "
         "or declare the exception",
     ),
     "scale": Property(
         equations.scale,
         "scales with its inputs",
-        "the rule changes its mind when the learning rate does",
+        "the rule decides otherwise at another learning rate",
         "no absolute constants: measure thresholds and epsilons in units of the updates, or declare the exception",
     ),
     "unanimity": Property(
@@ -98,12 +98,12 @@ PROPERTIES: dict[str, Property] = {
         "put @guarded (flipbench.aggregators.validation) above the rule: it leaves such rows out and lowers f; "
         "or raise Infeasible",
     ),
-    "liars": Property(
-        faults.liars,
-        "up to f liars cannot carry it away",
+    "malicious": Property(
+        faults.malicious,
+        "up to f malicious clients cannot carry it away",
         "the rule is not robust: as few clients as declared move the model wherever they like",
-        "trim, select or clip before averaging; never add and subtract a liar's numbers, and beware of overflow in "
-        "squares. A plain average cannot pass",
+        "trim, select or clip before averaging; never add and subtract a malicious client's numbers, and beware of "
+        "overflow in squares. A plain average cannot pass",
     ),
     "bounds": Property(
         faults.bounds,

@@ -1,4 +1,4 @@
-"""What a rule must withstand: rows that are not finite, liars, an f beyond its bound; and the form of its answer.
+"""Checks of the form of a rule's answer and of what it withstands: rows that are not finite, malicious clients, any f.
 
 Each check takes a `Subject` and raises `Broken` at the first, smallest case that fails.
 """
@@ -87,7 +87,7 @@ def _answers_without(subject: Subject, case: Case, rest: Tensor, f: int, left_ou
             yield subject.ask(case.rows(rest, "without the clients that are not finite", bound))
 
 
-def liars(subject: Subject) -> None:
+def malicious(subject: Subject) -> None:
     """Up to f clients send huge numbers: the answer stays within reach of the honest clients' updates."""
     for n, f in subject.sizes(3, 4, 5, 7, 11, 20):
         if f == 0:
@@ -100,21 +100,21 @@ def liars(subject: Subject) -> None:
 
 
 def _attacked(n: int, d: int, f: int, size: float, turn: int) -> Iterator[tuple[Case, Tensor]]:
-    """Liars at three places that agree, differ, or pull in opposite directions; and who is honest.
+    """Malicious clients in three positions that agree, differ, or pull in opposite directions; and who is honest.
 
-    Every ``turn`` pairs places and ways otherwise.
+    Every ``turn`` pairs positions and directions otherwise.
     """
     plain = draw(n, d, f, equal=True)
     g = torch.Generator().manual_seed(n + d)
-    ways = {"the same": torch.ones(f, d), "each its own": torch.randn(f, d, generator=g)}
-    ways["opposite numbers"] = torch.ones(f, d) * torch.tensor([1.0, -1.0]).repeat(f)[:f, None]
-    for k, place in enumerate((list(range(f)), list(range(n - f, n)), list(range(1, 2 * f, 2)))):
-        honest = torch.tensor([i not in place for i in range(n)])
-        way, lie = list(ways.items())[(k + turn) % 3]
+    sent = {"the same": torch.ones(f, d), "each its own": torch.randn(f, d, generator=g)}
+    sent["opposite numbers"] = torch.ones(f, d) * torch.tensor([1.0, -1.0]).repeat(f)[:f, None]
+    for k, rows in enumerate((list(range(f)), list(range(n - f, n)), list(range(1, 2 * f, 2)))):
+        honest = torch.tensor([i not in rows for i in range(n)])
+        what, values = list(sent.items())[(k + turn) % 3]
         updates = plain.updates.clone()
-        updates[place] = size * lie
-        who = f"client{'s' * (f > 1)} {', '.join(map(str, place))}" if f < 4 else f"{f} clients"
-        yield plain.but(f"{who} of {n} sent {way} of size {size:g}", updates), honest
+        updates[rows] = size * values
+        who = f"client{'s' * (f > 1)} {', '.join(map(str, rows))}" if f < 4 else f"{f} clients"
+        yield plain.but(f"{who} of {n} sent {what} of size {size:g}", updates), honest
 
 
 def _within_reach(subject: Subject, case: Case, honest: Tensor) -> None:
@@ -131,6 +131,8 @@ def bounds(subject: Subject) -> None:
     """An f beyond the rule's bound is `Infeasible`, with the numbers; f = 0 works; an f that is no count is refused."""
     _none_declared(subject)
     claimed = DEFINITIONS.get(subject.definition or "")
+    if claimed is not None and not claimed.exact:
+        claimed = None
     if claimed is not None:
         for f in (0, 1, 2, 3, 5):
             need = claimed.clients(f)
@@ -141,7 +143,7 @@ def bounds(subject: Subject) -> None:
         for n in (1, 2, 3, 5, 8, 11):
             for f in dict.fromkeys(((n + 1) // 2, n - 1, n, n + 3)):
                 if 2 * f >= n:
-                    _refused(subject, draw(n, 3, f, note="at least half of the clients lie"))
+                    _refused(subject, draw(n, 3, f, note="at least half of the clients are malicious"))
     if (claimed is not None and claimed.clients(1) > 1) or _uses_f(subject):
         for wrong in (0.5, 1.5, "1"):
             _no_count(subject, draw(11, 3, 1).but("f is no whole number", byzantine=wrong))
@@ -153,7 +155,7 @@ def _none_declared(subject: Subject) -> None:
         with suppress(Infeasible):
             got, rows = subject.ask(case), case.updates
             if not bool(torch.isfinite(got).all()):
-                raise Broken(case, f"f = 0 gives {shown(got)}", "the rule has no answer where nobody lies")
+                raise Broken(case, f"f = 0 gives {shown(got)}", "the rule has no answer where no client is malicious")
             if float(got.norm()) > 2 * float(torch.cat([rows, case.cohort.trusted()[None]]).norm(dim=1).max()):
                 raise Broken(case, f"f = 0 gives {shown(got)}, farther out than any client")
 

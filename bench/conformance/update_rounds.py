@@ -15,8 +15,8 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
 from flipbench.attacks.contract import UpdateContext
-from flipbench.conformance.attack_cases import Attack, told
-from flipbench.conformance.cases import Broken, layout
+from flipbench.conformance.attack_cases import Attack
+from flipbench.conformance.cases import Broken, layout, raised
 
 _SIZES = ((1, 1, 1), (1, 1, 12), (2, 1, 12), (3, 2, 12), (8, 2, 12), (12, 8, 40))  # honest, malicious, dim
 _LONG = (7, 2)
@@ -168,7 +168,7 @@ def ask(attack: Attack, one: Round, state: Any = None) -> tuple[Tensor, Any]:
             "declare it (adaptive = True as an attribute of the function or class), or attack without asking",
         )
     if problem is not None:
-        raise Broken(where, told(problem), "the attack stops the experiment with an error of its own") from problem
+        raise Broken(where, raised(problem), "the attack stops the experiment with an error of its own") from problem
     if not isinstance(answer, Tensor) or answer.shape != one.updates.shape:
         came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
         raise Broken(where, f"answered {came} where (malicious, dim) = {tuple(one.updates.shape)} was needed")

@@ -20,47 +20,37 @@ from flipbench.conformance.aggregators import (
     parametrize_with_checks,
 )
 from flipbench.conformance.attacks import ATTACK_PROPERTIES
+from flipbench.conformance.oracles import DEFINITIONS
 from flipbench.errors import UserError
 from tests.helpers import defective_flips, defective_rules, defective_updates
 
-CARRIED_AWAY = ("fedavg", "mean")
-ATTACKS = (
-    "mirrored",
-    "shifted(by=3)",
-    "targeted(source=0, target=4)",
-    "targeted(source=3, target=0)",
-    "swapped(first=0, second=1)",
-    "all_to_one(target=0)",
-    "uniform",
-    "resampled",
-    "permuted(mapping={0: 1, 1: 0})",
-    "confusable",
-    "least_likely",
-    "worst_case(trials=5, finalists=1)",
-    "backdoor(target=0)",
-    "sign_flip",
-    "gaussian",
-    "alie",
-    "ipm",
-    "optimal_alie",
-    "optimal_ipm",
-    "mimic",
-    "min_max",
-    "min_sum",
-    "fang_krum",
-    "fang_trimmed_mean",
-    "scaled",
-    "free_rider",
-)
+# Options to bind, for attacks that need some or run long; every other shipped attack is tried as it is.
+OPTIONS = {
+    "shifted": ["by=3"],
+    "targeted": ["source=0, target=4", "source=3, target=0"],
+    "swapped": ["first=0, second=1"],
+    "all_to_one": ["target=0"],
+    "permuted": ["mapping={0: 1, 1: 0}"],
+    "worst_case": ["trials=5, finalists=1"],
+    "backdoor": ["target=0"],
+}
+ATTACKS = [f"{name}({options})" if options else name for name in attacks.ATTACKS for options in OPTIONS.get(name, [""])]
 
 
 def expected(rule: object) -> dict[str, str]:
-    return {"liars": "an average follows one liar"} if rule in CARRIED_AWAY else {}
+    return {} if DEFINITIONS[str(rule)].robust else {"malicious": "an average follows one malicious client"}
 
 
 @parametrize_with_checks(list(aggregators.RULES), expected_failed_checks=expected)
 def test_shipped_rules(check):
     check()
+
+
+@pytest.mark.parametrize("rule", [name for name, one in DEFINITIONS.items() if one.options])
+def test_a_rule_with_the_options_of_its_oracle_agrees_with_it(rule):
+    options = ", ".join(f"{name}={value}" for name, value in DEFINITIONS[rule].options.items())
+    assert "definition" not in dict(check_aggregator(rule))
+    dict(check_aggregator(f"{rule}({options})"))["definition"]()
 
 
 @pytest.mark.parametrize("rule", list(aggregators.RULES))
@@ -85,8 +75,8 @@ def test_every_planted_defect_is_named(one):
     assert defect.property == one.property
     assert one.words in str(defect)
     assert defect.case
-    assert defect.meaning
-    assert defect.mend
+    assert defect.impact
+    assert defect.fix
 
 
 @guarded
@@ -107,7 +97,7 @@ def test_a_rule_as_users_write_it(check):
 
 def test_the_smallest_case_comes_first():
     with pytest.raises(Defect) as caught:
-        dict(check_aggregator("fedavg"))["liars"]()
+        dict(check_aggregator("fedavg"))["malicious"]()
     assert caught.value.case.startswith("n = 3, d = 1, f = 1, client 0 of 3 sent the same of size 1e+06")
 
 
@@ -131,8 +121,8 @@ def test_every_defective_attack_is_named(attack, name, words):
         dict(check_attack(attack))[name]()
     assert caught.value.property == name
     assert caught.value.case
-    assert caught.value.meaning
-    assert caught.value.mend
+    assert caught.value.impact
+    assert caught.value.fix
 
 
 @pytest.mark.parametrize("attack", [defective_updates.negated, defective_flips.corner], ids=lambda v: v.__name__)
@@ -158,10 +148,10 @@ def test_declared_exceptions_come_from_the_table_an_attribute_or_the_argument():
         "scale",
         "unanimity",
     }
-    assert "liars" in dict(check_aggregator(mine))
-    assert "liars" not in dict(check_aggregator(mine, except_for=("liars",)))
-    mine.except_for = {"liars": "a mean"}
-    assert [c.excuse for c in checks(mine) if c.name == "liars"] == ["a mean"]
+    assert "malicious" in dict(check_aggregator(mine))
+    assert "malicious" not in dict(check_aggregator(mine, except_for=("malicious",)))
+    mine.except_for = {"malicious": "a mean"}
+    assert [c.excuse for c in checks(mine) if c.name == "malicious"] == ["a mean"]
 
 
 def test_a_definition_is_told_by_the_name_or_the_argument_and_not_with_options():
@@ -172,6 +162,8 @@ def test_a_definition_is_told_by_the_name_or_the_argument_and_not_with_options()
     assert "definition" in dict(check_aggregator(defective_rules.half_step, definition="median"))
     assert "definition" not in dict(check_aggregator(defective_rules.half_step))
     assert "definition" not in dict(check_aggregator("multi_krum(keep=1)"))
+    assert "definition" in dict(check_aggregator("foolsgold"))
+    assert "definition" not in dict(check_aggregator("foolsgold(kappa=2.0)"))
     assert "definition" not in dict(check_aggregator("nnm | median"))
 
 
@@ -180,6 +172,7 @@ def test_a_definition_is_told_by_the_name_or_the_argument_and_not_with_options()
     [
         ({"definition": "krumm"}, "definition names 'krumm'.*did you mean 'krum'"),
         ({"except_for": ("translations",)}, "except_for names 'translations'"),
+        ({"except_for": ("liars",)}, "except_for names 'liars': this property is called 'malicious'"),
     ],
 )
 def test_typing_errors_are_refused(options, text):
@@ -188,13 +181,15 @@ def test_typing_errors_are_refused(options, text):
 
 
 def test_expected_failures_are_strict_and_known():
-    with pytest.raises(UserError, match="expected_failed_checks names 'liar'"):
-        parametrize_with_checks([median], expected_failed_checks={"liar": "?"})
-    cases = parametrize_with_checks([median], expected_failed_checks={"liars": "?"}).args[1]
+    with pytest.raises(UserError, match="names 'liars': this property is called 'malicious'"):
+        parametrize_with_checks([median], expected_failed_checks={"liars": "?"})
+    with pytest.raises(UserError, match="expected_failed_checks names 'evil'"):
+        parametrize_with_checks([median], expected_failed_checks={"evil": "?"})
+    cases = parametrize_with_checks([median], expected_failed_checks={"malicious": "?"}).args[1]
     marks = {p.id: [m.name for m in p.marks] for p in cases}
-    assert marks["median-liars"] == ["xfail"]
+    assert marks["median-malicious"] == ["xfail"]
     assert all(m.kwargs["strict"] for p in cases for m in p.marks)
-    assert all(not m for name, m in marks.items() if name != "median-liars")
+    assert all(not m for name, m in marks.items() if name != "median-malicious")
 
 
 @pytest.fixture
@@ -231,14 +226,14 @@ def test_the_table_of_a_shipped_rule(call):
     assert "0 fail, 1 declared" in result.output
 
 
-def test_a_failure_is_exit_code_1_with_case_meaning_and_mend(call):
+def test_a_failure_is_exit_code_1_with_case_impact_and_fix(call):
     result = call("mine.py:good")
     assert result.exit_code == 1
     lines = [line for line in result.output.splitlines() if line.startswith("  ") and line[2] != " "]
     rows = {line.split()[0]: line.split()[1] for line in lines}
-    assert rows["liars"] == rows["non_finite"] == "FAIL"
+    assert rows["malicious"] == rows["non_finite"] == "FAIL"
     assert rows["translation"] == rows["order"] == "pass"
-    for label in ("case:", "means:", "mend:"):
+    for label in ("case:", "impact:", "fix:"):
         assert label in result.output
 
 
@@ -281,6 +276,7 @@ def test_an_attack_on_updates_is_told_from_a_rule_by_its_second_parameter(call, 
         (("mine.py:nobody",), "has no 'nobody'"),
         (("krum", "--kind", "model"), "--kind is aggregator or attack"),
         (("krum", "--except-for", "beauty"), "beauty"),
+        (("krum", "--except-for", "liars"), "called 'malicious'"),
         (("nnm",), "needs a rule behind it"),
         (("mine.py:odd", "--kind", "attack"), "must be called labels, examples or updates"),
         (("mirrored", "--except-for", "range"), "attacks have no exceptions"),
@@ -293,6 +289,6 @@ def test_mistakes_are_one_message(call, args, text):
     assert "Traceback" not in result.output
 
 
-def test_every_property_and_every_shipped_attack_has_been_tried():
+def test_every_property_has_been_tried():
     assert {d.property for d in defective_rules.RULES} | {"cuda"} == set(PROPERTIES)
-    assert {ref.partition("(")[0] for ref in ATTACKS} == set(attacks.ATTACKS)
+    assert set(OPTIONS) <= set(attacks.ATTACKS)

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from flipbench import aggregators
 from flipbench.aggregators import Cohort
-from tests.numerics import selection_references as exact
+from flipbench.conformance.oracles import by_distance as exact
+from flipbench.conformance.oracles.by_coordinate import nearest
 
 Case = tuple[int, int, str, int]  # clients, numbers a client, kind, instances
 CLIENTS = (10, 25, 26, 40, 64)
@@ -46,8 +47,10 @@ def instance(n: int, dim: int, f: int, kind: str, seed: int) -> torch.Tensor:
     old = draw.standard_normal(dim, dtype=np.float32)
     scale = np.float32(10 ** draw.uniform(-4, -3))
     moved = draw.standard_normal((n, dim), dtype=np.float32)
-    liars = draw.permutation(n)[:f]
-    moved[liars] = moved[liars] * np.float32(0.7) + draw.standard_normal(dim, dtype=np.float32) * np.float32(0.7)
+    malicious = draw.permutation(n)[:f]
+    moved[malicious] = moved[malicious] * np.float32(0.7) + draw.standard_normal(dim, dtype=np.float32) * np.float32(
+        0.7
+    )
     new = old + scale * moved
     return torch.from_numpy(new if kind == "weights" else new - old)
 
@@ -58,8 +61,8 @@ def judge(x: torch.Tensor, f: int, f_mda: int) -> dict[str, tuple[bool, float]]:
     rows = x[:, :COMPARED].double().numpy()
     cohort, few = Cohort.of(x, f), Cohort.of(x, f_mda)
     ulp = float(np.abs(rows).max()) * 2.0**-24
-    order = exact.krum_order(squares, f)
     n = len(x)
+    order = exact.krum_order(squares, n - f - 2)
 
     def close(got: torch.Tensor, wanted: NDArray[np.float64]) -> tuple[bool, float]:
         away = float(np.abs(got[:COMPARED].double().numpy() - wanted).max()) / ulp
@@ -68,7 +71,7 @@ def judge(x: torch.Tensor, f: int, f_mda: int) -> dict[str, tuple[bool, float]]:
     found = {"krum": (torch.equal(aggregators.krum(x, cohort), x[order[0]]), 0.0)}
     found["multi_krum"] = close(aggregators.multi_krum(x, cohort), rows[order[: n - f - 2]].mean(0))
     chosen = rows[exact.bulyan_members(squares, f)]
-    found["bulyan"] = close(aggregators.bulyan(x, cohort), exact.middle_means(chosen, n - 4 * f))
+    found["bulyan"] = close(aggregators.bulyan(x, cohort), nearest(chosen, n - 4 * f))
     mixed, sets = aggregators.nnm(x, cohort)[0], exact.neighbour_sets(squares, f)
     apart = [close(one, rows[near].mean(0)) for one, near in zip(mixed, sets, strict=True)]
     found["nnm"] = all(ok for ok, _ in apart), max(away for _, away in apart)

@@ -32,8 +32,11 @@ from flipbench.aggregators import (
     weighted_trimmed_mean,
 )
 from flipbench.aggregators.numerics import norms as lengths
-from tests.aggregators.test_aggregators_published import cohort_for, draw, near
-from tests.oracles import published_oracles as oracle
+from flipbench.conformance.oracles import DEFINITIONS
+from flipbench.conformance.oracles.by_direction import centered_clipping as clipping_oracle
+from flipbench.conformance.oracles.by_direction import foolsgold_weights
+from tests.helpers.drawn_updates import cohort_for, draw, near
+from tests.helpers.rule_subjects import expected
 
 
 def rejects(rule, x, cohort, match, **options):
@@ -92,8 +95,7 @@ def test_fixed_radii():
     moved = start + (apart * (2 / apart.norm(dim=1, keepdim=True)).clamp(max=1)).mean(0)
     near(centered_clipping(x, cohort, radius=2.0), moved)
     for steps in (1, 2, 5):
-        wanted = oracle.centered_clipping(x.double().tolist(), 2, [], start.double().tolist(), steps)
-        near(centered_clipping(x, cohort, steps=steps), torch.tensor(wanted, dtype=torch.float64))
+        near(centered_clipping(x, cohort, steps=steps), expected(clipping_oracle, x, cohort, steps=steps))
 
 
 def test_the_geometric_median_is_the_least_sum_of_distances():
@@ -126,7 +128,7 @@ def test_mda_takes_the_least_diameter_of_all_sets():
     assert torch.isfinite(mda(x, Cohort.of(x, 20))).all()
 
 
-def test_caf_without_liars_is_the_mean():
+def test_caf_without_malicious_clients_is_the_mean():
     x = draw(9, 30, 2)
     near(caf(x, Cohort.of(x, 0)), x.double().mean(0))
 
@@ -142,13 +144,12 @@ def test_rules_with_root_data():
     near(fltrust(own.expand(9, 30) * 7, cohort), own)
     assert torch.equal(fltrust(-own.expand(9, 30), cohort), torch.zeros(30))  # nobody is trusted
     x[4] = 0
-    rows, naive = x.double().tolist(), own.double().tolist()
-    near(fltrust(x, cohort), torch.tensor(oracle.fltrust(rows, naive), dtype=torch.float64))
+    near(fltrust(x, cohort), expected(DEFINITIONS["fltrust"].oracle, x, cohort))
 
 
-def sybils(n: int, liars: int, seed: int = 1) -> torch.Tensor:
+def sybils(n: int, malicious: int, seed: int = 1) -> torch.Tensor:
     x = draw(n, 200, seed)
-    x[:liars] = draw(1, 200, 77) + 0.05 * draw(liars, 200, 78)
+    x[:malicious] = draw(1, 200, 77) + 0.05 * draw(malicious, 200, 78)
     return x
 
 
@@ -182,11 +183,10 @@ def test_foolsgold_remembers_each_client():
             state = after
             for i, c in enumerate(ids.tolist()):
                 sums[c] = sums.get(c, 0) + x[i].double()
-            compared = [sums[c].tolist() for c in ids.tolist()] if history else x.double().tolist()
-            shares = oracle.foolsgold(x.double().tolist(), compared, rule.kappa)
-            partial += sum(0 < s < 1 for s in shares)
-            wanted = oracle.combine([s / sum(shares) for s in shares], x.double().tolist())
-            near(answer, torch.tensor(wanted, dtype=torch.float64), ulps=256)
+            compared = torch.stack([sums[c] for c in ids.tolist()]) if history else x.double()
+            shares = torch.from_numpy(foolsgold_weights(compared.numpy(), rule.kappa))
+            partial += int(((shares > 0) & (shares < 1)).sum())
+            near(answer, shares @ x.double() / shares.sum(), ulps=256)
         assert partial  # not only ones and zeros
 
 
@@ -196,24 +196,23 @@ def test_foolsgold_may_look_at_the_output_layer_alone():
     layout = {"head": (slice(0, 20), (4, 5)), "rest": (slice(20, 60), (40,))}
     cohort = replace(cohort_for(x, 0), layout=layout)
     rule = foolsgold(last_layer=True)
-    shares = oracle.foolsgold(x.double().tolist(), x[:, :20].double().tolist())
-    assert max(shares[:3]) < 1e-6 < min(shares[3:])
-    wanted = oracle.combine([s / sum(shares) for s in shares], x.double().tolist())
-    near(rule(x, cohort, rule.init(x, cohort))[0], torch.tensor(wanted, dtype=torch.float64), ulps=256)
+    shares = torch.from_numpy(foolsgold_weights(x[:, :20].double().numpy()))
+    assert float(shares[:3].max()) < 1e-6 < float(shares[3:].min())
+    near(rule(x, cohort, rule.init(x, cohort))[0], shares @ x.double() / shares.sum(), ulps=256)
     with pytest.raises(Infeasible, match="output layer"):
         rule(x, replace(cohort, layout={"flat": (slice(0, 60), (60,))}), rule.init(x, cohort))
     with pytest.raises(ValueError, match="memory is of 1 cells"):
         rule(x.expand(2, 8, 60), cohort_for(x.expand(2, 8, 60), 0), rule.init(x, cohort))
 
 
-def flipped(n: int, liars: int, classes: int = 10, features: int = 8) -> tuple[torch.Tensor, Cohort]:
-    """Updates of a small classifier; the liars push class 7's row down and class 1's up, honest ones the reverse."""
+def flipped(n: int, malicious: int, classes: int = 10, features: int = 8) -> tuple[torch.Tensor, Cohort]:
+    """Updates of a small classifier: malicious clients push class 7's row down and class 1's up, honest ones not."""
     dim = 30 + classes * features + classes
     x = 0.1 * draw(n, dim, 1)
     rows = x[:, 30 : 30 + classes * features].view(n, classes, features)
     push = draw(1, features, 3).abs() + 0.5
     sign = torch.ones(n)
-    sign[:liars] = -1
+    sign[:malicious] = -1
     rows[:, 7] += sign[:, None] * push * (1 + 0.3 * draw(n, 1, 4))
     rows[:, 1] -= sign[:, None] * push * (1 + 0.3 * draw(n, 1, 5))
     layout = {
@@ -221,13 +220,13 @@ def flipped(n: int, liars: int, classes: int = 10, features: int = 8) -> tuple[t
         "1.weight": (slice(30, 30 + classes * features), (classes, features)),
         "1.bias": (slice(dim - classes, dim), (classes,)),
     }
-    return x, replace(cohort_for(x, liars), layout=layout)
+    return x, replace(cohort_for(x, malicious), layout=layout)
 
 
-@pytest.mark.parametrize("liars", [1, 4, 8])
-def test_lfighter_leaves_out_clients_that_flip(liars):
-    x, cohort = flipped(20, liars)
-    near(lfighter(x, cohort), x[liars:].double().mean(0))
+@pytest.mark.parametrize("malicious", [1, 4, 8])
+def test_lfighter_leaves_out_clients_that_flip(malicious):
+    x, cohort = flipped(20, malicious)
+    near(lfighter(x, cohort), x[malicious:].double().mean(0))
 
 
 def test_lfighter_needs_an_output_layer():

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from flipbench.attacks.contract import ExampleContext, Stamped
-from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, told
-from flipbench.conformance.cases import Broken
+from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
+from flipbench.conformance.cases import Broken, raised
 
 _SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 20))
 _SCALES = ((0.0, 1.0), (-0.42, 2.82))
@@ -88,7 +88,7 @@ def ask(attack: Attack, album: Pictures) -> Stamped:
     except ValueError:
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
-        raise Broken(where, told(error), "the attack stops the experiment with an error of its own") from error
+        raise Broken(where, raised(error), "the attack stops the experiment with an error of its own") from error
     if not isinstance(answer, Stamped):
         raise Broken(where, f"answered {type(answer).__name__}, not attacks.Stamped(examples, labels, eligible)")
     n = (len(album.labels),)

@@ -1,35 +1,18 @@
-"""Which shipped rules are excused from which property, and why: by definition, not by weakness of the program.
+"""Declared exceptions: the properties that a rule is excused from, with the reason.
 
-A rule of one's own declares the same by an attribute, ``my_rule.except_for = {"translation": "fixed origin"}`` (or a
-tuple of names), or by the argument ``except_for`` of the checks.
+Of a shipped rule they stand beside its oracle (`conformance.oracles`): it is excused by its definition, not by weakness
+of the program. A rule of one's own declares them by an attribute, ``my_rule.except_for = {"translation": "fixed
+origin"}`` (or a tuple of names), or by the argument ``except_for`` of the checks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-ORIGIN = "measures lengths or directions from the origin"
-ANGLES = "compares directions, which equal updates share"
-UNBOUNDED = "claims no bound: a lone liar resembles nobody"
-OUTPUT = "looks at the output layer alone: a liar elsewhere passes"
-
-SHIPPED: Mapping[str, Mapping[str, str]] = {
-    "norm_clipping": {"translation": ORIGIN},
-    "cge": {"translation": ORIGIN},
-    "signguard": {"translation": ORIGIN},
-    "flame": {"translation": ORIGIN, "unanimity": "adds noise"},
-    "dnc": {"liars": "drops along one direction, from a mean that liars move: some who disagree pass"},
-    "bulyan": {"order": "its last choices count one neighbour, and the two nearest tie: the first is taken"},
-    "fltrust": {"translation": ORIGIN, "unanimity": "answers at the length of the server's own update"},
-    "foolsgold": {"translation": ORIGIN, "unanimity": ANGLES, "liars": UNBOUNDED},
-    "lfighter": {"translation": ORIGIN, "liars": OUTPUT},
-}
-MIXES: Mapping[str, Mapping[str, str]] = {
-    "arc": {"translation": ORIGIN},
-    "clipping": {"translation": ORIGIN, "scale": "a fixed radius", "unanimity": "a fixed radius"},
-}
-RADIUS = {"translation": "a fixed radius", "scale": "a fixed radius", "unanimity": "a fixed radius"}
+from flipbench.conformance.oracles import DEFINITIONS, MIXES
+from flipbench.conformance.oracles.definition import RADIUS
 
 Exceptions = Mapping[str, str] | Iterable[str]
 
@@ -40,9 +23,10 @@ def declared(rule: Callable[..., Any], except_for: Exceptions = ()) -> dict[str,
     for part in parts(rule):
         name, options = name_of(part), options_of(part)
         if is_shipped(part):
-            found |= {**SHIPPED.get(name, {}), **MIXES.get(name, {})}
+            shipped = DEFINITIONS.get(name) or MIXES.get(name)
+            found |= shipped.excused if shipped else {}
             if options.get("radius") is not None:
-                found |= RADIUS
+                found |= dict.fromkeys(("translation", "scale", "unanimity"), RADIUS)
         found |= _reasons(getattr(part, "except_for", getattr(bare(part), "except_for", ())))
     return found | _reasons(except_for)
 
@@ -66,7 +50,11 @@ def name_of(rule: Any) -> str:
 
 
 def options_of(rule: Any) -> Mapping[str, Any]:
-    """The bound options."""
+    """The bound options; of an instance of a dataclass those fields that differ from their defaults."""
+    if is_dataclass(rule) and not isinstance(rule, type):
+        values = {f.name: getattr(rule, f.name) for f in fields(rule) if f.init}
+        usual = {f.name: f.default_factory() if f.default_factory is not MISSING else f.default for f in fields(rule)}
+        return {name: value for name, value in values.items() if value is not usual[name] and value != usual[name]}
     keywords: Mapping[str, Any] = getattr(rule, "keywords", {})
     return keywords
 
