@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from operator import attrgetter
 from pathlib import Path
 from statistics import median
@@ -28,39 +29,50 @@ _column = attrgetter(*(f for f in FIELDS if f not in {"aggregator", "seed"}))
 _SAMPLE = 9  # finished cells read for each kind of training
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """The cells of a grid by what a run would do with them.
+    """The cells of a grid by what a run would do with them; prints as ``flipbench plan`` does.
 
     Attributes:
+        name: of the grid.
         cells: key -> cell, in order.
         states: key -> ``done``, ``infeasible``, ``failed`` or ``new``.
         refused: key -> why its rule will refuse it; of the cells that are to run.
         doomed: key -> what its rule or model did on trial in place of an answer; of the cells that are to run.
         seconds: estimate for one worker, for all that is to run.
         guessed: how many of the cells to run have no finished cell of equal training to be judged by.
+        workers: that the estimate of the whole run counts with.
     """
 
+    name: str
     cells: Mapping[str, Cell]
     states: Mapping[str, str]
     refused: Mapping[str, str]
     doomed: Mapping[str, str]
     seconds: float
     guessed: int
+    workers: int = 1
 
     @property
     def pending(self) -> dict[str, Cell]:
         """The cells that a run would run."""
         return {k: c for k, c in self.cells.items() if self.states[k] in ("new", "failed")}
 
+    def __repr__(self) -> str:
+        return text(self)
 
-def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None) -> Plan:
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(text(self))}</pre>"
+
+
+def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, workers: int = 1) -> Plan:
     """Compare the grid with what its folder holds; nothing is written.
 
     Args:
         grid: to run.
         folder: of its results.
         looked: gives the survey of the folder; None: it is made now.
+        workers: processes that the estimate counts with.
 
     Raises:
         UserError: the data cannot be found.
@@ -82,7 +94,7 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None) -
             before = measured.get(_training(cell))
             seconds += estimate(cell, models[k].size) if before is None else before
             guessed += before is None
-    return Plan(cells, states, refused, doomed, seconds, guessed)
+    return Plan(grid.name, cells, states, refused, doomed, seconds, guessed, workers)
 
 
 def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
@@ -102,12 +114,12 @@ def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
     return flops * (3 * cell.rounds * seen + evaluations * test) / RATE  # backward costs twice forward
 
 
-def text(grid: Grid, plan: Plan, workers: int) -> str:
+def text(plan: Plan) -> str:
     """The plan for the terminal."""
     count = Counter(plan.states.values())
     clean = sum(not c.attacked for c in plan.cells.values())
     width = len(f"{len(plan.cells):,}")
-    lines = [f"{grid.name}: {counted(len(plan.cells), 'cell')}, {clean:,} of them clean"]
+    lines = [f"{plan.name}: {counted(len(plan.cells), 'cell')}, {clean:,} of them clean"]
     lines += [f"  {name:<22} {count[state]:>{width},}" for name, state in _ROWS]
     lines += [f"  {'to run':<22} {len(plan.pending):>{width},}"]
     for why, times in Counter(plan.refused.values()).items():
@@ -122,7 +134,7 @@ def text(grid: Grid, plan: Plan, workers: int) -> str:
             basis = (
                 f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
             )
-        lines.append(f"about {clock(plan.seconds / workers)} on {counted(workers, 'worker')} ({basis})")
+        lines.append(f"about {clock(plan.seconds / plan.workers)} on {counted(plan.workers, 'worker')} ({basis})")
     return "\n".join([*lines, *_few_seeds(plan)])
 
 

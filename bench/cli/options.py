@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -75,13 +74,6 @@ def read_grid(
     from flipbench.grid import reader
 
     return reader.read(grid, overrides(sets, device), aggregators or [], named)
-
-
-def worker_count(workers: int) -> int:
-    """The number of worker processes that ``--workers`` asks for: 0 is one per core that this process may use."""
-    if workers:
-        return workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command_line() -> str:

@@ -25,7 +25,7 @@ from flipbench import data
 from flipbench.aggregators.contract import Cohort, Infeasible
 from flipbench.plugins import other_suites, registry, source_text
 from flipbench.spec.cell import Cell
-from flipbench.spec.reference import parse_chain
+from flipbench.spec.reference import CODE, parse_chain
 from flipbench.system import child_processes, exception_text
 from flipbench.system.signals import is_users
 
@@ -54,6 +54,11 @@ class Question(NamedTuple):
     byzantine: int = 0
     rooted: bool = False
     dataset: str = ""
+
+    @property
+    def name(self) -> str:
+        """What is tried, as messages say it."""
+        return f"{self.kind} {CODE.sub('', self.ref)}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def answer(one: Question) -> Answer:
     except BaseException as error:  # a plug-in may raise anything
         if is_users(error):
             raise
-        return Answer(failed=f"{one.kind} {one.ref}: {exception_text.said(error)}"[:_LONGEST])
+        return Answer(failed=f"{one.name}: {exception_text.said(error)}"[:_LONGEST])
 
 
 def _taken(one: Question) -> Answer:
@@ -149,7 +154,7 @@ def _fenced(questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
             for one in fence.questions:
                 found = fence.answer(one)
                 if found is None:
-                    deadly[one.kind, one.ref] = Answer(failed=f"{one.kind} {one.ref}: its trial {fence.end()}")
+                    deadly[one.kind, one.ref] = Answer(failed=f"{one.name}: its trial {fence.end()}")
                     break
                 left.remove(one)
                 yield one, found

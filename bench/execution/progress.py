@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flipbench.spec.cell import Cell
+from flipbench.spec.reference import CODE
 
 
 class Progress(Protocol):
@@ -44,7 +45,8 @@ def choose(workers: int, quiet: bool = False, stream: TextIO | None = None) -> P
 def label(cell: Cell) -> str:
     """A cell in one line: what differs between the cells of most grids."""
     attacked = f"rate={cell.flip_rate:g} malicious={cell.malicious}" if cell.attacked else f"f={cell.byzantine}"
-    return f"{cell.aggregator}  {cell.attack if cell.attacked else 'clean'}  {attacked} seed={cell.seed}"
+    names = f"{cell.aggregator}  {cell.attack if cell.attacked else 'clean'}"
+    return f"{CODE.sub('', names)}  {attacked} seed={cell.seed}"
 
 
 class Quiet:

@@ -26,6 +26,7 @@ from flipbench.errors import UserError
 from flipbench.plugins import source_text
 
 _ANNOTATIONS = 0x1000000  # CO_FUTURE_ANNOTATIONS: annotations are text
+_FUTURE = "from __future__ import annotations\n"
 _OWN_NAMES = {"__name__", "__doc__", "__builtins__", "__spec__", "__class__"}  # every module and class has its own
 _HOLDERS = ("torch", "torch.nn.functional", "numpy", "math")  # of built-in functions that do not say where they are
 _MAIN = ("__main__", "__mp_main__")
@@ -81,7 +82,7 @@ class _Collector:
     def text(self) -> str:
         """The module."""
         first = [f'"""{self.root}, as it was passed to flipbench in Python."""']
-        first += ["from __future__ import annotations"] if self.future else []
+        first += [_FUTURE.rstrip()] if self.future else []
         parts = ["\n".join([*first, *sorted(self.imports)]), "\n".join(v for _, v in sorted(self.constants.items()))]
         return "\n\n".join(part for part in [*parts, *self.definitions.values()] if part) + "\n"
 
@@ -98,8 +99,10 @@ class _Collector:
                 f"{name} is a function with {wrapped} wrapper{'s' * (wrapped > 1)} that its definition does not show; "
                 "write them as decorators above def"
             )
-        self.future |= bool(core.__code__.co_flags & _ANNOTATIONS) if isinstance(core, FunctionType) else False
-        required, welcome = _names(text, node)
+        parts = [core] if isinstance(core, FunctionType) else _methods(core)
+        future = any(part.__code__.co_flags & _ANNOTATIONS for part in parts)
+        self.future |= future
+        required, welcome = _names(_FUTURE + text if future else text, node)
         for needed in sorted(required | welcome):
             if needed in namespace:
                 try:
@@ -152,8 +155,8 @@ class _Collector:
 
     def _import(self, line: str, module: str) -> None:
         self.imports.add(line)
-        if (line := source_text.uses(module)) is not None:
-            self.imports.add(line)
+        if (content := source_text.uses(module)) is not None:
+            self.imports.add(content)
 
 
 def _name(value: Any) -> str:
@@ -234,8 +237,8 @@ def _class_nodes(value: type, name: str) -> tuple[str, list[Defined], Mapping[st
         around = [n for n in _nodes(file, name, method.__globals__) if _first_line(n) <= line <= (n.end_lineno or 0)]
         if around:
             return file, around[-1:], method.__globals__
-    if file := module.get("__file__"):
-        return file, _nodes(file, name, module), module
+    if "__file__" in module:
+        return module["__file__"], _nodes(module["__file__"], name, module), module
     cells = [f for f in linecache.cache if f.startswith("<ipython-input-") or "ipykernel_" in f]
     found = {file: nodes for file in cells if (nodes := _nodes(file, name, module))}
     if len(found) > 1:
@@ -336,9 +339,10 @@ def _holder(value: Any) -> str | None:
     parts = (home or "").split(".")
     tops = [".".join(parts[: i + 1]) for i in range(len(parts))] if home else []
     for holder in (*tops, getattr(value, "__module__", None), type(value).__module__, *_HOLDERS):
-        there = isinstance(holder, str) and holder != "builtins" and _can_import(holder)
-        if there and name.isidentifier() and getattr(sys.modules[holder], name, None) is value:
-            return str(holder)
+        if not isinstance(holder, str) or holder == "builtins" or not _can_import(holder):
+            continue
+        if name.isidentifier() and getattr(sys.modules[holder], name, None) is value:
+            return holder
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from dataclasses import dataclass
@@ -54,3 +55,10 @@ def parse_size(text: str) -> int:
 def size_text(size: int) -> str:
     """``1.5 GiB``, ``512 MiB``."""
     return f"{size / 2**30:.3g} GiB" if size >= 2**30 else f"{size / 2**20:.3g} MiB"
+
+
+def worker_count(workers: int) -> int:
+    """The number of worker processes that a run asks for: 0 is one per core that this process may use."""
+    if workers:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,11 +17,11 @@ from flipbench.cli.options import (
     ShowProgress,
     Workers,
     command_line,
-    worker_count,
 )
 from flipbench.cli.options import overrides as overrides_of
 from flipbench.errors import UserError
 from flipbench.system import signals
+from flipbench.system.limits import worker_count
 
 
 def paper(

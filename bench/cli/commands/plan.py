@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flipbench.cli.options import Aggregators, GridName, OnDevice, Results, Sets, read_grid, worker_count
+from flipbench.cli.options import Aggregators, GridName, OnDevice, Results, Sets, read_grid
+from flipbench.system.limits import worker_count
 
 
 def plan(
@@ -28,8 +29,8 @@ def plan(
         asked = read_grid(grid, overrides, aggregators, device, lambda name: looking.begin(results / name))
         from flipbench.api import planning
 
-        planned = planning.plan(asked, results / asked.name, looking.result)
+        planned = planning.plan(asked, results / asked.name, looking.result, worker_count(workers))
     if listed:
         for line in planning.listing(planned):
             typer.echo(line)
-    typer.echo(planning.text(asked, planned, worker_count(workers)))
+    typer.echo(str(planned))

@@ -21,9 +21,9 @@ from flipbench.cli.options import (
     Workers,
     command_line,
     read_grid,
-    worker_count,
 )
 from flipbench.system import signals
+from flipbench.system.limits import worker_count
 
 if TYPE_CHECKING:
     from flipbench.execution.runner import Outcome

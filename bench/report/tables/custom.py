@@ -120,6 +120,24 @@ def choose(
     return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), told)
 
 
+def matching(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
+    """The cells that are asked for, as `choose` takes them: of attacked ones also their clean twins.
+
+    Args:
+        frame: of `analysis.frame.load`.
+        where: ``FIELD=VALUE``, as of `choose`.
+
+    Raises:
+        UserError: no such field, or no cell is left.
+    """
+    known, asked = frame[frame["status"] != "missing"], _asked(where)
+    clean = known["attack"] == CLEAN
+    if asked.get("attack") == [CLEAN] or clean.all():
+        return _filtered(known[clean], asked)
+    attacked = _filtered(known[~clean], asked)
+    return known[known["key"].isin({*attacked["key"], *attacked["twin"]})]
+
+
 def _need(name: str) -> None:
     if name not in FIELDS and name != "malicious_fraction":
         raise UserError(f"{name!r} is no fact of a cell: choose among {', '.join(FIELDS)}")

@@ -1,0 +1,265 @@
+"""The results of a grid in Python: a table of all cells, tables and figures of one's own, and the report on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from flipbench.analysis import frame as frames
+from flipbench.analysis import metrics
+from flipbench.errors import UserError
+from flipbench.report import write
+from flipbench.report.html import templates
+from flipbench.report.tables import custom, summary
+from flipbench.spec.cell import FIELDS
+from flipbench.spec.reference import CODE
+from flipbench.store.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Fields = str | Sequence[str]
+Where = Mapping[str, Any] | Sequence[str]
+
+
+def load(folder: str | Path) -> Results:
+    """The results that lie in a grid's folder.
+
+    >>> import flipbench as fb
+    >>> fb.load(finished)
+    <Results smoke: 8 cells, 8 done>
+
+    Args:
+        folder: ``results/<grid>``, of `run` or of ``flipbench run``.
+
+    Raises:
+        UserError: no grid was run in this folder.
+    """
+    return Results(Path(folder))
+
+
+class Results:
+    """The cells of the latest run of a grid, read when they are first used.
+
+    >>> results = fb.load(finished)
+    >>> results.cells[["aggregator", "attack", "seed", "accuracy"]].shape
+    (8, 4)
+
+    Attributes:
+        folder: where they lie.
+        name: of the grid.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._plan = Store(folder).read_plan()
+        self.name = str(self._plan.get("grid") or folder.name)
+
+    def __repr__(self) -> str:
+        counts = self.raw["status"].value_counts()
+        states = ", ".join(f"{counts[s]:,} {s}" for s in ("done", "infeasible", "failed", "missing") if s in counts)
+        return f"<Results {self.name}: {len(self.raw):,} cells, {states}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>"
+
+    @cached_property
+    def raw(self) -> pd.DataFrame:
+        """One row a cell with the raw counts as arrays: ``confusion`` (rounds, L, L), ``influence`` and others.
+
+        The columns are described at `flipbench.analysis.frame.load`. Nobody may change it: everything else is computed
+        of it.
+        """
+        return frames.load(self.folder)
+
+    @cached_property
+    def _tidy(self) -> pd.DataFrame:
+        return metrics.evaluate(self.raw)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row a cell: its key, its status, every field, every metric (shares from 0 to 1).
+
+        Of each metric m: ``m`` (last round), ``m_last5`` (mean over the last rounds), ``m_clean`` (the same experiment
+        without the attack), ``m_damage`` (paired difference, positive is harm); NaN where the cell has no such number,
+        as one that is infeasible. ``reason`` says why a cell is infeasible or failed.
+        """
+        known = self.raw[["key", "twin", "status", "reason", "clean", *FIELDS]]
+        numbers = self._tidy[["key", *(c for c in self._tidy.columns if c not in known.columns)]]
+        return known.merge(numbers, on="key", how="left").infer_objects()
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """The cells that failed: key, fields, ``reason`` and ``traceback``."""
+        failed = self.raw[self.raw["status"] == "failed"]
+        return failed[["key", "reason", "traceback", *FIELDS]].reset_index(drop=True)
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What to know before believing the numbers, one sentence each."""
+        return write.warnings(self.raw, self._tidy, self._plan)
+
+    def table(
+        self, metric: str = "accuracy", rows: Fields = custom.ROWS, columns: Fields = custom.COLUMNS, where: Where = ()
+    ) -> Table:
+        """Means over seeds with their 95 % intervals, arranged by fields of the cells.
+
+        >>> results.table("source_recall", rows="aggregator", columns="attack").frame.index.tolist()
+        ['fedavg', 'median']
+
+        Args:
+            metric: like ``accuracy``, ``source_recall_damage`` or ``accuracy_last5``.
+            rows, columns: names of fields down and across. Clean twins stand in front; what is not named is averaged
+                over within each seed.
+            where: the cells that count: ``{"attack": "mirrored", "malicious_fraction": [0.1, 0.2]}``; several values of
+                a field are alternatives. ``{"attack": "none"}``: clean cells alone.
+
+        Raises:
+            UserError: no such metric or field; no cell is left.
+        """
+        return Table(custom.choose(self.raw, self._tidy, metric, _listed(rows), _listed(columns), _conditions(where)))
+
+    def heatmap(
+        self, metric: str = "accuracy", *, attack: str | None = None, where: Where = (), ax: Axes | None = None
+    ) -> Axes:
+        """Aggregators down, what varies of the attack across, clean twins leftmost; drawn into axes of one's own.
+
+        >>> ax = results.heatmap("source_recall")
+        >>> ax.get_title()
+        'Source recall (%), mirrored'
+
+        Args:
+            metric: as of `table`.
+            attack: which attack's; None: the first of the grid for which the metric is defined.
+            where: as of `table`; for a grid with several data sets or partitions, which one: the first is drawn.
+            ax: empty axes; a square needs about 0.5 x 0.45 inches. None: new ones of the right size.
+
+        Returns:
+            The axes; the title says metric and attack.
+
+        Raises:
+            UserError: no such metric or attack; no cell is left.
+        """
+        from flipbench.api import axes
+
+        return axes.heatmap(self._left(where), self._tidy, metric, attack, ax)
+
+    def curves(self, *, attack: str | None = None, where: Where = (), ax: Axes | None = None) -> Axes:
+        """Test accuracy by round, one line an aggregator with its interval; dashed: the clean twins.
+
+        Args:
+            attack: which attack's; None: the first of the grid.
+            where: as of `table`; where several settings are left, the first is drawn.
+            ax: empty axes; None: new ones.
+
+        Raises:
+            UserError: no such attack; no cell is left.
+        """
+        from flipbench.api import axes
+
+        return axes.curves(self._left(where), attack, ax)
+
+    def report(self) -> list[Path]:
+        """Write ``tables/``, ``heatmaps/`` and ``report.html`` into the folder, as ``flipbench report`` does.
+
+        Returns:
+            The files.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        return write.write(self.folder, (self.raw, self._tidy, self._plan))
+
+    def _left(self, where: Where) -> pd.DataFrame:
+        """The cells that are asked for, and the clean twins of those of them that are attacked."""
+        conditions = _conditions(where)
+        return custom.matching(self.raw, conditions) if conditions else self.raw
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of means over seeds; shows itself in a notebook.
+
+    Attributes:
+        chosen: texts and numbers, of `flipbench.report.tables.custom`.
+    """
+
+    chosen: custom.Chosen
+
+    @property
+    def squares(self) -> pd.DataFrame:
+        """One row a square of the table: its fields and its numbers, shares from 0 to 1.
+
+        ``state`` (done, infeasible, failed, undefined or absent), ``n`` (seeds), ``mean``, ``sd``, ``low`` and ``high``
+        (95 % interval), ``tied`` (cannot be told from the best of its column), ``reason`` (why infeasible).
+        """
+        found = pd.DataFrame(list(self.chosen.lines), columns=list(self.chosen.names))
+        return found.map(lambda v: CODE.sub("", v) if isinstance(v, str) else v)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The means as they are arranged, shares from 0 to 1; NaN where a square has no number."""
+        squares = self.squares
+        fields = self.chosen.names[1 : self.chosen.names.index("state")]
+        across = len(self.chosen.block.levels)
+        rows, columns = list(fields[:-across]), list(fields[-across:])
+        high, wide = len(self.chosen.block.rows), self.chosen.block.width
+        values = squares["mean"].to_numpy(dtype=float).reshape(wide, high).T
+        return pd.DataFrame(
+            values,
+            index=_index(squares[rows].iloc[:high]),
+            columns=_index(squares[columns].iloc[::high]),
+        )
+
+    def to_markdown(self) -> str:
+        """The table as GitHub's Markdown, with what its marks mean below."""
+        return summary.chosen_markdown(self.chosen.block, self.chosen.said)
+
+    def to_latex(self) -> str:
+        """The table as LaTeX; needs the packages booktabs and ulem, as its first line says."""
+        return summary.chosen_latex(self.chosen.block, self.chosen.said)
+
+    def __repr__(self) -> str:
+        return self.to_markdown()
+
+    def _repr_html_(self) -> str:
+        return f"{templates.block_table(self.chosen.block)}<p>{escape(self.chosen.said)}</p>"
+
+
+def _index(levels: pd.DataFrame) -> pd.Index[Any]:
+    several: pd.Index[Any] = pd.MultiIndex.from_frame(levels)
+    return several if levels.shape[1] > 1 else pd.Index(levels.iloc[:, 0], name=levels.columns[0])
+
+
+def _listed(fields: Fields) -> tuple[str, ...]:
+    return (fields,) if isinstance(fields, str) else tuple(fields)
+
+
+def _conditions(where: Where) -> list[str]:
+    """``FIELD=VALUE`` for every value that is asked for."""
+    if isinstance(where, str):
+        return [where]
+    if not isinstance(where, Mapping):
+        return list(where)
+    found = []
+    for name, values in where.items():
+        several = values if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+        found += [f"{name}={_said(v)}" for v in several]
+    return found
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "none"
+    if callable(value):
+        return str(getattr(value, "__name__", value))
+    return str(value)
+
+
+__all__ = ["Results", "Table", "UserError", "load"]

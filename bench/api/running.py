@@ -1,0 +1,142 @@
+"""Plan and run a grid from Python: what ``flipbench plan`` and ``flipbench run`` do, without their exit codes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flipbench.api import grids, notebook_progress, planning
+from flipbench.api.results import Results
+from flipbench.errors import UserError
+from flipbench.execution import remote_cluster, runner
+from flipbench.execution.progress import counted
+from flipbench.grid.fields import REFERENCES
+from flipbench.grid.reader import Grid
+from flipbench.plugins import source_text
+from flipbench.spec.labels import printable
+from flipbench.system import atomic_files, limits
+
+FUNCTIONS = "functions"  # folder beside the cells: the source of functions that were passed in Python
+
+
+def plan(
+    grid: Grid | str | Path | Mapping[str, Any],
+    *,
+    results: str | Path = "results",
+    device: str | None = None,
+    workers: int = 0,
+) -> planning.Plan:
+    """What a run would do: cells, done, infeasible, failed before, and how long the rest takes. Nothing is written.
+
+    >>> import flipbench as fb
+    >>> fb.plan("smoke", results="nowhere", workers=1)  # doctest: +ELLIPSIS
+    smoke: ... cells, ... of them clean
+      done                    0
+      infeasible, recorded    0
+      failed before           0
+      to run                 ...
+
+    Args:
+        grid: of `read_grid`, or what it reads.
+        results: folder of the folders of grids.
+        device: ``cpu`` or ``cuda``, in place of the grid's.
+        workers: worker processes that the estimate counts with; 0: one a core.
+
+    Returns:
+        A small object that prints as ``flipbench plan`` does; ``states`` maps the key of each cell to ``done``,
+        ``infeasible``, ``failed`` or ``new``, ``seconds`` estimates the rest on one worker.
+
+    Raises:
+        UserError: the data cannot be found, or (GridError) the grid has mistakes.
+    """
+    asked = _grid(grid, device)
+    return planning.plan(asked, Path(results) / asked.name, workers=limits.worker_count(workers))
+
+
+def run(
+    grid: Grid | str | Path | Mapping[str, Any],
+    *,
+    workers: int = 0,
+    results: str | Path = "results",
+    device: str | None = None,
+    progress: bool = True,
+    retry_failed: bool = True,
+    cell_timeout: float | None = None,
+    memory_limit: str | None = None,
+    scheduler: str | None = None,
+    tls: tuple[Path, Path, Path] | None = None,
+) -> Results:
+    """Run what is missing of a grid; cells that are in the results folder are not run again.
+
+    >>> import flipbench as fb
+    >>> small = fb.read_grid("smoke", {"rounds": 2, "aggregator": ["fedavg", "median"]})
+    >>> results = fb.run(small, workers=1, results=folder, progress=False)
+    >>> results.table("accuracy").frame.shape
+    (2, 2)
+
+    It works in a notebook and in a script without ``if __name__ == "__main__"``. An interrupt (Ctrl-C, the stop button
+    of a notebook) ends it with KeyboardInterrupt; finished cells are kept, and the same call goes on from there.
+
+    Args:
+        grid: of `read_grid`, or what it reads.
+        workers: worker processes; 1: everything in this process; 0: one a core.
+        results: folder of the folders of grids; the cells lie in ``results/<name of the grid>``.
+        device: ``cpu`` or ``cuda``, in place of the grid's.
+        progress: show it: a live table on a terminal, a bar in a notebook, one line a cell elsewhere.
+        retry_failed: run cells again that failed before.
+        cell_timeout: seconds; a cell that takes longer is recorded as failed.
+        memory_limit: of each worker, like ``4G``; a cell that needs more fails.
+        scheduler: address of a Dask cluster that does the work, like ``tcp://host:8786``.
+        tls: for a ``tls://`` scheduler: the files of its authority, our certificate and its key.
+
+    Returns:
+        The results; tables and figures on disk are written by `Results.report`.
+
+    Raises:
+        UserError: the data cannot be found, the folder cannot be written, or (GridError) the grid has mistakes.
+        KeyboardInterrupt: the run was interrupted.
+
+    Warns:
+        UserWarning: cells failed.
+    """
+    asked = _grid(grid, device)
+    folder, count = Path(results) / asked.name, limits.worker_count(workers)
+    size = None if memory_limit is None else limits.parse_size(memory_limit)
+    address = remote_cluster.address(scheduler, *(tls or (None, None, None)))
+    _write_functions(asked, folder)
+    outcome = runner.run(
+        asked,
+        folder,
+        workers=count,
+        progress=notebook_progress.choose(count, quiet=not progress),
+        retry_failed=retry_failed,
+        crew=runner.Crew(limits.Limits(cell_timeout, size), address),
+    )
+    if outcome.interrupted:
+        kept = f"{counted(outcome.done, 'cell')} {'is' if outcome.done == 1 else 'are'}"
+        raise KeyboardInterrupt(f"interrupted: {kept} kept in {folder}; the same call goes on from there")
+    if outcome.failed:
+        key, reason = outcome.failed[0]
+        text = f"{counted(len(outcome.failed), 'cell')} failed; the first, {key[:12]}: {printable(reason)}"
+        warnings.warn(f"{text}; see results.failures, and run again to try again", stacklevel=2)
+    return Results(folder)
+
+
+def _grid(grid: Grid | str | Path | Mapping[str, Any], device: str | None) -> Grid:
+    found = grid if isinstance(grid, Grid) else grids.read_grid(grid)
+    if device is None:
+        return found
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"device is cpu or cuda, got {device!r}")
+    where: Any = device
+    return replace(found, cells=tuple(dict.fromkeys(replace(cell, device=where) for cell in found.cells)))
+
+
+def _write_functions(grid: Grid, folder: Path) -> None:
+    """For the reader of the results: the source behind the names that mean functions passed in Python."""
+    references = {getattr(cell, field) for cell in grid.cells for field in REFERENCES}
+    for name, text in source_text.mentioned(references).items():
+        atomic_files.publish(folder / FUNCTIONS / f"{name}.py", text.encode())
