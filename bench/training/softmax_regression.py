@@ -112,24 +112,23 @@ def step(layer: Linear, inputs: Inputs, now: Batches, weights: ParameterRows, ou
     assert inputs.source is not None
     rows, weight, bias = len(now.index), layer.prefix + "weight", layer.prefix + "bias"
     biased = layer.module.bias is not None
-    regression_kernels.regress(
-        Examples(
-            *inputs.source,
-            now.index.contiguous().numpy(),
-            now.labels.contiguous().numpy(),
-            _NO_COUNTS if now.counts is None else now.counts.contiguous().numpy(),
-            _NO_WEIGHTS if now.emphasis is None else now.emphasis.contiguous().numpy(),
-        ),
-        Model(
-            weights.numbers.numpy(),
-            weights.start(weight),
-            weights.start(bias) if biased else -1,
-            rows // len(weights.numbers),
-            layer.module.out_features,
-        ),
-        Target(out.numbers.numpy(), out.start(weight), out.start(bias) if biased else -1),
-        rule,
+    examples = Examples(
+        *inputs.source,
+        now.index.contiguous().numpy(),
+        now.labels.contiguous().numpy(),
+        _NO_COUNTS if now.counts is None else now.counts.contiguous().numpy(),
+        _NO_WEIGHTS if now.emphasis is None else now.emphasis.contiguous().numpy(),
     )
+    model = Model(
+        weights.numbers.numpy(),
+        weights.start(weight),
+        weights.start(bias) if biased else -1,
+        rows // len(weights.numbers),
+        layer.module.out_features,
+    )
+    target = Target(out.numbers.numpy(), out.start(weight), out.start(bias) if biased else -1)
+    # Plain tuples: compiled code on disk that names a class cannot be read any more once the class has moved.
+    regression_kernels.regress(tuple(examples), tuple(model), tuple(target), tuple(rule))
 
 
 _NO_COUNTS, _NO_WEIGHTS = np.empty(0, np.int64), np.empty((0, 0), np.float32)
