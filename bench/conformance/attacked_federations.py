@@ -11,7 +11,8 @@ from typing import Any
 from flipbench.attacks.contract import place
 from flipbench.conformance.attack_cases import Attack, AttackProperty
 from flipbench.conformance.cases import Broken
-from flipbench.federation import run_stack
+from flipbench.federation.records import Job
+from flipbench.federation.run_stack import perform
 from flipbench.spec.cell import CLEAN, Cell
 
 _FACTS: dict[str, Any] = {
@@ -37,7 +38,7 @@ def _run(subject: Attack, /, **facts: Any) -> dict[str, Any]:
         Broken: it failed, or the rule refused it.
     """
     cell = Cell(**{**_FACTS, "attack": str(subject.ref), **facts})
-    (record,) = run_stack.perform([run_stack.Job(cell, _CONTENT)], {})
+    (record,) = perform([Job(cell, _CONTENT)], {})
     if record["status"] != "done":
         raise Broken(_where(subject, facts), f"the cell {record['status']}: {record['reason']}")
     return record

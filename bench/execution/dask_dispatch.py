@@ -22,7 +22,7 @@ from flipbench.data.dataset import Dataset
 from flipbench.errors import UserError
 from flipbench.execution import dask_worker as worker
 from flipbench.execution.run_context import Errand, Retries, Stack
-from flipbench.federation.run_stack import Record
+from flipbench.federation.records import Record
 from flipbench.plugins import source_text
 from flipbench.system import exception_text
 from flipbench.system.fingerprint import fingerprint

@@ -19,9 +19,9 @@ from typing import Any
 
 from flipbench.data.dataset import Dataset
 from flipbench.errors import UserError
-from flipbench.federation import run_stack
-from flipbench.federation.checkpoint import Checkpoints
-from flipbench.federation.run_stack import Job, Record
+from flipbench.federation import run_stack, tasks
+from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.records import Job, Record
 from flipbench.grid.fields import REFERENCES
 from flipbench.plugins import registry, source_text
 from flipbench.spec.cell import CLEAN
@@ -96,7 +96,7 @@ def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
         for job in task.jobs:
             check_content(job, dataset)
         if dataset is not None:
-            run_stack.supply(task.jobs[0].cell.dataset, dataset)
+            tasks.supply(task.jobs[0].cell.dataset, dataset)
         return run_stack.perform(task.jobs, task.facts, task.attempts, task.checkpoints)
 
 

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flipbench.federation import run_stack
-from flipbench.federation.checkpoint import Checkpoints
-from flipbench.federation.run_stack import Job, Record
+from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.records import Job, Record, failure
 from flipbench.spec.key import key
 from flipbench.system.limits import Limits
 
@@ -51,7 +50,7 @@ class Errand:
 
     def failed(self, job: Job, reason: str) -> Record:
         """The record of a cell that could not be run."""
-        return run_stack.failure(job, self.facts, reason, self.attempts)
+        return failure(job, self.facts, reason, self.attempts)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from flipbench.execution.progress import Progress
 from flipbench.execution.run_context import Errand, Source, Stack
-from flipbench.federation import checkpoint, run_stack
-from flipbench.federation.checkpoint import EVERY, Checkpoints
-from flipbench.federation.run_stack import Job, Record
+from flipbench.federation import records, run_stack
+from flipbench.federation.checkpoint_files import EVERY, FOLDER, Checkpoints
+from flipbench.federation.records import Job, Record
 from flipbench.grid.reader import Grid, contents
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import key
@@ -103,8 +103,8 @@ def run(
             pending = {k: job for k, job in jobs.items() if known.get(k) not in settled}
             stacks = list(plan_stacks(list(pending.values()), workers))
             attempts = {k: store.attempts(k) for k in pending if known.get(k) == "failed"}
-        places = Checkpoints(str(folder.absolute() / checkpoint.FOLDER), crew.checkpoint_every)
-        errand = Errand(run_stack.circumstances(), attempts, crew.limits, store.has, places, progress.crew)
+        places = Checkpoints(str(folder.absolute() / FOLDER), crew.checkpoint_every)
+        errand = Errand(records.run_provenance(), attempts, crew.limits, store.has, places, progress.crew)
         progress.start(len(jobs), len(jobs) - len(pending))
 
         def keep(record: Record) -> None:

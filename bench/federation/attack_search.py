@@ -1,4 +1,4 @@
-"""What attackers know before a federation begins: a clean model's confusion, and trials of label maps.
+"""What adaptive label attacks learn before a federation begins: a clean model's confusion, and trials of label maps.
 
 Both are federations of the same code, with the cell's own seed, clients and batches, measured on training examples
 with their true labels. Nothing here sees test data.
@@ -18,8 +18,9 @@ from torch import Tensor
 from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import Found, LabelFlip, Trials
 from flipbench.errors import UserError
-from flipbench.federation.federation import Federation, Parts, Task, run
+from flipbench.federation.federation import Federation, run
 from flipbench.federation.population import Partition, generator, populate
+from flipbench.federation.task import Parts, Task
 from flipbench.federation.trial_checkpoint import TrialLog
 from flipbench.spec.cell import Cell
 from flipbench.spec.field_groups import ATTACK_FIELDS, USUAL
@@ -33,7 +34,7 @@ def confusion(cell: Cell, labels: Tensor, partition: Partition, task: Task, part
     """How a clean federation's model spreads the training examples of each class over the classes.
 
     Args:
-        cell: its facts; the rule, the attack and the malicious clients do not enter.
+        cell: that runs; the rule, the attack and the malicious clients do not enter.
         labels: ``(examples,)`` int64, true.
         partition: deals the training set.
         task: the data.
@@ -43,8 +44,8 @@ def confusion(cell: Cell, labels: Tensor, partition: Partition, task: Task, part
         ``(L, L)`` float64: rows true, mean predicted probability of each class; a class without examples is uniform.
     """
     clean = clean_of(cell)
-    people = populate(clean, labels, task.classes, partition, None)
-    federation = Federation([clean], [people], task, parts)
+    population = populate(clean, labels, task.classes, partition, None)
+    federation = Federation([clean], [population], task, parts)
     for r in range(1, clean.rounds + 1):
         federation.round(r)
     total = torch.zeros(task.classes, task.classes, dtype=torch.float64)
@@ -70,7 +71,7 @@ def clean_of(cell: Cell) -> Cell:
     )
 
 
-def found(
+def search(
     cell: Cell,
     labels: Tensor,
     partition: Partition,
@@ -84,7 +85,7 @@ def found(
     """What the cell's adaptive label attack finds in its trials.
 
     Args:
-        cell: its facts.
+        cell: whose attack searches.
         labels: ``(examples,)`` int64, true.
         partition: deals the training set.
         task: the data.
@@ -92,14 +93,14 @@ def found(
         chain: the attack; what it does elsewhere than on labels it does in the trials too.
         confusion_of_clean: for flips that ask for it.
         alone: whether the rule cannot be asked about a stack of cells.
-        log: remembers trials; None: nobody does.
+        log: remembers trials; None: they are run again when a worker dies.
 
     Raises:
         UserError: it answers something else than `Found`.
     """
-    who: dict[str, Any] = {"sybil_data": parts.sybil_data}
-    people = populate(cell, labels, task.classes, partition, replace(chain, labels=None), **who)
-    held = torch.cat([people.parts[c] for c in people.malicious])
+    more: dict[str, Any] = {"sybil_data": parts.sybil_data}
+    population = populate(cell, labels, task.classes, partition, replace(chain, labels=None), **more)
+    held = torch.cat([population.parts[c] for c in population.malicious])
     proxy = _proxy(cell, labels, task)
 
     def run_trials(flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:
@@ -113,13 +114,13 @@ def found(
     def run_stack(flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:
         trial = _shorter(cell, rounds)
         chains = [replace(chain, labels=flip) for flip in flips]
-        crowds = [
-            populate(trial, labels, task.classes, partition, c, confusion=confusion_of_clean, **who) for c in chains
+        populations = [
+            populate(trial, labels, task.classes, partition, c, confusion=confusion_of_clean, **more) for c in chains
         ]
-        ends = run([trial] * len(crowds), crowds, proxy, parts)
+        ends = run([trial] * len(populations), populations, proxy, parts)
         return [torch.tensor(result["confusion"][-1]) for result, _ in ends]
 
-    counts = torch.bincount(people.labels[held], minlength=task.classes)
+    counts = torch.bincount(population.labels[held], minlength=task.classes)
     trials = Trials(task.classes, counts, run_trials, cell.rounds, generator(cell.seed, "search"))
     answer = chain.labels.search(trials)
     if not isinstance(answer, Found):
@@ -129,10 +130,10 @@ def found(
 
 def _shorter(cell: Cell, rounds: int) -> Cell:
     """The cell with fewer rounds, evaluated at the end; an attack that would begin later begins at once."""
-    facts: dict[str, Any] = {"rounds": rounds, "evaluate_every": rounds, "evaluate_last": 1}
+    changes: dict[str, Any] = {"rounds": rounds, "evaluate_every": rounds, "evaluate_last": 1}
     if cell.attack_start > rounds:
-        facts |= {"attack_start": 1, "attack_stop": None}
-    return replace(cell, **facts)
+        changes |= {"attack_start": 1, "attack_stop": None}
+    return replace(cell, **changes)
 
 
 def _proxy(cell: Cell, labels: Tensor, task: Task) -> Task:

@@ -76,7 +76,7 @@ class Relabeller:
 
 
 @dataclass
-class Senders:
+class UpdateAttacker:
     """An attack on the updates of one cell, with its memory.
 
     Attributes:

@@ -1,9 +1,9 @@
-"""Answers of an adaptive attack's trials on disk: a worker that is killed costs the trials since, not the search.
+"""The answers of an adaptive attack's trials on disk: a worker that is killed costs the trials since, not the search.
 
-    results/<grid>/checkpoints/<key>-trials.state    as `federation.checkpoint` writes states
+    results/<grid>/checkpoints/<key>-trials.state    as `federation.checkpoint_files` writes states
 
 A search draws from a named seed, so that it asks for the same trials in the same order every time. What is read back
-is used as long as that holds; from the first trial that is another one on, trials are run again.
+is used as long as that holds; from the first trial that differs on, trials are run again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from flipbench.federation.checkpoint import Checkpoints, Keeper, UnsaveableError, trials_of
+from flipbench.federation.checkpoint_files import Checkpoints, UntrustedError, trials_of
 
 
 class TrialLog:
@@ -27,10 +27,12 @@ class TrialLog:
     """
 
     def __init__(self, places: Checkpoints, key: str) -> None:
-        self._key, self._every = trials_of(key), places.every
-        self._keeper = Keeper(places, [self._key])
-        found = self._keeper.read(self._key)
-        self._known: list[tuple[str, Tensor]] = [] if found is None else found["answers"]
+        self._key, self._places = trials_of(key), places
+        try:
+            state = places.read(self._key)
+        except UntrustedError:
+            state = None
+        self._known: list[tuple[str, Tensor]] = [] if state is None else state["answers"]
         self._next, self._since, self._off = 0, time.monotonic(), False
 
     def answers(self, flips: Sequence[Any], rounds: int, run: Callable[[], list[Tensor]]) -> list[Tensor]:
@@ -53,11 +55,11 @@ class TrialLog:
         return answers
 
     def _save(self) -> None:
-        if self._off or time.monotonic() - self._since < self._every:
+        if self._off or time.monotonic() - self._since < self._places.every:
             return
         try:
-            self._keeper.write(self._key, {"answers": self._known}, frozenset())
-        except (UnsaveableError, OSError):
+            self._places.write(self._key, {"answers": self._known})
+        except OSError:
             self._off = True  # a search does without
         self._since = time.monotonic()
 

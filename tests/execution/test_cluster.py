@@ -16,7 +16,7 @@ import pytest
 from flipbench.data import load
 from flipbench.execution import dask_worker, remote_cluster
 from flipbench.execution.remote_cluster import Address, ClusterError, RefusedError, address
-from flipbench.federation.run_stack import Job
+from flipbench.federation.records import Job
 from flipbench.grid.reader import contents
 from flipbench.spec.cell import Cell
 from flipbench.system import fingerprint

@@ -16,7 +16,7 @@ import torch
 from flipbench.errors import UserError
 from flipbench.execution import runner
 from flipbench.execution.progress import Quiet
-from flipbench.federation.run_stack import commit_of
+from flipbench.federation.records import commit_of
 from flipbench.grid import reader as grids
 from flipbench.grid.reader import Grid
 from flipbench.store.store import Store

@@ -19,8 +19,8 @@ from flipbench.execution import dask_dispatch, runner
 from flipbench.execution.progress import Quiet
 from flipbench.execution.run_context import Errand, Retries, key_of
 from flipbench.execution.runner import Crew
-from flipbench.federation.checkpoint import Checkpoints
-from flipbench.federation.run_stack import Job
+from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.records import Job
 from flipbench.grid import reader
 from flipbench.grid.reader import Grid
 from flipbench.spec.cell import Cell

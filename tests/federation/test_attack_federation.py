@@ -11,10 +11,12 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible
 from flipbench.attacks import ATTACKS, Chain, LabelContext, Proposal, UpdateContext
-from flipbench.federation.federation import Federation, Parts
+from flipbench.federation.federation import Federation
 from flipbench.federation.malicious_clients import BadAttackError
 from flipbench.federation.population import attack_rounds, populate
-from flipbench.federation.run_stack import Job, perform
+from flipbench.federation.records import Job
+from flipbench.federation.run_stack import perform
+from flipbench.federation.task import Parts
 from flipbench.spec.cell import Cell
 from flipbench.training import models, schedules
 from tests.federation.test_federation import CLASSES, FACTS, blobs, fedavg, uneven

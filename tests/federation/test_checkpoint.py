@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipbench.federation import attack_search, checkpoint, run_stack
-from flipbench.federation.checkpoint import Checkpoints, Keeper, UnsaveableError
+from flipbench.attacks.updates.mimic import Memory
+from flipbench.federation import attack_search, checkpoint_files, run_stack
+from flipbench.federation.checkpoint import Keeper
+from flipbench.federation.checkpoint_files import Checkpoints, UntrustedError
 from flipbench.federation.federation import Federation, run
-from flipbench.federation.run_stack import Job
+from flipbench.federation.records import Job
+from flipbench.federation.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.grid.reader import contents
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import key
+from flipbench.system.fingerprint import fingerprint
 
 BASE = Cell(
     dataset="digits",
@@ -119,7 +126,7 @@ def test_a_state_that_cannot_be_trusted_is_ignored_with_a_note(
         broken_off(other, places, 2, monkeypatch)
         path.write_bytes(places.path(key(other[0].cell, other[0].content)).read_bytes())
     elif harm == "another version's":
-        monkeypatch.setattr(checkpoint, "fingerprint", lambda: {"flipbench": "0.0.1"})
+        monkeypatch.setattr(checkpoint_files, "fingerprint", lambda: {"flipbench": "0.0.1"})
     else:
         path.unlink()
         path.mkdir()
@@ -204,31 +211,82 @@ def same(a: Any, b: Any) -> bool:
     return a == b or (a != a and b != b)
 
 
+CPU = torch.device("cpu")
+MEMORY = frozenset({"flipbench.attacks.updates.mimic"})
+
+
 @given(nested)
 @settings(max_examples=100, deadline=None)
 def test_any_plain_memory_comes_back_as_it_was(value: Any) -> None:
-    arrays: dict[str, np.ndarray] = {}
-    text = json.dumps(checkpoint._folded(value, arrays, frozenset()))
     out = io.BytesIO()
-    np.savez(out, allow_pickle=False, **arrays)
-    with np.load(io.BytesIO(out.getvalue()), allow_pickle=False) as archive:
-        read = dict(archive)
-    assert same(checkpoint._unfolded(json.loads(text), read), value)
+    torch.save(plain(value, frozenset()), out)
+    read = torch.load(io.BytesIO(out.getvalue()), weights_only=True)
+    assert same(rebuilt(read, CPU, frozenset()), value)
+
+
+def test_an_owners_record_comes_back_as_one_of_its_class() -> None:
+    memory = Memory(3, torch.arange(4.0), torch.ones(4), 1)
+    again = rebuilt(plain({"a": [memory]}, MEMORY), CPU, MEMORY)["a"][0]
+    assert type(again) is Memory
+    assert all(same(getattr(again, f), getattr(memory, f)) for f in vars(memory))
+
+
+def test_a_part_of_a_large_tensor_is_saved_without_the_rest() -> None:
+    saved = plain(torch.zeros(1000, 10)[3], frozenset())
+    assert saved.untyped_storage().nbytes() == 40
 
 
 def test_what_is_no_plain_memory_is_not_saved() -> None:
-    for value in (object(), torch.Generator(), {1: Path("x")}, torch.zeros(2, dtype=torch.bfloat16)):
+    forged = {"flipbench: instance of": ("pathlib", "Path"), "fields": {}}
+    for value in (object(), torch.Generator(), {1: Path("x")}, Memory(0, 1, 2, 3), forged):
         with pytest.raises(UnsaveableError):
-            checkpoint._folded(value, {}, frozenset())
+            plain(value, frozenset())
 
 
-def test_a_state_names_no_class_but_those_of_its_rule(tmp_path: Path) -> None:
-    forged = checkpoint._Folded("pathlib", "Path", {})
-    with pytest.raises(ValueError, match="no class of the rule"):
-        checkpoint._rebuilt(forged, torch.device("cpu"), frozenset({"flipbench.aggregators.rules.foolsgold"}))
-    borrowed = checkpoint._Folded("flipbench.aggregators.rules.foolsgold", "Tensor", {})  # imported there, not defined
-    with pytest.raises(ValueError, match="no class of the rule"):
-        checkpoint._rebuilt(borrowed, torch.device("cpu"), frozenset({"flipbench.aggregators.rules.foolsgold"}))
+def test_a_state_names_no_class_but_those_of_its_rule() -> None:
+    borrowed = "flipbench.attacks.updates.mimic", "Tensor"  # imported there, not defined
+    for named in (("pathlib", "Path"), borrowed):
+        with pytest.raises(ValueError, match="no class of the rule"):
+            rebuilt({"flipbench: instance of": named, "fields": {}}, CPU, MEMORY)
+
+
+class Deadly:
+    """What a pickle would run when it is read."""
+
+    def __reduce__(self) -> Any:
+        return Path("code_was_run").touch, ()
+
+
+@pytest.mark.parametrize("written", [lambda value: pickle.dumps(value, protocol=2), lambda value: saved(value)])
+def test_a_file_that_would_run_code_is_ignored(
+    written: Callable[[Any], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places, key = Checkpoints(str(tmp_path)), "a" * 64
+    raw = written({"key": key, "made by": fingerprint(), "state": {"round": 1, "rule": Deadly()}})
+    places.path(key).write_bytes(hashlib.sha256(raw).hexdigest().encode() + b"\n" + raw)
+    with pytest.raises(UntrustedError, match="more than plain values"):
+        places.read(key)
+    keeper = Keeper(places, [key])
+    assert keeper.even()
+    assert keeper.note is not None
+    assert keeper.note.startswith("checkpoint ignored: ")
+    assert not (tmp_path / "code_was_run").exists()
+
+
+def saved(value: Any) -> bytes:
+    out = io.BytesIO()
+    torch.save(value, out)
+    return out.getvalue()
+
+
+def test_a_file_of_the_former_format_is_ignored(tmp_path: Path) -> None:
+    places, key, out = Checkpoints(str(tmp_path)), "a" * 64, io.BytesIO()
+    np.savez(out, allow_pickle=False, head=np.frombuffer(b'{"key": "a"}', np.uint8))
+    raw = out.getvalue()
+    places.path(key).write_bytes(hashlib.sha256(raw).hexdigest().encode() + b"\n" + raw)
+    with pytest.raises(UntrustedError):
+        places.read(key)
 
 
 def test_a_keeper_without_states_starts_at_the_beginning(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import torch
 from flipbench import aggregators
 from flipbench.conformance.aggregators import checks
 from flipbench.federation import run_stack
-from flipbench.federation.checkpoint import Checkpoints
-from flipbench.federation.run_stack import Job
+from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.records import Job
 from flipbench.grid.reader import contents
 from flipbench.spec.cell import Cell
 from flipbench.system import cuda_devices

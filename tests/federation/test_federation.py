@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible
-from flipbench.federation.federation import BadUpdateError, Parts, Task, run
+from flipbench.federation.aggregation import BadUpdateError
+from flipbench.federation.federation import run
 from flipbench.federation.influence import influence
 from flipbench.federation.population import populate
+from flipbench.federation.task import Parts, Task
 from flipbench.spec.cell import Cell
 from flipbench.training import flat_parameters as vectors
 from flipbench.training import models, schedules

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from flipbench.federation import sybil_data as malicious_data
-from flipbench.federation.federation import Parts, run
+from flipbench.federation.federation import run
 from flipbench.federation.population import Population, populate
+from flipbench.federation.task import Parts
 from flipbench.spec.cell import Cell
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.training import initialisation, losses, models, schedules

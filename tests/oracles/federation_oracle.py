@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbench.federation.batch_sampling import BatchStream, participants
-from flipbench.federation.federation import Task
 from flipbench.federation.population import Population, generator
+from flipbench.federation.task import Task
 from flipbench.spec.cell import Cell
 from flipbench.spec.seeds import named_seed
 from flipbench.training import flat_parameters as vectors

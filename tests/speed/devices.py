@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import torch
 
-from flipbench.federation import run_stack
+from flipbench.federation import tasks
 from flipbench.federation.federation import Federation
+from flipbench.federation.records import Job
 from flipbench.grid.reader import contents
 from flipbench.papers import reader
 from flipbench.spec.cell import Cell
@@ -26,7 +27,7 @@ SEEDS = 4
 
 def seconds(cells: list[Cell], count: int) -> float:
     """Of a round of one cell."""
-    prepared = run_stack._prepare([run_stack.Job(c, contents(c)) for c in cells], None)
+    prepared = tasks.prepare([Job(c, contents(c)) for c in cells], None)
     federation = Federation(prepared.cells, prepared.populations, prepared.task, prepared.parts)
     federation.round(1)  # it is evaluated, and finds nothing in any cache
     begin = federation.clock.local + federation.clock.aggregation

@@ -18,8 +18,9 @@ import torch
 
 from flipbench import data
 from flipbench.data import pixel_scaling
-from flipbench.federation.federation import Federation, Parts, Task
+from flipbench.federation.federation import Federation
 from flipbench.federation.population import populate
+from flipbench.federation.task import Parts, Task
 from flipbench.plugins import registry
 from flipbench.spec.cell import Cell
 from flipbench.system.malloc import keep_freed_memory

@@ -1,0 +1,91 @@
+"""The record of a cell, as it is stored: what was run, how it ended, and its provenance."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flipbench.spec.cell import Cell
+from flipbench.spec.key import SCHEMA, key
+from flipbench.spec.twins import clean_twin, normal
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to run, and the hashes of what its fields name."""
+
+    cell: Cell
+    content: Mapping[str, str]
+
+
+def record(
+    job: Job, provenance: Mapping[str, Any], status: str, failed_before: Mapping[str, int] | None, **more: Any
+) -> Record:
+    """What is stored of a cell; ``attempts`` counts its failed tries of earlier runs and the one that ended so."""
+    blank: Record = dict.fromkeys(("task", "mapping", "attack", "reason", "traceback", "result"), None)
+    own_key = key(job.cell, job.content)
+    return {
+        **blank,
+        "schema": SCHEMA,
+        "key": own_key,
+        "twin": key(clean_twin(job.cell), {k: v for k, v in job.content.items() if k != "attack"}),
+        "status": status,
+        "facts": asdict(normal(job.cell)),
+        "content": dict(job.content),
+        "attempts": 1 + (failed_before or {}).get(own_key, 0),
+        "seconds": {},
+        "provenance": {**provenance, **_machine(job.cell.device)},
+        **more,
+    }
+
+
+def failure(
+    job: Job, provenance: Mapping[str, Any], reason: str, attempts: Mapping[str, int], text: str | None = None
+) -> Record:
+    """The record of a cell that failed."""
+    return record(job, provenance, "failed", attempts, reason=reason, traceback=text)
+
+
+def _machine(device: str) -> dict[str, Any]:
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def run_provenance() -> dict[str, Any]:
+    """Provenance that is the same for all cells of a run; no environment variable ever enters it."""
+    return {
+        "flipbench": version("flipbench"),
+        "commit": commit_of(Path(__file__).parent),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "platform": platform.platform(),
+    }
+
+
+def commit_of(folder: Path) -> str | None:
+    """A checkout's commit, with a mark when files other than results differ from it; None outside a checkout."""
+    git = partial(subprocess.run, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        head = git(["git", "rev-parse", "--short=12", "HEAD"])
+        elsewhere = ["--", ":/", ":(top,exclude)results"]  # runs rewrite the committed tables
+        changed = git(["git", "status", "--porcelain", "--untracked-files=no", *elsewhere])
+    except OSError:
+        return None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

@@ -1,0 +1,69 @@
+"""What a stack of cells is run with: the data on the device, and the functions that the names in a cell stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from flipbench.federation.sybil_data import MaliciousData
+from flipbench.training.augmentation import none
+from flipbench.training.initialisation import Initialisation, default
+from flipbench.training.inputs import Pixels
+from flipbench.training.losses import cross_entropy
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set ready for training, on the device.
+
+    Attributes:
+        train: ``(examples, *shape)`` float32; with an attack on examples twice as many, the stamped ones behind.
+        test: ``(examples, *shape)`` float32.
+        test_labels: ``(examples,)`` int64.
+        classes: L.
+        stamped_test: test images with the trigger that the attack would stamp, ``(some, *shape)``; None without one.
+        stamped_labels: their true labels.
+        black: ``shape``, a black image, scaled; needed by augmentation.
+        pixels: of the training images, on the CPU; None where they are not known, or not all that train is made of.
+    """
+
+    train: Tensor
+    test: Tensor
+    test_labels: Tensor
+    classes: int
+    stamped_test: Tensor | None = None
+    stamped_labels: Tensor | None = None
+    black: Tensor | None = None
+    pixels: Pixels | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        c, h, w = self.train.shape[1:]
+        return c, h, w
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the names in a cell stand for.
+
+    Attributes:
+        model: ``(shape, classes) -> nn.Module``.
+        schedule: ``(t, rounds) -> factor on the learning rate``, t from 0.
+        rule: the aggregator.
+        initialise: draws the initial weights.
+        loss: `training.losses`.
+        augment: `training.augmentation`.
+        sybil_data: what each sybil holds.
+    """
+
+    model: Callable[..., nn.Module]
+    schedule: Callable[[int, int], float]
+    rule: Callable[..., Any]
+    initialise: Initialisation = default
+    loss: Any = field(default_factory=cross_entropy)
+    augment: Any = field(default_factory=none)
+    sybil_data: MaliciousData | None = None
