@@ -1,23 +1,24 @@
 """YAML with the position of every value, and without YAML 1.1's traps.
 
-Built from PyYAML's parse events, never through a constructor, so a file can make nothing but text, numbers, true,
-false, null, lists and mappings. Scalars follow YAML 1.2's core schema: ``1e-3`` is a number; ``no``, ``on`` and
-``12:30`` are text; ``010`` and ``1_000``, which are read as 8 and 1000 by some and as text by others, are refused.
+Composed by PyYAML without its constructors, so a file can make nothing but text, numbers, true, false, null, lists and
+mappings. Scalars follow YAML 1.2's core schema: ``1e-3`` is a number; ``no``, ``on`` and ``12:30`` are text; ``010``
+and ``1_000``, which are read as 8 and 1000 by some and as text by others, are refused.
 Keys given twice are refused with both positions. Size, nodes, nesting and what aliases expand to are bounded.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 50_000  # aliases counted as what they expand to
 MAX_DEPTH = 20
+_TOO_MANY = f"more than {MAX_NODES:,} values, aliases written out"
 
 Scalar = str | int | float | bool | None
 
@@ -55,16 +56,12 @@ class Node:
         column: of its first character.
         value: a scalar, a list of nodes, or a list of (key node, value node).
         kind: ``scalar``, ``list`` or ``mapping``.
-        size: nodes in it, aliases counted as what they expand to.
-        depth: levels of nesting in it; 0 for a scalar.
     """
 
     line: int
     column: int
     value: Any
     kind: str = "scalar"
-    size: int = 1
-    depth: int = 0
 
     @property
     def items(self) -> list[Node]:
@@ -84,16 +81,6 @@ def plain(node: Node) -> Any:
     if node.kind == "mapping":
         return {k.value: plain(v) for k, v in node.pairs}
     return node.value
-
-
-def node_of(value: Any, line: int = 0, column: int = 0) -> Node:
-    """A node for a value that comes from no file."""
-    if isinstance(value, list):
-        return Node(line, column, [node_of(v, line, column) for v in value], "list")
-    if isinstance(value, dict):
-        pairs = [(Node(line, column, k), node_of(v, line, column)) for k, v in value.items()]
-        return Node(line, column, pairs, "mapping")
-    return Node(line, column, value)
 
 
 def decode(data: bytes) -> str:
@@ -120,31 +107,35 @@ def compose(text: str) -> tuple[Node, tuple[Problem, ...]]:
     Raises:
         YamlError: a mistake that does; with the position and what to do.
     """
-    builder = _Builder()
-    for event in _events(text):
-        builder.take(event)
-    return builder.document(), tuple(builder.problems)
-
-
-def _events(text: str) -> Iterator[yaml.Event]:
+    loader = _loader(text)
     try:
-        loader = yaml.SafeLoader(text)
-    except yaml.reader.ReaderError as error:
-        line, column = _position(text, error.position)
-        raise YamlError(Problem(line, column, f"character U+{int(error.character):04X} is not allowed")) from error
-    try:
-        while loader.check_event():
-            event: yaml.Event = loader.get_event()  # type: ignore[no-untyped-call]
-            yield event
+        root = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            event = loader.peek_event()  # type: ignore[no-untyped-call]
+            raise _refused(event, "a second document starts here; a grid is one document")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
         said = ", ".join(t for t in (error.context, error.problem) if t)
         raise YamlError(Problem(mark.line + 1, mark.column + 1, f"{said}{_hint(said)}")) from error
+    except YamlError:
+        raise
     except (ValueError, OverflowError) as error:  # "\UFFFFFFFF" and the like reach chr()
         mark = loader.get_mark()
         raise YamlError(Problem(mark.line + 1, mark.column + 1, f"an escape that is no character: {error}")) from error
     finally:
         loader.dispose()
+    if root is None:
+        raise YamlError(Problem(1, 1, "the file is empty"))
+    converter = _Converter()
+    return converter.node(root), tuple(converter.problems)
+
+
+def _loader(text: str) -> _Loader:
+    try:
+        return _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line, column = _position(text, error.position)
+        raise YamlError(Problem(line, column, f"character U+{int(error.character):04X} is not allowed")) from error
 
 
 def _hint(said: str) -> str:
@@ -160,97 +151,88 @@ def _position(text: str, index: int) -> tuple[int, int]:
     return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
 
 
-@dataclass
-class _Open:
-    """A list or mapping whose end has not come yet."""
+class _Loader(yaml.BaseLoader):
+    """PyYAML's composer; an alias keeps its own position, tags are refused, nodes and nesting are bounded."""
 
-    line: int
-    column: int
-    kind: str
-    anchor: str | None
-    nodes: list[Node] = field(default_factory=list)
-    keys: dict[Any, Node] = field(default_factory=dict)
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = self.count = 0
+        self.finished: set[str] = set()  # anchors whose node has ended
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node of the text; not deeper than `MAX_DEPTH`, so that many brackets are an error, not a crash."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self.finished:
+                raise _refused(event, f"*{event.anchor} has no finished anchor &{event.anchor} before it")
+            alias: Any = copy(self.anchors[event.anchor])
+            alias.start_mark, alias.alias = event.start_mark, True
+            self.get_event()  # type: ignore[no-untyped-call]
+            return alias
+        if event.tag not in (None, "!"):
+            raise _refused(event, f"the tag {event.tag!r} is not allowed; write the plain value")
+        nested = isinstance(event, yaml.CollectionStartEvent)
+        if nested and self.depth >= MAX_DEPTH:
+            raise _refused(event, f"nested deeper than {MAX_DEPTH} levels")
+        self.count += 1
+        if self.count > MAX_NODES:
+            raise _refused(event, _TOO_MANY)
+        self.anchors.pop(event.anchor, None)  # YAML lets an anchor be given again
+        self.finished.discard(event.anchor)
+        self.depth += nested
+        node = super().compose_node(parent, index)
+        self.depth -= nested
+        self.finished.add(event.anchor)
+        return node
 
 
-class _Builder:
-    """Nodes from events, without recursion: a thousand opening brackets are an error, not a crash."""
+def _refused(at: Any, text: str) -> YamlError:
+    """A mistake at the start of an event or node."""
+    return YamlError(Problem(at.start_mark.line + 1, at.start_mark.column + 1, text))
+
+
+class _Converter:
+    """Nodes with values from PyYAML's nodes, aliases written out; mistakes that can be read over are collected."""
 
     def __init__(self) -> None:
-        self.open: list[_Open] = []
-        self.anchors: dict[str, Node] = {}
-        self.root: Node | None = None
-        self.problems: list[Problem] = []
+        self.problems: dict[Problem, None] = {}  # what aliases repeat is said once
         self.count = 0
 
-    def take(self, event: yaml.Event) -> None:
-        mark = cast(yaml.Mark, event.start_mark)
-        line, column = mark.line + 1, mark.column + 1
-        if isinstance(event, yaml.DocumentStartEvent) and self.root is not None:
-            raise YamlError(Problem(line, column, "a second document starts here; a grid is one document"))
-        if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent):
-            self._refuse_tag(event, line, column)
-        if isinstance(event, yaml.ScalarEvent):
-            text_only = not event.implicit[0]
-            value = event.value if text_only else self._scalar(event.value, line, column)
-            self._add(Node(line, column, value), event.anchor)
-        elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self.anchors:
-                raise YamlError(
-                    Problem(line, column, f"*{event.anchor} has no finished anchor &{event.anchor} before it")
-                )
-            self._add(replace(self.anchors[event.anchor], line=line, column=column), None)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            if len(self.open) >= MAX_DEPTH:
-                raise YamlError(Problem(line, column, f"nested deeper than {MAX_DEPTH} levels"))
-            kind = "list" if isinstance(event, yaml.SequenceStartEvent) else "mapping"
-            self.open.append(_Open(line, column, kind, event.anchor))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            self._close()
+    def node(self, node: Any, depth: int = 0, alias: Any = None) -> Node:
+        """Convert a node with all that is in it.
 
-    def document(self) -> Node:
-        if self.root is None:
-            raise YamlError(Problem(1, 1, "the file is empty"))
-        return self.root
+        Args:
+            node: of PyYAML.
+            depth: lists and mappings around it.
+            alias: the outermost alias that it is written out for, if any.
 
-    def _close(self) -> None:
-        done = self.open.pop()
-        n = done.nodes
-        value: Any = n
-        if done.kind == "mapping":  # of a key given twice the first counts
-            value = [
-                (k, v) for k, v in zip(n[::2], n[1::2], strict=True) if k.kind == "scalar" and done.keys[k.value] is k
-            ]
-        depth = 1 + max((x.depth for x in n), default=0)
-        self._add(Node(done.line, done.column, value, done.kind, 1 + sum(x.size for x in n), depth), done.anchor)
-
-    def _add(self, node: Node, anchor: str | None) -> None:
+        Raises:
+            YamlError: too many nodes, or nested too deep.
+        """
+        alias = alias or (node if hasattr(node, "alias") else None)
         self.count += 1
-        if max(node.size, self.count) > MAX_NODES:
-            raise YamlError(Problem(node.line, node.column, f"more than {MAX_NODES:,} values, aliases written out"))
-        if len(self.open) + node.depth > MAX_DEPTH:
-            raise YamlError(
-                Problem(node.line, node.column, f"nested deeper than {MAX_DEPTH} levels, aliases written out")
-            )
-        if anchor:
-            self.anchors[anchor] = node
-        if not self.open:
-            self.root = node
-            return
-        parent = self.open[-1]
-        if parent.kind == "mapping" and len(parent.nodes) % 2 == 0:
-            self._check_key(parent, node)
-        parent.nodes.append(node)
-
-    def _refuse_tag(self, event: Any, line: int, column: int) -> None:
-        if event.tag not in (None, "!"):
-            raise YamlError(Problem(line, column, f"the tag {event.tag!r} is not allowed; write the plain value"))
-
-    def _check_key(self, parent: _Open, key: Node) -> None:
-        if key.kind != "scalar":
-            self._problem(key.line, key.column, "a key must be plain text, not a list or mapping")
-        elif (first := parent.keys.setdefault(key.value, key)) is not key:
-            text = f"the key {key.value!r} is given twice; the first is at {first.line}:{first.column}; keep one"
-            self._problem(key.line, key.column, text)
+        if self.count > MAX_NODES:
+            raise _refused(alias or node, _TOO_MANY)
+        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+        if isinstance(node, yaml.ScalarNode):
+            return Node(line, column, node.value if node.style else self._scalar(node.value, line, column))
+        if depth >= MAX_DEPTH:
+            raise _refused(alias or node, f"nested deeper than {MAX_DEPTH} levels, aliases written out")
+        if isinstance(node, yaml.SequenceNode):
+            return Node(line, column, [self.node(item, depth + 1, alias) for item in node.value], "list")
+        pairs: dict[Any, tuple[Node, Node]] = {}
+        for key_node, value_node in node.value:
+            key = self.node(key_node, depth + 1, alias)
+            if key.kind != "scalar":
+                self._wrong(key.line, key.column, "a key must be plain text, not a list or mapping")
+            elif key.value in pairs:
+                first, _ = pairs[key.value]
+                text = f"the key {key.value!r} is given twice; the first is at {first.line}:{first.column}; keep one"
+                self._wrong(key.line, key.column, text)
+            value = self.node(value_node, depth + 1, alias)
+            if key.kind == "scalar":
+                pairs.setdefault(key.value, (key, value))  # of a key given twice the first counts
+        return Node(line, column, list(pairs.values()), "mapping")
 
     def _scalar(self, text: str, line: int, column: int) -> Scalar:
         if text in _WORDS:
@@ -261,10 +243,10 @@ class _Builder:
             return int(text)
         if _UNCLEAR.match(text):
             hint = f"write a decimal number without leading zeros or '_', or '{text}' in quotes for text"
-            self._problem(line, column, f"{text} is read differently by different YAML readers; {hint}")
+            self._wrong(line, column, f"{text} is read differently by different YAML readers; {hint}")
         elif _FLOAT.match(text):
             return float(text)
         return text
 
-    def _problem(self, line: int, column: int, text: str) -> None:
-        self.problems.append(Problem(line, column, text))
+    def _wrong(self, line: int, column: int, text: str) -> None:
+        self.problems[Problem(line, column, text)] = None
