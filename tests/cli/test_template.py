@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from flipbench.aggregators import Cohort, Infeasible
 from flipbench.attacks.contract import place
-from flipbench.cli import new
+from flipbench.cli import new, templates
 from flipbench.cli.app import app
 from flipbench.conformance.aggregators import check_attack
 from flipbench.errors import UserError
@@ -71,8 +72,8 @@ def test_its_own_test_passes_and_can_fail(made):
     assert len(outcomes(made[1])) == 5
     assert all(outcomes(made[1]).values())
     made[0].write_text("def my_rule(updates, cohort, /):\n    return updates.mean(-2)\n")  # FedAvg: no defence
-    assert not outcomes(made[1])["test_far_liars_do_not_count"]
-    assert not outcomes(made[1])["test_too_many_liars_are_refused_with_the_numbers"]
+    assert not outcomes(made[1])["test_malicious_clients_far_away_do_not_count"]
+    assert not outcomes(made[1])["test_too_many_malicious_clients_are_refused_with_the_numbers"]
     made[0].write_text("def my_rule(updates, cohort, /):\n    return updates.mul_(2).median(-2).values / 2\n")
     assert not outcomes(made[1])["test_the_updates_are_left_alone"]
 
@@ -112,6 +113,16 @@ def test_an_attack_has_ten_lines_of_code_at_most_and_says_why(attack):
     body = lines[next(i for i, line in enumerate(lines) if line.startswith("def my_attack")) + 2 :]
     assert sum(not line.lstrip().startswith("#") for line in body) <= 10
     assert sum("#" in line for line in body) >= 4
+
+
+def test_every_template_is_written_by_some_command_and_its_own_name_is_left_nowhere(tmp_path):
+    written = {"my_rule": new.new("aggregator", tmp_path / "yours.py")}
+    for where in new.PLACES:
+        written[f"my_{where[:-1]}_attack"] = new.new("attack", tmp_path / where / "yours.py", where)
+    shipped = {p.stem for p in Path(templates.__file__).parent.glob("*.py")} - {"__init__"}
+    assert shipped == set(written) | {f"test_{name}" for name in written}
+    for name, files in written.items():
+        assert all(name not in file.read_text() and "yours" in file.read_text() for file in files)
 
 
 def test_labels_are_the_place_where_none_is_told(tmp_path):
