@@ -80,7 +80,10 @@ def test_every_field_has_a_case() -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_changes_the_key(name: str) -> None:
     base = replace(BASE, **NEEDS.get(name, {}))
-    assert key(replace(base, **{name: OTHER[name]}), {}) != key(base, {})
+    content = {"dataset": "0" * 64}
+    assert key(replace(base, **{name: OTHER[name]}), content) != key(base, content)
+    assert key(base, {"dataset": "1" * 64}) != key(base, content)
+    assert key(base, content | {"aggregator": "2" * 64}) != key(base, content)
 
 
 def test_content_changes_the_key_and_the_place_of_a_file_does_not() -> None:

@@ -36,7 +36,7 @@ def test_the_keys_from_before_meet_every_field_off_its_usual_value(name: str) ->
     assert any(stored["facts"].get(name, USUAL[name]) != USUAL[name] for stored in KEYS)
 
 
-@pytest.mark.parametrize("name", [n for n, value in LATER.items() if value is not None])
+@pytest.mark.parametrize("name", [n for n, value in LATER.items() if value is not None and TABLE[n].since <= 2])
 def test_the_keys_from_before_meet_every_later_field_at_its_usual_value(name: str) -> None:
     assert any(stored["facts"].get(name) == LATER[name] for stored in KEYS)
 
