@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from flipbench.conformance import aggregators as conformance
 from flipbench.conformance.cases import Defect
-from flipbench.conformance.exceptions import Exceptions
+from flipbench.conformance.declared_exceptions import Exceptions
 
 _WIDTH = 110
 OnFail = Literal["raise", "return"]

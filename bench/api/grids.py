@@ -30,7 +30,7 @@ def read_grid(
 
     >>> import flipbench as fb
     >>> fb.read_grid("smoke", {"seed": range(2), "aggregator": ["fedavg", "krum"]})
-    <Grid smoke: 8 cells, 4 of them clean>
+    <Grid smoke: 12 cells, 4 of them clean>
 
     In a dictionary and in overrides a function, a class or a `functools.partial` with options may stand where a file
     has the name of an aggregator, an attack, a data set, a model or anything else that can be a plug-in:

@@ -38,7 +38,7 @@ def aggregate(rule: Rule, updates: Any, byzantine: int = 0, **cohort: Any) -> An
     >>> fb.aggregate("krum", updates, byzantine=2)
     Traceback (most recent call last):
         ...
-    flipbench.aggregators.contract.Infeasible: krum needs at least 2f + 3 = 7 clients, got 4
+    flipbench.aggregators.contract.Infeasible: krum needs at least 2f + 3 = 7 clients for f = 2, got 4
 
     Args:
         rule: a name with options, a chain like ``nnm | trimmed_mean(trim=3)``, or a function ``(updates, cohort) ->

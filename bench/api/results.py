@@ -33,7 +33,7 @@ def load(folder: str | Path) -> Results:
 
     >>> import flipbench as fb
     >>> fb.load(finished)
-    <Results smoke: 8 cells, 8 done>
+    <Results smoke: 12 cells, 12 done>
 
     Args:
         folder: ``results/<grid>``, of `run` or of ``flipbench run``.
@@ -49,7 +49,7 @@ class Results:
 
     >>> results = fb.load(finished)
     >>> results.cells[["aggregator", "attack", "seed", "accuracy"]].shape
-    (8, 4)
+    (12, 4)
 
     Attributes:
         folder: where they lie.
@@ -132,7 +132,7 @@ class Results:
 
         >>> ax = results.heatmap("source_recall")
         >>> ax.get_title()
-        'Source recall (%), mirrored'
+        'Source recall (%), targeted 4→9'
 
         Args:
             metric: as of `table`.

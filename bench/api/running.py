@@ -75,7 +75,7 @@ def run(
     >>> small = fb.read_grid("smoke", {"rounds": 2, "aggregator": ["fedavg", "median"]})
     >>> results = fb.run(small, workers=1, results=folder, progress=False)
     >>> results.table("accuracy").frame.shape
-    (2, 2)
+    (2, 3)
 
     It works in a notebook and in a script without ``if __name__ == "__main__"``. An interrupt (Ctrl-C, the stop button
     of a notebook) ends it with KeyboardInterrupt; finished cells are kept, and the same call goes on from there.
