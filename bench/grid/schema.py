@@ -13,6 +13,8 @@ from flipbench.grid.document import FIGURE_KINDS, NAME
 from flipbench.grid.fields import REFERENCES
 from flipbench.spec.cell import FIELDS, Cell
 
+FIELDS_REF = {"$ref": "#/$defs/fields"}
+_WIDTH = 160  # of a line, where what is nested allows it
 _ENTRY = re.compile(r"^    (\w+): (.*)$")
 
 
@@ -29,59 +31,76 @@ def field_docs() -> dict[str, str]:
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema, draft 2020-12, of a grid file."""
-    facts = _facts()
-    partial = {"type": "object", "properties": facts, "additionalProperties": False}
-    axes = {n: {"description": s["description"], "type": "array", "minItems": 1, "items": s} for n, s in facts.items()}
+    """JSON schema, draft 2020-12, of a grid file; each field of a cell is described once, under ``$defs``."""
     figure = {
         "type": "object",
         "properties": {"kind": {"enum": list(FIGURE_KINDS)}, "metric": {"type": "string"}},
         "required": ["kind"],
         "additionalProperties": False,
     }
+    name = "Names the results folder; the file's name without it."
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "flipbench grid",
         "type": "object",
         "properties": {
-            "name": {
-                "type": "string",
-                "pattern": NAME.pattern,
-                "description": "Names the results folder; the file's name without it.",
-            },
+            "name": {"type": "string", "pattern": NAME.pattern, "description": name},
             "title": {"type": ["string", "null"], "description": "For tables, heatmaps and the report."},
-            "base": {"description": "Facts of every cell.", **partial},
-            "axes": {
-                "description": "Field -> values; the cells are their product.",
-                "type": "object",
-                "properties": axes,
-                "additionalProperties": False,
-            },
+            "base": {"description": "Fields of every cell.", **FIELDS_REF},
+            "axes": {"description": "Field -> values; the cells are their product.", "$ref": "#/$defs/axes"},
             "cases": {
-                "description": "Partial facts over the base; the product of the axes is made for each.",
+                "description": "Some fields over the base; the product of the axes is made for each.",
                 "type": "array",
                 "minItems": 1,
-                "items": partial,
+                "items": FIELDS_REF,
             },
             "figures": {"description": "What to draw.", "type": "array", "items": figure},
         },
         "additionalProperties": False,
+        "$defs": _definitions(),
     }
 
 
+def text_of(schema: dict[str, Any]) -> str:
+    """A schema as its committed file holds it: on one line what fits or has nothing nested in it."""
+    return _lines(schema, "") + "\n"
+
+
 def text() -> str:
-    """The schema as the committed file holds it."""
-    return json.dumps(schema(), indent=1) + "\n"
+    """The schema of grids as the committed file holds it."""
+    return text_of(schema())
 
 
-def _facts() -> dict[str, dict[str, Any]]:
+def _definitions() -> dict[str, Any]:
+    """``fields``: fields with a value each; ``axes``: with a list of values; ``named``: a reference as a mapping."""
     docs = field_docs()
     properties: dict[str, dict[str, Any]] = TypeAdapter(Cell).json_schema()["properties"]
-    facts = {}
+    about, values, axes = {}, {}, {}
     for name in FIELDS:
-        one = {k: v for k, v in properties[name].items() if k != "title"}
+        known = {k: v for k, v in properties[name].items() if k != "title"}
         if name in REFERENCES:
-            named = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-            one = {"anyOf": [{"type": "string"}, named], "default": one["default"]}
-        facts[name] = {"description": docs[name], **one}
-    return facts
+            known = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/named"}], "default": known["default"]}
+        described = {"$ref": f"#/$defs/about/{name}"}
+        about[name] = {"description": docs[name]}
+        values[name] = described | known
+        items = {"$ref": f"#/$defs/fields/properties/{name}"}
+        axes[name] = described | {"type": "array", "minItems": 1, "items": items}
+    named = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    return {
+        "fields": {"type": "object", "properties": values, "additionalProperties": False},
+        "axes": {"type": "object", "properties": axes, "additionalProperties": False},
+        "named": named,
+        "about": about,
+    }
+
+
+def _lines(value: Any, indent: str) -> str:
+    line = json.dumps(value, ensure_ascii=False)
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    if len(indent) + len(line) <= _WIDTH or not any(isinstance(part, dict | list) for part in parts):
+        return line
+    deeper = indent + " "
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    names = [f"{json.dumps(name)}: " for name in value] if isinstance(value, dict) else [""] * len(parts)
+    inner = ",\n".join(deeper + name + _lines(part, deeper) for name, part in zip(names, parts, strict=True))
+    return f"{opened}\n{inner}\n{indent}{closed}"

@@ -165,10 +165,10 @@ class _Loader(yaml.BaseLoader):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.finished:
                 raise _refused(event, f"*{event.anchor} has no finished anchor &{event.anchor} before it")
-            alias: Any = copy(self.anchors[event.anchor])
-            alias.start_mark, alias.alias = event.start_mark, True
+            node: yaml.Node = copy(self.anchors[event.anchor])
+            node.start_mark, node.alias = event.start_mark, True  # type: ignore[attr-defined]
             self.get_event()  # type: ignore[no-untyped-call]
-            return alias
+            return node
         if event.tag not in (None, "!"):
             raise _refused(event, f"the tag {event.tag!r} is not allowed; write the plain value")
         nested = isinstance(event, yaml.CollectionStartEvent)
@@ -180,10 +180,10 @@ class _Loader(yaml.BaseLoader):
         self.anchors.pop(event.anchor, None)  # YAML lets an anchor be given again
         self.finished.discard(event.anchor)
         self.depth += nested
-        node = super().compose_node(parent, index)
+        composed = super().compose_node(parent, index)
         self.depth -= nested
         self.finished.add(event.anchor)
-        return node
+        return composed
 
 
 def _refused(at: Any, text: str) -> YamlError:

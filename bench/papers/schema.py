@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from flipbench.grid import schema as grid_schema
+from flipbench.grid.schema import FIELDS_REF, text_of
 from flipbench.papers.model import KINDS, METRICS, UNITS
 from flipbench.papers.table_reader import ENTRY, PART
 
@@ -15,7 +15,6 @@ _METRIC = "Of the stored confusion counts: " + ", ".join(
 _ROUNDS = (
     "Of the evaluated rounds: last, mean(rounds=10), median(rounds=10), median(share=0.1), at(round=100), max or min."
 )
-_FACTS = {"$ref": "#/$defs/facts"}
 _TOLERANCE = {
     "within": "Our mean is at most so far from the published number, or from ``of``.",
     "of": "A centre for ``within`` other than the published number.",
@@ -29,32 +28,34 @@ def schema() -> dict[str, Any]:
     """JSON schema, draft 2020-12, of a paper file."""
     found = grid_schema.schema()
     properties: dict[str, Any] = found["properties"]
-    facts = {k: v for k, v in properties["base"].items() if k != "description"}
-    part = _part()
-    assert set(part) == set(PART)
+    definitions = _part()
+    assert set(definitions) == set(PART)
+    part = {name: {"$ref": f"#/$defs/{name}"} for name in definitions}
+    definitions["heads"] = _heads(part)
     properties |= {
         "paper": _text("Citation."),
         "source": _text("Where protocol and numbers were read."),
         "minutes": {"type": ["number", "null"], "description": "Of all seeds on one core, as measured."},
         "caveat": _text("What the verdict must not be taken for."),
         "choices": {"description": "What the paper leaves open.", "type": "array", "items": _choice()},
-        "quick": {"description": "Facts of a short run that shows how it works.", **_FACTS},
+        "quick": {"description": "Fields of a short run that shows how it works.", **FIELDS_REF},
         "tables": {"description": "Published ones and ours.", "type": "array", "minItems": 1, "items": _table(part)},
     }
     del properties["figures"]
-    return found | {"title": "flipbench paper", "required": ["paper", "source", "tables"], "$defs": {"facts": facts}}
+    definitions |= found["$defs"]
+    return found | {"title": "flipbench paper", "required": ["paper", "source", "tables"], "$defs": definitions}
 
 
 def text() -> str:
     """The schema as the committed file holds it."""
-    return json.dumps(schema(), indent=1) + "\n"
+    return text_of(schema())
 
 
 def _part() -> dict[str, Any]:
     numbers = {k: {"type": "number", "description": v} for k, v in _TOLERANCE.items()}
     fixed = {"type": "object", "properties": numbers, "minProperties": 1, "additionalProperties": False}
     return {
-        "at": {"description": "Facts that choose the one setting, seeds aside, that a number is of.", **_FACTS},
+        "at": {"description": "Fields that choose the one setting, seeds aside, that a number is of.", **FIELDS_REF},
         "metric": _text(_METRIC),
         "rounds": _text(_ROUNDS),
         "tolerance": {"description": "Fixed before the run.", "anyOf": [{"const": "none"}, fixed]},
@@ -62,14 +63,18 @@ def _part() -> dict[str, Any]:
     }
 
 
-def _table(part: dict[str, Any]) -> dict[str, Any]:
+def _heads(part: dict[str, Any]) -> dict[str, Any]:
     head = _mapping({"label": _text("As people read it."), **part}) | {"type": ["object", "null"]}
+    return {"type": "object", "minProperties": 1, "additionalProperties": head}
+
+
+def _table(part: dict[str, Any]) -> dict[str, Any]:
     number = {"type": "number"}
     entry = _mapping({"value": number | {"description": "As published."}, "sd": number, **part})
     assert set(entry["properties"]) == set(ENTRY)
     pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
     value = {"anyOf": [number, {"type": "null"}, {"const": "ours"}, pair, entry]}
-    heads = {"type": "object", "minProperties": 1, "additionalProperties": head}
+    heads = {"$ref": "#/$defs/heads"}
     return _mapping(
         {
             "name": {"type": ["string", "number"], "description": "Within the file; its number without it."},

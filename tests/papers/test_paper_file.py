@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from flipbench.errors import UserError
 from flipbench.grid.reader import GridError
@@ -244,6 +246,36 @@ def test_the_committed_schema_is_the_readers() -> None:
     committed = (ROOT / "bench/papers/paper.schema.json").read_text("utf-8")
     assert json.loads(committed) == schema.schema()
     assert committed == schema.text()
+    assert committed.count("\n") < 400  # each field and each part of a number is described once
+
+
+EDITOR = Draft202012Validator(schema.schema())
+
+
+def test_an_editor_takes_every_shipped_paper() -> None:
+    for path in reader.SHIPPED.glob("*.yaml"):
+        assert list(EDITOR.iter_errors(yaml.safe_load(path.read_text("utf-8")))) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("paper: ", "papers: ", ()),
+        ("rows:", "row:", ("tables", 0)),
+        ("clients: 8", "clients: 0", ("base", "clients")),
+        ("seed: [0, 1]", "seed: 0", ("axes", "seed")),
+        ("unit: percent", "unit: per cent", ("tables", 0, "unit")),
+        ("at: {aggregator: fedavg}", "at: {rule: fedavg}", ("tables", 0, "rows", "fedavg", "at")),
+        ("{within: 1.5}", "{withing: 1.5}", ("tables", 0, "tolerance")),
+        ("[80, 2]", "[80, 2, 3]", ("tables", 0, "values", "fedavg", 1)),
+        ("says: the", "say: the", ("tables", 0, "claims", 0)),
+    ],
+)
+def test_an_editor_underlines_typical_mistakes_of_a_paper(old: str, new: str, where: tuple[object, ...]) -> None:
+    assert EDITOR.is_valid(yaml.safe_load(GOOD))
+    assert old in GOOD
+    errors = [tuple(error.absolute_path) for error in EDITOR.iter_errors(yaml.safe_load(GOOD.replace(old, new, 1)))]
+    assert where in errors
 
 
 def test_the_example_of_the_documentation_is_whole(write: Callable[[str], Path]) -> None:
