@@ -1,4 +1,4 @@
-"""``flipbench kappa``: a table, a CSV file and one figure of how far f liars move each rule."""
+"""``flipbench kappa``: a table, a CSV file and one figure of how far f malicious clients move each rule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,6 +18,7 @@ from flipbench.conformance.kappa import Finding
 from flipbench.errors import UserError
 from flipbench.plugins import registry
 from flipbench.report.figures import style
+from flipbench.report.figures.layout import Sheet, grid, wrapped
 from flipbench.spec.labels import aggregator_label
 
 FIELDS = ("rule", "clients", "byzantine", "kappa", "battery", "attack", "bound", "lower", "infeasible")
@@ -94,48 +96,36 @@ def csv_text(found: Sequence[Finding]) -> str:
 def draw(found: Sequence[Finding]) -> Figure:
     """Kappa over f / n, a panel an n: solid what was found, dotted the published bound, grey what no rule undercuts."""
     sizes, rules = sorted({x.clients for x in found}), list(dict.fromkeys(x.rule for x in found))
+    values = [v for x in found for v in (x.kappa, x.lower) if math.isfinite(v)]
+    ceiling = min(_HUGE, 10 ** math.ceil(math.log10(3 * max([*values, 10.0]))))
     with style.style():
-        left, gap, bottom, top = 0.95, 0.3, 0.45, 0.25
-        names = [style.wrapped(aggregator_label(rule), 1.6, style.SMALL) for rule in rules]
-        side = 1.9
-        wide = (style.WIDTH - left - side - gap * (len(sizes) - 1)) / len(sizes)
-        made = style.figure(style.WIDTH, bottom + _HIGH + top)
-        values = [v for x in found for v in (x.kappa, x.lower) if math.isfinite(v)]
-        ceiling = min(_HUGE, 10 ** math.ceil(math.log10(3 * max([*values, 10.0]))))
-        for i, n in enumerate(sizes):
-            ax = style.place(made, left + i * (wide + gap), bottom, wide, _HIGH)
+        sheet = Sheet(grid(len(sizes), len(sizes), _HIGH), gap=0.3)
+        for (ax, leftmost, _), n in zip(sheet.panels, sizes, strict=True):
             ax.set_yscale("log")
-            ax.set_ylim(_LEAST, ceiling)
-            ax.set_xlim(0, 0.5)
-            ax.set_title(f"{n} clients")
-            ax.set_xlabel("malicious fraction f / n")
-            ax.grid(axis="y", linewidth=0.4, color="0.9")
-            ax.set_axisbelow(True)
-            if i:
-                ax.tick_params(labelleft=False)
-            else:
-                ax.set_ylabel("κ found")
+            ax.set(xlim=(0, 0.5), ylim=(_LEAST, ceiling), title=f"{n} clients", xlabel="malicious fraction f / n")
+            ax.set_ylabel("κ found" if leftmost else "")
+            ax.tick_params(labelleft=leftmost)
             ax.yaxis.set_major_formatter(lambda v, _: f"≥ {v:,.0f}" if v >= _HUGE else f"{v:,g}")
             ax.yaxis.set_minor_locator(NullLocator())
-            some = range(1, (n + 1) // 2)
-            ax.plot([f / n for f in some], [f / (n - 2 * f) for f in some], color="0.7", linewidth=2.4)
-            for rule, colour, marker in _styles(rules):
+            style.lines_behind(ax, "y")
+            counts = range(1, (n + 1) // 2)
+            ax.plot([f / n for f in counts], [f / (n - 2 * f) for f in counts], color="0.7", linewidth=2.4)
+            for place, rule in enumerate(rules):
                 line = [x for x in found if x.rule == rule and x.clients == n and not x.infeasible]
-                x, y = [o.byzantine / n for o in line], [min(o.kappa, ceiling) for o in line]
-                ax.plot(x, y, color=colour, marker=marker, markersize=3.5, linewidth=1.1, clip_on=False)
-                bounded = [(o.byzantine / n, o.bound) for o in line if o.bound is not None]
+                ax.plot(
+                    [x.byzantine / n for x in line],
+                    [min(x.kappa, ceiling) for x in line],
+                    clip_on=False,
+                    **_look(place),
+                )
+                bounded = [(x.byzantine / n, x.bound) for x in line if x.bound is not None]
+                colour = _look(place)["color"]
                 ax.plot([b[0] for b in bounded], [b[1] for b in bounded], color=colour, linewidth=0.9, linestyle=":")
-        handles = [
-            Line2D([], [], color=colour, marker=marker, markersize=3.5, linewidth=1.1, label=name)
-            for (_, colour, marker), name in zip(_styles(rules), names, strict=True)
-        ]
-        handles += [
-            Line2D([], [], color="0.3", linewidth=0.9, linestyle=":", label="published upper bound"),
-            Line2D([], [], color="0.7", linewidth=2.4, label="no rule can be below"),
-        ]
-        place = (1 - (side - 0.15) / style.WIDTH, 1 - top / (bottom + _HIGH + top))
-        made.legend(handles=handles, loc="upper left", bbox_to_anchor=place, frameon=False, borderaxespad=0)
-    return made
+        names = [wrapped(aggregator_label(rule), 1.6, style.SMALL) for rule in rules]
+        keys = [Line2D([], [], label=name, **_look(place)) for place, name in enumerate(names)]
+        keys.append(Line2D([], [], color="0.3", linewidth=0.9, linestyle=":", label="published upper bound"))
+        keys.append(Line2D([], [], color="0.7", linewidth=2.4, label="no rule can be below"))
+        return sheet.finish(legend=keys)
 
 
 def write(found: Sequence[Finding], folder: Path) -> list[Path]:
@@ -156,11 +146,15 @@ def write(found: Sequence[Finding], folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def _styles(rules: Sequence[str]) -> list[tuple[str, str, str]]:
-    return [
-        (rule, style.COLOURS[i % len(style.COLOURS)], style.MARKERS[(i + i // 7) % len(style.MARKERS)])
-        for i, rule in enumerate(rules)
-    ]
+def _look(place: int) -> dict[str, Any]:
+    """Colour and marker of the rule in this place of the legend."""
+    shape = style.MARKERS[(place + place // 7) % len(style.MARKERS)]
+    return {
+        "color": style.COLOURS[place % len(style.COLOURS)],
+        "marker": shape,
+        "markersize": 3.5,
+        "linewidth": 1.1,
+    }
 
 
 def _square(one: Finding) -> str:

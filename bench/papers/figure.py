@@ -1,4 +1,4 @@
-"""Published against ours: for each number its tolerance as a band, the published value as a bar, ours as a point."""
+"""Figure of a paper's numbers beside ours: tolerances as bands, published values as bars, ours as points."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from matplotlib.ticker import MaxNLocator
 
 from flipbench.papers.model import Head, Number
 from flipbench.papers.results import Result, TableResult
-from flipbench.papers.text import headline, title
+from flipbench.papers.text import headline
+from flipbench.papers.text import title as title_of
 from flipbench.papers.verdicts import MISSED, NOT_RUN, REPRODUCED, ROUNDING, Verdict
 from flipbench.report.figures import style
-from flipbench.report.figures.heatmap import words
-from flipbench.report.figures.style import COLOURS, NORMAL, SMALL, WIDTH, width_of, wrapped
+from flipbench.report.figures.layout import Row, Sheet, width_of, wrapped
+from flipbench.report.figures.style import COLOURS, SMALL
 
-_ROW, _GAP, _AXIS = 0.19, 0.14, 0.3  # inches: of a row, between panels, for the ticks below them
+_ROW, _GAP = 0.19, 0.14  # inches: of a row, between panels
 _PANELS = 5  # side by side
 _NAMES = 1.6  # inches, the widest name of a row
 _BAND, _OTHER = "0.87", "0.45"
@@ -28,27 +29,37 @@ _COLOUR = {REPRODUCED: COLOURS[0], ROUNDING: COLOURS[4], MISSED: COLOURS[1]}
 
 
 def draw(result: Result) -> Figure:
-    """All tables of a paper, one strip of panels each (a panel a column)."""
+    """All tables of a paper, one strip of panels each (a panel a column).
+
+    Args:
+        result: of `papers.results`; tables without any number are named in the caption.
+    """
     with style.style():
         drawn = [t for t in result.tables if _ends(t.numbers)]
         strips = [(t, columns) for t in drawn for columns in _pieces(_columns(t))]
-        named = [name for t, _ in strips for name in _names(t.table.rows)]
-        left = 0.2 + max((width_of(line, SMALL) for n in named for line in n.split("\n")), default=0.0)
-        heading = style.headings(result.paper.title, headline(result), WIDTH)
-        waiting = [title(t.table) for t in result.tables if not _ends(t.numbers)]
-        told = f" Not drawn, as nothing of it is run yet: {'; '.join(waiting)}." if waiting else ""
-        caption = wrapped(_CAPTION + told, WIDTH - 0.2, SMALL)
-        top = 0.2 + 0.17 * sum(h.count("\n") + 1 for h in heading)
-        foot = 0.42 + 0.13 * (caption.count("\n") + 1)
-        heights = [_height(t, columns, left) for t, columns in strips]
-        made = style.figure(WIDTH, top + sum(heights) + foot)
-        bottom = foot + sum(heights)
-        for (t, columns), height in zip(strips, heights, strict=True):
-            bottom -= height
-            _strip(made, t, columns, left, bottom + _AXIS, height)
-        words(made, heading, caption)
-        style.legend_at(made, _legend(), foot - 0.25)
-    return made
+        sheet = Sheet([Row(len(c), _tall(t), len(c), _heading(t, c)) for t, c in strips], gap=_GAP)
+        panels = iter(sheet.panels)
+        columns = [(t, c, next(panels)) for t, strip in strips for c in strip]
+        for table, column, (ax, leftmost, _) in columns:
+            rows = list(table.table.rows)
+            numbers = [(n, v) for n, v in table.numbers if n.column == column.name]
+            alike = len({str(n.metric) for n, _ in table.numbers}) == 1
+            ax.set(xlim=_range(table.numbers if alike else numbers), ylim=(len(rows) - 0.5, -0.5), xticks=[])
+            ax.set_yticks(range(len(rows)), _names(rows) if leftmost else [""] * len(rows))
+            ax.tick_params(axis="y", length=0)
+            ax.spines[["top", "right", "left"]].set_visible(False)
+            for y in range(len(rows)):
+                ax.axhline(y, color="0.93", linewidth=0.5, zorder=0)
+            places = {row.name: y for y, row in enumerate(rows)}
+            for number, verdict in numbers:
+                _draw_number(ax, places[number.row], number, verdict)
+        widths = sheet.fit()
+        for (_, column, (ax, *_)), wide in zip(columns, widths, strict=True):
+            ax.set_title(wrapped(column.label, wide, SMALL), fontsize=SMALL, pad=3)
+            ax.set_xticks(*_ticks(ax.get_xlim(), wide))
+        waiting = [title_of(t.table) for t in result.tables if not _ends(t.numbers)]
+        caption = _CAPTION + (f" Not drawn, as nothing of it is run yet: {'; '.join(waiting)}." if waiting else "")
+        return sheet.finish(result.paper.title, headline(result), caption, _legend(), columns=6)
 
 
 _CAPTION = (
@@ -57,61 +68,32 @@ _CAPTION = (
 )
 
 
-def _columns(one: TableResult) -> list[Head]:
-    held = {n.column for n, _ in one.numbers}
-    return [h for h in one.table.columns if h.name in held]
+def _columns(result: TableResult) -> list[Head]:
+    with_number = {n.column for n, _ in result.numbers}
+    return [h for h in result.table.columns if h.name in with_number]
 
 
 def _pieces(columns: Sequence[Head]) -> list[list[Head]]:
-    """Columns in lines of equal length."""
-    lines = max(1, -(-len(columns) // _PANELS))
-    size = -(-len(columns) // lines)
+    """Columns in strips of equal length."""
+    strips = max(1, -(-len(columns) // _PANELS))
+    size = -(-len(columns) // strips)
     return [list(columns[i : i + size]) for i in range(0, len(columns), size)]
 
 
-def _panel(columns: Sequence[Head], left: float) -> float:
-    return (WIDTH - left - 0.12 - _GAP * (len(columns) - 1)) / len(columns)
-
-
-def _titles(one: TableResult, columns: Sequence[Head], left: float) -> tuple[str, list[str]]:
-    heading = title(one.table) + (" (%)" if one.table.unit == "percent" else "")
-    heading += "" if columns[0] == _columns(one)[0] else ", continued"
-    return wrapped(heading, WIDTH - 0.3, NORMAL, "bold"), [
-        wrapped(c.label, _panel(columns, left), SMALL) for c in columns
-    ]
-
-
-def _height(one: TableResult, columns: Sequence[Head], left: float) -> float:
-    heading, titles = _titles(one, columns, left)
-    above = 0.15 * (heading.count("\n") + 1) + 0.13 * max(t.count("\n") + 1 for t in titles) + 0.12
-    return above + _tall(one) + _AXIS + 0.12
+def _heading(result: TableResult, columns: Sequence[Head]) -> str:
+    """What stands above a strip."""
+    text = title_of(result.table) + (" (%)" if result.table.unit == "percent" else "")
+    return text if columns[0] == _columns(result)[0] else f"{text}, continued"
 
 
 def _names(rows: Sequence[Head]) -> list[str]:
     return [wrapped(r.label, _NAMES, SMALL) for r in rows]
 
 
-def _tall(one: TableResult) -> float:
+def _tall(result: TableResult) -> float:
     """Inches of all rows, which are as high as their longest name."""
-    lines = max(name.count("\n") + 1 for name in _names(one.table.rows))
-    return max(_ROW, 0.12 * lines + 0.02) * len(one.table.rows)
-
-
-def _strip(made: Figure, one: TableResult, columns: Sequence[Head], left: float, bottom: float, height: float) -> None:
-    rows = list(one.table.rows)
-    tall, wide = _tall(one), _panel(columns, left)
-    heading, titles = _titles(one, columns, left)
-    w, h = made.get_size_inches()
-    made.text(0.1 / w, (bottom + height - _AXIS - 0.1) / h, heading, fontsize=NORMAL, fontweight="bold", va="top")
-    alike = len({str(n.metric) for n, _ in one.numbers}) == 1
-    for i, (column, name) in enumerate(zip(columns, titles, strict=True)):
-        held = {n.row: (n, v) for n, v in one.numbers if n.column == column.name}
-        ax = style.place(made, left + i * (wide + _GAP), bottom, wide, tall)
-        shown = list(one.numbers) if alike else list(held.values())
-        _axes(ax, rows, name, _range(shown), wide, first=i == 0)
-        for y, row in enumerate(rows):
-            if row.name in held:
-                _place(ax, y, *held[row.name])
+    lines = max(name.count("\n") + 1 for name in _names(result.table.rows))
+    return max(_ROW, 0.12 * lines + 0.02) * len(result.table.rows)
 
 
 def _ticks(span: tuple[float, float], wide: float) -> tuple[list[float], list[str]]:
@@ -143,35 +125,24 @@ def _shown(span: tuple[float, float], wide: float, most: int) -> list[tuple[floa
     ]
 
 
-def _axes(ax: Axes, rows: Sequence[Head], name: str, span: tuple[float, float], wide: float, first: bool) -> None:
-    ax.set(xlim=span, ylim=(len(rows) - 0.5, -0.5))
-    ax.set_title(name, fontsize=SMALL, pad=3)
-    ax.set_yticks(range(len(rows)), _names(rows) if first else [""] * len(rows))
-    ax.tick_params(axis="y", length=0)
-    ax.set_xticks(*_ticks(span, wide))
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    for y in range(len(rows)):
-        ax.axhline(y, color="0.93", linewidth=0.5, zorder=0)
-
-
-def _range(shown: Sequence[tuple[Number, Verdict]]) -> tuple[float, float]:
+def _range(numbers: Sequence[tuple[Number, Verdict]]) -> tuple[float, float]:
     """Everything that is drawn, and a little room."""
-    known = _ends(shown)
+    known = _ends(numbers)
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     room = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
     return low - room, high + room
 
 
-def _ends(shown: Sequence[tuple[Number, Verdict]]) -> list[float]:
+def _ends(numbers: Sequence[tuple[Number, Verdict]]) -> list[float]:
     """Every place of an axis that something is drawn at."""
     ends: list[float] = []
-    for number, verdict in shown:
+    for number, verdict in numbers:
         ends += [v for v in (number.value, verdict.mean, verdict.low, verdict.high) if v is not None]
         ends += list(verdict.allowed or ())
     return [v for v in ends if math.isfinite(v)]
 
 
-def _place(ax: Axes, y: int, number: Number, verdict: Verdict) -> None:
+def _draw_number(ax: Axes, y: int, number: Number, verdict: Verdict) -> None:
     edges = ax.get_xlim()
     if verdict.allowed is not None:
         low, high = max(verdict.allowed[0], edges[0]), min(verdict.allowed[1], edges[1])

@@ -22,8 +22,15 @@ from flipbench.analysis.pivot import several_f, squares
 from flipbench.analysis.ranking import rank
 from flipbench.analysis.worst_case import overview, places
 from flipbench.errors import UserError
-from flipbench.report.figures import catalogue, damage_bars, influence_curves, partition_crossover, rank_diagram
-from flipbench.report.figures.heatmap import clean_caption, heatmap
+from flipbench.report.figures import (
+    catalogue,
+    damage_bars,
+    heatmap,
+    influence_curves,
+    partition_crossover,
+    rank_diagram,
+)
+from flipbench.report.figures.captions import clean_twins
 from flipbench.report.tables import summary
 from flipbench.report.tables.attacks import overview_blocks, worst_blocks
 from flipbench.report.tables.cost_and_influence import cost_blocks, influence_blocks
@@ -108,14 +115,14 @@ def test_a_table_of_one_fraction_has_the_twins_of_that_fraction(tmp_path: Path) 
     assert clean_of(told[40], "krum") == "–"  # it has no twin that was told this f
     for place in places(page):
         table = overview(page, tidy, ACCURACY, place)
-        assert "told the same f" in clean_caption(table)
+        assert "told the same f" in clean_twins(table)
 
 
 def test_a_table_of_several_f_says_that_its_clean_column_is_their_mean(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g")
     table = squares(page, tidy, ACCURACY, page.attacks)
     assert several_f(table) == (4, 8)
-    assert "mean over the declared f of the clean twins (4, 8)" in clean_caption(table)
+    assert "mean over the declared f of the clean twins (4, 8)" in clean_twins(table)
     (block,) = blocks(page, tidy, ACCURACY, table, 9)
     (whole,) = worst_blocks(page, tidy, 9)
     for one in (block, whole):
@@ -376,7 +383,7 @@ def test_a_field_of_the_attack_as_axis_has_one_clean_column_of_the_twins_of_all(
     assert clean_of(chosen.block, "median").startswith(number)
     assert len(twins) == (2 if field in ("malicious_data", "declared_byzantine") else 1)
     said = f"mean over the declared f of the clean twins ({', '.join(map(str, sorted(twins)))})"
-    for text in (dict(block.notes).get("clean", ""), clean_caption(table), chosen.said):
+    for text in (dict(block.notes).get("clean", ""), clean_twins(table), chosen.said):
         assert (said in text) == (len(twins) > 1)
         assert ("declared f of the clean twins" in text) == (len(twins) > 1)
 
@@ -388,7 +395,7 @@ def test_a_figure_over_a_field_of_the_attack_has_one_clean_column_too(tmp_path: 
     shown = metric_column(metric)
     table = squares(page, tidy, shown, page.attacks)
     assert set(table["state"]) == {"done"}
-    words = [t.get_text() for t in heatmap(page, table, shown, page.attacks[0], Normalize(0, 1)).findobj(Text)]
+    words = [t.get_text() for t in heatmap.draw(page, table, shown, page.attacks[0], Normalize(0, 1)).findobj(Text)]
     assert words.count("clean") == 1
     for value in AXES[field][0]:
         assert value_label(field, value) in words

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from matplotlib.figure import Figure
 
 from flipbench.cli.report_server import ADDRESS, Fresh, server, state_of
 from flipbench.errors import UserError
@@ -36,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     )
     pictures = tmp_path / "grid" / "heatmaps"
     pictures.mkdir()
-    drawn = style.files(style.figure(1, 1))
+    drawn = style.files(Figure(figsize=(1, 1)))
     (pictures / "ranks.png").write_bytes(drawn[".png"])
     (pictures / "ranks.svg").write_bytes(drawn[".svg"])
     (pictures / "theirs.png").write_bytes(b"not drawn here")

@@ -1,4 +1,4 @@
-"""Whether a picture can be read: its texts large enough, inside, and none on another."""
+"""Whether a figure can be read: its texts large enough, inside, and none on another."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def texts_drawn(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
 
 
 def assert_legible(name: str, figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail with the name of the picture and the text that cannot be read."""
+    """Fail with the name of the figure and the text that cannot be read."""
     boxes: list[tuple[Any, str]] = []
     for text in texts_drawn(figure, monkeypatch):
         box = text.get_window_extent()
         assert text.get_fontsize() >= style.SMALL, (name, text.get_text())
         assert box.x0 >= figure.bbox.x0 - 1, (name, text.get_text())
         assert box.x1 <= figure.bbox.x1 + 1, (name, text.get_text())
+        assert box.y0 >= figure.bbox.y0 - 1, (name, text.get_text())
         assert box.y1 <= figure.bbox.y1 + 1, (name, text.get_text())
         boxes.append((box.extents.tolist(), text.get_text()))
     for i, ((left, low, right, high), said) in enumerate(boxes):

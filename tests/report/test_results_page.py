@@ -120,7 +120,7 @@ def test_the_rank_diagram_draws_every_rule_and_joins_what_is_within_reach(tmp_pa
     assert found is not None
     made = rank_diagram.draw(page, found, metric_column("accuracy"))
     ax = made.axes[0]
-    assert {t.get_text().strip() for t in ax.texts} == {"fedavg", "krum", "median"}
+    assert {t.get_text().strip() for t in ax.texts} == {"fedavg", "krum", "median", f"CD = {found.difference:.2f}"}
     bars = [line for line in ax.lines if line.get_linewidth() > 2]
     assert len(bars) == 1  # fedavg and median; krum stands alone
     assert max(bars[0].get_xdata()) < 2.5

@@ -1,4 +1,4 @@
-"""Accuracy per evaluated round, attacked against clean twin: means with bands, a panel a malicious fraction.
+"""Curves of accuracy per evaluated round, attacked and clean twin: means with bands, one panel a malicious fraction.
 
 The band is the 95 % interval from five seeds on; with fewer, Student's factor makes it so wide (12.7 times the standard
 error for two seeds) that it would hide the lines, so it is the range of the seeds.
@@ -6,10 +6,9 @@ error for two seeds) that it would hide the lines, so it is the range of the see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,16 +20,16 @@ from flipbench.analysis.columns import level_values
 from flipbench.analysis.metrics import accuracy
 from flipbench.analysis.pages import Page
 from flipbench.analysis.warnings import summarise
-from flipbench.report.figures import style
-from flipbench.report.figures.heatmap import circumstances, words
-from flipbench.report.figures.style import SMALL, WIDTH, width_of, wrapped
+from flipbench.report.figures import captions, style
+from flipbench.report.figures.layout import Sheet, grid, width_of, wrapped
+from flipbench.report.figures.style import SMALL
 from flipbench.spec.labels import aggregator_label, fact_label, value_label
 
 FACETS = "malicious_fraction"  # across; what else varies goes down
-_HIGH, _GAP = 1.35, 0.14  # inches: of a panel, between two
+_HIGH = 1.35  # inches, of a panel
 FEW = 5  # seeds; with fewer, bands are their range
-_DASHES = (0, (3, 2))
-_MOST_DOWN = 6  # rows of panels; more do not fit on a page
+DASHES = (0, (3, 2))
+_MOST_ROWS = 6  # rows of panels; more do not fit on a page
 
 
 def series(page: Page, attack: str) -> pd.DataFrame:
@@ -52,8 +51,8 @@ def series(page: Page, attack: str) -> pd.DataFrame:
         for side, key in (("attacked", row["key"]), ("clean", row["twin"])):
             if key in by_key:
                 rounds, counts = by_key[key]
-                told = zip(rounds.tolist(), accuracy(counts).tolist(), strict=True)
-                lines += [(row["aggregator"], across[0], down, side, row["seed"], r, a) for r, a in told]
+                values = zip(rounds.tolist(), accuracy(counts).tolist(), strict=True)
+                lines += [(row["aggregator"], across[0], down, side, row["seed"], r, a) for r, a in values]
     by = ["aggregator", "across", "down", "side"]
     each = pd.DataFrame(lines, columns=[*by, "seed", "round", "accuracy"])
     return spread(each, [*by, "round"], "accuracy")
@@ -75,7 +74,7 @@ def band(lines: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
-    """Panels over one pair of axes; solid: attacked, dashed: clean twin.
+    """Malicious fractions across, what else varies down; solid: attacked, dashed: clean twin.
 
     Args:
         page: whose rows.
@@ -83,101 +82,88 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         lines: of `series`, not empty.
     """
     across, every = sorted(set(lines["across"])), list(dict.fromkeys(lines["down"]))
-    down = every[:_MOST_DOWN]
-    cut = f" The first {len(down)} of {len(every)} rows of panels." if len(down) < len(every) else ""
-    rest = [f for f in (*page.settings, *page.levels) if f != FACETS]
+    down = every[:_MOST_ROWS]
+    fields = [f for f in (*page.settings, *page.levels) if f != FACETS]
+    first, last = int(lines["round"].min()), int(lines["round"].max())
+    air = max(0.5, 0.04 * (last - first))
     with style.style():
-        heading = style.headings(f"Accuracy per round: {attack_name(page, attack)}", circumstances(page), WIDTH)
-        caption = wrapped(
-            f"Mean over seeds of the test accuracy at evaluated rounds; band: {band(lines)[2]}. "
-            f"Solid: attacked; dashed: the clean twin (same seed, no attack). Across: {fact_label(FACETS)}.{cut}",
-            WIDTH - 0.2,
-            SMALL,
-        )
-        keys = [*keys_of(page.rows), Line2D([], [], linewidth=1.0, color="0.4", linestyle=_DASHES, label="clean twin")]
-        beside = [_beside(rest, values) for values in down]
-        left = 0.55 + 0.13 * max(label.count("\n") for label in beside)
-        top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading)
-        key_columns = max(1, min(5, len(keys)))
-        foot = 0.1 + 0.13 * (caption.count("\n") + 1) + style.legend_height(keys, key_columns)
-        below = 0.42
-        height = top + len(down) * (_HIGH + _GAP) - _GAP + below + foot
-        made = style.figure(WIDTH, height)
-        each = (WIDTH - left - 0.1 * len(across)) / len(across)
-        low, high = _limits(lines)
-        first, last = int(lines["round"].min()), int(lines["round"].max())
-        air = max(0.5, 0.04 * (last - first))
-        for i, j in np.ndindex(len(down), len(across)):
-            ax = style.place(made, left + j * (each + 0.1), height - top - i * (_HIGH + _GAP) - _HIGH, each, _HIGH)
-            _panel(ax, page.rows, lines[(lines["across"] == across[j]) & (lines["down"] == down[i])], band(lines)[:2])
-            if i == 0:
-                title = f"{fact_label(FACETS)} {value_label(FACETS, across[j])}"
-                ax.set_title(
-                    title if width_of(title, SMALL) < each else title.split()[-2] + " %", fontsize=SMALL, pad=3
-                )
+        sheet = Sheet(grid(len(down) * len(across), len(across), _HIGH), gap=0.1)
+        places = [(row, column) for row in down for column in across]
+        for (ax, leftmost, lowest), (row, column) in zip(sheet.panels, places, strict=True):
+            draw_into(ax, page.rows, lines[(lines["across"] == column) & (lines["down"] == row)], band(lines)[:2])
+            rounds_axis(ax, lowest)
             ax.set_xlim(first - air, last + air)
-            ax.set_ylim(low, high)
-            ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
-            ax.tick_params(left=j == 0, labelleft=j == 0, bottom=i == len(down) - 1, labelbottom=i == len(down) - 1)
-            ax.set_ylabel(beside[i] if j == 0 else "", fontsize=SMALL)
-            ax.set_xlabel("round" if i == len(down) - 1 else "", fontsize=SMALL, labelpad=1)
-        words(made, heading, caption)
-        y = (0.07 + 0.13 * (caption.count("\n") + 1)) / height
-        made.legend(
-            handles=keys,
-            loc="lower center",
-            bbox_to_anchor=(0.5, y),
-            ncols=key_columns,
-            frameon=False,
-            borderaxespad=0,
-            borderpad=0.1,
+            ax.set_ylim(*_limits(lines))
+            style.percent_ticks(ax.yaxis)
+            ax.tick_params(left=leftmost, labelleft=leftmost)
+            ax.set_ylabel(_beside(fields, row) if leftmost else "", fontsize=SMALL)
+        wide = sheet.fit()[0]
+        for (ax, *_), fraction in zip(sheet.panels, across, strict=False):
+            share = value_label(FACETS, fraction)
+            title = f"{fact_label(FACETS)} {share}"
+            ax.set_title(title if width_of(title, SMALL) < wide else share, fontsize=SMALL, pad=3)
+        cut = f" The first {len(down)} of {len(every)} rows of panels." if len(down) < len(every) else ""
+        caption = (
+            f"Mean over seeds of the test accuracy at evaluated rounds; band: {band(lines)[2]}. "
+            f"Solid: attacked; dashed: the clean twin (same seed, no attack). Across: {fact_label(FACETS)}.{cut}"
         )
-    return made
+        title = f"Accuracy per round: {attack_name(page, attack)}"
+        return sheet.finish(title, captions.subtitle(page), caption, [*keys_of(page.rows), dashed("clean twin")])
 
 
-def _beside(facts: Sequence[str], values: Sequence[Any]) -> str:
-    """What tells a row of panels from the next, above the unit of its axis."""
-    told = ", ".join(f"{fact_label(f)} {value_label(f, v)}" for f, v in zip(facts, values, strict=True))
-    return "\n".join([*([wrapped(told, _HIGH + _GAP, SMALL)] if told else []), "accuracy (%)"])
+def draw_into(ax: Axes, rules: Sequence[str], lines: pd.DataFrame, ends: tuple[str, str] = ("low", "high")) -> None:
+    """One panel's lines and bands in axes of the caller's; no labels, legend or limits.
 
-
-def look(place: int) -> dict[str, Any]:
-    """Colour and marker of the rule in this place of the legend."""
-    n = len(style.COLOURS)
-    return {"color": style.COLOURS[place % n], "marker": style.MARKERS[(place + place // n) % n], "markersize": 2.5}
-
-
-def _panel(ax: Axes, rows: Sequence[str], mine: pd.DataFrame, ends: tuple[str, str]) -> None:
-    if mine.empty:
+    Args:
+        ax: the axes, rounds across, shares (0.5 for 50 %) up.
+        rules: the aggregators in the order of their colours.
+        lines: of `series`, of a single panel; empty: a note that the grid lacks it.
+        ends: the columns of ``lines`` between which the bands run (`band`).
+    """
+    if lines.empty:
         ax.text(0.5, 0.5, "not in the grid", transform=ax.transAxes, ha="center", fontsize=SMALL, color="0.4")
-    for place, row in enumerate(rows):
-        for side, dashes in (("clean", _DASHES), ("attacked", "solid")):
-            one = mine[(mine["aggregator"] == row) & (mine["side"] == side)].sort_values("round")
-            if one.empty:
+    for place, rule in enumerate(rules):
+        for side, dashes in (("clean", DASHES), ("attacked", "solid")):
+            line = lines[(lines["aggregator"] == rule) & (lines["side"] == side)].sort_values("round")
+            if line.empty:
                 continue
-            own = look(place) if side == "attacked" else {"color": look(place)["color"]}
-            every = max(1, len(one) // 6)
-            ax.plot(
-                one["round"],
-                one["mean"],
-                linestyle=dashes,
-                linewidth=1.0,
-                markevery=every,
-                label=f"{row}, {side}",
-                **own,
-            )
-            if side == "attacked" and (one["n"] > 1).any():
+            plot_means(ax, line, f"{rule}, {side}", look(place, marker=side == "attacked"), dashes)
+            if side == "attacked" and (line["n"] > 1).any():
                 ax.fill_between(
-                    one["round"],
-                    one[ends[0]].clip(0, 1),
-                    one[ends[1]].clip(0, 1),
-                    color=own["color"],
-                    alpha=0.18 if len(rows) <= 5 else 0.08,  # many bands would hide the lines
+                    line["round"],
+                    line[ends[0]].clip(0, 1),
+                    line[ends[1]].clip(0, 1),
+                    color=look(place)["color"],
+                    alpha=0.18 if len(rules) <= 5 else 0.08,  # many bands would hide the lines
                     linewidth=0,
                 )
-    ax.grid(color="0.9", linewidth=0.5)
-    ax.set_axisbelow(True)
+    style.lines_behind(ax)
+
+
+def plot_means(ax: Axes, line: pd.DataFrame, label: str, own: Mapping[str, Any], dashes: Any = "solid") -> None:
+    """The means of one rule over the rounds, a marker at about six of them."""
+    every = max(1, len(line) // 6)
+    ax.plot(line["round"], line["mean"], linestyle=dashes, linewidth=1.0, markevery=every, label=label, **own)
+
+
+def rounds_axis(ax: Axes, lowest: bool) -> None:
+    """Whole rounds as ticks, named where nothing stands below."""
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    ax.tick_params(bottom=lowest, labelbottom=lowest)
+    ax.set_xlabel("round" if lowest else "", fontsize=SMALL, labelpad=1)
+
+
+def _beside(fields: Sequence[str], values: Sequence[Any]) -> str:
+    """What tells a row of panels from the next, above the unit of its axis."""
+    text = ", ".join(f"{fact_label(f)} {value_label(f, v)}" for f, v in zip(fields, values, strict=True))
+    return "\n".join([*([wrapped(text, _HIGH + 0.1, SMALL)] if text else []), "accuracy (%)"])
+
+
+def look(place: int, marker: bool = True) -> dict[str, Any]:
+    """Colour and marker of the rule in this place of the legend."""
+    n = len(style.COLOURS)
+    shape = {"marker": style.MARKERS[(place + place // n) % n], "markersize": 2.5} if marker else {}
+    return {"color": style.COLOURS[place % n], **shape}
 
 
 def _limits(lines: pd.DataFrame) -> tuple[float, float]:
@@ -190,6 +176,11 @@ def _limits(lines: pd.DataFrame) -> tuple[float, float]:
 def keys_of(rules: Sequence[str]) -> list[Line2D]:
     """Legend entries of rules."""
     return [
-        Line2D([], [], linewidth=1.0, label=wrapped(aggregator_label(row), 1.5, SMALL), **look(place))
-        for place, row in enumerate(rules)
+        Line2D([], [], linewidth=1.0, label=wrapped(aggregator_label(rule), 1.5, SMALL), **look(place))
+        for place, rule in enumerate(rules)
     ]
+
+
+def dashed(label: str) -> Line2D:
+    """Legend entry of what is drawn dashed and grey."""
+    return Line2D([], [], linewidth=1.0, color="0.4", linestyle=DASHES, label=label)

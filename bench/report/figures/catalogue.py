@@ -153,7 +153,7 @@ def _worst(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColumn) -
     for page in all_pages:
         if len(page.attacks) > 1 and not shown.needs_mapping and shown.clean is not None:
             table = worst(page, tidy, shown)
-            yield _name(page, f"{shown.name}_worst-case"), table, partial(heatmap.heatmap, page, table, shown, WORST)
+            yield _name(page, f"{shown.name}_worst-case"), table, partial(heatmap.draw, page, table, shown, WORST)
 
 
 def _overviews(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColumn) -> Iterator[Drawing]:
@@ -175,7 +175,7 @@ def _one_by_one(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColu
         for attack in [*told, *clean_only]:
             table = squares(page, tidy, shown, [attack] if attack != CLEAN else [])
             if (table["state"] != "undefined").any():  # an attack without class map
-                yield _name(page, shown.name, attack), table, partial(heatmap.heatmap, page, table, shown, attack)
+                yield _name(page, shown.name, attack), table, partial(heatmap.draw, page, table, shown, attack)
 
 
 def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricColumn) -> Iterator[NamedFigure]:
@@ -198,7 +198,7 @@ def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricCol
             ]
             what = f"{shown.name}_declared" + ("_regret" if regret else "")
             name = "_".join([_name(page, what, attack), *told])
-            yield NamedFigure(name, _later(declared_f.draw, page, table, shown, norm, (attack, values, regret)))
+            yield NamedFigure(name, _later(declared_f.draw, page, table, shown, norm, attack, values, regret))
 
 
 def _crossovers(all_pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[NamedFigure]:

@@ -1,4 +1,4 @@
-"""Accuracy against how the data is dealt to the clients: where one rule overtakes another as heterogeneity grows."""
+"""Curves of accuracy against the partition of the data: where one rule overtakes another as heterogeneity grows."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import squares
 from flipbench.analysis.worst_case import Place, places
 from flipbench.errors import UserError
-from flipbench.report.figures import style
+from flipbench.report.figures import captions, style
 from flipbench.report.figures.accuracy_curves import keys_of, look
-from flipbench.report.figures.heatmap import circumstances, clean_caption, words
-from flipbench.report.figures.style import SMALL, WIDTH, wrapped
-from flipbench.report.tables.attacks import place_label
+from flipbench.report.figures.layout import Sheet, grid, wrapped
+from flipbench.report.figures.style import SMALL
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import ADAPTIVE, printable, value_label
+from flipbench.spec.labels import printable, value_label
 from flipbench.spec.reference import Reference, parse
 
-_HIGH, _GAP = 1.7, 0.14  # inches: of a panel, between two
-_ACROSS = 3
+_HIGH, _ACROSS = 1.7, 3  # inches, of a panel; panels side by side
 _SPREAD = 0.5  # of the distance between two partitions, over which the rules' points are spread
 
 Group = tuple[Page, ...]  # pages that differ in their partition only
@@ -60,9 +58,8 @@ def points(group: Group, tidy: pd.DataFrame, place: Place) -> pd.DataFrame:
     for number, page in enumerate(group):
         among = [Column(attack, *place) for attack in page.attacks]
         table = squares(page, tidy, metric_column("accuracy"), page.attacks, among)
-        here = table["column"].map(lambda c: c.setting == place[0] and (c.clean or c.level == place[1]))
-        one = table[here]
-        parts.append(one.assign(attack=one["column"].map(lambda c: c.attack), partition=number))
+        here = table[table["column"].map(lambda c: c.setting == place[0] and (c.clean or c.level == place[1]))]
+        parts.append(here.assign(attack=here["column"].map(lambda c: c.attack), partition=number))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -77,54 +74,54 @@ def draw(group: Group, table: pd.DataFrame, place: Place) -> Figure:
     Args:
         group: of `groups`.
         table: of `points`, with at least one number.
-        place: of settings and levels, for the heading.
+        place: of settings and levels, for the title.
     """
     page = group[0]
     attacks = list(dict.fromkeys(table["attack"]))
-    rules = list(dict.fromkeys(r for p in group for r in p.rows))
+    names = [attack_name(page, attack) for attack in attacks]
+    rules = list(dict.fromkeys(rule for p in group for rule in p.rows))
     ticks, axis = tick_labels([str(p.about["partition"]) for p in group])
-    across = 2 if len(attacks) == 4 else min(_ACROSS, len(attacks))
-    down = -(-len(attacks) // across)
     with style.style():
-        left = 0.55
-        each = (WIDTH - left - 0.1 - _GAP * (across - 1)) / across
-        ticks = [wrapped(t, each / len(ticks) - 0.04, SMALL) for t in ticks]
-        titles = [wrapped(attack_name(page, a), each, SMALL) for a in attacks]
-        keys = keys_of(rules)
-        told = ", ".join(place_label(page, place))
-        heading = style.headings(f"Accuracy by partition{f': {told}' if told else ''}", _circumstances(page), WIDTH)
-        caption = wrapped(_caption(table, any(ADAPTIVE in t for t in titles)), WIDTH - 0.2, SMALL)
-        key_columns = max(1, min(5, len(keys)))
-        over = 0.08 + 0.12 * max(t.count("\n") + 1 for t in titles)
-        below = 0.3 + 0.12 * max(t.count("\n") + 1 for t in ticks)
-        top = 0.06 + 0.17 * sum(h.count("\n") + 1 for h in heading)
-        foot = 0.14 + 0.13 * (caption.count("\n") + 1) + style.legend_height(keys, key_columns)
-        height = top + down * (_HIGH + over) + below + foot
-        made = style.figure(WIDTH, height)
-        ends = _limits(table)
-        for number, (attack, title) in enumerate(zip(attacks, titles, strict=True)):
-            i, j = divmod(number, across)
-            ax = style.place(made, left + j * (each + _GAP), height - top - (i + 1) * (_HIGH + over), each, _HIGH)
-            _panel(ax, rules, table[table["attack"] == attack], len(group))
-            lowest = number + across >= len(attacks)
-            ax.set_title(title, fontsize=SMALL, pad=3)
+        sheet = Sheet(grid(len(attacks), 2 if len(attacks) == 4 else min(_ACROSS, len(attacks)), _HIGH))
+        for (ax, leftmost, _), attack in zip(sheet.panels, attacks, strict=True):
+            draw_into(ax, rules, table[table["attack"] == attack], len(group))
+            ax.set_ylim(*_limits(table))
+            ax.set_ylabel("accuracy (%)" if leftmost else "", fontsize=SMALL)
+            ax.tick_params(left=leftmost, labelleft=leftmost)
+            ax.set_xticks(range(len(group)), [""] * len(ticks))
+        wide = sheet.fit()[0]
+        ticks = [wrapped(tick, wide / len(ticks) - 0.04, SMALL) for tick in ticks]
+        for (ax, _, lowest), name in zip(sheet.panels, names, strict=True):
+            ax.set_title(wrapped(name, wide, SMALL), fontsize=SMALL, pad=3)
             ax.set_xticks(range(len(group)), ticks if lowest else [""] * len(ticks), fontsize=SMALL)
             ax.set_xlabel(axis if lowest else "", fontsize=SMALL, labelpad=2)
-            ax.set_ylabel("accuracy (%)" if j == 0 else "", fontsize=SMALL)
-            ax.set_ylim(*ends)
-            ax.tick_params(left=j == 0, labelleft=j == 0)
-            ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
-        words(made, heading, caption)
-        made.legend(
-            handles=keys,
-            loc="lower center",
-            bbox_to_anchor=(0.5, (0.1 + 0.13 * (caption.count("\n") + 1)) / height),
-            ncols=key_columns,
-            frameon=False,
-            borderaxespad=0,
-            borderpad=0.1,
-        )
-    return made
+        title = captions.at_place("Accuracy by partition", page, place)
+        return sheet.finish(title, _subtitle(page), _caption(table) + captions.adaptive(names), keys_of(rules))
+
+
+def draw_into(ax: Axes, rules: Sequence[str], points: pd.DataFrame, partitions: int) -> None:
+    """One attack's lines in axes of the caller's; no labels, legend or limits of accuracy.
+
+    Args:
+        ax: the axes, partitions across, shares (0.5 for 50 %) up.
+        rules: the aggregators in the order of their colours.
+        points: of `points`, of a single attack.
+        partitions: how many there are.
+    """
+    for place, rule in enumerate(rules):
+        line = points[(points["aggregator"] == rule) & (points["state"] == "done")].sort_values("partition")
+        if line.empty:
+            continue
+        x = line["partition"].to_numpy(dtype=float) + _SPREAD * ((place + 0.5) / len(rules) - 0.5)
+        half = np.nan_to_num((line["high"] - line["low"]).to_numpy(dtype=float) / 2)
+        own = look(place)
+        bars = {"ecolor": own["color"], "elinewidth": 0.6, "capsize": 1.2, "capthick": 0.6}
+        ax.errorbar(x, line["mean"].to_numpy(dtype=float), half, linewidth=1.0, label=rule, **own, **bars)
+    ax.set_xlim(-0.5, partitions - 0.5)
+    style.percent_ticks(ax.yaxis)
+    style.lines_behind(ax, "y")
+    for edge in range(1, partitions):
+        ax.axvline(edge - 0.5, color="0.93", linewidth=0.5, zorder=0)
 
 
 def tick_labels(partitions: Sequence[str]) -> tuple[list[str], str]:
@@ -141,33 +138,16 @@ def tick_labels(partitions: Sequence[str]) -> tuple[list[str], str]:
     return [value_label("partition", p) for p in partitions], "partition"
 
 
-def _short(one: Reference, option: str) -> str:
-    value = one.options.get(option)
-    return one.name if value is None else f"{value:g}" if isinstance(value, int | float) else printable(str(value))
+def _short(partition: Reference, option: str) -> str:
+    value = partition.options.get(option)
+    if value is None:
+        return partition.name
+    return f"{value:g}" if isinstance(value, int | float) else printable(str(value))
 
 
-def _circumstances(page: Page) -> str:
-    """Those of the page, less the partition."""
-    told = circumstances(page)
-    return told.replace(f"{value_label('partition', page.about['partition'])}, ", "", 1)
-
-
-def _panel(ax: Axes, rules: Sequence[str], mine: pd.DataFrame, partitions: int) -> None:
-    for place, rule in enumerate(rules):
-        one = mine[(mine["aggregator"] == rule) & (mine["state"] == "done")].sort_values("partition")
-        if one.empty:
-            continue
-        x = one["partition"].to_numpy(dtype=float) + _SPREAD * ((place + 0.5) / len(rules) - 0.5)
-        mean = one["mean"].to_numpy(dtype=float)
-        half = np.nan_to_num((one["high"] - one["low"]).to_numpy(dtype=float) / 2)
-        own = look(place)
-        bars = {"ecolor": own["color"], "elinewidth": 0.6, "capsize": 1.2, "capthick": 0.6}
-        ax.errorbar(x, mean, half, linewidth=1.0, label=rule, **own, **bars)
-    ax.set_xlim(-0.5, partitions - 0.5)
-    ax.grid(axis="y", color="0.9", linewidth=0.5)
-    ax.set_axisbelow(True)
-    for edge in range(1, partitions):
-        ax.axvline(edge - 0.5, color="0.93", linewidth=0.5, zorder=0)
+def _subtitle(page: Page) -> str:
+    """That of the page, less the partition."""
+    return captions.subtitle(page).replace(f"{value_label('partition', page.about['partition'])}, ", "", 1)
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:
@@ -180,13 +160,13 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
     return max(0.0, low), min(1.02, high)
 
 
-def _caption(table: pd.DataFrame, adaptive: bool) -> str:
+def _caption(table: pd.DataFrame) -> str:
     done = table[table["state"] == "done"]
-    told = "Mean over seeds of the accuracy after the last round; bars: its 95 % Student interval (cut at the frame)."
+    text = "Mean over seeds of the accuracy after the last round; bars: its 95 % Student interval (cut at the frame)."
     if (done["n"] <= 1).all():
-        told = "Accuracy after the last round, one seed."
+        text = "Accuracy after the last round, one seed."
     if (table["attack"] == CLEAN).any():
-        told += clean_caption(table)
+        text += captions.clean_twins(table)
     if (table["state"] == "infeasible").any():
-        told += " A rule without a point is infeasible there."
-    return told + (f" {ADAPTIVE}: knows the rule it faces." if adaptive else "")
+        text += " A rule without a point is infeasible there."
+    return text

@@ -1,74 +1,66 @@
-"""The critical-difference diagram: mean ranks on a line, bars over rules that cannot be told apart (Demsar 2006)."""
+"""Critical-difference diagram: mean ranks on a line, bars over rules that cannot be told apart (Demsar 2006)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.analysis.rank_tests import cliques
 from flipbench.analysis.ranking import Ranking
-from flipbench.report.figures import style
-from flipbench.report.figures.heatmap import circumstances, words
-from flipbench.report.figures.style import SMALL, width_of, wrapped
+from flipbench.report.figures import captions, style
+from flipbench.report.figures.layout import COLUMN, Sheet, grid, width_of
+from flipbench.report.figures.style import SMALL
 from flipbench.spec.labels import aggregator_label
 
 _STEP, _BAR = 0.17, 0.09  # inches: from one name to the next, from one bar to the next
-_WIDE, _LINE = 3.3, 1.4  # inches: one column of a two-column page; the least length of the axis
+_LINE = 1.4  # inches, the least length of the axis
 _LONGEST = 1.2  # inches, of a rule's name
 
 
-def draw(page: Page, found: Ranking, shown: MetricColumn) -> Figure:
+def draw(page: Page, ranking: Ranking, metric: MetricColumn) -> Figure:
     """One page's ranking; the best rule stands on the left.
 
     Args:
-        page: for the circumstances.
-        found: of `analysis.ranking.rank`.
-        shown: what the ranks are of.
+        page: for the subtitle.
+        ranking: of `analysis.ranking.rank`.
+        metric: what the ranks are of.
     """
-    names = [_cut(aggregator_label(r)) for r in found.rules]
-    order = sorted(range(len(names)), key=lambda i: found.ranks[i])
-    groups = cliques(found.ranks, found.difference)
-    half = (len(order) + 1) // 2
+    names = [_cut(aggregator_label(rule)) for rule in ranking.rules]
+    order = sorted(range(len(names)), key=lambda i: ranking.ranks[i])
+    groups = cliques(ranking.ranks, ranking.difference)
+    half, most = (len(order) + 1) // 2, float(len(order))
+    bars = _BAR * (len(groups) + 1)
     with style.style():
-        left = 0.25 + max(width_of(names[i], SMALL) for i in order[:half])
-        right = 0.25 + max([width_of(names[i], SMALL) for i in order[half:]], default=0.0)
-        wide = max(_LINE, _WIDE - left - right)
-        whole = left + wide + right
-        title = f"Mean ranks under attack: {shown.label[0].lower()}{shown.label[1:]}"
-        heading = style.headings(title, circumstances(page), whole)
-        caption = wrapped(_caption(found), whole - 0.2, SMALL)
-        bars = _BAR * (len(groups) + 1)
-        names_high = _STEP * half + 0.1
-        top = 0.3 + 0.17 * sum(h.count("\n") + 1 for h in heading) + 0.3
-        foot = 0.14 + 0.13 * (caption.count("\n") + 1)
-        made = style.figure(whole, top + bars + names_high + foot)
-        high = bars + names_high
-        ax = style.place(made, left, foot, wide, high)
-        least, most = 1.0, float(len(order))
-        ax.set(xlim=(least, most), ylim=(-high, 0))
+        beside = [max((width_of(names[i], SMALL) for i in some), default=0.0) for some in (order[:half], order[half:])]
+        wide = max(_LINE, COLUMN - sum(beside) - 0.38)
+        high = bars + _STEP * half + 0.1
+        sheet = Sheet(grid(1, 1, high), width=COLUMN, panel=(wide, wide), least=COLUMN)
+        ax = sheet.panels[0].ax
+        ax.set(xlim=(1, most), ylim=(-high, 0))  # down in inches
         ax.xaxis.tick_top()
         ax.xaxis.set_ticks(range(1, len(order) + 1))
         ax.spines[["left", "right", "bottom"]].set_visible(False)
         ax.tick_params(left=False, labelleft=False, labelsize=SMALL)
+        inch = (most - 1) / wide  # of the axis
+        line: dict[str, Any] = {"color": "black", "linewidth": 0.7, "clip_on": False}
         for place, i in enumerate(order):
-            on_left = place < half
-            y = -(bars + _STEP * ((place if on_left else len(order) - 1 - place) + 0.5))
-            edge = least - 0.05 * (most - least) / wide if on_left else most + 0.05 * (most - least) / wide
-            line: dict[str, Any] = {"color": "black", "linewidth": 0.7, "clip_on": False}
-            ax.plot([found.ranks[i], found.ranks[i], edge], [0, y, y], **line)
-            ax.text(edge, y, f"{names[i]} " if on_left else f" {names[i]}", fontsize=SMALL, va="center",
-                    ha="right" if on_left else "left")  # fmt: skip
-        reach = 0.03 * (most - least) / wide
+            left = place < half
+            y = -(bars + _STEP * ((place if left else len(order) - 1 - place) + 0.5))
+            edge = 1 - 0.05 * inch if left else most + 0.05 * inch
+            ax.plot([ranking.ranks[i], ranking.ranks[i], edge], [0, y, y], **line)
+            ax.text(edge, y, f"{names[i]} " if left else f" {names[i]}", fontsize=SMALL, va="center",
+                    ha="right" if left else "left")  # fmt: skip
         for place, group in enumerate(groups):
-            ends = found.ranks[group[0]] - reach, found.ranks[group[-1]] + reach
+            ends = ranking.ranks[group[0]] - 0.03 * inch, ranking.ranks[group[-1]] + 0.03 * inch
             y = -_BAR * (place + 0.9)
             ax.plot(ends, [y, y], color=style.COLOURS[0], linewidth=2.5, solid_capstyle="butt", clip_on=False)
-        _ruler(made, found, left, foot + high + 0.3, wide)
-        words(made, heading, caption)
-    return made
+        _ruler(ax, ranking.difference, most)
+        title = f"Mean ranks under attack: {metric.label[0].lower()}{metric.label[1:]}"
+        return sheet.finish(title, captions.subtitle(page), _caption(ranking))
 
 
 def _cut(name: str) -> str:
@@ -79,27 +71,23 @@ def _cut(name: str) -> str:
     return f"{next(fits, name[:1])}…"
 
 
-def _ruler(made: Figure, found: Ranking, left: float, bottom: float, wide: float) -> None:
-    """The critical difference as a length of the axis; cut where it is longer than the axis."""
-    span = max(1.0, len(found.rules) - 1.0)
-    ax = style.place(made, left, bottom, wide, 0.16)
-    ax.set(xlim=(0, span), ylim=(0, 1))
-    ax.axis("off")
-    length = min(found.difference, span)
-    ax.plot([0, length], [0.3, 0.3], color="black", linewidth=1.0, marker="|", markersize=5, clip_on=False)
-    told = f"CD = {found.difference:.2f}" + (" (longer than the axis)" if length < found.difference else "")
-    ax.text(length / 2, 0.55, told, ha="center", va="bottom", fontsize=SMALL)
+def _ruler(ax: Axes, difference: float, most: float) -> None:
+    """The critical difference as a length of the axis, above it; cut where it is longer than the axis."""
+    length = min(difference, most - 1)
+    ax.plot([1, 1 + length], [0.35, 0.35], color="black", linewidth=1.0, marker="|", markersize=5, clip_on=False)
+    text = f"CD = {difference:.2f}" + (" (longer than the axis)" if length < difference else "")
+    ax.text(1 + length / 2, 0.4, text, ha="center", va="bottom", fontsize=SMALL)
 
 
-def _caption(found: Ranking) -> str:
-    over = f"{found.columns}" + (f" of {found.asked}" if found.columns < found.asked else "")
-    told = (
+def _caption(ranking: Ranking) -> str:
+    over = f"{ranking.columns}" + (f" of {ranking.asked}" if ranking.columns < ranking.asked else "")
+    text = (
         f"Rank 1 is best; ranks within each seed and attack, averaged over {over} attacked columns and "
-        f"{found.seeds} seeds. Bars join rules whose mean ranks differ by less than the critical difference (Nemenyi, "
-        f"5 %, N = {found.seeds} seeds, k = {len(found.rules)} rules)."
+        f"{ranking.seeds} seeds. Bars join rules whose mean ranks differ by less than the critical difference "
+        f"(Nemenyi, 5 %, N = {ranking.seeds} seeds, k = {len(ranking.rules)} rules)."
     )
-    if found.columns < found.asked:
-        names = ", ".join(map(aggregator_label, found.unranked)) or "some rule"
-        told += f" In the other columns {names} has no number."
-    left_out = ", ".join(map(aggregator_label, found.left_out))
-    return f"{told} Without a number: {left_out}." if left_out else told
+    if ranking.columns < ranking.asked:
+        names = ", ".join(map(aggregator_label, ranking.unranked)) or "some rule"
+        text += f" In the other columns {names} has no number."
+    left_out = ", ".join(map(aggregator_label, ranking.left_out))
+    return f"{text} Without a number: {left_out}." if left_out else text

@@ -11,24 +11,19 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
+from matplotlib.axis import Axis
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.textpath import text_to_path
 
-WIDTH = 7.0  # inches: both columns of a two-column page
 SMALL, NORMAL = 7.0, 8.0  # points; nothing is smaller
 DPI = 200  # of the PNG
 PACKED = 3  # zlib's level for it: 2 % larger files than at the usual 6, in two thirds of the time
@@ -64,19 +59,6 @@ def style() -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty figure in inches, outside pyplot's global state."""
-    made = Figure(figsize=(width, height))
-    FigureCanvasAgg(made)
-    return made
-
-
-def place(made: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches from the lower left corner."""
-    w, h = made.get_size_inches()
-    return made.add_axes((left / w, bottom / h, width / w, height / h))
-
-
 def files(made: Figure) -> dict[str, bytes]:
     """The figure as SVG and PNG, by suffix."""
     with style():
@@ -92,23 +74,28 @@ def is_ours(path: Path) -> bool:
         return MARK.encode() in file.read(4096)
 
 
-def mesh(ax: Axes, values: np.ndarray[Any, Any], norm: Normalize, cmap: Colormap, gap: float) -> None:
-    """Coloured squares, row 0 on top, with white gaps (points) between; NaN stays blank."""
-    import seaborn  # here, for it takes a second to import, which tables need not pay
+def mesh(ax: Axes, values: np.ndarray[Any, Any], norm: Normalize, cmap: Colormap, gap: float) -> QuadMesh:
+    """Coloured squares of side 1, row 0 on top, with white gaps (points) between; NaN stays blank; no frame.
 
-    seaborn.heatmap(
-        values,
-        ax=ax,
-        norm=norm,
-        vmin=norm.vmin,  # else it looks for them in a map that may be blank
-        vmax=norm.vmax,
-        cmap=cmap,
-        cbar=False,
-        linewidths=gap,
-        linecolor="white",
-        xticklabels=False,
-        yticklabels=False,
-    )
+    Returns:
+        What a colour bar is made of.
+    """
+    drawn = ax.pcolormesh(values, norm=norm, cmap=cmap, linewidth=gap, edgecolor="white")
+    ax.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return drawn
+
+
+def percent_ticks(axis: Axis) -> None:
+    """Shares as per cent."""
+    axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
+
+
+def lines_behind(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Thin grey lines at the ticks, behind all that is drawn."""
+    ax.grid(axis=axis, color="0.9", linewidth=0.5)
+    ax.set_axisbelow(True)
 
 
 def colours(good: bool, norm: Normalize | None = None) -> Colormap:
@@ -151,14 +138,6 @@ def ink(value: float, norm: Normalize, cmap: Colormap) -> str:
     return "white" if luminance < 0.18 else "black"
 
 
-def colour_bar(made: Figure, ax: Axes, norm: Normalize, cmap: Colormap, label: str) -> None:
-    """A bar in given axes, ticks in per cent."""
-    bar = made.colorbar(ScalarMappable(norm, cmap), cax=ax)
-    bar.set_label(label)
-    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
-    bar.outline.set_linewidth(0.6)
-
-
 def infeasible(x: float, y: float, width: float = 1.0, height: float = 1.0) -> Rectangle:
     """A hatched square: the rule's conditions do not hold."""
     inset = 0.02  # so that neighbours stay squares of their own
@@ -181,66 +160,3 @@ def keys_of(states: set[str]) -> list[Patch]:
     if "undefined" in states:
         found.append(Patch(facecolor="0.9", edgecolor="none", label="n/a not defined on this test set"))
     return found
-
-
-def _joint(text: str) -> int:
-    """How much of a name stays on its line: all to its last bracket, comma or bar, else mark; 0 where it has none."""
-    ends = ([text.rfind(mark) + 1 for mark in marks] for marks in ("(,|", "_=:/-"))
-    return next((most for most in map(max, ends) if most > 1), 0)
-
-
-def legend_height(keys: Sequence[Artist], columns: int) -> float:
-    """Inches that a legend of so many columns takes; its entries go down the columns."""
-    breaks = np.array_split([str(key.get_label()).count("\n") for key in keys], columns)
-    return max(float((0.16 + 0.13 * one).sum()) for one in breaks)
-
-
-def legend_at(made: Figure, keys: Sequence[Patch], height: float) -> None:
-    """A legend in one line from the left edge, at a height in inches."""
-    w, h = made.get_size_inches()
-    made.legend(
-        handles=list(keys),
-        loc="lower left",
-        bbox_to_anchor=(0.1 / w, height / h),
-        ncols=len(keys),
-        frameon=False,
-        borderaxespad=0,
-        borderpad=0,
-        handlelength=1.6,
-    )
-
-
-@lru_cache(maxsize=4096)
-def width_of(text: str, size: float = NORMAL, weight: str = "normal") -> float:
-    """Inches that a line of text takes."""
-    if not text.strip():
-        return 0.0
-    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
-    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
-
-
-def headings(title: str, below: str, width: float) -> list[str]:
-    """What stands above a figure so wide: its title, bold, and its circumstances."""
-    # Fitted to whole pixels, letters come out a little wider than they are, bold ones more so.
-    return [wrapped(title, 0.95 * (width - 0.2), NORMAL + 1, "bold"), wrapped(below, 0.97 * (width - 0.2))]
-
-
-def wrapped(text: str, inches: float, size: float = NORMAL, weight: str = "normal") -> str:
-    """Text in lines of at most so many inches, broken at spaces, else between the parts of a name, else anywhere."""
-    lines, line = [], ""
-
-    def fit(some: str) -> bool:
-        return width_of(some, size, weight) <= inches
-
-    for word in text.split(" "):
-        longer = f"{line} {word}".strip()
-        if line and not fit(longer):
-            lines.append(line)
-            longer = word
-        while not fit(longer) and len(longer) > 4:
-            fits = next(n for n in range(len(longer) - 1, 0, -1) if n <= 4 or fit(longer[:n]))
-            fits = _joint(longer[:fits]) or fits
-            lines.append(longer[:fits])
-            longer = longer[fits:]
-        line = longer
-    return "\n".join([*lines, line])

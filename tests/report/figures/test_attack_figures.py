@@ -24,7 +24,14 @@ from flipbench.analysis import worst_case as worst
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import evaluate
 from flipbench.analysis.pages import pages
-from flipbench.report.figures import accuracy_curves, attack_overview, catalogue, declared_f, partition_crossover, style
+from flipbench.report.figures import (
+    accuracy_curves,
+    attack_overview,
+    catalogue,
+    declared_f,
+    layout,
+    partition_crossover,
+)
 from flipbench.spec.twins import clean_twin
 from flipbench.store.store import Store
 from tests.helpers import records
@@ -142,7 +149,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_declared_f_runs_upwards_and_the_truth_is_framed(declared: Any) -> None:
     (page,), _, tidy = declared
     table = declared_table.table(page, tidy, ACCURACY, "mirrored", ())
-    figure = declared_f.draw(page, table, ACCURACY, Normalize(0, 1), ("mirrored", (), False))
+    figure = declared_f.draw(page, table, ACCURACY, Normalize(0, 1), "mirrored", ())
     median, krum = figure.axes[: len(page.rows)]
     assert [median.get_title(), krum.get_title()] == list(page.rows)
     assert [t.get_text() for t in median.get_yticklabels()] == ["8", "6", "4", "2"]
@@ -252,7 +259,7 @@ def test_few_seeds_have_their_range_as_a_band(tmp_path: Path, seeds: int, name: 
 
 def test_nine_rules_and_all_attacks_can_be_read(every: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, figure in drawn(every, "_malicious-fraction-20", "damage", "recall"):
-        assert figure.get_size_inches()[0] <= style.WIDTH + 1e-6, name
+        assert figure.get_size_inches()[0] <= layout.WIDTH + 1e-6, name
         assert figure.get_size_inches()[1] <= 10, name
         assert_legible(name, figure, monkeypatch)
 

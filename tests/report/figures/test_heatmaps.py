@@ -58,7 +58,7 @@ def every_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Any, Any
 def drawn(grid: tuple[Page, Any, Any], name: str = "accuracy", attack: str = "mirrored") -> tuple[Figure, Any, Any]:
     page, _, tidy = grid
     table = squares(page, tidy, metric_column(name), [attack])
-    return heatmaps.heatmap(page, table, metric_column(name), attack, Normalize(0, 1)), table, page
+    return heatmaps.draw(page, table, metric_column(name), attack, Normalize(0, 1)), table, page
 
 
 def words_of(part: Any) -> list[str]:
@@ -333,11 +333,27 @@ def test_a_gain_has_another_colour_than_no_damage() -> None:
     assert style.colours(False, style.scale([0.1, 0.4], harm=True, gains=True)) == style.colours(False)
 
 
-def test_long_names_are_broken_between_their_parts() -> None:
-    lines = style.wrapped("dirichlet(alpha=0.3)", 0.75, style.SMALL).split("\n")
-    assert lines == ["dirichlet(", "alpha=0.3)"]
-    assert style.wrapped("abcdefghijklmnop", 0.3).replace("\n", "") == "abcdefghijklmnop"
-    assert all(style.width_of(line) <= 0.5 for line in style.wrapped("a_b_c_d_e_f_g_h_i_j", 0.5).split("\n"))
+def test_a_heatmap_stands_in_axes_of_ones_own(grid: tuple[Page, Any, Any]) -> None:
+    page, _, tidy = grid
+    shown = metric_column("accuracy")
+    table = squares(page, tidy, shown, ["mirrored"])
+    before = dict(mpl.rcParams)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    drawn_into = heatmaps.draw_into(left, page, table, shown)
+    figure.colorbar(drawn_into, ax=left)
+    figure.canvas.draw()
+    assert dict(mpl.rcParams) == before
+    assert drawn_into.axes is left
+    values = np.ma.filled(np.ma.asarray(drawn_into.get_array(), dtype=float), np.nan)
+    np.testing.assert_array_equal(values.ravel(), table["mean"].to_numpy(dtype=float))
+    means = table["mean"].dropna()
+    assert drawn_into.norm.vmin <= means.min()
+    assert drawn_into.norm.vmax >= means.max()
+    whole = drawn(grid)[0].axes[0]
+    assert words_of(left) == words_of(whole)  # names, numbers and labels are those of the figure
+    assert right.get_xlim() == (0.0, 1.0)
+    assert heatmaps.draw_into(right, page, table, shown, Normalize(0, 1)).norm.vmax == 1
 
 
 @pytest.mark.parametrize("good", [True, False])

@@ -1,0 +1,73 @@
+"""The sentences that several figures share: subtitles and captions, which say what is needed to read a figure alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from flipbench.analysis.attack_selection import stamped_note
+from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import several_f
+from flipbench.analysis.worst_case import Place
+from flipbench.report.tables.attacks import place_label
+from flipbench.spec.cell import CLEAN
+from flipbench.spec.labels import ADAPTIVE, dataset_label, value_label
+
+
+def subtitle(page: Page) -> str:
+    """Data set, partition, model, clients, rounds and seeds of a page."""
+    fields = {**page.constant, **page.about}
+    parts = [dataset_label(str(fields["dataset"]))] if "dataset" in fields else []
+    parts += [value_label(f, fields[f]) for f in ("partition", "model") if f in fields]
+    parts += [f"{fields[f]} {f}" for f in ("clients", "rounds") if f in fields]
+    if "malicious_fraction" in fields:
+        parts.append(f"{value_label('malicious_fraction', fields['malicious_fraction'])} malicious")
+    if "flip_rate" in fields:
+        parts.append(f"flip rate {value_label('flip_rate', fields['flip_rate'])}")
+    return ", ".join([*parts, f"{page.seeds} seed{'s' * (page.seeds > 1)}"])
+
+
+def at_place(title: str, page: Page, place: Place) -> str:
+    """A title with the settings and levels that it holds for."""
+    return ": ".join([title, *filter(None, [", ".join(place_label(page, place))])])
+
+
+def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Iterable[str], worst: str = "") -> str:
+    """The caption of a table of squares.
+
+    Args:
+        page: of the squares.
+        metric: what they show.
+        table: of `analysis.pivot.squares` or `analysis.worst_case`.
+        names: of attacks, as drawn.
+        worst: the sentence on the worst case, where the table has it.
+    """
+    text = "Mean over seeds and, below it, ± half width of its 95 % Student interval, in %, after the last round."
+    if (table["n"] <= 1).all():
+        text = "One seed, in %, after the last round."
+    attacks = table["attack"] if "attack" in table else table["column"].map(lambda c: c.attack)
+    if (attacks == CLEAN).any():
+        text += clean_twins(table)
+    elif metric.clean is None:
+        text += " Damage: clean twin minus attacked, same seed."
+    text += worst
+    if note := stamped_note(page, metric, attacks):
+        text += f" {note[0].upper()}{note[1:]}."
+    text += adaptive(names)
+    partly = (table["n"] > 0) & (table["n"] < table["planned"])
+    return f"{text} n: seeds, where some are not done." if partly.any() else text
+
+
+def clean_twins(table: pd.DataFrame) -> str:
+    """What the clean squares of a table are."""
+    if several := several_f(table):
+        several_text = ", ".join(map(str, several))
+        return f" clean: without the attack, mean over the declared f of the clean twins ({several_text})."
+    return " clean: without the attack, the rule told the same f."
+
+
+def adaptive(names: Iterable[str]) -> str:
+    """What the mark of adaptive attacks means, where one of the names has it."""
+    return f" {ADAPTIVE}: knows the rule it faces." if any(ADAPTIVE in name for name in names) else ""
