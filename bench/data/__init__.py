@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from flipbench.data import digits, downloads, fashion_mnist, ham10000, mnist, mnist5k
+from flipbench.data import downloads, ham10000, idx, mnist, packaged
 from flipbench.data.dataset import Dataset, shortened
 from flipbench.errors import UserError
 from flipbench.plugins import registry
@@ -19,32 +19,41 @@ from flipbench.spec.reference import Reference, parse
 
 __all__ = ["CLASSES", "DATASETS", "Dataset", "Description", "content_hash", "describe", "load", "shortened"]
 
-DATASETS: dict[str, Callable[..., Dataset]] = {
-    "mnist5k": mnist5k.load,
-    "mnist": mnist.load,
-    "fashion_mnist": fashion_mnist.load,
-    "ham10000": ham10000.load,
-    "digits": digits.load,
-}
 
-# Names of the classes in label order, known without loading anything.
-CLASSES: dict[str, tuple[str, ...]] = {
-    "mnist5k": mnist5k.CLASSES,
-    "mnist": mnist.CLASSES,
-    "fashion_mnist": fashion_mnist.CLASSES,
-    "ham10000": ham10000.CLASSES,
-    "digits": digits.CLASSES,
-}
+@dataclass(frozen=True)
+class _Shipped:
+    """A data set of ours.
 
-_CONTENT: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "mnist5k": mnist5k.content,
-    "mnist": mnist.content,
-    "fashion_mnist": fashion_mnist.content,
-    "ham10000": ham10000.content,
-    "digits": digits.content,
-}
+    Attributes:
+        load: the data set with its options.
+        classes: in label order, known without loading anything.
+        content: the content hash from the options, without parsing.
+        files: what can be downloaded.
+    """
 
-_IDX = {"mnist": mnist.SPEC, "fashion_mnist": fashion_mnist.SPEC}
+    load: Callable[..., Dataset]
+    classes: tuple[str, ...]
+    content: Callable[[Mapping[str, Any]], str]
+    files: idx.Spec | None = None
+
+
+def _packaged(load: Callable[..., Dataset], source: packaged.Packaged) -> _Shipped:
+    return _Shipped(load, source.classes, lambda options: packaged.content(source))
+
+
+def _of_idx(load: Callable[..., Dataset], files: idx.Spec) -> _Shipped:
+    return _Shipped(load, files.classes, lambda options: idx.content(files, options.get("path")), files)
+
+
+_SHIPPED = {
+    "mnist5k": _packaged(packaged.mnist5k, packaged.MNIST5K),
+    "mnist": _of_idx(mnist.mnist, mnist.MNIST),
+    "fashion_mnist": _of_idx(mnist.fashion_mnist, mnist.FASHION_MNIST),
+    "ham10000": _Shipped(ham10000.load, ham10000.CLASSES, ham10000.content),
+    "digits": _packaged(packaged.digits, packaged.DIGITS),
+}
+DATASETS: dict[str, Callable[..., Dataset]] = {name: shipped.load for name, shipped in _SHIPPED.items()}
+CLASSES: dict[str, tuple[str, ...]] = {name: shipped.classes for name, shipped in _SHIPPED.items()}
 
 
 def load(ref: str, *, download: bool = False) -> Dataset:
@@ -58,9 +67,11 @@ def load(ref: str, *, download: bool = False) -> Dataset:
         UserError: unknown name or option; files not found or broken; with what was needed and what to do.
     """
     reference = _checked(ref)
-    if download and _ours(reference) and reference.name in _IDX:
-        downloads.ensure(_IDX[reference.name], reference.options.get("path"))
-    state = _CONTENT[reference.name](reference.options) if _ours(reference) else registry.source_hash("dataset", ref)
+    if (shipped := _ours(reference)) is None:
+        return _load(str(reference), registry.source_hash("dataset", ref))
+    if download and shipped.files is not None:
+        downloads.ensure(shipped.files, reference.options.get("path"))
+    state = shipped.content(reference.options)
     return _load(str(reference), state)
 
 
@@ -73,7 +84,8 @@ def content_hash(ref: str) -> str:
         UserError: as `load`, but for what only parsing can find.
     """
     reference = _checked(ref)
-    return _CONTENT[reference.name](reference.options) if _ours(reference) else load(ref).sha256
+    shipped = _ours(reference)
+    return load(ref).sha256 if shipped is None else shipped.content(reference.options)
 
 
 @dataclass(frozen=True)
@@ -157,8 +169,8 @@ def _checked(ref: str) -> Reference:
     return reference
 
 
-def _ours(reference: Reference) -> bool:
-    return registry.is_shipped("dataset", reference.name)
+def _ours(reference: Reference) -> _Shipped | None:
+    return _SHIPPED[reference.name] if registry.is_shipped("dataset", reference.name) else None
 
 
 @lru_cache(maxsize=4)

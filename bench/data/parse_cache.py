@@ -6,8 +6,7 @@ Only an economy: a cache that cannot be written or read back costs time, never a
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
+import io
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import numpy as np
 
 from flipbench.data import locations
 from flipbench.data.pixel_csv import Pixels
+from flipbench.system import atomic_files
 
 VERSION = 1  # of the table's layout
 
@@ -50,16 +50,7 @@ def _read(file: Path, columns: int) -> Pixels | None:
 
 
 def _write(file: Path, table: Pixels) -> None:
-    """Whole or not at all: written beside and moved into place."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                np.savez(out, table=table)
-            os.replace(name, file)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-    except OSError:
-        return
+    packed = io.BytesIO()
+    np.savez(packed, table=table)
+    with contextlib.suppress(OSError):
+        atomic_files.replace(file, packed.getvalue())

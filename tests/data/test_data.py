@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from flipbench import data
-from flipbench.data import downloads, file_bytes, idx, locations, mnist, splits
+from flipbench.data import downloads, file_bytes, idx, locations, mnist, packaged, splits
 from flipbench.data.dataset import Dataset, shortened
 from flipbench.errors import UserError
 from flipbench.spec.cell import Cell
@@ -89,7 +89,7 @@ def test_digits_are_the_table_in_scikit_learn():
 
 
 def test_an_embedded_file_of_another_content_is_refused(monkeypatch):
-    monkeypatch.setattr("flipbench.data.digits.SHA256", "0" * 64)
+    monkeypatch.setattr("flipbench.data.packaged.DIGITS", replace(packaged.DIGITS, sha256="0" * 64))
     text = says(data.DATASETS["digits"])
     assert "not the file that flipbench knows" in text
     assert "constraints.txt" in text
@@ -173,7 +173,7 @@ def test_unknown_names_and_options(ref, said):
 
 
 def test_classes_are_known_without_data(without_variable):
-    assert set(data.CLASSES) == set(data.DATASETS) == set(data._CONTENT)
+    assert set(data.CLASSES) == set(data.DATASETS)
     assert data.CLASSES["ham10000"] == ("akiec", "bcc", "bkl", "df", "nv", "vasc", "mel")
     assert data.CLASSES["fashion_mnist"][0::9] == ("T-shirt/top", "Ankle boot")
     assert Cell().dataset in data.CLASSES
@@ -333,8 +333,8 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     address = f"http://127.0.0.1:{httpd.server_port}/"
     md5 = tuple(hashlib.md5((folder / f"{p}.gz").read_bytes()).hexdigest() for p in idx.PARTS)
-    spec = replace(mnist.SPEC, mirrors=(f"{address}none/", address), md5=md5)
-    monkeypatch.setitem(data._IDX, "mnist", spec)
+    spec = replace(mnist.MNIST, mirrors=(f"{address}none/", address), md5=md5)
+    monkeypatch.setitem(data._SHIPPED, "mnist", replace(data._SHIPPED["mnist"], files=spec))
     yield spec
     httpd.shutdown()
     httpd.server_close()
