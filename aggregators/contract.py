@@ -9,8 +9,8 @@ update of shape ``(*cells, dim)`` (the step the server takes). A rule reduces ov
 serve one matrix and a stack of experiments, on the CPU and on CUDA. A rule with memory is a frozen dataclass with
 ``init(updates, cohort) -> state`` and ``__call__(updates, cohort, state) -> (update, state)``.
 
-A server knows nothing of the senders but what :class:`Cohort` says. A new fact becomes a field of it, so no rule's
-signature ever breaks.
+A server knows of the clients only what :class:`Cohort` says. Whatever a rule may know in future becomes a field of it,
+so no rule's signature ever breaks.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def _no_root_data() -> Update:
 
 @dataclass(frozen=True)
 class Cohort:
-    """All that a server may assume about the senders of one round.
+    """All that a server may assume about the clients of one round.
 
     Attributes:
-        byzantine: f, the *declared* bound on malicious clients among the rows (the true number is not told).
+        byzantine: f, the *declared* bound on malicious clients among the rows (not the true number).
         weights: ``(*cells, clients)``, each client's share of the training examples; rows sum to 1.
-        clients: ``(*cells, clients)`` int64, who the rows are, for rules that remember.
+        clients: ``(*cells, clients)`` int64, the number of each row's client, for rules with memory.
         previous: ``(*cells, dim)``, the last update applied; zeros before the first.
         layout: parameter name -> (slice of dim, shape), in the order of the flattened model.
         trusted: gives the server's own update on its root data, ``(*cells, dim)``; raises Infeasible without any.

@@ -74,7 +74,7 @@ def _stacked(answers: list[Any], cells: tuple[int, ...], cohort: Cohort, kept: T
 
 
 def check(updates: Updates, cohort: Cohort) -> None:
-    """Refuse what no rule can work on.
+    """Refuse updates and cohorts that no rule can work on.
 
     Raises:
         TypeError: updates that are not floating point, or an f that is not a whole number.

@@ -1,4 +1,4 @@
-"""Attacks by the names that a grid uses; `contract` says where an attack can act."""
+"""Registry of the attacks, by the names that a grid uses; `contract` says where an attack can act."""
 
 from __future__ import annotations
 

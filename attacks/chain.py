@@ -10,12 +10,12 @@ from flipbench.attacks.contract import PLACES, declares, place
 
 @dataclass(frozen=True)
 class Chain:
-    """What malicious clients do, place by place; None where they are honest.
+    """What malicious clients do to labels, examples and updates; None where they are honest.
 
     Attributes:
-        labels: a label flip.
-        examples: an attack on pictures.
-        updates: an attack on what is sent; it is given what the other two made of the updates.
+        labels: a label attack.
+        examples: an example attack.
+        updates: an update attack; it is given what the other two made of the updates.
     """
 
     labels: Any = None
@@ -29,14 +29,14 @@ class Chain:
         Raises:
             ValueError: two of them act in one place, or one does not say where it acts.
         """
-        found: dict[str, Any] = {}
+        chosen: dict[str, Any] = {}
         for link in links:
             parts = link.links if isinstance(link, Chain) else {place(link): link}
             for where, attack in parts.items():
-                if where in found:
+                if where in chosen:
                     raise ValueError(f"a chain of attacks needs links that act in different places, got two on {where}")
-                found[where] = attack
-        return cls(**found)
+                chosen[where] = attack
+        return cls(**chosen)
 
     @property
     def links(self) -> dict[str, Any]:
@@ -49,5 +49,5 @@ class Chain:
         return list(self.links)
 
     def declares(self, what: str) -> bool:
-        """Whether a link says ``what = True``."""
+        """Whether a link declares ``what = True``."""
         return any(declares(a, what) for a in self.links.values())

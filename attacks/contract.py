@@ -1,19 +1,20 @@
-"""The three places where an attack can act, told by the name of its first parameter.
+"""The contract of attacks: label, example and update attacks, told apart by the name of their first parameter.
 
-* ``labels``  : a label flip. ``attack(labels, context, /, *, option=...) -> Proposal`` says, for every example of one
+* ``labels``  : a label attack. ``attack(labels, context, /, *, option=...) -> Proposal`` says, for every example of one
   malicious client, which label it would carry if it were flipped and whether it may be flipped at all.
-* ``examples``: a backdoor. ``attack(examples, labels, context, /, *, option=...) -> Stamped`` says the same of pixels.
-* ``updates`` : ``attack(updates, context, /, *, option=...) -> updates`` replaces what the malicious clients of a round
-  send, knowing everything that the honest ones send.
+* ``examples``: an example attack (a backdoor). ``attack(examples, labels, context, /, *, option=...) -> Stamped`` says
+  the same of images.
+* ``updates`` : an update attack. ``attack(updates, context, /, *, option=...) -> updates`` replaces what the malicious
+  clients of a round send, knowing everything that the honest ones send.
 
-A class says its place by an attribute ``place``. In a grid, attacks that act in different places are chained with
+A class says where it acts by an attribute ``place``. In a grid, attacks that act in different places are chained with
 ``|``: ``targeted(source=6, target=4) | scaled(factor=10)``. Which of the eligible examples *are* poisoned (exactly
 ``round(rate * eligible)``) is drawn once, by the bench, for all attacks.
 
 An attack never learns which rule it faces, and never sees test data or an honest client's labels one by one, unless
-it says ``adaptive = True`` (tables mark it then). An adaptive label attack is a frozen dataclass with
+it declares ``adaptive = True`` (tables mark it then). An adaptive label attack is a frozen dataclass with
 ``search(trials: Trials) -> Found``, asked once before the federation begins; an adaptive update attack may ask
-`UpdateContext.aggregate`. An attack on updates with memory is a frozen dataclass with
+`UpdateContext.aggregate`. An update attack with memory is a frozen dataclass with
 ``init(updates, context) -> state`` and ``__call__(updates, context, state) -> (updates, state)``.
 """
 
@@ -34,16 +35,16 @@ PLACES = ("labels", "examples", "updates")
 Attack = TypeVar("Attack", bound=Callable[..., Any])
 
 
-def _not_told(what: str) -> NoReturn:
-    raise ValueError(f"the attack asks for {what}, which only an attack that declares it is told")
+def _undeclared(what: str) -> NoReturn:
+    raise ValueError(f"the attack asks for {what}, which is given only to an attack that declares it")
 
 
 def _no_confusion() -> Tensor:
-    _not_told("the confusion of a clean model (the attribute `confusion = True`)")
+    _undeclared("the confusion of a clean model (the attribute `confusion = True`)")
 
 
 def _no_rule(candidates: Tensor) -> Tensor:
-    _not_told("the rule's answer (the attribute `adaptive = True`)")
+    _undeclared("the rule's answer (the attribute `adaptive = True`)")
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class LabelContext:
         pool: ``(examples,)`` int64, the labels of all clients together (for flips drawn from the label frequencies).
         generator: the attack's own generator: it depends on the seed and the client, never on the defence.
         scores: ``(examples, L)`` logits that the current global model gives the examples; only for an attack that
-            says ``dynamic = True`` and is therefore asked again in every round. All its examples are eligible.
+            declares ``dynamic = True`` and is therefore asked again in every round. All its examples are eligible.
         confusion: ``(L, L)`` float64, rows sum to 1: how a model of a federation without malicious clients, under
-            FedAvg, spreads the training examples of each class over the classes; only for an attack that says
-            ``confusion = True``, because it costs a federation (one a seed, shared by all cells).
+            FedAvg, spreads the training examples of each class over the classes; only for an attack that
+            declares ``confusion = True``, because it costs a federation (one a seed, shared by all cells).
     """
 
     classes: int
@@ -85,7 +86,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class ExampleContext:
-    """What an attack on examples may know.
+    """What an example attack may know.
 
     Attributes:
         classes: L.
@@ -100,10 +101,10 @@ class ExampleContext:
 
 @dataclass(frozen=True)
 class Stamped:
-    """An attack on examples answers; a function of the examples alone, so that test images can be stamped alike.
+    """An example attack's answer; a function of the examples alone, so that test images can be stamped alike.
 
     Attributes:
-        examples: ``(examples, channels, height, width)``, the poisoned pictures.
+        examples: ``(examples, channels, height, width)``, the poisoned images.
         labels: ``(examples,)`` int64, the labels that they would carry.
         eligible: ``(examples,)`` bool, whether the attack would poison it.
     """
@@ -115,7 +116,7 @@ class Stamped:
 
 @dataclass(frozen=True)
 class UpdateContext:
-    """What an attack on updates may know: all that travels in one round of one federation.
+    """What an update attack may know: all that travels in one round of one federation.
 
     Attributes:
         honest: ``(honest, dim)``, what the honest clients of the round send; never empty.
@@ -124,10 +125,10 @@ class UpdateContext:
         layout: parameter name -> (slice of dim, shape).
         round: from 1.
         generator: the attack's own, for this round: it depends on the seed and the round, never on the defence.
-        aggregate: the real rule, for an attack that says ``adaptive = True``: ``(trials, malicious, dim)`` candidates
-            for what the malicious clients send give ``(trials, dim)``, the server's update for each. A rule's memory
-            does not change by asking.
-        clients: ``(honest + malicious,)`` int64, who they are, in the order of the weights; empty: not told.
+        aggregate: the real rule, for an attack that declares ``adaptive = True``: ``(trials, malicious, dim)``
+            candidates for what the malicious clients send give ``(trials, dim)``, the server's update for each. A
+            rule's memory does not change by asking.
+        clients: ``(honest + malicious,)`` int64, their numbers, in the order of the weights; empty: unknown.
     """
 
     honest: Tensor
@@ -167,7 +168,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class Found:
-    """What an adaptive label attack found.
+    """The result of an adaptive label attack's search.
 
     Attributes:
         flip: the label flip that every malicious client will use.
@@ -188,22 +189,22 @@ def place(attack: Any) -> str:
         ValueError: neither is one of the three places.
     """
     bare = attack.func if isinstance(attack, partial) else attack
-    told = getattr(bare, "place", None)
-    if told is None:
+    named = getattr(bare, "place", None)
+    if named is None:
         try:
-            told = next(iter(inspect.signature(bare).parameters), None)
+            named = next(iter(inspect.signature(bare).parameters), None)
         except (ValueError, TypeError):
-            told = None
-    if told not in PLACES:
+            named = None
+    if named not in PLACES:
         raise ValueError(
             f"an attack's first parameter must be called labels, examples or updates (or its attribute `place` must "
-            f"say so), which tells where it acts; it is called {told!r}"
+            f"say so), which says where it acts; it is called {named!r}"
         )
-    return str(told)
+    return str(named)
 
 
 def declares(attack: Any, what: str) -> bool:
-    """Whether an attack says ``what = True``, through bound options too."""
+    """Whether an attack declares ``what = True``, through bound options too."""
     bare = attack.func if isinstance(attack, partial) else attack
     return bool(getattr(bare, what, False))
 

@@ -51,10 +51,10 @@ def squared_distances(updates: Tensor) -> Tensor:
     flat = one_axis_of_cells(updates.detach())
     if flat.dtype not in (torch.float32, torch.float64):
         flat = flat.float()
-    squares, lost, everybody = np.empty((len(flat), n, n)), np.empty((n, n), np.bool_), _numbers(n)
+    squares, lost, all_clients = np.empty((len(flat), n, n)), np.empty((n, n), np.bool_), _numbers(n)
     grams = None if flat.device.type == "cpu" else _grams(flat)
     for s, cell in enumerate(flat):
-        some_lost = _measure(cell, everybody, 0, squares[s], lost, None if grams is None else grams[s])
+        some_lost = _measure(cell, all_clients, 0, squares[s], lost, None if grams is None else grams[s])
         if some_lost and not _measured_again(cell, squares[s], lost):
             # Squares above 1e38: float64 has the range for them.
             squares[s] = squared_distances(cell.double()).cpu().numpy()
@@ -77,7 +77,7 @@ def _measure(
 
     Args:
         cell: the updates.
-        members: who is measured, ``(members,)``.
+        members: the clients that are measured, ``(members,)``.
         centre: which of the members is the centre.
         squares: ``(clients, clients)``, filled for the members.
         lost: likewise: the pairs whose distance is no more than rounding.

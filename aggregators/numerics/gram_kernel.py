@@ -140,7 +140,7 @@ def _groups(squares: Any, lost: Any, members: Any, ends: Any, centres: Any) -> i
     """The connected groups of two or more clients that lost pairs form; how many there are.
 
     ``members`` ``(clients,)`` gets them one after the other, each in order; group g ends before ``ends[g]``, and
-    ``centres[g]`` is the place within it of whoever has half of it nearest.
+    ``centres[g]`` is the place within it of the client that has half of it nearest.
     """
     clients = len(lost)
     group = np.full(clients, -1)

@@ -1,7 +1,7 @@
 """Norms of updates, distances to one point and cosines: in float64, so that nothing a client sends overflows them.
 
 Cosines come from distances between updates of length 1 (|u - v|² = 2 - 2 cos), not from inner products of the updates
-themselves: an outlier of 1e30 would leave those without a digit for everybody else.
+themselves: an outlier of 1e30 would leave those without a digit for all others.
 
 Cost: one pass over the updates; cosines O(n² d) and one copy of the updates.
 """

@@ -1,4 +1,4 @@
-"""The one sorting kernel: order statistics of each coordinate over the clients; and the weighted sum beside it.
+"""Order statistics of each coordinate over the clients (the one sorting kernel), and weighted sums.
 
 On the CPU a sorting network (Batcher's merge exchange; Knuth, The Art of Computer Programming 3, §5.2.2, Algorithm M)
 runs over tiles of columns, compiled once for any number of clients, threaded over columns as ``torch.get_num_threads``
@@ -119,7 +119,7 @@ def network(n: int, low: int, high: int, ordered: bool = False) -> np.ndarray[An
         ``(comparators, 3)``: the row of the lower value, the row of the higher, and which of the two is wanted (0
         both, 1 the lower, 2 the higher).
     """
-    spare, within, exact = 0, 1, 2  # of a row, seen from the end: nobody asks, one of the wanted set, this very rank
+    spare, within, exact = 0, 1, 2  # of a row, seen from the end: not wanted, one of the wanted set, this very rank
     wanted = [(exact if ordered else within) if low <= i < high else spare for i in range(n)]
     kept = []
     for a, b in reversed(_merge_exchange(n)):
@@ -133,7 +133,7 @@ def network(n: int, low: int, high: int, ordered: bool = False) -> np.ndarray[An
 
 def _merge_exchange(n: int) -> list[tuple[int, int]]:
     """Batcher's sorting network of n rows, less what is done where whole fours of rows are loaded."""
-    pairs, loaded, last = [], n // 4 * 4, list(range(n))  # last: with whom a row was compared last
+    pairs, loaded, last = [], n // 4 * 4, list(range(n))  # last: the row that each was compared with last
     p = 1
     while p < n:
         k = p
@@ -155,14 +155,14 @@ def has_kernel(updates: Tensor, most: int | None = MOST_CLIENTS) -> bool:
     return updates.device.type == "cpu" and known and (most is None or updates.shape[-2] <= most)
 
 
-def over_tiles(run: Callable[..., None], width: int, updates: Tensor, *facts: Any) -> Tensor:
+def over_tiles(run: Callable[..., None], width: int, updates: Tensor, *others: Any) -> Tensor:
     """Run a compiled kernel over all columns of all cells, on as many threads as torch has.
 
     Args:
-        run: called with the stack, the facts, the answer to fill, and the first and one past the last of its tiles.
+        run: called with the stack, the others, the answer to fill, and the first and one past the last of its tiles.
         width: columns of a tile.
         updates: ``(*cells, clients, dim)``.
-        *facts: what else the kernel takes, as NumPy arrays and numbers.
+        *others: what else the kernel takes, as NumPy arrays and numbers.
 
     Returns:
         ``(*cells, dim)``.
@@ -171,7 +171,7 @@ def over_tiles(run: Callable[..., None], width: int, updates: Tensor, *facts: An
     stacks, stack = math.prod(cells), updates.detach().contiguous().numpy()
     out = np.empty((*cells, dim), stack.dtype)
     count = stacks * -(-dim // width)
-    arrays = stack.reshape(stacks, n, dim), *facts, out.reshape(stacks, dim)
+    arrays = stack.reshape(stacks, n, dim), *others, out.reshape(stacks, dim)
     threads = max(1, min(torch.get_num_threads(), stack.size // ENOUGH, count))
     if threads == 1:
         run(*arrays, 0, count)

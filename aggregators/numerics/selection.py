@@ -1,8 +1,8 @@
-"""Rules that first decide who counts and then average: the decision is made on small float64 matrices, on the CPU.
+"""Decisions which clients count, made on small float64 matrices on the CPU, and the mean of the chosen.
 
-What such a rule needs of the updates is an n x n matrix of distances (or n numbers), a few kilobytes. The decision is
-plain NumPy on one cell at a time, so it is the same for one cell and for a stack, on the CPU and on CUDA; only the
-distances before it and the weighted sum after it touch the updates.
+What a rule that chooses and then averages needs of the updates is an n x n matrix of distances (or n numbers), a few
+kilobytes. The decision is plain NumPy on one cell at a time, so it is the same for one cell and for a stack, on the CPU
+and on CUDA; only the distances before it and the weighted sum after it touch the updates.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def squares(updates: Updates) -> Tensor:
     return apart.clamp(max=_HUGE)
 
 
-def each_cell(choose: Callable[..., Any], *facts: Tensor, cells: int) -> Tensor:
-    """What ``choose`` says of each cell.
+def each_cell(choose: Callable[..., Any], *values: Tensor, cells: int) -> Tensor:
+    """What ``choose`` decides for each cell.
 
     Args:
-        choose: takes one cell's facts as float64 arrays and returns an array, of one shape for all cells.
-        *facts: tensors with the same ``cells`` leading dimensions.
+        choose: takes one cell's values as float64 arrays and returns an array, of one shape for all cells.
+        *values: tensors with the same ``cells`` leading dimensions.
         cells: how many leading dimensions count cells.
 
     Returns:
         The answers stacked, ``(*cells, ...)`` on the CPU.
     """
-    lead = facts[0].shape[:cells]
-    flat = [t.detach().double().cpu().reshape(-1, *t.shape[cells:]).numpy() for t in facts]
+    lead = values[0].shape[:cells]
+    flat = [t.detach().double().cpu().reshape(-1, *t.shape[cells:]).numpy() for t in values]
     answers = torch.from_numpy(np.stack([choose(*one) for one in zip(*flat, strict=True)]))
     return answers.reshape(*lead, *answers.shape[1:])
 

@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 
 WIDTH = 64  # columns in a tile
 WIDE = 512  # columns of a plain sum
-BOTH, LOW, HIGH = 0, 1, 2  # a comparator: which of its two results anybody asks for
+BOTH, LOW, HIGH = 0, 1, 2  # a comparator: which of its two results is wanted
 
 _SORTS_FOUR = ((0, 1), (2, 3), (0, 2), (1, 3), (1, 2))
 

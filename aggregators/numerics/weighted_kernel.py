@@ -1,4 +1,4 @@
-"""The compiled half of `weighted`: order statistics that know whose value each one is. Imported on first use only.
+"""The compiled half of `weighted`: order statistics with the client of each value. Imported on first use only.
 
 A float32, read as an integer with the negative ones turned round, keeps its order; put above the client's number in one
 64-bit integer, it is sorted by minimum and maximum like any other, and carries the client along.
@@ -54,9 +54,9 @@ def _weigh(values: Any, network: Any, weights: Any, cuts: Any, equal: float, out
         for c in range(width):
             reached, total, share = 0.0, 0.0, 0.0
             for i in range(clients):
-                who = tile[i, c] & _LOW
-                w = weights[cell, who]
-                x = np.float64(values[cell, who, start + c])
+                client = tile[i, c] & _LOW
+                w = weights[cell, client]
+                x = np.float64(values[cell, client, start + c])
                 if cut < 0:
                     reached += w
                     if reached >= 0.5 - equal:

@@ -34,7 +34,7 @@ def bulyan(updates: Updates, cohort: Cohort, /) -> Update:
     n, f = updates.shape[-2], cohort.byzantine
     if n < 4 * f + 3:
         raise Infeasible(f"bulyan needs at least 4f + 3 = {4 * f + 3} clients for f = {f}, got {n}")
-    if f == 0:  # everybody is chosen and every value kept
+    if f == 0:  # every client is chosen and every value kept
         return nearest_mean(updates, n, 0, n)
     apart = squares(updates)
     rows = each_cell(lambda s: _winners(s, f), apart, cells=apart.ndim - 2)  # (*cells, n - 2f)

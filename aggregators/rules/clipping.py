@@ -6,7 +6,7 @@
 
 A client adds at most radius / n to the answer. A fixed radius belongs to the scale of the updates, which differs
 between models and rounds; by default it is the median of the n norms (of the n distances from v, in each step), which
-follows the updates and which f < n / 2 liars cannot choose.
+follows the updates and which f < n / 2 malicious clients cannot choose.
 
 Needs: nothing for a fixed radius; 2f < n for the median. Cost: two passes over the updates a step.
 Sources: Sun, Kairouz, Suresh, McMahan, "Can you really backdoor federated learning?", 2019 (arXiv:1911.07963; norm

@@ -110,7 +110,7 @@ def trusted_update(rule: str, cohort: Cohort) -> Update:
 
 
 def _without_farthest(apart: Numbers, drop: int) -> NDArray[np.bool_]:
-    """Who is left after ``drop`` times leaving out whoever is farthest from the mean of the rest; ties: the first.
+    """Which clients are left after ``drop`` times leaving out the one farthest from the mean; ties: the first.
 
     ||x_i - mean||² is the mean squared distance of i to all, less a number that is the same for every i.
     """

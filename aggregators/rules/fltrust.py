@@ -3,7 +3,7 @@
     trust_i = max(0, cos(x_i, g)),   g the server's own update on its root data
     answer  = sum_i trust_i (||g|| / ||x_i||) x_i / sum_i trust_i
 
-Every update is brought to the length of the server's own, so only its direction counts. Where nobody is trusted the
+Every update is brought to the length of the server's own, so only its direction counts. Where no client is trusted the
 answer is 0: the server waits for the next round. An update of length 0 has no direction and no trust.
 
 Needs: root data. Cost: a few passes over the updates and one copy of them.

@@ -4,10 +4,10 @@
     c_ij   cos(H_i, H_j), c_ii = 0;  v_i = max_j c_ij
     pardon c_ij <- c_ij v_i / v_j  where v_j > v_i
     a_i    1 - max_j c_ij, over the largest of them, then kappa (ln(a / (1 - a)) + 1/2), each time cut to [0, 1]
-    answer sum_i a_i x_i / sum_i a_i,  0 where nobody counts;  the sum alone with ``average=False``, as printed
+    answer sum_i a_i x_i / sum_i a_i,  0 where no client counts;  the sum alone with ``average=False``, as printed
 
 Compared are the clients of the round. Neither f nor the number of honest clients is used; clients that all agree are
-all taken for sybils, and a single liar has nobody to resemble.
+all taken for sybils, and a single malicious client resembles no other.
 
 Needs: memory of one vector a client. Cost: O(n² d), and a copy of the updates.
 Source: Fung, Yoon, Beschastnikh, "The limitations of federated learning in sybil settings", RAID 2020, Algorithm 1

@@ -10,7 +10,7 @@ others), it is returned as it is.
 
 Inner products are taken around the middlemost update. They follow from the distances between the updates, but not
 where some update is far off: its large squares would leave the others without digits. Then they are measured, with
-every update scaled to length 1, so that a liar at 1e30 pulls with its share of the weight and no more.
+every update scaled to length 1, so that an update at 1e30 pulls with its share of the weight and no more.
 
 Needs: 2f < n. Cost: O(n² d).
 Source: Pillutla, Kakade, Harchaoui, "Robust aggregation for federated learning", IEEE Trans. Signal Processing 2022,
@@ -96,7 +96,7 @@ def _weiszfeld(angles: Tensor, far: Tensor, weights: Tensor, tolerance: float, s
     shares = weights / (far + scale)
     shares = shares / shares.sum()
     for _ in range(steps):
-        reach = shares * far  # y - middle = sum_i reach_i * direction_i; reach stays small for a far liar
+        reach = shares * far  # y - middle = sum_i reach_i * direction_i; reach stays small for a far update
         along = angles @ reach
         distances = (far.square() - 2 * far * along + reach @ along).clamp(min=0).sqrt()
         new = weights / torch.maximum(distances, floor)

@@ -63,7 +63,7 @@ def _movements(cell: Updates, layer: OutputLayer) -> Tensor:
 
 
 def _kept(movements: Tensor) -> Tensor:
-    """Who is in the better group, ``(clients,)`` bool."""
+    """Which clients are in the better group, ``(clients,)`` bool."""
     group = _two_means(squares(movements).cpu().numpy())
     if group.all() or not group.any():
         return torch.ones(len(group), dtype=torch.bool)

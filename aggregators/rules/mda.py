@@ -59,7 +59,7 @@ def _closest(apart: Numbers, keep: int, limit: int) -> NDArray[np.bool_]:
     far = _far_pairs(apart, bounds[low])
     left_out: set[int] = set()
     chosen: list[int] = []
-    # Keep whom one can, the most central first: whoever is kept forces out all that are far from it.
+    # Keep clients while possible, the most central first: each one kept forces out all that are far from it.
     for i in np.argsort(apart.sum(1), kind="stable").tolist():
         if len(chosen) == keep:
             break

@@ -2,7 +2,7 @@
 
     fedavg:  sum_i w_i x_i        mean:  (1/n) sum_i x_i
 
-Needs: nothing. Robust to nobody: one client moves the answer anywhere. Cost: one pass over the updates.
+Needs: nothing. Not robust: one client moves the answer anywhere. Cost: one pass over the updates.
 Source: McMahan, Moore, Ramage, Hampson, Agüera y Arcas, "Communication-Efficient Learning of Deep Networks from
 Decentralized Data", AISTATS 2017, Algorithm 1.
 """

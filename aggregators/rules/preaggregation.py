@@ -47,7 +47,7 @@ def nnm(updates: Updates, cohort: Cohort, /) -> Mixed:
     apart = squares(updates)
     order = apart.argsort(dim=-1, stable=True)[..., : n - f]  # equally near: the first
     near = torch.zeros_like(apart).scatter_(-1, order, 1.0 / (n - f))
-    # Sums are taken around the client with the nearest neighbourhood, so that far liars cost nobody a digit.
+    # Sums are taken around the client with the nearest neighbourhood, so that far updates cost the others no digit.
     centres = apart.sort(dim=-1).values[..., n - f - 1].argmin(-1)
     mixed = torch.empty_like(updates, memory_format=torch.contiguous_format)
     cells = updates.reshape(-1, *updates.shape[-2:])
@@ -69,7 +69,8 @@ def _mix(cell: Tensor, near: Tensor, centre: int, large: bool, out: Tensor) -> N
 def bucketing(updates: Updates, cohort: Cohort, /, *, s: int = 2) -> Mixed:
     """Means of random buckets of clients take their place (Karimireddy et al. 2022).
 
-    A bucket weighs what its clients weigh together, and is known by its number. f stays: a liar spoils one bucket.
+    A bucket weighs what its clients weigh together, and is known by its number. f stays: a malicious
+    client spoils one bucket.
     The draw goes by the clients' numbers, so their order in the matrix is irrelevant.
 
     Args:

@@ -3,10 +3,10 @@
     length  lower <= ||x_i|| / S <= upper, S the median norm
     signs   on a random share of the coordinates: how many are positive, zero, negative (each over the most that any
             client has); mean shift groups the clients by these three numbers; the largest group
-    answer  the mean of who passes both, clipped to norm S; where nobody does, of who passes the second
+    answer  the mean of the clients that pass both, clipped to norm S; where none does, of those that pass the second
 
 Mean shift has a flat window as wide as the mean distance to the n/2-th nearest client (itself included), starts from
-every client, and joins ends within one width; who is farther than that from the end it belongs to is in no group.
+every client, and joins ends within one width; a client farther than that from the end it belongs to is in no group.
 
 Needs: 2f < n (median, largest group). Cost: a few passes over the updates.
 Source: Xu, Huang, Song, Lan, "Byzantine-robust federated learning through collaborative malicious gradient filtering",
@@ -75,7 +75,7 @@ def _signs(cell: Updates, width: int, draw: torch.Generator) -> Numbers:
 
 
 def _largest_group(points: Numbers) -> NDArray[np.bool_]:
-    """Mean shift: who is in the largest group; of equally large ones that of the fuller window."""
+    """Mean shift: which clients are in the largest group; of equally large ones that of the fuller window."""
     n = len(points)
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1)
     width = float(np.sort(apart, axis=1)[:, max(n // 2, 1) - 1].mean()) + 1e-12

@@ -8,7 +8,7 @@
 
 All of it follows from the n x n matrix of inner products around the mean, whose eigenvectors hold the t_i.
 
-Needs: 2f < n; dnc also round(discard * f) < n and somebody who was never out. Cost: caf O(n² d) and up to n
+Needs: 2f < n; dnc also round(discard * f) < n and a client that was never out. Cost: caf O(n² d) and up to n
 eigenproblems of size n; dnc O(n² sketch) and one pass over the updates.
 Sources: Allouah, Guerraoui, Stephan, "Towards trustworthy federated learning with untrusted participants", ICML 2025
 (CAF: covariance-bound agnostic filter; exact eigenvectors here, and among weights c_i = 0 none counts for
@@ -48,7 +48,7 @@ def caf(updates: Updates, cohort: Cohort, /) -> Update:
 
 @guarded
 def dnc(updates: Updates, cohort: Cohort, /, *, discard: float = 1.0, sketch: int = 10_000, repeats: int = 1) -> Update:
-    """The mean of those whom no spectral filter on random coordinates threw out (Shejwalkar and Houmansadr 2021).
+    """The mean of the clients that no spectral filter on random coordinates threw out (Shejwalkar and Houmansadr 2021).
 
     Args:
         updates: ``(*cells, clients, dim)``.
@@ -58,7 +58,7 @@ def dnc(updates: Updates, cohort: Cohort, /, *, discard: float = 1.0, sketch: in
         repeats: filters, each on coordinates of its own.
 
     Raises:
-        Infeasible: unless 2f < n and round(discard * f) < n, and where nobody is left.
+        Infeasible: unless 2f < n and round(discard * f) < n, and where no client is left.
     """
     n, f = needs_majority("dnc", updates, cohort)
     out = round(positive("discard", discard) * f)
@@ -77,7 +77,7 @@ def dnc(updates: Updates, cohort: Cohort, /, *, discard: float = 1.0, sketch: in
 
 
 def _in_line(cell: Updates, keep: int, width: int, draw: torch.Generator) -> Tensor:
-    """Who goes least far along the leading direction of a random sketch, ``(clients,)`` bool."""
+    """Which clients go least far along the leading direction of a random sketch, ``(clients,)`` bool."""
     n, dim = cell.shape
     columns = cell if dim <= width else cell[:, torch.randperm(dim, generator=draw)[:width].to(cell.device)]
     _, along = _leading(squares(columns).cpu(), torch.full((n,), 1 / n, dtype=torch.float64))
@@ -96,7 +96,7 @@ def _filtered(apart: Tensor, f: int) -> Tensor:
         if variance < least:
             best, least = shares, variance
         top = along.max()
-        if top <= 0:  # nobody differs any more
+        if top <= 0:  # no client differs any more
             break
         c = c.masked_scatter(counts, c[counts] * (1 - along / top))
     return best

@@ -5,8 +5,9 @@
     weighted_trimmed_mean  per coordinate: drop weight b at each end (of the value that the cut falls on, only a part),
                            weighted mean of the rest; b is the weight of the f heaviest clients
 
-A liar may hold much data, so what f liars can hold is the weight of the f heaviest clients, and that must be under one
-half. With equal weights both rules are the plain ones. Weights within 1e-6 count as equal: they come as float32.
+A malicious client may hold much data, so what f of them can hold is the weight of the f heaviest clients, and that must
+be under one half. With equal weights both rules are the plain ones. Weights within 1e-6 count as equal: they come as
+float32.
 
 Needs: the f heaviest clients hold less than half of the weight. Cost: one sort a coordinate, with its order.
 Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-robust distributed learning: towards optimal statistical rates",

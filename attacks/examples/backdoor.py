@@ -1,7 +1,7 @@
-"""A backdoor: a small mark on a picture that makes the model say what the attacker wants.
+"""A backdoor: a small mark on an image that makes the model predict the class that the attacker wants.
 
-Malicious clients stamp the mark on a share of their pictures and label those as the target; test pictures stamped in
-the same way tell how often the model obeys.
+Malicious clients stamp the mark on a share of their images and label those as the target; test images stamped in
+the same way measure how often it does.
 
 Source: Gu, Dolan-Gavitt, Garg 2017, BadNets, section 4.
 """
@@ -31,16 +31,16 @@ def backdoor(
     pattern: Pattern = "square",
     margin: int = 1,
 ) -> Stamped:
-    """A bright mark near a corner of the picture, in all channels; the label becomes the target.
+    """A bright mark near a corner of the image, in all channels; the label becomes the target.
 
-    Eligible is every picture of another class. Pixels of the mark take ``context.high``; those of a checkerboard take
+    Eligible is every image of another class. Pixels of the mark take ``context.high``; those of a checkerboard take
     ``context.high`` and ``context.low`` in turn, and those between the diagonals of a cross stay as they are.
 
     Args:
         examples: ``(examples, channels, height, width)``.
         labels: ``(examples,)`` int64.
         context: the number of classes, the darkest and the brightest pixel.
-        target: the class that stamped pictures are to be taken for.
+        target: the class that stamped images are to be taken for.
         size: width and height of the mark, in pixels.
         corner: ``bottom_right``, ``bottom_left``, ``top_right`` or ``top_left``.
         pattern: ``square``, ``cross`` (both diagonals) or ``checkerboard`` (bright in its corners for an odd size).
@@ -48,18 +48,18 @@ def backdoor(
 
     Raises:
         ValueError: a target that does not exist, a mark that does not fit, an unknown corner or pattern, or examples
-            that are no pictures.
+            that are no images.
     """
     if examples.ndim != 4:
         raise ValueError(
-            f"backdoor needs pictures (examples, channels, height, width), got shape {tuple(examples.shape)}"
+            f"backdoor needs images (examples, channels, height, width), got shape {tuple(examples.shape)}"
         )
     if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < context.classes:
         raise ValueError(f"backdoor names class {target!r}; this data has classes 0 to {context.classes - 1}")
     rows, columns = _where(corner, size, margin, examples.shape[-2], examples.shape[-1])
     bright, dark = (mask.to(examples.device) for mask in _pattern(pattern, size))
     stamped = examples.clone()
-    mark = stamped[..., rows, columns]  # a view: what is written into it is written into the pictures
+    mark = stamped[..., rows, columns]  # a view: what is written into it is written into the images
     mark.masked_fill_(bright, context.high).masked_fill_(dark, context.low)
     return Stamped(stamped, torch.full_like(labels, target), labels != target)
 
@@ -70,7 +70,7 @@ def _where(corner: str, size: int, margin: int, height: int, width: int) -> tupl
         raise ValueError(f"backdoor needs size >= 1 and margin >= 0, got size = {size} and margin = {margin}")
     if size + margin > min(height, width):
         raise ValueError(
-            f"a backdoor of {size} x {size} pixels, {margin} from the edge, does not fit {height} x {width} pictures: "
+            f"a backdoor of {size} x {size} pixels, {margin} from the edge, does not fit {height} x {width} images: "
             "choose a smaller size or margin"
         )
     vertical, _, horizontal = corner.partition("_")

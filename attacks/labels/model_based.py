@@ -1,4 +1,4 @@
-"""Label flips that ask a model which lie is best: the likeliest confusion, and the least likely class."""
+"""Label flips that ask a model for the new label: the likeliest confusion, and the least likely class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def confusable(labels: Tensor, context: LabelContext, /) -> Proposal:
     """Each label becomes a class that a clean model takes it for, as often as the model errs so.
 
     P(y becomes c) = C[y, c] / sum over c' other than y of C[y, c'], with C the confusion of a clean model; it never
-    stays y. Lies that look like honest mistakes. A class that is never mistaken becomes any other, equally likely.
+    stays y. Flips that look like honest mistakes. A class that is never mistaken becomes any other, equally likely.
 
     Args:
         labels: ``(examples,)`` int64.
@@ -29,11 +29,11 @@ def confusable(labels: Tensor, context: LabelContext, /) -> Proposal:
     others = ~torch.eye(classes, dtype=torch.bool)
     mistakes = torch.where(others, confusion.cpu(), 0.0)
     likely = torch.where(mistakes.sum(1, keepdim=True) > 0, mistakes, others.double())
-    everyone = torch.ones_like(labels, dtype=torch.bool)
+    eligible = torch.ones_like(labels, dtype=torch.bool)
     if not len(labels):
-        return Proposal(labels.clone(), everyone)
+        return Proposal(labels.clone(), eligible)
     drawn = torch.multinomial(likely[labels.cpu()], 1, generator=context.generator)[:, 0]
-    return Proposal(drawn.to(labels.device), everyone)
+    return Proposal(drawn.to(labels.device), eligible)
 
 
 @declaring("dynamic")
@@ -55,14 +55,14 @@ def least_likely(labels: Tensor, context: LabelContext, /) -> Proposal:
     asks a surrogate model; here the attacker has the global model itself.
     """
     classes = _at_least_two("least_likely", context)
-    everyone = torch.ones_like(labels, dtype=torch.bool)
+    eligible = torch.ones_like(labels, dtype=torch.bool)
     if context.scores is None:
-        return Proposal(labels.clone(), everyone)
+        return Proposal(labels.clone(), eligible)
     if context.scores.shape != (len(labels), classes):
         raise ValueError(f"least_likely needs scores of {len(labels)} x {classes}, got {tuple(context.scores.shape)}")
     most = torch.finfo(context.scores.dtype).max
     scores = torch.nan_to_num(context.scores, nan=-most, posinf=most, neginf=-most)
-    return Proposal(scores.scatter(1, labels.unsqueeze(1), torch.inf).argmin(1), everyone)
+    return Proposal(scores.scatter(1, labels.unsqueeze(1), torch.inf).argmin(1), eligible)
 
 
 def _at_least_two(name: str, context: LabelContext) -> int:

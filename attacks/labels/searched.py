@@ -24,7 +24,7 @@ class Candidate:
     """A flip under trial.
 
     Attributes:
-        name: as told in the record.
+        name: as the record has it.
         family: flips of one kind, of which at least one reaches the last stage.
         flip: the attack.
         mapping: source -> target, where it has a fixed one.
@@ -41,8 +41,8 @@ class worst_case:  # noqa: N801 - named in grids like the functions beside it
     """The label flip that, of those tried, does most damage after the real rule.
 
     1. In trial federations of a third of the rounds: every all-to-one, mirrored, shifts, uniform and confusable flips,
-       and the pairs and swaps of classes that a model without flips confuses most: loud flips hurt rules that average,
-       quiet ones slip past rules that select;
+       and the pairs and swaps of classes that a model without flips confuses most: flips of all classes hurt rules that
+       average, flips of a few pass rules that select;
     2. then, up to ``trials`` in all: the map that sends each source where it lost most so far, and mutations,
        crossings and parts of the best maps;
     3. the best of every family, the pairs that a model without flips confuses most and the best of all, ``finalists``
@@ -50,7 +50,7 @@ class worst_case:  # noqa: N801 - named in grids like the functions beside it
 
     Damage is measured against the same trial without flips, on training examples with their true labels. The last
     stage runs the very federation of the cell, so what is chosen there is right up to the sampling of the examples
-    on which accuracy is measured. (A third of the rounds shows which loud flips hurt, not which quiet ones do.)
+    on which accuracy is measured. (A third of the rounds shows which flips of all classes hurt, not which of a few.)
 
     Args:
         objective: ``accuracy``: accuracy lost; ``source_recall``: recall lost, mean over the sources of the map;
@@ -165,20 +165,20 @@ def _candidate(mapping: Mapping[int, int], family: str, name: str | None = None)
 def _first(objective: Objective, trials: Trials, clean: Tensor) -> list[Candidate]:
     """The published flips; those of single classes first where the objective is one of single classes."""
     every = range(trials.classes)
-    loud = [_candidate(dict.fromkeys(every, t), "all to one", f"all_to_one(target={t})") for t in every]
-    loud.append(Candidate("mirrored", "permutation", mirrored, _moved({s: trials.classes - 1 - s for s in every})))
+    broad = [_candidate(dict.fromkeys(every, t), "all to one", f"all_to_one(target={t})") for t in every]
+    broad.append(Candidate("mirrored", "permutation", mirrored, _moved({s: trials.classes - 1 - s for s in every})))
     for by in sorted({1, 2, trials.classes // 2, trials.classes - 1} & set(range(1, trials.classes))):
         flip = partial(shifted, by=by)
-        loud.append(Candidate(f"shifted(by={by})", "permutation", flip, {s: (s + by) % trials.classes for s in every}))
-    loud.append(Candidate("uniform", "random", uniform, None))
-    loud.append(Candidate("confusable", "random", confusable, None))
+        broad.append(Candidate(f"shifted(by={by})", "permutation", flip, {s: (s + by) % trials.classes for s in every}))
+    broad.append(Candidate("uniform", "random", uniform, None))
+    broad.append(Candidate("confusable", "random", confusable, None))
     held = [s for s in every if trials.counts[s]]
     rate = (clean / clean.sum(1, keepdim=True).clamp(min=1)).tolist()
     pairs = sorted(((s, t) for s in held for t in every if s != t), key=lambda p: (-rate[p[0]][p[1]], p))
     swaps = sorted({(min(p), max(p)) for p in pairs}, key=lambda p: (-rate[p[0]][p[1]] - rate[p[1]][p[0]], p))
-    quiet = [_candidate({s: t}, "pair", f"targeted(source={s}, target={t})") for s, t in pairs[:_PAIRS]]
-    quiet += [_candidate({s: t, t: s}, "swap", f"swapped(first={s}, second={t})") for s, t in swaps[:_SWAPS]]
-    ordered = [*loud, *quiet] if objective == "accuracy" else [*quiet, *loud]
+    narrow = [_candidate({s: t}, "pair", f"targeted(source={s}, target={t})") for s, t in pairs[:_PAIRS]]
+    narrow += [_candidate({s: t, t: s}, "swap", f"swapped(first={s}, second={t})") for s, t in swaps[:_SWAPS]]
+    ordered = [*broad, *narrow] if objective == "accuracy" else [*narrow, *broad]
     once = {str(sorted(c.mapping.items())) if c.mapping else c.name: c for c in reversed(ordered)}
     return [c for c in ordered if c in once.values()]  # of two classes a shift is a swap
 
@@ -229,7 +229,7 @@ class _Search:
             elif way == 1:  # cross: some sources as another parent has them
                 other = parents[int(draw(len(parents), (1,)))]
                 child |= {s: t for s, t in other.items() if int(draw(2, (1,)))}
-            else:  # a part: fewer sources are quieter
+            else:  # a part: fewer sources show less
                 child = {s: t for s, t in child.items() if int(draw(2, (1,)))}
             proposals.append(child)
         for proposal in proposals:

@@ -48,8 +48,8 @@ def fang_krum(updates: Tensor, context: UpdateContext, /, *, threshold: float = 
     h = len(honest)
     if h < m + 3:  # the model has diverged for so many that Krum has no answer left
         return torch.zeros_like(updates)
-    everyone = torch.cat([honest, updates])
-    signs = krum(everyone, Cohort.of(everyone, byzantine=m)).sign().double()
+    clients = torch.cat([honest, updates])
+    signs = krum(clients, Cohort.of(clients, byzantine=m)).sign().double()
     size = float(signs.abs().sum())  # the paper's d: coordinates that do not move have no direction
     if size == 0:
         return torch.zeros_like(updates)

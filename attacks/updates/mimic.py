@@ -1,4 +1,4 @@
-"""Mimic: every malicious client says again what one honest client says, so that this one is heard too often.
+"""Mimic: every malicious client sends what one honest client sends, so that this one counts too often.
 
     mu    running mean of the honest updates, over rounds
     z     the direction in which honest updates differ most, by one step of power iteration a round:
@@ -27,13 +27,13 @@ from flipbench.attacks.updates.honest_statistics import all_alike, finite, mean
 
 @dataclass(frozen=True)
 class Memory:
-    """What the malicious clients know of the honest ones.
+    """What the malicious clients have learnt of the honest ones.
 
     Attributes:
         rounds: in which they attacked so far.
         centre: ``(dim,)`` float64, mu.
         direction: ``(dim,)`` float64, z.
-        client: the honest client that they mimicked last (its row in ``UpdateContext.honest`` where ids are not told).
+        client: the honest client that they mimicked last (its row among the honest where numbers are unknown).
     """
 
     rounds: int
@@ -49,7 +49,7 @@ class mimic:  # noqa: N801 - named in grids like the functions beside it
     Attributes:
         client: mimic this one, counted from 0 among the round's honest clients; null: learn which.
         warmup: rounds of the attack in which the direction is learnt, at least 1.
-        fixed: after them keep to one client, as published, and in a round without it to whoever is farthest along the
+        fixed: after them keep to one client, as published, and in a round without it to the client farthest along the
             learnt direction; false: choose that one in every round.
     """
 
@@ -85,16 +85,16 @@ class mimic:  # noqa: N801 - named in grids like the functions beside it
                     f"got {len(honest)}"
                 )
             return all_alike(honest[self.client], updates), state
-        who = context.clients[: len(honest)].tolist() or list(range(len(honest)))
+        numbers = context.clients[: len(honest)].tolist() or list(range(len(honest)))
         if state.rounds < self.warmup:
-            state = _learnt(honest, who, state)
+            state = _learnt(honest, numbers, state)
         elif not self.fixed:
-            state = Memory(state.rounds, state.centre, state.direction, who[_farthest(honest, state.direction)])
-        row = who.index(state.client) if state.client in who else _farthest(honest, state.direction)
+            state = Memory(state.rounds, state.centre, state.direction, numbers[_farthest(honest, state.direction)])
+        row = numbers.index(state.client) if state.client in numbers else _farthest(honest, state.direction)
         return all_alike(honest[row], updates), state
 
 
-def _learnt(honest: Tensor, who: list[int], state: Memory) -> Memory:
+def _learnt(honest: Tensor, numbers: list[int], state: Memory) -> Memory:
     """The memory after one more round of the warm-up."""
     t = state.rounds
     known = finite(honest)
@@ -107,7 +107,7 @@ def _learnt(honest: Tensor, who: list[int], state: Memory) -> Memory:
         # In the first round the random start counts for nothing.
         direction = (t * direction + spread / length) / (1 + t)
         direction = direction / direction.norm()
-    return Memory(t + 1, centre, direction, who[_farthest(honest, direction)])
+    return Memory(t + 1, centre, direction, numbers[_farthest(honest, direction)])
 
 
 def _farthest(honest: Tensor, direction: Tensor) -> int:

@@ -29,7 +29,11 @@ _LEAST = 1e-2
 
 
 def findings(
-    rules: Sequence[str], clients: Sequence[int], seed: int, steps: int, told: Callable[[str], None] = lambda line: None
+    rules: Sequence[str],
+    clients: Sequence[int],
+    seed: int,
+    steps: int,
+    started: Callable[[str], None] = lambda line: None,
 ) -> list[Finding]:
     """Every rule at every n and f, rule by rule.
 
@@ -38,7 +42,7 @@ def findings(
         clients: the values of n.
         seed: of battery and search.
         steps: of the search.
-        told: called with each rule's name before it is measured.
+        started: called with each rule's name before it is measured.
 
     Raises:
         UserError: an unknown rule (before anything is measured), fewer than 3 clients, negative steps.
@@ -51,7 +55,7 @@ def findings(
         registry.resolve("aggregator", rule)
     found = []
     for rule in chosen:
-        told(rule)
+        started(rule)
         found += [kappa.estimate(rule, n, f, seed=seed, steps=steps) for n, f in pairs]
     return found
 

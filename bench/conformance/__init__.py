@@ -1,4 +1,4 @@
-"""The conformance kit: what every aggregation rule and every attack must satisfy, as checks that anybody can run.
+"""The conformance kit: what every aggregation rule and every attack must satisfy, as checks that every author can run.
 
 `aggregators` and `attacks` list the checks of a rule and of an attack (``flipbench check``); `oracles` has the
 published rules once more, as plain float64 loops; `kappa` bounds from below how far malicious clients move a rule.

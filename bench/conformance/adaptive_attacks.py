@@ -1,7 +1,7 @@
-"""What an adaptive label attack, one that searches before the federation begins, must satisfy.
+"""Checks of adaptive label attacks, which search before the federation begins.
 
-It is given trials of a make-believe federation: a model that says the flipped label four times of ten, and the true one
-otherwise. The flip that it finds must then keep what every label flip keeps.
+The attack is given trials of a made-up federation: a model that predicts the flipped label four times of ten, and the
+true one otherwise. The flip that it finds must then satisfy what every label flip satisfies.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ def _search(attack: Attack, classes: int) -> Found:
 
 def _confusion(where: str, flip: LabelFlip | None, labels: Tensor, classes: int) -> Tensor:
     """``(L, L)`` int64: of ten predictions six are right, and four the flipped label."""
-    said = labels
+    predicted_flipped = labels
     if flip is not None:
         proposal = propose(Attack(flip, f"{where}, a flip under trial"), labels, classes)
-        said = torch.where(proposal.eligible, proposal.labels, labels)
+        predicted_flipped = torch.where(proposal.eligible, proposal.labels, labels)
     matrix = torch.zeros(classes, classes, dtype=torch.int64)
-    for predicted, times in ((labels, 6), (said, 4)):
+    for predicted, times in ((labels, 6), (predicted_flipped, 4)):
         matrix.index_put_((labels, predicted), torch.tensor(times), accumulate=True)
     return matrix
 
 
 def found(attack: Attack) -> None:
-    """A flip, the map that it is, and a report of plain values that says what was sought, found and tried."""
-    if not attack.says("adaptive"):
+    """A flip, the map that it is, and a report of plain values: what was sought, found and tried."""
+    if not attack.declares("adaptive"):
         raise Broken(attack.name, "has a search and does not declare adaptive = True", "", "declare it in the class")
     for classes in _CLASSES:
         answer, where = _search(attack, classes), f"{attack.name}, L = {classes}"
@@ -79,7 +79,7 @@ def found(attack: Attack) -> None:
             raise Broken(where, f"its report cannot be stored as JSON: {error}") from error
         for name, kind in (("objective", str), ("harm", int | float), ("trials", int)):
             if not isinstance(report.get(name), kind):
-                raise Broken(where, f"its report says {report.get(name)!r} as {name}, where every reader looks for it")
+                raise Broken(where, f"its report says {report.get(name)!r} as {name}, where reports read it")
         if answer.mapping is None:
             continue
         labels = labels_of(classes)
@@ -92,9 +92,9 @@ def found(attack: Attack) -> None:
 def flip(attack: Attack) -> None:
     """The flip found is a sound one."""
     answer = _search(attack, 10)
-    one = Attack(answer.flip, f"{attack.name}, the flip found for L = 10")
+    flipped = Attack(answer.flip, f"{attack.name}, the flip found for L = 10")
     for name in _KEPT:
-        LABEL_PROPERTIES[name].check(one)
+        LABEL_PROPERTIES[name].check(flipped)
 
 
 def repeatable(attack: Attack) -> None:
@@ -112,7 +112,7 @@ SEARCH_PROPERTIES: dict[str, AttackProperty] = {
     "found": AttackProperty(
         found,
         "finds a flip and reports what it sought and tried",
-        "nobody can tell from the stored cell what the attack was",
+        "the stored cell does not show what the attack was",
         "answer attacks.Found(flip, mapping, report) with objective, harm and trials among the report's plain values",
         _searches,
     ),

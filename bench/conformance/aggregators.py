@@ -1,4 +1,4 @@
-"""The checks of an aggregation rule, for anybody to run on a rule of their own; those of attacks beside them.
+"""The checks of an aggregation rule, for authors to run on their own; those of attacks beside them.
 
     for name, check in check_aggregator(my_rule):
         check()                      # raises Defect with the smallest failing case found

@@ -1,4 +1,4 @@
-"""What the checks of attacks work with: an attack with its options bound, and what a property of it is.
+"""An attack with its options bound, as the checks try it, and the record of a property of attacks.
 
 An attack that needs options is tried with class 0 as source and as target: ``targeted(source=0, target=1)``, and the
 other way round. Those that have no obvious value must be bound: ``scaled(factor=10)``.
@@ -14,10 +14,10 @@ from functools import partial
 from inspect import Parameter
 from typing import Any
 
-from flipbench.attacks.contract import declares
+from flipbench.attacks import contract
 from flipbench.conformance.cases import Broken, Defect
 from flipbench.conformance.declared_exceptions import bare, name_of, options_of
-from flipbench.conformance.side_effects import GENERATORS, stirred
+from flipbench.conformance.side_effects import GENERATORS, disturbed
 from flipbench.plugins import registry, signatures
 from flipbench.spec.reference import Reference, parse
 
@@ -44,9 +44,9 @@ class Attack:
     name: str
     ref: Reference | None = None
 
-    def says(self, what: str) -> bool:
+    def declares(self, what: str) -> bool:
         """Whether it declares ``adaptive``, ``dynamic`` or ``confusion``."""
-        return declares(self.call, what)
+        return contract.declares(self.call, what)
 
     @property
     def searches(self) -> bool:
@@ -136,7 +136,7 @@ def reference_of(call: Callable[..., Any]) -> Reference | None:
 @contextmanager
 def quiet_generators(where: str) -> Iterator[None]:
     """Within it no global generator may move; they are in a state that no seed gives."""
-    with stirred():
+    with disturbed():
         before = {name: state() for name, state in GENERATORS.items()}
         yield
         for name, state in GENERATORS.items():

@@ -1,4 +1,4 @@
-"""What an attack must satisfy within real cells: run small federations as a grid does, and look at what is stored.
+"""Checks of attacks within real cells: small federations are run as by a grid, and their records are read.
 
 Seven clients with scikit-learn's digits, two of them malicious, three rounds of softmax regression: some ms a cell.
 Only an attack that a grid can name is tried so, for a worker loads it by its name.
@@ -15,7 +15,7 @@ from flipbench.federation.records import Job
 from flipbench.federation.run_stack import perform
 from flipbench.spec.cell import CLEAN, Cell
 
-_FACTS: dict[str, Any] = {
+_FIELDS: dict[str, Any] = {
     "dataset": "digits",
     "model": "softmax",
     "clients": 7,
@@ -31,33 +31,33 @@ _CONTENT = {"dataset": "0" * 64}
 _NUMBERS = ("confusion", "norms", "influence", "fedavg_gap")
 
 
-def _run(subject: Attack, /, **facts: Any) -> dict[str, Any]:
+def _run(subject: Attack, /, **fields: Any) -> dict[str, Any]:
     """The record of one cell.
 
     Raises:
         Broken: it failed, or the rule refused it.
     """
-    cell = Cell(**{**_FACTS, "attack": str(subject.ref), **facts})
+    cell = Cell(**{**_FIELDS, "attack": str(subject.ref), **fields})
     (record,) = perform([Job(cell, _CONTENT)], {})
     if record["status"] != "done":
-        raise Broken(_where(subject, facts), f"the cell {record['status']}: {record['reason']}")
+        raise Broken(_where(subject, fields), f"the cell {record['status']}: {record['reason']}")
     return record
 
 
-def _where(attack: Attack, facts: dict[str, Any]) -> str:
-    more = "".join(f", {k} {v}" for k, v in facts.items())
-    return f"{attack.name}, {_FACTS['clients']} clients with digits, {_FACTS['malicious_count']} malicious{more}"
+def _where(attack: Attack, fields: dict[str, Any]) -> str:
+    more = "".join(f", {k} {v}" for k, v in fields.items())
+    return f"{attack.name}, {_FIELDS['clients']} clients with digits, {_FIELDS['malicious_count']} malicious{more}"
 
 
 def _clean(attack: Attack) -> dict[str, Any]:
-    twin: dict[str, Any] = _run(attack, attack=CLEAN, declared_byzantine=_FACTS["malicious_count"])["result"]
+    twin: dict[str, Any] = _run(attack, attack=CLEAN, declared_byzantine=_FIELDS["malicious_count"])["result"]
     return twin
 
 
 def twin(attack: Attack) -> None:
     """At rate 0, with no round attacked, and before the first attacked round: the clean twin."""
     clean = _clean(attack)
-    never: dict[str, Any] = {"attack_start": _FACTS["rounds"] + 1}
+    never: dict[str, Any] = {"attack_start": _FIELDS["rounds"] + 1}
     for nothing in (never,) if place(attack.call) == "updates" else (never, {"flip_rate": 0.0}):
         got = _run(attack, **nothing)["result"]
         for what in _NUMBERS:
@@ -108,18 +108,18 @@ def recorded(attack: Attack) -> None:
                 raise Broken(where, f"client {flip['client']}: more examples changed than were chosen: {flip}")
         if place(attack.call) != "updates" and [f["client"] for f in result["flips"]] != result["malicious"]:
             raise Broken(where, "not every malicious client has a record of its flips")
-        said: dict[str, Any] = {
+        declared: dict[str, Any] = {
             "places": [place(attack.call)],
-            "adaptive": attack.says("adaptive"),
-            "dynamic": attack.says("dynamic"),
+            "adaptive": attack.declares("adaptive"),
+            "dynamic": attack.declares("dynamic"),
         }
-        told = record["attack"]
-        if told is None or any(told[k] != v for k, v in said.items()):
-            raise Broken(where, f"the record says {told} of the attack, where {said} was declared")
+        stored = record["attack"]
+        if stored is None or any(stored[k] != v for k, v in declared.items()):
+            raise Broken(where, f"the record says {stored} of the attack, where {declared} was declared")
 
     share = {"attack_availability": 0.4}
     got = _run(attack, **share)["result"]["attacked_rounds"]
-    if len(got) != round(0.4 * _FACTS["rounds"]):
+    if len(got) != round(0.4 * _FIELDS["rounds"]):
         raise Broken(_where(attack, share), f"the record says that rounds {got} were attacked")
 
 
@@ -147,7 +147,7 @@ FEDERATION_PROPERTIES: dict[str, AttackProperty] = {
         "every rule meets the same attack",
         "a difference between two rules is a difference between two attacks",
         "keep nothing between cells, draw from the generator given, and ask no rule (or declare adaptive = True)",
-        lambda attack: _named(attack) and not attack.says("adaptive"),
+        lambda attack: _named(attack) and not attack.declares("adaptive"),
     ),
     "bystanders": AttackProperty(
         bystanders,
@@ -159,7 +159,7 @@ FEDERATION_PROPERTIES: dict[str, AttackProperty] = {
     "recorded": AttackProperty(
         recorded,
         "the record says how much was flipped, and where it acts",
-        "nobody can tell from the stored cell what the attack did",
+        "the stored cell does not show what the attack did",
         "say what is eligible and leave the choice to the bench",
         _named,
     ),

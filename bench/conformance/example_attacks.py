@@ -1,7 +1,6 @@
-"""What every attack on examples must satisfy: pictures that are pictures, labels that exist, a stamp that is the same
-wherever a picture lies, because test images are stamped with it too.
+"""Checks of example attacks: valid pixels and labels, and the same stamp for every image, as test images get it too.
 
-An attack is shown noise of several shapes and pixel scales, on tasks of 2, 3 and 10 classes.
+An attack is given noise of several shapes and pixel scales, on tasks of 2, 3 and 10 classes.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ _EXAMPLES = 30
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """One client's examples, and the facts of the task.
+class Images:
+    """One client's examples, and what the attack may know.
 
     Attributes:
         examples: ``(examples, channels, height, width)`` float32.
         labels: ``(examples,)`` int64, every class among them.
-        context: the facts.
+        context: the number of classes, the darkest and the brightest pixel.
     """
 
     examples: Tensor
@@ -42,58 +41,58 @@ class Pictures:
         size = " x ".join(map(str, self.examples.shape[1:]))
         return f"L = {s.classes}, {len(self.labels)} examples of {size}, pixels {s.low:g} to {s.high:g}"
 
-    def rows(self, which: Tensor | slice) -> Pictures:
+    def rows(self, which: Tensor | slice) -> Images:
         """Some of the examples."""
-        return Pictures(self.examples[which].clone(), self.labels[which].clone(), self.context)
+        return Images(self.examples[which].clone(), self.labels[which].clone(), self.context)
 
 
-def draw(shape: tuple[int, ...], classes: int, low: float, high: float, count: int = _EXAMPLES) -> Pictures:
+def draw(shape: tuple[int, ...], classes: int, low: float, high: float, count: int = _EXAMPLES) -> Images:
     """Noise between the darkest and the brightest pixel; labels go round all classes."""
     g = torch.Generator().manual_seed(sum(shape) + 1009 * classes)
     pixels = low + (high - low) * torch.rand(count, *shape, generator=g)
-    return Pictures(pixels, torch.arange(count) % classes, ExampleContext(classes, low, high))
+    return Images(pixels, torch.arange(count) % classes, ExampleContext(classes, low, high))
 
 
-def _albums() -> Iterator[Pictures]:
+def _image_sets() -> Iterator[Images]:
     for classes in _CLASSES:
         for low, high in _SCALES:
             for shape in _SHAPES:
                 yield draw(shape, classes, low, high)
 
 
-def _taken(attack: Attack) -> list[tuple[Pictures, Stamped]]:
-    """The albums that the attack takes, with its answers; it may refuse classes that do not exist."""
-    found, said = [], ""
-    for album in _albums():
+def _taken(attack: Attack) -> list[tuple[Images, Stamped]]:
+    """The images that the attack takes, with its answers; it may refuse classes that do not exist."""
+    taken, refusal = [], ""
+    for images in _image_sets():
         try:
-            found.append((album, ask(attack, album.rows(slice(None)))))
+            taken.append((images, ask(attack, images.rows(slice(None)))))
         except ValueError as error:
-            said = str(error)
-    if not found:
-        raise Broken(attack.name, f"refused every task of {', '.join(map(str, _CLASSES))} classes: {said}")
-    return found
+            refusal = str(error)
+    if not taken:
+        raise Broken(attack.name, f"refused every task of {', '.join(map(str, _CLASSES))} classes: {refusal}")
+    return taken
 
 
-def ask(attack: Attack, album: Pictures) -> Stamped:
+def ask(attack: Attack, images: Images) -> Stamped:
     """The attack's answer.
 
     Raises:
         ValueError: as the attack says.
         Broken: it raised something else, or answered no `Stamped` of the right shapes and types.
     """
-    where = f"{attack.name}, {album}"
+    where = f"{attack.name}, {images}"
     call: Any = attack.call
     try:
-        answer = call(album.examples, album.labels, album.context)
+        answer = call(images.examples, images.labels, images.context)
     except ValueError:
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
         raise Broken(where, raised(error), "the attack stops the experiment with an error of its own") from error
     if not isinstance(answer, Stamped):
         raise Broken(where, f"answered {type(answer).__name__}, not attacks.Stamped(examples, labels, eligible)")
-    n = (len(album.labels),)
+    n = (len(images.labels),)
     wanted = (
-        ("examples", answer.examples, album.examples.dtype, tuple(album.examples.shape)),
+        ("examples", answer.examples, images.examples.dtype, tuple(images.examples.shape)),
         ("labels", answer.labels, torch.int64, n),
         ("eligible", answer.eligible, torch.bool, n),
     )
@@ -105,17 +104,17 @@ def ask(attack: Attack, album: Pictures) -> Stamped:
 
 
 def form(attack: Attack) -> None:
-    """Pictures, labels and a choice of the right shapes and types; a client without examples is no problem."""
-    for album, _ in _taken(attack):
-        ask(attack, album.rows(slice(0, 1)))
-        ask(attack, album.rows(slice(0, 0)))
+    """Images, labels and a choice of the right shapes and types; a client without examples is no problem."""
+    for images, _ in _taken(attack):
+        ask(attack, images.rows(slice(0, 1)))
+        ask(attack, images.rows(slice(0, 0)))
 
 
 def within(attack: Attack) -> None:
     """Labels of eligible examples are classes that exist, and pixels lie between the darkest and the brightest."""
-    for album, answer in _taken(attack):
-        classes, low, high = album.context.classes, album.context.low, album.context.high
-        where = f"{attack.name}, {album}"
+    for images, answer in _taken(attack):
+        classes, low, high = images.context.classes, images.context.low, images.context.high
+        where = f"{attack.name}, {images}"
         new = answer.labels[answer.eligible]
         if wrong := [int(y) for y in new if not 0 <= y < classes]:
             raise Broken(where, f"a label becomes {wrong[0]}")
@@ -129,12 +128,12 @@ def within(attack: Attack) -> None:
 
 
 def alone(attack: Attack) -> None:
-    """Each picture is stamped by itself: alone as among others, in any order, whatever label it carries."""
-    for album, whole in _taken(attack):
-        where = f"{attack.name}, {album}"
-        order = torch.arange(len(album.labels)).flip(0)
-        turned = ask(attack, album.rows(order))
-        single = [ask(attack, album.rows(slice(i, i + 1))) for i in range(3)]
+    """Each image is stamped by itself: alone as among others, in any order, whatever label it carries."""
+    for images, whole in _taken(attack):
+        where = f"{attack.name}, {images}"
+        order = torch.arange(len(images.labels)).flip(0)
+        turned = ask(attack, images.rows(order))
+        single = [ask(attack, images.rows(slice(i, i + 1))) for i in range(3)]
         for what in ("examples", "labels", "eligible"):
             many = getattr(whole, what)
             for i, one in enumerate(single):
@@ -142,34 +141,34 @@ def alone(attack: Attack) -> None:
                     raise Broken(where, f"{what} of example {i} differ between alone and among others")
             if not torch.equal(getattr(turned, what).flip(0), many):
                 raise Broken(where, f"{what} change with the order of the examples")
-        other = Pictures(album.examples, (album.labels + 1) % album.context.classes, album.context)
-        told_otherwise = ask(attack, other)
-        both = whole.eligible & told_otherwise.eligible
-        if not torch.equal(told_otherwise.examples[both], whole.examples[both]):
+        other = Images(images.examples, (images.labels + 1) % images.context.classes, images.context)
+        relabelled = ask(attack, other)
+        both = whole.eligible & relabelled.eligible
+        if not torch.equal(relabelled.examples[both], whole.examples[both]):
             raise Broken(where, "the stamp depends on the label that the example carries")
 
 
 def alive(attack: Attack) -> None:
-    """Something is eligible, and every eligible picture changes."""
-    for album, answer in _taken(attack):
-        where = f"{attack.name}, {album}"
+    """Something is eligible, and every eligible image changes."""
+    for images, answer in _taken(attack):
+        where = f"{attack.name}, {images}"
         if not bool(answer.eligible.any()):
             raise Broken(where, "no example of any class is eligible")
-        same = (answer.examples == album.examples).flatten(1).all(1) & answer.eligible
+        same = (answer.examples == images.examples).flatten(1).all(1) & answer.eligible
         if bool(same.any()):
             i = int(same.nonzero()[0])
-            raise Broken(where, f"eligible example {i} of class {int(album.labels[i])} keeps all its pixels")
+            raise Broken(where, f"eligible example {i} of class {int(images.labels[i])} keeps all its pixels")
 
 
 def untouched(attack: Attack) -> None:
-    """The client's pictures and labels are left as they were, and the answer has memory of its own."""
-    for album, _ in _taken(attack):
-        where = f"{attack.name}, {album}"
-        pixels, labels = album.examples.clone(), album.labels.clone()
-        answer = ask(attack, Pictures(pixels, labels, album.context))
+    """The client's images and labels are left as they were, and the answer has memory of its own."""
+    for images, _ in _taken(attack):
+        where = f"{attack.name}, {images}"
+        pixels, labels = images.examples.clone(), images.labels.clone()
+        answer = ask(attack, Images(pixels, labels, images.context))
         for what, now, then, made in (
-            ("examples", pixels, album.examples, answer.examples),
-            ("labels", labels, album.labels, answer.labels),
+            ("examples", pixels, images.examples, answer.examples),
+            ("labels", labels, images.labels, answer.labels),
         ):
             if not torch.equal(now, then):
                 raise Broken(where, f"the {what} given to it changed")
@@ -178,19 +177,19 @@ def untouched(attack: Attack) -> None:
 
 
 def determinism(attack: Attack) -> None:
-    """The same pictures, the same answer; no global generator is read, moved or seeded."""
-    for album, first in _taken(attack):
-        where = f"{attack.name}, {album}"
+    """The same images, the same answer; no global generator is read, moved or seeded."""
+    for images, first in _taken(attack):
+        where = f"{attack.name}, {images}"
         with quiet_generators(where):
-            second = ask(attack, album)
+            second = ask(attack, images)
         if any(not torch.equal(getattr(first, w), getattr(second, w)) for w in ("examples", "labels", "eligible")):
-            raise Broken(where, "the same pictures were stamped otherwise the second time")
+            raise Broken(where, "the same images were stamped otherwise the second time")
 
 
 EXAMPLE_PROPERTIES: dict[str, AttackProperty] = {
     "form": AttackProperty(
         form,
-        "pictures, labels and a choice of the right shapes and types",
+        "images, labels and a choice of the right shapes and types",
         "what the malicious clients would train on fits no model",
         "answer Stamped(examples, labels, eligible), one row an example, of the examples' type; mind a single one, "
         "and none",
@@ -198,30 +197,30 @@ EXAMPLE_PROPERTIES: dict[str, AttackProperty] = {
     "range": AttackProperty(
         within,
         "labels stay within 0 to L-1, pixels within low to high",
-        "training stops, or the stamp is a picture that no camera could take and any filter would see",
+        "training stops, or the stamped image has pixels that no training image has, and any filter would find it",
         "count classes from 0 to context.classes - 1",
     ),
     "alone": AttackProperty(
         alone,
-        "each picture is stamped by itself",
-        "test images carry another stamp than the ones trained on, and the attack success rate means nothing",
+        "each image is stamped by itself",
+        "test images carry another stamp than the ones trained on, and the attack success rate measures another attack",
         "let the stamp depend on context and the options alone, never on the batch, its order or the label",
     ),
     "alive": AttackProperty(
         alive,
-        "every eligible picture changes",
+        "every eligible image changes",
         "the attack does less than its rate says, or is a mere label flip",
-        "mark as eligible only what changes, and see that the stamp lies within the smallest picture",
+        "mark as eligible only what changes, and see that the stamp lies within the smallest image",
     ),
     "untouched": AttackProperty(
         untouched,
         "inputs are left as they were",
-        "the clean pictures, which other rounds and other clients use, are gone",
+        "the clean images, which other rounds and other clients use, are gone",
         "work on a copy: examples.clone(), labels.clone()",
     ),
     "determinism": AttackProperty(
         determinism,
-        "the same pictures, the same stamp",
+        "the same images, the same stamp",
         "a run cannot be repeated, and test images are stamped otherwise than training images",
         "draw nothing: a pattern that looks random comes from a torch.Generator with a fixed seed",
     ),

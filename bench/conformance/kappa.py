@@ -1,4 +1,4 @@
-"""How far f liars move a rule: its empirical robustness coefficient kappa.
+"""The empirical robustness coefficient kappa of a rule: how far f malicious clients move it.
 
 A rule is (f, kappa)-robust (Allouah et al. 2023, "Fixing by Mixing", definition 2) if, whatever f of the n updates are,
 
@@ -97,7 +97,7 @@ def settings(clients: Sequence[int], most: int = 4) -> list[tuple[int, int]]:
     pairs = []
     for n in clients:
         if n < 3:
-            raise UserError(f"kappa needs at least 3 clients for one of them to lie, got {n}")
+            raise UserError(f"kappa needs at least 3 clients for one of them to be malicious, got {n}")
         top = (n - 1) // 2
         steps = min(most, top)
         pairs += [(n, f) for f in sorted({round(1 + i * (top - 1) / max(1, steps - 1)) for i in range(steps)})]
@@ -146,14 +146,14 @@ def _populations(count: int, f: int, seed: int) -> Iterator[tuple[str, Tensor]]:
         return torch.randn(count, DIM, dtype=torch.float64, generator=_generator(seed, purpose, count))
 
     side = torch.ones(count, 1, dtype=torch.float64)
-    side[: count // 2] = -1  # heterogeneous clients: two camps
+    side[: count // 2] = -1  # heterogeneous clients in two groups
     yield "alike clients", 3 + noise("alike")
     yield "centred clients", noise("centred")
     yield "two camps", 1 + 2 * side + 0.2 * noise("camps")
     yield "clients of unlike size", 1 + noise("unlike") * torch.exp(noise("sizes")[:, :1])
     few = torch.zeros(count, DIM, dtype=torch.float64)
-    few[: max(1, f), 0] = 1.0  # as many honest ones alone with what they know as there may be liars: the case of
-    yield "a few clients apart", few + 1e-4 * noise("apart")  # the lower bound, for who could tell them from liars?
+    few[: max(1, f), 0] = 1.0  # as many honest clients apart as there may be malicious ones: the case of
+    yield "a few clients apart", few + 1e-4 * noise("apart")  # the lower bound, for no rule can tell the two apart
 
 
 # The battery. Each gets the honest updates and may know them all; m is their mean, s their deviation by coordinate.
@@ -228,7 +228,7 @@ def _edge(beyond: float) -> Attack:
 
 
 def _hiding(honest: Tensor, f: int, generator: torch.Generator) -> Tensor:
-    """All at the honest median, so that an honest minority looks like the liars."""
+    """All at the honest median, so that an honest minority looks malicious."""
     return _at(honest.median(0).values, f)
 
 

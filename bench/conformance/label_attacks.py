@@ -1,7 +1,7 @@
-"""What every label attack must satisfy: right labels, right counts, nobody else touched, nothing drawn from elsewhere.
+"""Checks of label attacks: right labels, right counts, honest clients untouched, draws from the given generator alone.
 
 An attack is tried alone and through the bench's own population, on tasks of 2, 3, 5 and 10 classes. A dynamic one is
-shown a model's scores, one that declares it a confusion matrix; one that does not and asks is told so.
+given a model's scores, one that declares it a confusion matrix; one that asks without declaring it fails.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _RATES = (0.0, 0.1, 0.29, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
-class _Peek:
-    """Notes that an attack asked for what it did not declare, and refuses as the bench does."""
+class _Refused:
+    """Notes that an attack asked for the confusion without declaring it, and refuses as the bench does."""
 
     asked: list[str] = field(default_factory=list)
 
@@ -64,15 +64,15 @@ def propose(
         Broken: it raised something, or answered no proposal of the right shape and type.
     """
     where = f"{attack.name}, L = {classes}, labels {shown(labels)}"
-    peek = _Peek()
-    facts: dict[str, Any] = {"confusion": partial(confusion_of, classes) if attack.says("confusion") else peek}
-    if attack.says("dynamic"):
-        facts["scores"] = scores_of(labels, classes) if scores is None else scores
-    context = LabelContext(classes, labels if pool is None else pool, torch.Generator().manual_seed(seed), **facts)
+    refused = _Refused()
+    known: dict[str, Any] = {"confusion": partial(confusion_of, classes) if attack.declares("confusion") else refused}
+    if attack.declares("dynamic"):
+        known["scores"] = scores_of(labels, classes) if scores is None else scores
+    context = LabelContext(classes, labels if pool is None else pool, torch.Generator().manual_seed(seed), **known)
     try:
         answer = attack.call(labels, context)
     except ValueError as error:
-        if peek.asked:
+        if refused.asked:
             raise Broken(
                 where,
                 "asks context.confusion() without declaring it",
@@ -153,7 +153,7 @@ def _reaches_both_ends(attack: Attack, answer: Proposal, labels: Tensor, classes
 
 
 def simultaneous(attack: Attack) -> None:
-    """Each example is treated by its own true label, whatever stands beside it: no written label is read again."""
+    """Each example is relabelled by its own true label, whatever its neighbours are: no written label is read again."""
     for classes in _tasks(attack):
         labels = labels_of(classes)
         scores = scores_of(labels, classes)
@@ -161,10 +161,10 @@ def simultaneous(attack: Attack) -> None:
         if not torch.equal(whole.labels, propose(attack, labels, classes, seed=1).labels):
             return  # drawn at random
         for c in range(classes):
-            mine = labels == c
-            alone = propose(attack, labels[mine], classes, pool=labels, scores=scores[mine])
-            if not torch.equal(alone.labels, whole.labels[mine]) or not torch.equal(
-                alone.eligible, whole.eligible[mine]
+            rows = labels == c
+            alone = propose(attack, labels[rows], classes, pool=labels, scores=scores[rows])
+            if not torch.equal(alone.labels, whole.labels[rows]) or not torch.equal(
+                alone.eligible, whole.eligible[rows]
             ):
                 raise Broken(
                     f"{attack.name}, L = {classes}", f"class {c} alone is relabelled otherwise than among others"
@@ -234,7 +234,7 @@ def _asked(attack: Attack) -> bool:
 
 def _static(attack: Attack) -> bool:
     """Whether labels are all that it needs; one that asks for more is tried within real cells only."""
-    return not any(attack.says(what) for what in ("dynamic", "confusion", "adaptive"))
+    return not any(attack.declares(what) for what in ("dynamic", "confusion", "adaptive"))
 
 
 LABEL_PROPERTIES: dict[str, AttackProperty] = {

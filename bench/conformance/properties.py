@@ -38,13 +38,13 @@ PROPERTIES: dict[str, Property] = {
     "definition": Property(
         equations.definition,
         "agrees with a float64 oracle of its definition",
-        "results under this name cannot be compared with anybody's",
+        "results under this name cannot be compared with published ones",
         "see docs/aggregators.md for the definition, or give the rule a name of its own",
     ),
     "order": Property(
         equations.order,
         "the order of the clients is irrelevant",
-        "who is listed first decides the outcome",
+        "the order in which clients are listed decides the outcome",
         "do not read the row number; take weights and clients from the cohort in the order of the rows",
     ),
     "translation": Property(
@@ -63,7 +63,7 @@ PROPERTIES: dict[str, Property] = {
     "unanimity": Property(
         equations.unanimity,
         "where all clients agree, that is the answer",
-        "the rule changes the model's step even where nobody disagrees",
+        "the rule changes the model's step even where all clients agree",
         "check that the clients' weights in the answer sum to 1, and divisions by a spread of 0",
     ),
     "stack": Property(
@@ -126,7 +126,7 @@ PROPERTIES: dict[str, Property] = {
     "aliasing": Property(
         effects.aliasing,
         "the answer has memory of its own",
-        "whoever scales the answer in place changes a client's update",
+        "scaling the answer in place changes a client's update",
         "return a copy: updates[i].clone()",
     ),
     "repeatable": Property(

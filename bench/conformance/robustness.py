@@ -100,7 +100,7 @@ def malicious(subject: Subject) -> None:
 
 
 def _attacked(n: int, d: int, f: int, size: float, turn: int) -> Iterator[tuple[Case, Tensor]]:
-    """Malicious clients in three positions that agree, differ, or pull in opposite directions; and who is honest.
+    """Malicious clients in three positions that agree, differ, or oppose each other; and which clients are honest.
 
     Every ``turn`` pairs positions and directions otherwise.
     """
@@ -113,8 +113,8 @@ def _attacked(n: int, d: int, f: int, size: float, turn: int) -> Iterator[tuple[
         what, values = list(sent.items())[(k + turn) % 3]
         updates = plain.updates.clone()
         updates[rows] = size * values
-        who = f"client{'s' * (f > 1)} {', '.join(map(str, rows))}" if f < 4 else f"{f} clients"
-        yield plain.but(f"{who} of {n} sent {what} of size {size:g}", updates), honest
+        clients = f"client{'s' * (f > 1)} {', '.join(map(str, rows))}" if f < 4 else f"{f} clients"
+        yield plain.but(f"{clients} of {n} sent {what} of size {size:g}", updates), honest
 
 
 def _within_reach(subject: Subject, case: Case, honest: Tensor) -> None:
@@ -185,7 +185,7 @@ def _refused(subject: Subject, case: Case) -> None:
             raise Broken(
                 case,
                 f'the message "{error}" does not name the number of clients',
-                "nobody can see from the table why the rule has no answer",
+                "the table does not show why the rule has no answer",
                 "write it like: my_rule needs at least 2f + 1 = 7 clients for f = 3, got 6",
             ) from error
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours

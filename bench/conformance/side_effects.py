@@ -1,4 +1,4 @@
-"""What a rule must leave alone: its inputs, the global random state, the next call; and that it can be sent elsewhere.
+"""Checks of side effects: a rule leaves its inputs, the global generators and later calls unchanged, and pickles.
 
 Each check takes a `Subject` and raises `Broken` at the first, smallest case that fails.
 """
@@ -26,7 +26,7 @@ GENERATORS: dict[str, Callable[[], Any]] = {
 
 
 @contextmanager
-def stirred() -> Iterator[None]:
+def disturbed() -> Iterator[None]:
     """Global generators in a state that no seed gives, for a while; then as they were."""
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
@@ -41,7 +41,7 @@ def stirred() -> Iterator[None]:
 
 
 def inputs(subject: Subject) -> None:
-    """Neither the updates nor the facts of the cohort are changed, not even where a row is not finite."""
+    """Neither the updates nor the cohort are changed, not even where a row is not finite."""
     for case in _cases(subject, spoilt=True):
         before = {name: t.clone() for name, t in _tensors(case).items()}
         with suppress(Infeasible, ValueError, TypeError, ArithmeticError, Broken):
@@ -54,7 +54,7 @@ def inputs(subject: Subject) -> None:
 def randomness(subject: Subject) -> None:
     """No global generator is read, moved or seeded."""
     for case in _cases(subject):
-        with stirred():
+        with disturbed():
             before = {name: state() for name, state in GENERATORS.items()}
             with suppress(Infeasible):
                 subject.ask(case)
@@ -79,7 +79,7 @@ def repeatable(subject: Subject) -> None:
         with suppress(Infeasible):
             n, d = case.updates.shape[-2:]
             first = subject.ask(case).clone()
-            with stirred():
+            with disturbed():
                 subject.ask(draw(n, d, 0, seed=3))  # another question between
                 second = subject.ask(case)
             same(case, second, first, "the second answer", 0.0)

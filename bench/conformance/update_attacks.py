@@ -1,4 +1,4 @@
-"""What every attack on updates must satisfy: what it may read, what it must leave alone, and that it does something."""
+"""Checks of update attacks: what they may read, what they must leave unchanged, and that they have an effect."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def finite(attack: Attack) -> None:
 
 
 def untouched(attack: Attack) -> None:
-    """Neither what the clients would send, nor what the honest ones do send, nor the facts beside it change."""
+    """Neither what the clients would send, nor what the honest ones do send, nor the rest of the context changes."""
     for one in rounds(attack):
         before = {name: t.clone() for name, t in tensors(one).items()}
         answer = ask(attack, one)[0]
@@ -71,9 +71,9 @@ def memory(attack: Attack) -> None:
     there = [draw(8, 2, 12, seed=2, number=r) for r in (1, 2, 3)]
     alone, states = _played(attack, here)
     mixed: list[Tensor] = []
-    mine = others = None
+    own = others = None
     for a, b in zip(here, there, strict=True):
-        answer, mine = ask(attack, a, mine)
+        answer, own = ask(attack, a, own)
         mixed.append(answer.clone())
         others = ask(attack, b, others)[1]
     for number, (one, two) in enumerate(zip(alone, mixed, strict=True), 1):
@@ -126,7 +126,7 @@ def rule(attack: Attack) -> None:
     for one in rounds(attack):
         ask(attack, one)
         asked |= bool(one.asked)
-    if attack.says("adaptive") and not asked:
+    if attack.declares("adaptive") and not asked:
         raise Broken(
             attack.name,
             "declares adaptive = True and never asks context.aggregate",
@@ -174,7 +174,7 @@ UPDATE_PROPERTIES: dict[str, AttackProperty] = {
         "one row a malicious client, of the updates' type",
         "what is sent fits no model, or the attack works for some rounds of an experiment only",
         "answer (malicious, dim) like the updates given, from one malicious and one honest client on; end with "
-        ".expandcast(updates) and .to(updates.dtype)",
+        ".expand_as(updates) and .to(updates.dtype)",
     ),
     "finite": AttackProperty(
         finite,
@@ -225,6 +225,6 @@ UPDATE_PROPERTIES: dict[str, AttackProperty] = {
         "float32 is near float64",
         "what is sent depends on rounding",
         "take the difference from the mean before squaring it, and sums over dim in float64 (x.double())",
-        lambda attack: not attack.says("adaptive"),
+        lambda attack: not attack.declares("adaptive"),
     ),
 }

@@ -1,4 +1,4 @@
-"""Rounds as an attack on updates sees them, and the question put to it: what do the malicious clients send?
+"""Rounds for the checks of update attacks, and the question to the attack: what do the malicious clients send?
 
 Rounds are drawn from seeds of their own, smallest first: one malicious and one honest client, honest updates that are
 all the same, and vectors as long as a model's.
@@ -26,11 +26,11 @@ _DIM_OF_SEARCHES = 5_000  # an adaptive attack asks the rule many times
 
 @dataclass(frozen=True)
 class Round:
-    """One round as an attack on updates sees it.
+    """One round as an update attack sees it.
 
     Attributes:
         updates: ``(malicious, dim)``, what the malicious clients would send honestly.
-        context: the facts beside them; its generator and its rule are made anew for every question.
+        context: what else the attack may know; its generator and its rule are made anew for every question.
         seed: of the generator.
         note: what is special about it.
         asked: filled by the rule whenever it is asked.
@@ -97,24 +97,24 @@ def rounds(attack: Attack) -> list[Round]:
     Raises:
         Broken: it takes none of them.
     """
-    taken, said = [], ""
+    taken, reason = [], ""
     for one in _all_rounds():
         try:
             ask(attack, one)
         except Infeasible as error:
-            said = str(error)
+            reason = str(error)
         except Broken:  # a finding of the checks, not of this question
             taken.append(one)
         else:
             taken.append(one)
     if not any(len(one.updates) > 1 for one in taken):
-        raise Broken(attack.name, f"calls every round infeasible: {said}")
+        raise Broken(attack.name, f"calls every round infeasible: {reason}")
     return taken
 
 
 def long(attack: Attack, **more: Any) -> Round:
     """A round with vectors as long as a model's (shorter for an attack that asks the rule many times)."""
-    return draw(*_LONG, _DIM_OF_SEARCHES if attack.says("adaptive") else _DIM, **more)
+    return draw(*_LONG, _DIM_OF_SEARCHES if attack.declares("adaptive") else _DIM, **more)
 
 
 def _all_rounds() -> Iterator[Round]:
@@ -142,7 +142,7 @@ def ask(attack: Attack, one: Round, state: Any = None) -> tuple[Tensor, Any]:
         Broken: it raised something else, asked a rule that it may not, or answered no tensor of the updates' shape.
     """
     call: Any = attack.call
-    context = one.fresh(attack.says("adaptive"))
+    context = one.fresh(attack.declares("adaptive"))
     one.asked.clear()
     problem: Exception | None = None
     answer: Any = None

@@ -1,4 +1,4 @@
-"""Any of our rules inside Flower: a strategy whose `aggregate_train` asks the rule.
+"""A Flower strategy that aggregates by any of our rules.
 
     from flipbench.integrations.flower import RobustStrategy
 
@@ -10,7 +10,7 @@ w + rule(x_1 ... x_n). Needs flwr 1.42 (message-based strategies). Sampling, eva
 
 A reply is left out and f shrinks by one, as for updates that are not finite, if it holds a NaN or an infinity,
 if its arrays are not those that were sent (names, shapes), or if its number of examples is no positive number: one
-lying client does not stop the round. Arrays of whole numbers (BatchNorm's counters) stay as they were sent.
+malicious client does not stop the round. Arrays of whole numbers (BatchNorm's counters) stay as they were sent.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where
         for node in nodes:
             self._clients.setdefault(node, len(self._clients))
         weights = torch.tensor(examples, dtype=torch.float64)
-        facts: dict[str, Any] = {} if self.trusted is None else {"trusted": self._own_update}
+        optional: dict[str, Any] = {} if self.trusted is None else {"trusted": self._own_update}
         cohort = Cohort(
             byzantine=max(0, self.byzantine - left_out),
             weights=(weights / weights.sum()).to(updates.dtype),
@@ -115,7 +115,7 @@ class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where
             layout=_layout(self._sent),
             round=server_round,
             seeds=torch.tensor(named_seed(self.seed, "flower")),
-            **facts,
+            **optional,
         )
         if hasattr(self.rule, "init"):
             self._state = self.rule.init(updates, cohort) if self._state is None else self._state

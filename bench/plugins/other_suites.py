@@ -35,7 +35,7 @@ from flipbench.spec.suggestions import near
 
 
 class AdapterError(UserError):
-    """Another suite's rule that cannot be had or run; the message says what to do."""
+    """Another suite's rule that cannot be found or run; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _version(package: str) -> str:
 
 def _ask_byzfl(rule: Any, updates: Updates, cohort: Cohort) -> Any:
     """A vector from a matrix."""
-    if getattr(rule, "m", 0) is None:  # what it gave before; its constructor cannot be told
+    if getattr(rule, "m", 0) is None:  # what it gave before; its constructor takes none
         rule.m = cohort.previous.clone()
     return rule(updates.clone())
 

@@ -14,7 +14,7 @@ from flipbench.attacks.examples.backdoor import backdoor
 CONTEXT = ExampleContext(classes=10, low=-0.4, high=2.8)
 
 
-def pictures(count: int = 12, channels: int = 1, height: int = 28, width: int = 28) -> tuple[Tensor, Tensor]:
+def images(count: int = 12, channels: int = 1, height: int = 28, width: int = 28) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(0)
     return torch.rand(count, channels, height, width, generator=g), torch.arange(count) % 10
 
@@ -36,7 +36,7 @@ def stamp(examples: Tensor, labels: Tensor, **options: Any) -> Stamped:
 def test_a_white_square_near_the_corner_and_nothing_else(
     corner: str, rows: tuple[int, int], columns: tuple[int, int], channels: int
 ) -> None:
-    examples, labels = pictures(channels=channels)
+    examples, labels = images(channels=channels)
     stamped = stamp(examples, labels, corner=corner).examples
     mark = torch.zeros(28, 28, dtype=torch.bool)
     mark[slice(*rows), slice(*columns)] = True
@@ -47,7 +47,7 @@ def test_a_white_square_near_the_corner_and_nothing_else(
 
 @pytest.mark.parametrize("target", [0, 4, 9])
 def test_labels_become_the_target_and_its_own_pictures_are_not_eligible(target: int) -> None:
-    examples, labels = pictures()
+    examples, labels = images()
     out = stamp(examples, labels, target=target)
     assert (out.labels == target).all()
     assert out.labels.dtype == torch.int64
@@ -56,7 +56,7 @@ def test_labels_become_the_target_and_its_own_pictures_are_not_eligible(target: 
 
 
 def test_inputs_and_the_global_generator_are_left_alone() -> None:
-    examples, labels = pictures()
+    examples, labels = images()
     kept, before = (examples.clone(), labels.clone()), torch.random.get_rng_state()
     out = stamp(examples, labels)
     out.examples.zero_()
@@ -68,7 +68,7 @@ def test_inputs_and_the_global_generator_are_left_alone() -> None:
 @pytest.mark.parametrize("pattern", ["square", "cross", "checkerboard"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_picture_is_stamped_alike_whatever_its_neighbours(pattern: str, dtype: torch.dtype) -> None:
-    examples, labels = pictures()
+    examples, labels = images()
     together = stamp(examples.to(dtype), labels, pattern=pattern).examples
     alone = [stamp(examples[i : i + 1].to(dtype), labels[i : i + 1], pattern=pattern).examples for i in range(12)]
     assert torch.equal(together, torch.cat(alone))
@@ -91,7 +91,7 @@ def test_patterns() -> None:
 
 
 def test_a_mark_may_cover_the_whole_picture() -> None:
-    examples, labels = pictures(height=4, width=4)
+    examples, labels = images(height=4, width=4)
     assert (stamp(examples, labels, size=4, margin=0).examples == torch.tensor(2.8)).all()
 
 
@@ -112,7 +112,7 @@ def test_a_mark_may_cover_the_whole_picture() -> None:
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        stamp(*pictures(), **options)
+        stamp(*images(), **options)
 
 
 def test_only_pictures_can_be_stamped() -> None:

@@ -52,7 +52,7 @@ def dnc(rows: Numbers, cohort: CohortValues) -> Numbers:
     ties="open",
     excused={
         "translation": ORIGIN,
-        "malicious": "looks at the output layer alone: a malicious client that lies elsewhere passes",
+        "malicious": "looks at the output layer alone: an update changed elsewhere passes",
     },
 )
 def lfighter(rows: Numbers, cohort: CohortValues) -> Numbers:

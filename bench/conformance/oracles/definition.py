@@ -1,4 +1,4 @@
-"""What is said of a rule beside its oracle: its needs, how near an answer must be, and its declared exceptions."""
+"""The record beside an oracle: what the rule needs, how near an answer must be, and its declared exceptions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Definition:
         ulps: how near the answer must be, in float32 roundings of the largest number involved.
         robust: whether up to f malicious clients cannot carry the answer away; false for plain averages.
         excused: property of `conformance.properties` -> why the shipped rule does not have it, by its definition.
-        misread: well-known misreadings, so that a rule that disagrees can be told which of them it is.
+        misread: well-known misreadings, so that a rule that disagrees can name the one that it is.
     """
 
     oracle: Oracle
