@@ -20,7 +20,7 @@ from scipy.special import stdtrit  # quantile of t; scipy.stats takes twice as l
 from flipbench.analysis.metrics import METRICS, absent_classes
 from flipbench.errors import UserError
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, expected_malicious
-from flipbench.spec.labels import aggregator_label, attack_label, fact_label, value_label
+from flipbench.spec.labels import aggregator_label, attack_label, field_label, value_label
 
 STATISTICS = ("mean", "sd", "n", "low", "high")
 CONFIDENCE = 0.95
@@ -304,7 +304,7 @@ def _words(row: pd.Series[Any], facts: Sequence[str]) -> Iterator[str]:
         elif fact == "malicious_count":
             yield from () if clean else (f"{value_label('malicious_fraction', row['malicious_fraction'])} malicious",)
         elif fact != "declared_byzantine" or clean or int(row[fact]) != expected_malicious(row.to_dict()):
-            yield f"{fact_label(fact)} {value_label(fact, row[fact])}"
+            yield f"{field_label(fact)} {value_label(fact, row[fact])}"
 
 
 def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:

@@ -15,7 +15,7 @@ from flipbench.errors import UserError
 from flipbench.report.figures import accuracy_curves
 from flipbench.report.figures import heatmap as heatmaps
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import fact_label, value_label
+from flipbench.spec.labels import field_label, value_label
 from flipbench.spec.suggestions import near
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _title(label: str, page: Page, attack: str | None, **more: Any) -> str:
     """What is shown of how much: the attack, and of a grid with several data sets or partitions which one."""
     about = {**page.about, **more}
     parts = [label, *([attack_name(page, attack)] if attack and attack != CLEAN else [])]
-    parts += [f"{fact_label(name)} {value_label(name, value)}" for name, value in about.items()]
+    parts += [f"{field_label(name)} {value_label(name, value)}" for name, value in about.items()]
     return ", ".join(parts)
 
 

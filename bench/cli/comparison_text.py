@@ -25,7 +25,7 @@ from flipbench.execution.progress import counted
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.report.tables.model import number
 from flipbench.report.tables.summary import md_text
-from flipbench.spec.labels import dataset_label, fact_label, is_nothing, printable, value_label
+from flipbench.spec.labels import dataset_label, field_label, is_nothing, printable, value_label
 
 FORMATS = ("md", "csv")
 _MOST = 40  # lines of a list or table; the CSV has all
@@ -61,7 +61,7 @@ def _markdown(found: Comparison) -> str:
     each.sort(key=lambda d: (d.verdict != WORSE, d.verdict != BETTER, -abs(d.second - d.first)))
     if each:
         facts = _varying(found.matched)
-        names = ["metric", *map(fact_label, facts), "before", "after", "difference (%)", "seeds", "verdict"]
+        names = ["metric", *map(field_label, facts), "before", "after", "difference (%)", "seeds", "verdict"]
         rows = [[d.metric, *_facts(found.matched, facts, d), *_numbers(d)] for d in each[:_MOST]]
         parts += [f"## Settings that differ ({len(each)} of metric and setting)", _table(names, rows)]
         parts += [f"{len(each) - _MOST} more: `--format csv`."] if len(each) > _MOST else []

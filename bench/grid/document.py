@@ -164,15 +164,15 @@ def override(sheet: Sheet, texts: Sequence[str], aggregators: Iterable[str]) -> 
 
 def check(sheet: Sheet) -> None:
     """Replace every value by what a cell holds; refused ones are noted and left out."""
-    sheet.base = checked_facts(sheet, sheet.base)
-    sheet.cases = [checked_facts(sheet, c) for c in sheet.cases]
+    sheet.base = checked_fields(sheet, sheet.base)
+    sheet.cases = [checked_fields(sheet, c) for c in sheet.cases]
     for name, values in list(sheet.axes.items()):
         sheet.axes[name] = [g for v in values for g in _checked(sheet, name, v)]
         if not sheet.axes[name]:
             del sheet.axes[name]
 
 
-def checked_facts(sheet: Sheet, facts: dict[str, Given]) -> dict[str, Given]:
+def checked_fields(sheet: Sheet, facts: dict[str, Given]) -> dict[str, Given]:
     """The facts as a cell holds them; refused ones are noted and left out."""
     return {name: g for name, given in facts.items() for g in _checked(sheet, name, given)}
 
@@ -250,7 +250,7 @@ def _read_title(sheet: Sheet, node: Node) -> None:
 
 
 def _read_base(sheet: Sheet, node: Node) -> None:
-    sheet.base = read_facts(sheet, node, "base")
+    sheet.base = read_fields(sheet, node, "base")
 
 
 def _read_axes(sheet: Sheet, node: Node) -> None:
@@ -272,7 +272,7 @@ def _read_cases(sheet: Sheet, node: Node) -> None:
     if node.kind != "list" or not node.items:
         sheet.wrong(place_of(node), "cases", f"needs a list of mappings, like - {{dataset: digits}}; got {_text(node)}")
         return
-    sheet.cases = [read_facts(sheet, one, "cases") for one in node.items]
+    sheet.cases = [read_fields(sheet, one, "cases") for one in node.items]
 
 
 def _read_figures(sheet: Sheet, node: Node) -> None:
@@ -318,7 +318,7 @@ _READERS = {
 }
 
 
-def read_facts(sheet: Sheet, node: Node, key: str) -> dict[str, Given]:
+def read_fields(sheet: Sheet, node: Node, key: str) -> dict[str, Given]:
     """A mapping whose keys are fields of a cell, each value with its place."""
     return {k.value: Given(yaml_tree.plain(v), place_of(v)) for k, v in _fields(sheet, node, key)}
 

@@ -28,7 +28,6 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 UNITS: dict[str, float] = {"fraction": 1.0, "percent": 100.0}
 KINDS = ("published", "experiment", "extension")  # of tables
-SIGNS = ("<=", ">=", "<", ">", "~")
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Step:
-    """One comparison of a claim; the sign is one of `SIGNS`."""
+    """One comparison of a claim; the sign is one of ``<= >= < > ~``."""
 
     left: Term
     sign: str

@@ -59,7 +59,7 @@ def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = N
     found = expansion.expand(sheet, with_twins=False)
     settings = None if sheet.mistakes or sheet.broken else Settings.of(found)
     tables = _tables(sheet, settings)
-    shorter = document.checked_facts(sheet, _quick(sheet))
+    shorter = document.checked_fields(sheet, _quick(sheet))
     made = Paper(
         name=sheet.name,
         title=sheet.title or sheet.name,
@@ -96,7 +96,7 @@ def _choices(sheet: Sheet) -> tuple[Choice, ...]:
 
 def _quick(sheet: Sheet) -> dict[str, document.Given]:
     node = sheet.others.get("quick")
-    return {} if node is None else document.read_facts(sheet, node, "quick")
+    return {} if node is None else document.read_fields(sheet, node, "quick")
 
 
 def _tables(sheet: Sheet, settings: Settings | None) -> tuple[Table, ...]:

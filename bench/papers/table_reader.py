@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flipbench.grid.document import Given, Sheet, checked_facts, kind_of, place_of, read_facts
+from flipbench.grid.document import Given, Sheet, checked_fields, kind_of, place_of, read_fields
 from flipbench.grid.yaml_tree import Node
 from flipbench.papers import claims, fields
 from flipbench.papers.cell_matching import NoSetting, Settings, unfit
@@ -90,9 +90,9 @@ def table(sheet: Sheet, node: Node, settings: Settings | None, place: int) -> Ta
 
 
 def _part(sheet: Sheet, keys: Mapping[str, Node]) -> _Part:
-    facts = read_facts(sheet, keys["at"], "at") if "at" in keys else {}
+    facts = read_fields(sheet, keys["at"], "at") if "at" in keys else {}
     return _Part(
-        at=checked_facts(sheet, facts),
+        at=checked_fields(sheet, facts),
         metric=fields.metric(sheet, keys.get("metric")),
         window=fields.window(sheet, keys.get("rounds")),
         tolerance=fields.tolerance(sheet, keys.get("tolerance")),

@@ -23,7 +23,7 @@ def printable(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def fact_label(fact: str) -> str:
+def field_label(fact: str) -> str:
     """The name of a field for axes and headings."""
     return TABLE[fact].label if fact in TABLE else fact.replace("_", " ")
 
@@ -119,7 +119,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("→", "-to-")).strip("-")[:60].strip("-") or "x"
 
 
-def facts_line(facts: Mapping[str, Any]) -> str:
+def fields_line(facts: Mapping[str, Any]) -> str:
     """Fields that hold for a whole table, on one line; left out are null and later fields at their usual value."""
     said = {f: v for f, v in facts.items() if not is_nothing(v) and LATER.get(f) != v}
-    return ", ".join(f"{fact_label(f)} {value_label(f, v)}" for f, v in said.items())
+    return ", ".join(f"{field_label(f)} {value_label(f, v)}" for f, v in said.items())

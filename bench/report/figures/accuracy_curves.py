@@ -23,7 +23,7 @@ from flipbench.analysis.warnings import summarise
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import Sheet, grid, width_of, wrapped
 from flipbench.report.figures.style import SMALL
-from flipbench.spec.labels import aggregator_label, fact_label, value_label
+from flipbench.spec.labels import aggregator_label, field_label, value_label
 
 FACETS = "malicious_fraction"  # across; what else varies goes down
 _HIGH = 1.35  # inches, of a panel
@@ -100,12 +100,12 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         wide = sheet.fit()[0]
         for (ax, *_), fraction in zip(sheet.panels, across, strict=False):
             share = value_label(FACETS, fraction)
-            title = f"{fact_label(FACETS)} {share}"
+            title = f"{field_label(FACETS)} {share}"
             ax.set_title(title if width_of(title, SMALL) < wide else share, fontsize=SMALL, pad=3)
         cut = f" The first {len(down)} of {len(every)} rows of panels." if len(down) < len(every) else ""
         caption = (
             f"Mean over seeds of the test accuracy at evaluated rounds; band: {band(lines)[2]}. "
-            f"Solid: attacked; dashed: the clean twin (same seed, no attack). Across: {fact_label(FACETS)}.{cut}"
+            f"Solid: attacked; dashed: the clean twin (same seed, no attack). Across: {field_label(FACETS)}.{cut}"
         )
         title = f"Accuracy per round: {attack_name(page, attack)}"
         return sheet.finish(title, captions.subtitle(page), caption, [*keys_of(page.rows), dashed("clean twin")])
@@ -155,7 +155,7 @@ def rounds_axis(ax: Axes, lowest: bool) -> None:
 
 def _beside(fields: Sequence[str], values: Sequence[Any]) -> str:
     """What tells a row of panels from the next, above the unit of its axis."""
-    text = ", ".join(f"{fact_label(f)} {value_label(f, v)}" for f, v in zip(fields, values, strict=True))
+    text = ", ".join(f"{field_label(f)} {value_label(f, v)}" for f, v in zip(fields, values, strict=True))
     return "\n".join([*([wrapped(text, _HIGH + 0.1, SMALL)] if text else []), "accuracy (%)"])
 
 

@@ -36,7 +36,7 @@ from flipbench.report.figures import class_pairs as pairs
 from flipbench.report.figures.requests import MOST_OF_LARGE, WIDEST_OF_LARGE, asked, large, wanted
 from flipbench.report.tables.attacks import place_label
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import attack_label, fact_label, slug, value_label
+from flipbench.spec.labels import attack_label, field_label, slug, value_label
 
 _SINGLE = {f"{m}{part}" for m in ("source_recall", "attack_success_rate") for part in ("", "_damage")}
 
@@ -193,7 +193,7 @@ def _misdeclared(all_pages: Sequence[Page], tidy: pd.DataFrame, shown: MetricCol
         norm = style.scale([v for *_, t in found for v in t[column]], harm=harm, gains=True)
         for page, attack, values, table in found:
             told = [
-                slug(f"{fact_label(f)} {value_label(f, v)}")
+                slug(f"{field_label(f)} {value_label(f, v)}")
                 for f, v in zip(declared_table.rest(page), values, strict=True)
             ]
             what = f"{shown.name}_declared" + ("_regret" if regret else "")
@@ -241,7 +241,7 @@ def _curves(page: Page) -> Iterator[NamedFigure]:
             continue
         for setting in dict.fromkeys(lines["down"].map(lambda down: down[: len(page.settings)])) if len(lines) else ():
             mine = lines[lines["down"].map(lambda down, setting=setting: down[: len(setting)] == setting)]
-            told = [slug(f"{fact_label(f)} {value_label(f, v)}") for f, v in zip(page.settings, setting, strict=True)]
+            told = [slug(f"{field_label(f)} {value_label(f, v)}") for f, v in zip(page.settings, setting, strict=True)]
             name = "_".join([_name(page, "rounds", attack), *told])
             yield NamedFigure(name, _later(accuracy_curves.draw, page, attack, mine))
 

@@ -25,7 +25,7 @@ from flipbench.report.figures import captions, style
 from flipbench.report.figures.heatmap import draw_square
 from flipbench.report.figures.layout import WIDTH, Bar, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL
-from flipbench.spec.labels import aggregator_label, fact_label, value_label
+from flipbench.spec.labels import aggregator_label, field_label, value_label
 
 _SQUARE, _HIGH, _LOW = 0.42, 0.3, 0.2  # inches: width; height with an interval, without
 _TIGHT = 0.34  # inches, the width without an interval
@@ -77,7 +77,7 @@ def draw(
             ax.tick_params(pad=2)
         what = f"{label} to a wrong declared f" if regret else f"{label}, declared f against the true number"
         name = attack_name(page, attack)
-        fields = [f"{fact_label(f)} {value_label(f, v)}" for f, v in zip(rest(page), values, strict=True)]
+        fields = [f"{field_label(f)} {value_label(f, v)}" for f, v in zip(rest(page), values, strict=True)]
         caption = _caption(dense, regret, "infeasible" in states) + captions.adaptive([name])
         subtitle = ", ".join([captions.subtitle(page), *fields])
         return sheet.finish(f"{what}: {name}", subtitle, caption, style.keys_of(states))

@@ -18,7 +18,7 @@ from flipbench.report.html.encoding import Dictionary, packed, rounded, tenths
 from flipbench.report.html.explorer_numbers import ATTACKED, TWIN, Placed, Places
 from flipbench.report.html.rerun_command import Rerun, setting
 from flipbench.spec.cell import FIELDS
-from flipbench.spec.labels import aggregator_label, attack_label, fact_label, mapping_label, printable, value_label
+from flipbench.spec.labels import aggregator_label, attack_label, field_label, mapping_label, printable, value_label
 
 KINDS = ("seeds", "curves", "confusion")
 STATUSES = ("done", "infeasible", "failed")
@@ -78,7 +78,7 @@ def details(placed: Placed, rerun: Rerun, room: int) -> tuple[Detail, int]:
     classes = placed.page.classes
     facts = [
         {
-            "label": fact_label(fact),
+            "label": field_label(fact),
             "values": [_label(fact, v, classes) for v in values],
             "options": [setting(fact, v) for v in values] if fact in rerun.facts else None,
         }

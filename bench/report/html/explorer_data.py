@@ -31,7 +31,7 @@ from flipbench.report.html.explorer_numbers import (
     targets,
 )
 from flipbench.report.html.rerun_command import Rerun
-from flipbench.spec.labels import aggregator_label, fact_label, facts_line, is_nothing, printable, value_label
+from flipbench.spec.labels import aggregator_label, field_label, fields_line, is_nothing, printable, value_label
 
 _STOPS = 32  # of a colour scale
 _SHOWN = ("last round", "damage", f"last {LAST} rounds")
@@ -73,9 +73,9 @@ def choices(placed: Placed, rerun: Rerun, room: int, most_details: int) -> tuple
     behind, size = details(placed, rerun, most_details + room - used)
     told = {
         "name": ", ".join(value_label(f, v) for f, v in page.about.items()),
-        "circumstances": facts_line({**page.about, **page.constant}),
+        "circumstances": fields_line({**page.about, **page.constant}),
         "constant": [
-            [fact_label(f), value_label(f, v)] for f, v in {**page.about, **page.constant}.items() if not is_nothing(v)
+            [field_label(f), value_label(f, v)] for f, v in {**page.about, **page.constant}.items() if not is_nothing(v)
         ],
         "rules": _distinct([aggregator_label(r) for r in page.rows]),
         "classes": [printable(c, 24) for c in page.classes],
@@ -145,7 +145,7 @@ def _facets(placed: Placed) -> list[dict[str, Any]]:
     for fact in (*page.settings, *page.levels):
         known = Dictionary()
         which = [known.number(value_label(fact, v)) if has else -1 for has, v in _values(page, fact, placed)]
-        facets.append({"name": fact, "label": fact_label(fact), "values": known.texts, "of": which})
+        facets.append({"name": fact, "label": field_label(fact), "values": known.texts, "of": which})
     return facets
 
 
@@ -163,7 +163,7 @@ def _name(page: Page, square: Square) -> str:
     first = {TWIN: "clean", WORST_OF: "worst attack"}.get(square.kind) or attack_name(page, square.attack)
     first = f"clean, for {first}" if square.kind == TWIN_OF else first
     facts: Mapping[str, Any] = dict(zip((*page.settings, *page.levels), (*square.setting, *square.level), strict=False))
-    return ", ".join([first, *(f"{fact_label(f)} {value_label(f, v)}" for f, v in facts.items())])
+    return ", ".join([first, *(f"{field_label(f)} {value_label(f, v)}" for f, v in facts.items())])
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from flipbench.analysis.ranking import rank
 from flipbench.analysis.statistics import Values
 from flipbench.report.html.explorer_numbers import ATTACKED, FAILED, Numbers, Placed, numbers
 from flipbench.report.tables.model import DASH, Block, Entry, half_width, number
-from flipbench.spec.labels import aggregator_label, fact_label, value_label
+from flipbench.spec.labels import aggregator_label, field_label, value_label
 
 HEADS = (
     *("worst case", "mean under attack", "clean", "robustness cost", "mean rank", "ms a round"),
@@ -104,7 +104,7 @@ def _worst(placed: Placed) -> dict[str, Worst]:
 def _place(placed: Placed, at: int) -> str:
     page, column = placed.page, placed.columns[at]
     facts = zip((*page.settings, *page.levels), (*column.setting, *column.level), strict=True)
-    return ", ".join([attack_name(page, column.attack), *(f"{fact_label(f)} {value_label(f, v)}" for f, v in facts)])
+    return ", ".join([attack_name(page, column.attack), *(f"{field_label(f)} {value_label(f, v)}" for f, v in facts)])
 
 
 def _lacks(one: Numbers, columns: list[int], known: list[int], most: NDArray[np.float64], rule: int) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from flipbench.report.tables.model import (
     twins_shown,
     with_best,
 )
-from flipbench.spec.labels import aggregator_label, fact_label, mapping_label, value_label
+from flipbench.spec.labels import aggregator_label, field_label, mapping_label, value_label
 
 _MAPS = 2  # class maps told in a row; the rest are counted
 
@@ -143,7 +143,7 @@ def _best_of_row(shown: MetricColumn, entries: tuple[Entry, ...], row: pd.DataFr
 def place_label(page: Page, place: Place) -> list[str]:
     """The facts of a place with their values: "malicious fraction 20 %"."""
     facts = zip((*page.settings, *page.levels), (*place[0], *place[1]), strict=True)
-    return [f"{fact_label(f)} {value_label(f, v)}" for f, v in facts]
+    return [f"{field_label(f)} {value_label(f, v)}" for f, v in facts]
 
 
 def regret_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
@@ -162,7 +162,7 @@ def regret_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
             (("best static", name, "difference", "best static flip", "map found"),),
             tuple(rows),
             (*((letter, text) for text, letter in notes.items()), *adaptive_note([name])),
-            corner=", ".join(["aggregator", *map(fact_label, (*page.settings, *page.levels))]),
+            corner=", ".join(["aggregator", *map(field_label, (*page.settings, *page.levels))]),
             text=2,
         )
 
@@ -201,7 +201,7 @@ def declared_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
             ]
             if rows and across:
                 facts = [
-                    f"{fact_label(f)} {value_label(f, v)}" for f, v in zip(declared_f.rest(page), values, strict=True)
+                    f"{field_label(f)} {value_label(f, v)}" for f, v in zip(declared_f.rest(page), values, strict=True)
                 ]
                 what = f"Regret of declared f: {METRIC} (%) lost against declaring the true number"
                 yield Block(

@@ -24,7 +24,7 @@ from flipbench.analysis.pivot import by_seed, several_f, squares
 from flipbench.analysis.statistics import Values
 from flipbench.report.tables.model import UNKNOWN, Block, Entry, entry_of
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import aggregator_label, fact_label, value_label
+from flipbench.spec.labels import aggregator_label, field_label, value_label
 
 INFLUENCE, KEEPS = "malicious_influence_mean", "malicious_kept"
 _MOST = 4  # settings or malicious fractions that still get a column each; of more the mean stands
@@ -63,7 +63,7 @@ def cost_blocks(pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Block]:
                 told = {**partition, **setting}
                 entries = {rule: entry_of(line, notes) for rule, line in zip(page.rows, lines, strict=True)}
                 columns.append((tuple(value_label(f, v) for f, v in told.items()) or ("clean",), entries))
-                names = tuple(map(fact_label, told)) or ("",)
+                names = tuple(map(field_label, told)) or ("",)
         if columns:
             over = f"; mean over declared f {', '.join(map(str, sorted(several)))}" if several else ""
             where = f", {value_label('dataset', dataset)}" if dataset is not None else ""
@@ -131,7 +131,7 @@ def influence_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
         )
         yield Block(
             f"Influence of the malicious clients, and how often they were kept (%){_averaged(page)}",
-            ("", fact_label(_FACT)),
+            ("", field_label(_FACT)),
             (tuple(c[0] for c in columns), tuple(c[1] for c in columns)),
             lines,
             tuple((letter, text) for text, letter in notes.items()),
@@ -140,7 +140,7 @@ def influence_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
 
 def _averaged(page: Page) -> str:
     """Over what the influence is averaged, for the heading."""
-    rest = [fact_label(f) for f in (*page.settings, *page.levels) if f != _FACT]
+    rest = [field_label(f) for f in (*page.settings, *page.levels) if f != _FACT]
     attacks = [f"{len(page.attacks)} attacks"] if len(page.attacks) > 1 else []
     return f"; mean over {', '.join([*attacks, *rest])}" if attacks or rest else ""
 

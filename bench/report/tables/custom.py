@@ -25,7 +25,7 @@ from flipbench.spec.labels import (
     aggregator_label,
     attack_label,
     dataset_label,
-    fact_label,
+    field_label,
     is_nothing,
     percent,
     value_label,
@@ -107,11 +107,11 @@ def choose(
         marked = tuple(named)
     block = Block(
         f"{shown.label} (%)",
-        tuple(map(fact_label, columns)),
+        tuple(map(field_label, columns)),
         _header(columns, acrosses, cells),
         marked,
         tuple((letter, text) for text, letter in notes.items()),
-        corner=", ".join(map(fact_label, rows)),
+        corner=", ".join(map(field_label, rows)),
     )
     seeds = int(cells["seed"].nunique())
     told = _said(described, shown, *given, seeds)
@@ -342,5 +342,5 @@ def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns
     implied = {"seed", "malicious_count"} | ({"declared_byzantine"} if declared_is_true(attacked) else set())
     rest = [f for f in FIELDS if f not in {*rows, *columns, *implied} and len(set(level_values(attacked, [f]))) > 1]
     if rest:
-        text += f" Averaged within each seed over: {', '.join(map(fact_label, rest))}."
+        text += f" Averaged within each seed over: {', '.join(map(field_label, rest))}."
     return text

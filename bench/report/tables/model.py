@@ -15,7 +15,7 @@ from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST, ROUNDS_IN_LAST
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import several_f, squares
-from flipbench.spec.labels import ADAPTIVE, aggregator_label, attack_label, fact_label, value_label
+from flipbench.spec.labels import ADAPTIVE, aggregator_label, attack_label, field_label, value_label
 
 DASH, UNKNOWN, NAN = "–", "?", "n/a"
 STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate", "accuracy_last5")
@@ -192,7 +192,7 @@ def header_of(
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Names of the header rows, outermost first, and their texts; a clean column says so in the innermost row."""
     named = with_attack or not page.levels  # without levels nothing else tells attacked from clean
-    names = [*map(fact_label, page.settings), *(["attack"] if named else []), *map(fact_label, page.levels)]
+    names = [*map(field_label, page.settings), *(["attack"] if named else []), *map(field_label, page.levels)]
     lines = []
     for column in columns:
         setting = [value_label(f, v) for f, v in zip(page.settings, column.setting, strict=True)]

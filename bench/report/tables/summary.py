@@ -24,8 +24,8 @@ from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import (
     aggregator_label,
     dataset_label,
-    fact_label,
-    facts_line,
+    field_label,
+    fields_line,
     is_nothing,
     printable,
     value_label,
@@ -100,7 +100,7 @@ def markdown(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], w
     for page in found:
         parts += [f"## {md_text(about(page))}"] if page.about else []
         parts += [said(page.seeds).format(tied="Underlined")] if len(page.rows) > 1 else []
-        parts.append(f"All: {md_text(facts_line(page.constant))}.")
+        parts.append(f"All: {md_text(fields_line(page.constant))}.")
         for block in _blocks(page, tidy):
             parts += [f"### {md_text(block.heading)}", _md_table(block)]
             parts += ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
@@ -120,7 +120,7 @@ def latex(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> s
         for b in cost_and_influence.cost_blocks(found, tidy)
     ]
     for page in found:
-        facts = facts_line({**page.about, **page.constant})
+        facts = fields_line({**page.about, **page.constant})
         claims = f" {said(page.seeds).format(tied='Underlined')}" if len(page.rows) > 1 else ""
         for place, block in enumerate(_blocks(page, tidy)):
             caption = f"{block.heading}. {STATEMENT.format(best='bold')}{claims}" if place == 0 else f"{block.heading}."
@@ -135,7 +135,7 @@ def terminal(frame: pd.DataFrame, tidy: pd.DataFrame, width: int, names: Sequenc
     parts = []
     for page in pages(frame):
         parts += [about(page)] if page.about else []
-        label = max([len("aggregator"), *(len(fact_label(f)) for f in (*page.settings, *page.levels))])
+        label = max([len("aggregator"), *(len(field_label(f)) for f in (*page.settings, *page.levels))])
         label = max([label, *(min(len(aggregator_label(r)), 40) for r in page.rows)])
         if names[0] == "accuracy":
             whole = list(attacks.worst_blocks(page, tidy, len(page.cells), named=False))
