@@ -27,7 +27,7 @@ LONG_PAPERS := lolli_seeds yin_4 yin_2 lolli fang_2b tolpegin lfighter
 LINKS := build/links/flipbench
 
 .DEFAULT_GOAL := help
-.PHONY: architecture paper paper-all help install bench test check speed numerics coverage torture report clean
+.PHONY: help install bench report paper paper-all test test-rest test-all adapters check architecture speed numerics coverage torture clean
 
 help: ## list the targets
 	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
@@ -43,6 +43,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+# ByzFL without torchvision, which it requires and its rules do not use.
+$(VENV)/.installed-adapters: $(VENV)/.installed-test
+	$(PIP) -e '.[flower]'
+	$(PIP) --no-deps byzfl
 	@touch $@
 
 install: $(VENV)/.installed ## make .venv and install flipbench with the pinned dependencies
@@ -67,8 +73,14 @@ LONG  := process or browser or torture or notebook or timing
 test: $(VENV)/.installed-test ## run the tests that a checkout needs (under 3 minutes on two cores)
 	$(TESTS) -m 'not ($(LONG))'
 
-test-all: $(VENV)/.installed-test ## run all tests: also processes, browser, notebook, and torture at its small size
-	$(TESTS)
+test-rest: $(VENV)/.installed-test ## run the other tests: processes, browser, notebook, small torture, timing
+	$(TESTS) -m '($(LONG)) and not timing'
+	$(BIN)/python -m pytest -p no:xdist --ignore=tests/speed -m timing
+
+test-all: test test-rest ## run all tests
+
+adapters: $(VENV)/.installed-adapters ## install Flower and ByzFL into .venv and test the adapters with them
+	$(BIN)/python -m pytest -p no:xdist -rs tests/plugins/test_adapters.py tests/integrations
 
 check: $(VENV)/.installed-test ## lint and type-check
 	$(BIN)/ruff check .
