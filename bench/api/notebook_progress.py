@@ -53,7 +53,7 @@ class Bar:
         if time.monotonic() - self.drawn > _EVERY:
             self._draw()
 
-    def crew(self, workers: int) -> None:
+    def workers_changed(self, workers: int) -> None:
         """Nothing: the bar does not say how many there are."""
 
     def stop(self) -> None:

@@ -113,7 +113,7 @@ def run(
         workers=count,
         progress=notebook_progress.choose(count, quiet=not progress),
         retry_failed=retry_failed,
-        crew=runner.Crew(limits.Limits(cell_timeout, size), address),
+        options=runner.WorkerOptions(limits.Limits(cell_timeout, size), address),
     )
     if outcome.interrupted:
         kept = f"{counted(outcome.done, 'cell')} {'is' if outcome.done == 1 else 'are'}"

@@ -21,7 +21,7 @@ from flipbench import data
 from flipbench.data.dataset import Dataset
 from flipbench.errors import UserError
 from flipbench.execution import dask_worker as worker
-from flipbench.execution.run_context import Errand, Retries, Stack
+from flipbench.execution.run_context import Retries, RunContext, Stack
 from flipbench.federation.records import Record
 from flipbench.plugins import source_text
 from flipbench.system import exception_text
@@ -83,9 +83,9 @@ class _Given:
 class Dispatch:
     """The workers of a cluster and what each has been given."""
 
-    def __init__(self, client: Any, errand: Errand, stop: Stop, site: Site) -> None:
-        self.client, self.errand, self.stop, self.site = client, errand, stop, site
-        self.retries = Retries(errand)
+    def __init__(self, client: Any, context: RunContext, stop: Stop, site: Site) -> None:
+        self.client, self.context, self.stop, self.site = client, context, stop, site
+        self.retries = Retries(context)
         self.waiting: deque[Stack] = deque()
         self.idle: dict[str, None] = {}  # addresses, in the order that they became idle
         self.busy: dict[str, _Given] = {}
@@ -114,7 +114,7 @@ class Dispatch:
                 told = self._next()
             yield from told()
 
-    def last_words(self) -> Iterator[Record]:
+    def finished_meanwhile(self) -> Iterator[Record]:
         """What has been finished already when the run is interrupted."""
         until = time.monotonic() + _LAST
         while any(given.future.status == "finished" for given in self.busy.values()) and time.monotonic() < until:
@@ -147,7 +147,7 @@ class Dispatch:
 
     def _end_the_overdue(self) -> None:
         """A worker ends itself at the time limit, unless something keeps even that from happening: it was stopped."""
-        seconds = self.errand.limits.seconds
+        seconds = self.context.limits.seconds
         if seconds is None or self.site.end is None:
             return
         now = time.monotonic()
@@ -179,11 +179,11 @@ class Dispatch:
         number = len(self.idle) + len(self.busy)
         if number == 0:
             self.alone_since = time.monotonic()
-        self.errand.crew(number)
+        self.context.workers_changed(number)
 
     def _hand_out(self) -> None:
         while self.idle and self.waiting:
-            stack = self.errand.wanted(self.waiting.popleft())
+            stack = self.context.wanted(self.waiting.popleft())
             if stack:
                 address = next(iter(self.idle))
                 del self.idle[address]
@@ -193,8 +193,8 @@ class Dispatch:
                 asyncio.run_coroutine_threadsafe(self._fetch(address, future), self.client.loop.asyncio_loop)
 
     def _submit(self, address: str, stack: Stack) -> Any:
-        jobs, facts, attempts, places = self.errand.task(stack)
-        limit = self.errand.limits.seconds
+        jobs, facts, attempts, places = self.context.task(stack)
+        limit = self.context.limits.seconds
         seconds = None if limit is None else limit * len(stack)
         code = source_text.mentioned(v for job in jobs for v in vars(job.cell).values() if isinstance(v, str))
         if self.site.here:
@@ -242,7 +242,7 @@ class Dispatch:
         elif len(given.stack) > 1:
             self._alone(given.stack)
         else:
-            yield self.errand.failed(given.stack[0], exception_text.said(answer))
+            yield self.context.failed(given.stack[0], exception_text.with_type(answer))
 
     def _lost(self, address: str, expected: bool) -> Iterator[Record]:
         """A worker is gone, on purpose or not; what it was at is run again, or given up."""
@@ -264,11 +264,11 @@ class Dispatch:
         elif len(given.stack) > 1:
             self._alone(given.stack)
         else:
-            yield self.errand.failed(given.stack[0], reason)
+            yield self.context.failed(given.stack[0], reason)
 
     def _exceeded(self, address: str, death: Death, cells: int) -> str | None:
         """Which limit a dead worker went beyond, as the record says it; None: not that."""
-        limits = self.errand.limits
+        limits = self.context.limits
         if limits.seconds is not None:
             took = time.monotonic() - self.began.get(address, float("inf"))
             if death.limit == "seconds" or (not self.site.here and took >= _NEARLY * limits.seconds * cells):

@@ -1,8 +1,8 @@
-"""The worker's side: how a process of a Dask cluster lives, and the one task that it is given.
+"""What runs inside a worker process of a Dask cluster: its set-up and the one task that it is given.
 
-A worker of this machine (``dask_setup``) leads a session of its own: a terminal's interrupt does not reach it. It
-outlives its driver by a moment at most, even in the middle of a plug-in that lets nobody else run: the kernel ends it
-(Linux); elsewhere Dask's own thread does, once the plug-in lets it.
+A worker of this machine (``dask_setup``) leads a session of its own, so that a terminal's interrupt does not reach it.
+It ends with its driver, even in the middle of a plug-in that holds the interpreter lock: on Linux the kernel ends it;
+elsewhere Dask's own thread does, once the plug-in releases the lock.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from flipbench.federation.records import Job, Record
 from flipbench.grid.fields import REFERENCES
 from flipbench.plugins import registry, source_text
 from flipbench.spec.cell import CLEAN
-from flipbench.system import exception_text
+from flipbench.system import exception_text, private_parts
 from flipbench.system.fingerprint import fingerprint
 from flipbench.system.malloc import keep_freed_memory
 
-CONFIG = "flipbench"  # of a local worker: where its `Surroundings` stand in Dask's configuration
+CONFIG = "flipbench"  # of a local worker: where its `DriverEnvironment` stand in Dask's configuration
 BEGAN = "flipbench-began"  # a topic: from now on the time limit counts
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
 class RefusedError(UserError):
-    """A worker that would compute something else than the driver."""
+    """A worker differs from the driver in code, plug-ins or data, so its numbers would not belong to the keys."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def perform(task: Task, dataset: Dataset | None) -> list[Record]:
 
     Args:
         task: the stack.
-        dataset: that came over the wire; None: the worker finds it by itself, as the driver did.
+        dataset: that came over the wire; None: the worker loads it, as the driver did.
 
     Raises:
         RefusedError: code, plug-ins or data are not the driver's.
@@ -75,22 +75,22 @@ def perform(task: Task, dataset: Dataset | None) -> list[Record]:
         return _perform(task, dataset)
     except Exception:
         raise
-    except BaseException as error:  # of a plug-in, for nobody interrupts a worker: Dask would take it for its own
-        raise RuntimeError(exception_text.said(error)) from None
+    except BaseException as error:  # of a plug-in: nothing interrupts a worker, and Dask would misread it
+        raise RuntimeError(exception_text.with_type(error)) from None
 
 
 def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
-    mine, wanted = fingerprint(), task.driver
-    if wanted is not None and mine != wanted:  # it joined after the inspection
-        told = ", ".join(f"{name} {mine.get(name)}" for name, value in wanted.items() if mine.get(name) != value)
+    own, wanted = fingerprint(), task.driver
+    if wanted is not None and own != wanted:  # it joined after the inspection
+        differs = ", ".join(f"{name} {own.get(name)}" for name, value in wanted.items() if own.get(name) != value)
         raise RefusedError(
-            f"a worker that joined later is not what the driver is: it has {told}; finished cells are kept"
+            f"a worker that joined later differs from the driver: it has {differs}; finished cells are kept"
         )
     if task.seconds is not None:
         from distributed import get_worker
 
-        me = get_worker()
-        me.log_event(BEGAN, {"worker": me.address})
+        own_worker = get_worker()
+        own_worker.log_event(BEGAN, {"worker": own_worker.address})
     source_text.add(task.code or {})
     with _alarm(task.seconds):
         for job in task.jobs:
@@ -113,12 +113,12 @@ def check_content(job: Job, dataset: Dataset | None) -> None:
         if field == "dataset" or text == CLEAN:
             continue
         try:
-            mine = registry.source_hash(kind, text)
+            own = registry.source_hash(kind, text)
         except UserError as error:
             raise RefusedError(f"a worker lacks the {kind} {text}: {error}") from error
-        if mine != job.content.get(field):
+        if own != job.content.get(field):
             raise RefusedError(
-                f"a worker has another version of the {kind} {text}: hash {mine}, the driver has "
+                f"a worker has another version of the {kind} {text}: hash {own}, the driver has "
                 f"{job.content.get(field)}; put the same files on all workers, and leave them as they are during a run"
             )
 
@@ -129,7 +129,7 @@ def _alarm(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles it, so the kernel ends the process
+    signal.setitimer(signal.ITIMER_REAL, seconds)  # it has no handler, so the kernel ends the process
     try:
         yield
     finally:
@@ -137,11 +137,11 @@ def _alarm(seconds: float | None) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a worker of this machine takes over from the driver, whose own may have changed since the server started.
+class DriverEnvironment:
+    """What a worker of this machine takes over from the driver; the fork server's own may be older.
 
     Attributes:
-        folder: the current one; plug-in files are named from there.
+        folder: the working directory; paths of plug-in files are relative to it.
         environment: all of it.
         gpu: the one CUDA device that the worker may see; None: as the driver.
     """
@@ -156,13 +156,13 @@ def dask_setup(worker: Any) -> None:
     import dask
 
     _end_with_the_driver()
-    around = Surroundings(**dask.config.get(CONFIG))
+    around = DriverEnvironment(**dask.config.get(CONFIG))
     os.chdir(around.folder)
     os.environ.clear()
     os.environ.update(around.environment)
     if around.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = around.gpu  # before CUDA is used for the first time
-    _die_first()
+    _be_killed_first()
     keep_freed_memory()
 
 
@@ -179,21 +179,10 @@ def _end_with_the_driver() -> None:
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != server or server == 1:  # it was gone before the kernel was told
             os._exit(1)
-    _let_go_of_the_server()
+    private_parts.let_go_of_fork_server()
 
 
-def _let_go_of_the_server() -> None:
-    """A worker keeps the server alive, lest it want workers of its own: it does not, and must die with the server."""
-    from multiprocessing import forkserver
-
-    server: Any = forkserver._forkserver
-    handle = getattr(server, "_forkserver_alive_fd", None)
-    if isinstance(handle, int):
-        server._forkserver_alive_fd = None
-        os.close(handle)
-
-
-def _die_first() -> None:
+def _be_killed_first() -> None:
     """When the machine runs out of memory, the kernel takes a worker and not the driver."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("900")

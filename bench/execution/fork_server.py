@@ -1,4 +1,4 @@
-"""The process that workers are forked from: started early, for its imports are what takes seconds."""
+"""Starts the process that worker processes are forked from; early, because its imports take seconds."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PRELOAD = ["flipbench.execution.fork_server_preload"]
 
 
 def method() -> str:
-    """How worker processes come to be here."""
+    """How worker processes are started on this system: ``forkserver`` or ``spawn``."""
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def start() -> None:
-    """Start it, if it is not running and there is fork.
+    """Start the fork server, if it is not running and the system has fork.
 
-    Here and not by Dask: what it is told to import counts only before its start.
+    Here and not by Dask: the list of modules to import counts only before its start.
     """
     if method() != "forkserver":
         return
@@ -34,12 +34,12 @@ def start() -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOAD)
         forkserver.ensure_running()
     atexit.unregister(child_processes.kill_server)
-    atexit.register(child_processes.kill_server)  # it would look for our end only after its imports
+    atexit.register(child_processes.kill_server)  # by itself it would notice our end only after its imports
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Processes and threads started within do not see a terminal's interrupt: the driver gets it, and ends them.
+    """Processes and threads started within do not get a terminal's interrupt: the driver gets it, and ends them.
 
     They inherit the blocked signal. An interrupt that comes meanwhile reaches the driver afterwards.
     """

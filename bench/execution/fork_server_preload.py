@@ -1,4 +1,4 @@
-"""What the fork server imports before it forks workers (`execution.fork_server`); nobody else imports this."""
+"""Imports of the fork server before it forks workers (`execution.fork_server`); no other module imports this."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ import typer  # noqa: F401  the script's own import
 
 import flipbench.execution.dask_worker  # noqa: F401
 
-# The server has nothing to tidy up, and torch takes seconds to do so; workers never get here.
+# The server has nothing to clean up, and torch takes seconds to do so; workers do not run exit handlers.
 atexit.register(os._exit, 0)

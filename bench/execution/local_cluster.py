@@ -1,8 +1,8 @@
-"""Worker processes of this machine: a Dask cluster on loopback, made for one run and gone with it.
+"""Worker processes of this machine: a Dask cluster on loopback, started for one run and ended with it.
 
-Workers are forked from a server process that has imported everything and runs no thread, so that a new one is there in
-a moment; where there is no fork they are started afresh. What they say to each other is encrypted with keys that exist
-in the memory of this run only: a Dask scheduler runs whatever it is sent, and others may have accounts on this machine.
+Workers are forked from a server process that has imported everything and runs no thread, so that a new one starts
+fast; where there is no fork they are started afresh. Their messages are encrypted with keys that exist in the memory of
+this run only: a Dask scheduler runs whatever it is sent, and others may have accounts on this machine.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from distributed.security import Security
 
 from flipbench.execution import dask_worker, fork_server
 from flipbench.execution.dask_dispatch import SILENCE, ClusterError, Death, Dispatch, Site, silence
-from flipbench.execution.run_context import Errand, Source, Stack
-from flipbench.system import child_processes
+from flipbench.execution.run_context import RunContext, Source, Stack
+from flipbench.system import child_processes, private_parts
 from flipbench.system.signals import Stop
 
 _PATIENCE = 60.0  # seconds for a worker to start
 _STARTS = 3  # of a cluster at least, before it is given up
-_STARTING = 30.0  # seconds at least: what kills workers while they start may do so more than once
+_STARTING = 30.0  # seconds at least: what kills workers while they start may do so several times
 _PAUSE = 0.5  # seconds between two starts
-_MOURNING = 5.0  # seconds until a worker's exit code is known
+_EXIT_CODE = 5.0  # seconds until a worker's exit code is known
 _SETTINGS: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ": {},  # they would be set in the driver
-    "distributed.scheduler.http.routes": [],  # Dask's web servers start in any case: they have nothing to say
+    "distributed.scheduler.http.routes": [],  # Dask's web servers start in any case: give them no pages
     "distributed.worker.http.routes": [],
-    "distributed.scheduler.worker-ttl": None,  # a plug-in may keep its process from answering; the time limit is ours
+    "distributed.scheduler.worker-ttl": None,  # a plug-in may keep its process from answering
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -48,35 +48,37 @@ _SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def at_work(desks: Sequence[str | None], stacks: Sequence[Stack], errand: Errand, stop: Stop) -> Iterator[Source]:
+def working(
+    devices: Sequence[str | None], stacks: Sequence[Stack], context: RunContext, stop: Stop
+) -> Iterator[Source]:
     """Workers as a source of records.
 
     Args:
-        desks: for each worker the CUDA device that it may see; None: as the driver.
+        devices: for each worker the CUDA device that it may see; None: as the driver.
         stacks: to run.
-        errand: what they have in common.
+        context: what they have in common.
         stop: what signals have asked for.
 
     Raises:
         ClusterError: no worker starts.
     """
     deaths = _Deaths()
-    with _started(desks, errand.limits.memory or 0, deaths) as cluster:
+    with _started(devices, context.limits.memory or 0, deaths) as cluster:
         client = Client(cluster, set_as_default=False)
-        work = Dispatch(client, errand, stop, Site(True, deaths.of, _PATIENCE, partial(_end, cluster, deaths)))
+        work = Dispatch(client, context, stop, Site(True, deaths.of, _PATIENCE, partial(_end, cluster, deaths)))
         try:
-            yield Source(work.results(stacks), work.last_words)
+            yield Source(work.results(stacks), work.finished_meanwhile)
         finally:
             work.close()
             for nanny in cluster.workers.values():
                 nanny.close_gracefully()  # start no other
-            child_processes.kill_all()  # whatever they are at
+            child_processes.kill_all()  # even in the middle of a task
             with suppress(Exception):
                 client.close(timeout=2)
 
 
 @contextmanager
-def _started(desks: Sequence[str | None], memory: int, deaths: _Deaths) -> Iterator[Any]:
+def _started(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Iterator[Any]:
     silence()
     fork_server.start()
     settings = {**_SETTINGS, "distributed.worker.multiprocessing-method": fork_server.method()}
@@ -85,7 +87,7 @@ def _started(desks: Sequence[str | None], memory: int, deaths: _Deaths) -> Itera
         for number in count(1):
             try:
                 with fork_server.undisturbed():
-                    cluster = _cluster(desks, memory, deaths)
+                    cluster = _cluster(devices, memory, deaths)
                 break
             except (RuntimeError, TimeoutError, OSError) as error:  # like a worker killed while it starts
                 if number >= _STARTS and time.monotonic() > began + _STARTING:
@@ -99,9 +101,9 @@ def _started(desks: Sequence[str | None], memory: int, deaths: _Deaths) -> Itera
                 cluster.close(timeout=5)
 
 
-def _cluster(desks: Sequence[str | None], memory: int, deaths: _Deaths) -> Any:
+def _cluster(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Any:
     return LocalCluster(
-        n_workers=len(desks),
+        n_workers=len(devices),
         threads_per_worker=1,
         host="127.0.0.1",
         protocol="tls",
@@ -112,12 +114,12 @@ def _cluster(desks: Sequence[str | None], memory: int, deaths: _Deaths) -> Any:
         memory_limit=memory,
         preload=["flipbench.execution.dask_worker"],
         deaths=deaths,
-        desks=desks,
+        devices=devices,
     )
 
 
 def _end(cluster: Any, deaths: _Deaths, address: str) -> None:
-    """End the worker at an address, which may be stopped: only the kernel can."""
+    """Kill the worker process at an address; SIGKILL, because a stopped process handles nothing else."""
     for nanny in list(cluster.workers.values()):
         if nanny.worker_address == address and nanny.pid:
             deaths.late.add(nanny.pid)
@@ -140,42 +142,43 @@ class _Deaths:
     late: set[int] = field(default_factory=set)
 
     def of(self, address: str) -> Death:
-        """How the worker at an address died; its process may still be at it."""
-        until = time.monotonic() + _MOURNING
+        """How the worker at an address died; its process may not be over yet."""
+        until = time.monotonic() + _EXIT_CODE
         while address not in self.known and time.monotonic() < until:
             time.sleep(0.01)
         return self.known.get(address) or Death(child_processes.death(None))
 
 
 class _Nanny(Nanny):
-    """Starts a worker process again whenever it ends; tells how it ended."""
+    """Starts a worker process again whenever it ends, and notes how it ended."""
 
     def __init__(self, scheduler: str, **options: Any) -> None:
-        self._deaths, self._ward = options.pop("deaths"), 0
-        gpu = options.pop("desks")[options["name"]]
-        around = dask_worker.Surroundings(os.getcwd(), dict(os.environ), gpu)
+        self._deaths, self._worker_pid = options.pop("deaths"), 0
+        gpu = options.pop("devices")[options["name"]]
+        around = dask_worker.DriverEnvironment(os.getcwd(), dict(os.environ), gpu)
         super().__init__(scheduler, config={dask_worker.CONFIG: asdict(around)}, **options)
+        private_parts.before_worker_exit(self, self._worker_exited)
 
     async def instantiate(self) -> Any:
         """Start it."""
         status = await super().instantiate()
-        self._ward = self.pid or 0
-        if self._ward:
-            child_processes.started(self._ward)
+        self._worker_pid = self.pid or 0
+        if self._worker_pid:
+            child_processes.register(self._worker_pid)
         return status
 
     def log_event(self, topic: Any, msg: Any) -> None:
-        """Dask's way to say that it ends a worker for its use of memory."""
+        """Dask logs here that it ends a worker for its use of memory."""
         if topic == "worker-restart-memory":
             self._deaths.greedy.add(msg["pid"])
         super().log_event(topic, msg)  # type: ignore[no-untyped-call]
 
-    def _on_worker_exit_sync(self, exitcode: int) -> None:
-        limit = "memory" if self._ward in self._deaths.greedy else None
-        if self._ward in self._deaths.late or (hasattr(signal, "SIGALRM") and exitcode == -signal.SIGALRM):
+    def _worker_exited(self, exitcode: int) -> None:
+        """In Dask's thread."""
+        limit = "memory" if self._worker_pid in self._deaths.greedy else None
+        if self._worker_pid in self._deaths.late or (hasattr(signal, "SIGALRM") and exitcode == -signal.SIGALRM):
             limit = "seconds"
         if self.worker_address is not None:
             self._deaths.known[self.worker_address] = Death(child_processes.death(exitcode), limit)
-        if self._ward:
-            child_processes.ended(self._ward)
-        super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call]
+        if self._worker_pid:
+            child_processes.unregister(self._worker_pid)

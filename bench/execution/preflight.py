@@ -105,7 +105,7 @@ def answer(one: Question) -> Answer:
     except BaseException as error:  # a plug-in may raise anything
         if is_users(error):
             raise
-        return Answer(failed=f"{one.name}: {exception_text.said(error)}"[:_LONGEST])
+        return Answer(failed=f"{one.name}: {exception_text.with_type(error)}"[:_LONGEST])
 
 
 def _taken(one: Question) -> Answer:
@@ -177,7 +177,7 @@ class _Fence:
             stderr=subprocess.DEVNULL,  # a plug-in may say anything
             start_new_session=True,  # what it starts ends with it
         )
-        child_processes.started(self._process.pid)
+        child_processes.register(self._process.pid)
         threading.Thread(target=self._read, daemon=True).start()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin as pipe:
@@ -220,7 +220,7 @@ class _Fence:
         with suppress(OSError):
             self._process.kill()
         self._process.wait()
-        child_processes.ended(self._process.pid)
+        child_processes.unregister(self._process.pid)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ class Progress(Protocol):
     def cell_finished(self, cell: Cell, status: str, seconds: float) -> None:
         """A cell ended as ``done``, ``infeasible`` or ``failed`` after so many seconds of work."""
 
-    def crew(self, workers: int) -> None:
+    def workers_changed(self, workers: int) -> None:
         """So many workers are there now."""
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class Quiet:
     def cell_finished(self, cell: Cell, status: str, seconds: float) -> None:
         """Nothing."""
 
-    def crew(self, workers: int) -> None:
+    def workers_changed(self, workers: int) -> None:
         """Nothing."""
 
     def stop(self) -> None:
@@ -84,7 +84,7 @@ class Lines:
         place = f"[{self.finished:{len(str(self.total))}d}/{self.total}]"
         print(f"{place} {status:<10} {label(cell)}  {seconds:.2f} s", file=self.stream, flush=True)
 
-    def crew(self, workers: int) -> None:
+    def workers_changed(self, workers: int) -> None:
         """Nothing: a line a cell."""
 
     def stop(self) -> None:
@@ -117,7 +117,7 @@ class Board:
         if status == "failed" and self.live is not None:
             self.live.console.print(Text(f"failed: {self.last}", style="red"))
 
-    def crew(self, workers: int) -> None:
+    def workers_changed(self, workers: int) -> None:
         """Count them."""
         self.workers = workers
 

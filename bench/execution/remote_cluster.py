@@ -19,7 +19,7 @@ from typing import Any
 
 from flipbench.execution.dask_dispatch import ClusterError, Death, Dispatch, Site, silence
 from flipbench.execution.dask_worker import RefusedError
-from flipbench.execution.run_context import Errand, Source, Stack
+from flipbench.execution.run_context import RunContext, Source, Stack
 from flipbench.system.fingerprint import fingerprint
 from flipbench.system.signals import Stop
 
@@ -96,7 +96,7 @@ def _refused(key: Path) -> str:
 
 
 @contextmanager
-def connected(where: Address, stacks: Sequence[Stack], errand: Errand, stop: Stop) -> Iterator[Source]:
+def connected(where: Address, stacks: Sequence[Stack], context: RunContext, stop: Stop) -> Iterator[Source]:
     """The cluster as a source of records.
 
     Raises:
@@ -113,11 +113,11 @@ def connected(where: Address, stacks: Sequence[Stack], errand: Errand, stop: Sto
     try:
         greedy: set[str] = set()
         client.subscribe_topic("worker-restart-memory", lambda event: greedy.add(event[1]["worker"]))
-        work = Dispatch(client, errand, stop, Site(False, lambda address: _death(address, greedy)))
+        work = Dispatch(client, context, stop, Site(False, lambda address: _death(address, greedy)))
         with stop.interruptible():
             _inspect(client, where)
         try:
-            yield Source(work.results(stacks), work.last_words)
+            yield Source(work.results(stacks), work.finished_meanwhile)
         finally:
             work.close()
     finally:

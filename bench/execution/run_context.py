@@ -20,7 +20,7 @@ TRIES = 3
 
 
 @dataclass(frozen=True)
-class Errand:
+class RunContext:
     """What all stacks of a run have in common.
 
     Attributes:
@@ -29,7 +29,7 @@ class Errand:
         limits: of a worker.
         settled: whether a cell has a result by now, from another driver on the same folder.
         checkpoints: where the states of long cells are kept; None: nowhere.
-        crew: told how many workers there are, whenever that changes.
+        workers_changed: told how many workers there are, whenever that changes.
     """
 
     facts: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Errand:
     limits: Limits = field(default_factory=Limits)
     settled: Callable[[str], bool] = lambda _: False
     checkpoints: Checkpoints | None = None
-    crew: Callable[[int], None] = lambda _: None
+    workers_changed: Callable[[int], None] = lambda _: None
 
     def task(self, stack: Stack) -> tuple[Any, ...]:
         """The arguments of `experiment.perform`."""
@@ -58,14 +58,14 @@ class Source:
     """Records as they come, and after an interrupt those that are finished already."""
 
     records: Iterator[Record]
-    last_words: Callable[[], Iterator[Record]]
+    finished_meanwhile: Callable[[], Iterator[Record]]
 
 
 class Retries:
     """Which cells were lost with their workers, and how often since they last got further."""
 
-    def __init__(self, errand: Errand) -> None:
-        self.errand = errand
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
         self.tries: dict[str, int] = {}
         self.states: dict[str, int] = {}
 
@@ -83,12 +83,12 @@ class Retries:
             if number < TRIES:
                 again.append([job])
             else:
-                given_up.append(self.errand.failed(job, f"its worker died {number} times; the last one {how}"))
+                given_up.append(self.context.failed(job, f"its worker died {number} times; the last one {how}"))
         return again, given_up
 
     def _count(self, key: str) -> int:
         """Deaths without getting any further: a long cell on a machine that kills at random is no poison."""
-        places = self.errand.checkpoints
+        places = self.context.checkpoints
         state = 0 if places is None else places.written(key)
         if state != self.states.get(key, 0):
             self.states[key], self.tries[key] = state, 0

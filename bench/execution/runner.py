@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flipbench.execution.progress import Progress
-from flipbench.execution.run_context import Errand, Source, Stack
+from flipbench.execution.run_context import RunContext, Source, Stack
 from flipbench.federation import records, run_stack
 from flipbench.federation.checkpoint_files import EVERY, FOLDER, Checkpoints
 from flipbench.federation.records import Job, Record
@@ -53,7 +53,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerOptions:
     """How the cells are run, beyond how many at a time.
 
     Attributes:
@@ -75,7 +75,7 @@ def run(
     progress: Progress,
     command: str | None = None,
     retry_failed: bool = True,
-    crew: Crew = Crew(),
+    options: WorkerOptions = WorkerOptions(),
 ) -> Outcome:
     """Run what a grid still lacks.
 
@@ -88,7 +88,7 @@ def run(
         progress: told of every finished cell.
         command: stored with the plan, for the reader of the tables.
         retry_failed: run cells again that failed before.
-        crew: limits, or a cluster in place of this machine.
+        options: limits, or a cluster in place of this machine.
 
     Raises:
         UserError: the data cannot be found, the store cannot be written, or the cluster cannot be used.
@@ -103,8 +103,10 @@ def run(
             pending = {k: job for k, job in jobs.items() if known.get(k) not in settled}
             stacks = list(plan_stacks(list(pending.values()), workers))
             attempts = {k: store.attempts(k) for k in pending if known.get(k) == "failed"}
-        places = Checkpoints(str(folder.absolute() / FOLDER), crew.checkpoint_every)
-        errand = Errand(records.run_provenance(), attempts, crew.limits, store.has, places, progress.crew)
+        places = Checkpoints(str(folder.absolute() / FOLDER), options.checkpoint_every)
+        context = RunContext(
+            records.run_provenance(), attempts, options.limits, store.has, places, progress.workers_changed
+        )
         progress.start(len(jobs), len(jobs) - len(pending))
 
         def keep(record: Record) -> None:
@@ -118,13 +120,13 @@ def run(
             progress.cell_finished(Cell(**record["facts"]), record["status"], sum(record["seconds"].values()))
 
         try:
-            with _at_work(stacks, min(workers, max(1, len(stacks))), crew, errand, stop) as source:
+            with _working(stacks, min(workers, max(1, len(stacks))), options, context, stop) as source:
                 try:
                     for record in source.records:
                         keep(record)
                 except KeyboardInterrupt:
                     interrupted = True
-                    for record in source.last_words():
+                    for record in source.finished_meanwhile():
                         keep(record)
         finally:
             progress.stop()
@@ -167,37 +169,39 @@ def plan_stacks(jobs: Sequence[Job], workers: int = 1) -> Iterator[Stack]:
 
 
 @contextmanager
-def _at_work(stacks: Sequence[Stack], workers: int, crew: Crew, errand: Errand, stop: Stop) -> Iterator[Source]:
+def _working(
+    stacks: Sequence[Stack], workers: int, options: WorkerOptions, context: RunContext, stop: Stop
+) -> Iterator[Source]:
     """Whoever runs the stacks: this process, workers on this machine, or a Dask cluster."""
-    if crew.scheduler is not None:
+    if options.scheduler is not None:
         from flipbench.execution import remote_cluster
 
-        with remote_cluster.connected(crew.scheduler, stacks, errand, stop) as source:
+        with remote_cluster.connected(options.scheduler, stacks, context, stop) as source:
             yield source
-    elif not stacks or (workers <= 1 and not errand.limits.any):
-        yield Source(_here(stacks, errand, stop), lambda: iter(()))
+    elif not stacks or (workers <= 1 and not context.limits.any):
+        yield Source(_here(stacks, context, stop), lambda: iter(()))
     else:
         from flipbench.execution import local_cluster
 
-        with local_cluster.at_work(_desks(stacks, workers), stacks, errand, stop) as source:
+        with local_cluster.working(_devices(stacks, workers), stacks, context, stop) as source:
             yield source
 
 
-def _here(stacks: Sequence[Stack], errand: Errand, stop: Stop) -> Iterator[Record]:
+def _here(stacks: Sequence[Stack], context: RunContext, stop: Stop) -> Iterator[Record]:
     """In this process: nothing to start, and a debugger works; but nothing that could be fenced in either."""
     with suppress(ValueError, AttributeError, OSError):  # there may be no real stderr
         faulthandler.enable()  # a plug-in that crashes ends the run: say in which line
     for stack in stacks:
-        if wanted := errand.wanted(stack):
+        if wanted := context.wanted(stack):
             with stop.interruptible():
-                records = run_stack.perform(*errand.task(wanted))
+                records = run_stack.perform(*context.task(wanted))
             yield from records
 
 
-def _desks(stacks: Sequence[Stack], workers: int) -> list[str | None]:
+def _devices(stacks: Sequence[Stack], workers: int) -> list[str | None]:
     """Which CUDA device each worker sees; None: no matter."""
     if not any(stack[0].cell.device == "cuda" for stack in stacks):
         return [None] * workers
     from flipbench.system import cuda_devices
 
-    return cuda_devices.desks(workers)
+    return cuda_devices.devices_of_workers(workers)

@@ -69,7 +69,7 @@ def perform(
         if len(jobs) > 1:
             return _one_by_one(jobs, provenance, attempts, checkpoints)
         ours = isinstance(error, UserError | BadUpdateError | BadAttackError)
-        reason = exception_text.text(error) if ours else exception_text.told(error)
+        reason = exception_text.text(error) if ours else exception_text.with_line(error)
         text = "".join(traceback.format_exception(error))
         return [failure(jobs[0], provenance, reason, attempts or {}, text)]
     described = tasks.described(jobs[0].cell)

@@ -171,5 +171,5 @@ def _why(error: BaseException, path: str, where: str | None) -> str:
     file, line = (path if where else own[-1].filename, own[-1].lineno) if own else (path, 1)
     if isinstance(error, SyntaxError) and error.filename:  # of a module that the plug-in imports
         file, line = error.filename, error.lineno
-    reason = _moved(error, own[-1].line or "" if own else "") or exception_text.said(error)
+    reason = _moved(error, own[-1].line or "" if own else "") or exception_text.with_type(error)
     return f"{file}:{line}: {reason}"

@@ -1,32 +1,33 @@
-"""The worker processes that this driver answers for: started, mourned, killed with all that they started.
+"""Registry of this driver's child processes; kills each one's whole process group.
 
-A worker leads a session of its own (`execution.dask_worker`): killing its group takes along what a plug-in started.
+A child process leads a session of its own (`execution.dask_worker`): killing its group also kills what a plug-in
+started in it.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import suppress
-from typing import Any
+
+from flipbench.system import private_parts
 
 _alive: set[int] = set()
 
 
-def started(pid: int) -> None:
-    """There is a worker."""
+def register(pid: int) -> None:
+    """Note a child process that has started."""
     _alive.add(pid)
 
 
-def ended(pid: int) -> None:
-    """It is gone; what it started goes too."""
+def unregister(pid: int) -> None:
+    """Forget a child process that has ended, and kill what it started."""
     _alive.discard(pid)
     _kill(pid)
 
 
 def kill_all() -> None:
-    """End all workers of this process without waiting; for a driver that leaves."""
+    """Kill all child processes of this driver, without waiting for their end."""
     for pid in list(_alive):
         _kill(pid)
         with suppress(OSError):
@@ -34,22 +35,21 @@ def kill_all() -> None:
 
 
 def kill_server() -> None:
-    """End the server that workers are forked from, in the middle of its imports too."""
-    module: Any = sys.modules.get("multiprocessing.forkserver")
-    pid = getattr(getattr(module, "_forkserver", None), "_forkserver_pid", None)
-    if isinstance(pid, int):
+    """Kill the fork server, even in the middle of its imports."""
+    pid = private_parts.fork_server_pid()
+    if pid is not None:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
 
 
 def _kill(group: int) -> None:
     if hasattr(os, "killpg"):
-        with suppress(OSError):  # nobody's group if the worker died before it made one
+        with suppress(OSError):  # there is no such group if the process died before it made one
             os.killpg(group, signal.SIGKILL)
 
 
 def death(code: int | None) -> str:
-    """How a process with this exit code died, for the reader of a record."""
+    """How a process with this exit code ended, for the reader of a record."""
     if code is None or code == 255:
         return "ended for an unknown reason"
     if code < 0:

@@ -9,7 +9,7 @@ import torch
 LEAST = 4 << 30  # bytes of a device that a worker needs: its context takes half a GiB before anything is trained
 
 
-def desks(workers: int) -> list[str | None]:
+def devices_of_workers(workers: int) -> list[str | None]:
     """The device of each worker, dealt out in turn.
 
     Small models keep a device waiting for the next launch, so several workers share one, as far as its memory reaches.
@@ -29,7 +29,7 @@ def desks(workers: int) -> list[str | None]:
 
 def memory(workers: int) -> int:
     """Bytes of a device that each of so many workers may use."""
-    seats = desks(workers)
+    seats = devices_of_workers(workers)
     return _free() // max(1, seats.count(seats[0]))
 
 

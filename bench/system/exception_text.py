@@ -1,4 +1,4 @@
-"""What an exception of somebody else's code says: a plug-in may raise anything, even what raises when it is asked."""
+"""Texts of exceptions that plug-ins raise, even of those whose own text cannot be had."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def text(error: BaseException) -> str:
         return f"(its text cannot be had: {type(other).__name__})"
 
 
-def said(error: BaseException) -> str:
+def with_type(error: BaseException) -> str:
     """``ValueError: its text``, or the name alone."""
     name, its_text = type(error).__name__, text(error)
     return f"{name}: {its_text}" if its_text else name
 
 
-def told(error: BaseException) -> str:
+def with_line(error: BaseException) -> str:
     """``ValueError: its text (rule.py:7)``: the line is where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return said(error) + where
+    return with_type(error) + where

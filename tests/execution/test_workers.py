@@ -17,8 +17,8 @@ import pytest
 from flipbench.errors import UserError
 from flipbench.execution import dask_dispatch, runner
 from flipbench.execution.progress import Quiet
-from flipbench.execution.run_context import Errand, Retries, key_of
-from flipbench.execution.runner import Crew
+from flipbench.execution.run_context import Retries, RunContext, key_of
+from flipbench.execution.runner import WorkerOptions
 from flipbench.federation.checkpoint_files import Checkpoints
 from flipbench.federation.records import Job
 from flipbench.grid import reader
@@ -108,7 +108,7 @@ def read(folder: Path, *rules: str, text: str = GRID, **more: Any) -> Grid:
 
 
 def run(of: Grid, folder: Path, workers: int = 2, **more: Any) -> runner.Outcome:
-    return runner.run(of, folder, workers=workers, progress=Quiet(), crew=Crew(**more))
+    return runner.run(of, folder, workers=workers, progress=Quiet(), options=WorkerOptions(**more))
 
 
 def reasons(folder: Path, outcome: runner.Outcome) -> dict[str, set[str]]:
@@ -278,7 +278,7 @@ def test_no_signal_leaves_a_process_behind(tmp_path: Path, how: str) -> None:
 
 def test_three_tries_and_the_neighbours_alone() -> None:
     jobs = [Job(Cell(seed=seed), {"dataset": "d" * 64}) for seed in range(3)]
-    retries = Retries(Errand({}, {key_of(jobs[0]): 4}))
+    retries = Retries(RunContext({}, {key_of(jobs[0]): 4}))
     assert retries.after(jobs, "was killed by SIGKILL") == ([[jobs[0]], [jobs[1]], [jobs[2]]], [])
     assert retries.after(jobs[:1], "was killed by SIGKILL") == ([[jobs[0]]], [])
     again, given_up = retries.after(jobs[:1], "was killed by SIGSEGV")
@@ -291,7 +291,7 @@ def test_three_tries_and_the_neighbours_alone() -> None:
 def test_a_long_cell_that_gets_further_between_deaths_is_not_given_up(tmp_path: Path) -> None:
     job = Job(Cell(), {"dataset": "d" * 64})
     places = Checkpoints(str(tmp_path))
-    retries = Retries(Errand({}, {}, checkpoints=places))
+    retries = Retries(RunContext({}, {}, checkpoints=places))
     for number in range(1, 6):
         places.path(key_of(job)).write_text("further")
         os.utime(places.path(key_of(job)), (number, number))
@@ -302,8 +302,8 @@ def test_a_long_cell_that_gets_further_between_deaths_is_not_given_up(tmp_path: 
 
 def test_a_cell_that_another_driver_finished_is_not_run() -> None:
     jobs = [Job(Cell(seed=seed), {"dataset": "d" * 64}) for seed in range(3)]
-    errand = Errand({}, {}, settled=lambda k: k == key_of(jobs[1]))
-    assert errand.wanted(jobs) == [jobs[0], jobs[2]]
+    context = RunContext({}, {}, settled=lambda k: k == key_of(jobs[1]))
+    assert context.wanted(jobs) == [jobs[0], jobs[2]]
 
 
 @pytest.mark.parametrize(

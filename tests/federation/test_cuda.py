@@ -135,26 +135,26 @@ class Device:
 
 def test_workers_are_dealt_out_to_the_devices_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     Device(monkeypatch, 2, 80 << 30)
-    assert cuda_devices.desks(5) == ["0", "1", "0", "1", "0"]
+    assert cuda_devices.devices_of_workers(5) == ["0", "1", "0", "1", "0"]
     assert cuda_devices.memory(5) == (80 << 30) // 3
     assert cuda_devices.memory(1) == 80 << 30
 
 
 def test_no_more_workers_than_the_memory_is_enough_for(monkeypatch: pytest.MonkeyPatch) -> None:
     Device(monkeypatch, 1, 9 << 30)
-    assert cuda_devices.desks(16) == ["0", "0"]
+    assert cuda_devices.devices_of_workers(16) == ["0", "0"]
     Device(monkeypatch, 1, 1 << 30)
-    assert cuda_devices.desks(16) == ["0"]
+    assert cuda_devices.devices_of_workers(16) == ["0"]
 
 
 def test_devices_that_the_user_hid_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     Device(monkeypatch, 1, 80 << 30, told="3")
-    assert cuda_devices.desks(2) == ["3", "3"]
+    assert cuda_devices.devices_of_workers(2) == ["3", "3"]
 
 
 def test_without_a_device_a_worker_sees_what_the_driver_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     Device(monkeypatch, 0, 0)
-    assert cuda_devices.desks(4) == [None]
+    assert cuda_devices.devices_of_workers(4) == [None]
     assert cuda_devices.memory(4) == 0
 
 

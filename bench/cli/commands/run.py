@@ -78,9 +78,17 @@ def run(
             _fetch({cell.dataset for cell in asked.cells})
     display = progress_display.choose(count, quiet=not progress)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
-    crew = runner.Crew(limits.Limits(cell_timeout, size), remote_cluster.address(scheduler, tls_ca, tls_cert, tls_key))
+    options = runner.WorkerOptions(
+        limits.Limits(cell_timeout, size), remote_cluster.address(scheduler, tls_ca, tls_cert, tls_key)
+    )
     outcome = runner.run(
-        asked, folder, workers=count, progress=display, command=command_line(), retry_failed=retry_failed, crew=crew
+        asked,
+        folder,
+        workers=count,
+        progress=display,
+        command=command_line(),
+        retry_failed=retry_failed,
+        options=options,
     )
     _print(outcome, folder)
 
