@@ -1,8 +1,8 @@
-"""``flipbench serve``: the report of a results folder in a browser, made anew while a run goes on.
+"""Server of ``flipbench serve``: sends the report of one results folder, made again whenever cells have come.
 
-The standard library's server, for this machine only: it listens on the loopback address, answers only to its own name
-(a page elsewhere that has its own name lead here gets nothing: DNS rebinding), and sends the report and the pictures of
-one folder. Nothing is written.
+It uses the standard library's HTTP server and is for this machine only. It listens on the loopback address and answers
+only requests for its own name, so that a web page cannot reach it through a name of its own (DNS rebinding). It sends
+the report and the figures of one folder, and writes nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from flipbench.report.figures import style
 from flipbench.report.html import templates
 
 ADDRESS = "127.0.0.1"
-LEAST_WAIT = 5.0  # seconds between two makings of the page,
-SHARE = 5.0  # and so many times as long as one takes: the cores are the run's
-_PICTURE = re.compile(r"/heatmaps/([a-z0-9][a-z0-9_-]*)\.(png|svg)")
+LEAST_WAIT = 5.0  # seconds before the page is made again,
+SHARE = 5.0  # and at least so many times as long as making it took: the cores belong to the run
+_FIGURE = re.compile(r"/heatmaps/([a-z0-9][a-z0-9_-]*)\.(png|svg)")
 _TYPES = {"png": "image/png", "svg": "image/svg+xml"}
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -40,29 +40,29 @@ _HEADERS = {
 
 
 @dataclass
-class Fresh:
-    """The page of a folder, made when it is asked for and the results have changed.
+class Page:
+    """The report page of a folder; made again when it is asked for, the results have changed, and enough time passed.
 
     Attributes:
         folder: ``results/<grid>``.
-        least_wait: seconds between two makings.
-        clock: what tells the time, in seconds.
+        least_wait: seconds before the page is made again.
+        clock: gives the time, in seconds.
     """
 
     folder: Path
     least_wait: float = LEAST_WAIT
     clock: Callable[[], float] = time.monotonic
     _version: str = ""
-    _page: str = ""
+    _text: str = ""
     _again: float = 0.0
     _lock: Lock = field(default_factory=Lock)
 
     def version(self) -> str:
-        """What the results are now; but what the page shows until it may be made anew."""
-        return self._version if self._page and self.clock() < self._again else state_of(self.folder)
+        """The state of the results; until the page may be made again, the state that it shows."""
+        return self._version if self._text and self.clock() < self._again else state_of(self.folder)
 
-    def page(self) -> str:
-        """The page as it is now.
+    def text(self) -> str:
+        """The page as HTML.
 
         Raises:
             UserError: the folder holds no plan, or cannot be read.
@@ -71,33 +71,38 @@ class Fresh:
             version = self.version()
             if version != self._version:
                 start = self.clock()
-                self._page, self._version = templates.live(write.page(self.folder), version), version
+                self._text, self._version = templates.live(write.page(self.folder), version), version
                 end = self.clock()
                 self._again = end + max(self.least_wait, SHARE * (end - start))
-            return self._page
+            return self._text
 
 
 def state_of(folder: Path) -> str:
-    """A name for what is stored: it changes when a cell, a failure or a plan comes."""
-    told = hashlib.sha256()
+    """A name for the stored results: it changes when a cell, a failure or a plan is added."""
+    digest = hashlib.sha256()
     shards = sorted((folder / "cells").glob("*/")) if (folder / "cells").is_dir() else []
     for path in (folder / "plan.json", folder / "failures", *shards):
         try:
-            told.update(f"{path.name} {path.stat().st_mtime_ns}\n".encode())
+            digest.update(f"{path.name} {path.stat().st_mtime_ns}\n".encode())
         except OSError:
             continue  # not there yet
-    return told.hexdigest()[:16]
+    return digest.hexdigest()[:16]
 
 
-def server(folder: Path, port: int, fresh: Fresh | None = None) -> ThreadingHTTPServer:
-    """A server that listens; port 0 takes a free one.
+def server(folder: Path, port: int, page: Page | None = None) -> ThreadingHTTPServer:
+    """A listening server.
+
+    Args:
+        folder: ``results/<grid>``.
+        port: on the loopback address; 0 takes a free one.
+        page: the page to send; default: that of the folder.
 
     Raises:
         UserError: the folder holds no plan, or the port is taken.
     """
     if not (folder / "plan.json").is_file():
         raise UserError(f"{folder} holds no plan.json: give the folder of a grid that was run, like results/label_flip")
-    handler = type("Handler", (_Handler,), {"fresh": fresh or Fresh(folder)})
+    handler = type("Handler", (_Handler,), {"page": page or Page(folder)})
     try:
         return ThreadingHTTPServer((ADDRESS, port), handler)
     except OSError as error:
@@ -108,44 +113,49 @@ def server(folder: Path, port: int, fresh: Fresh | None = None) -> ThreadingHTTP
 def serve(folder: Path, port: int, say: Callable[[str], Any]) -> None:
     """Serve until Ctrl-C.
 
+    Args:
+        folder: ``results/<grid>``.
+        port: on the loopback address; 0 takes a free one.
+        say: prints a line for the user.
+
     Raises:
         UserError: as `server`.
     """
-    with server(folder, port) as one:
+    with server(folder, port) as running:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with & has it ignored
         try:
-            say(f"{folder}: http://{ADDRESS}:{one.server_port}/ (this machine only; Ctrl-C ends it)")
-            one.serve_forever(poll_interval=0.2)
+            say(f"{folder}: http://{ADDRESS}:{running.server_port}/ (this machine only; Ctrl-C ends it)")
+            running.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             say("ended")
 
 
 class _Handler(BaseHTTPRequestHandler):
-    fresh: Fresh
+    page: Page
     server_version, sys_version = "flipbench", ""
 
     def do_GET(self) -> None:
         try:
-            self._answer(*self._found())
+            self._send(*self._answer())
         except UserError as error:
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error}\n".encode(), "text/plain; charset=utf-8")
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error}\n".encode(), "text/plain; charset=utf-8")
 
     do_HEAD = do_GET  # noqa: N815
 
-    def _found(self) -> tuple[HTTPStatus, bytes, str]:
+    def _answer(self) -> tuple[HTTPStatus, bytes, str]:
         port = self.connection.getsockname()[1]
         if self.headers.get("Host") not in {f"{name}:{port}" for name in (ADDRESS, "localhost")}:
             return HTTPStatus.MISDIRECTED_REQUEST, b"this server answers to its own name only\n", "text/plain"
         path = self.path.partition("?")[0]
         if path in ("/", f"/{write.PAGE}"):
-            return HTTPStatus.OK, self.fresh.page().encode(), "text/html; charset=utf-8"
+            return HTTPStatus.OK, self.page.text().encode(), "text/html; charset=utf-8"
         if path == "/version":
-            return HTTPStatus.OK, self.fresh.version().encode(), "text/plain"
-        if (named := _PICTURE.fullmatch(path)) and (raw := _picture(self.fresh.folder, named[1], named[2])):
-            return HTTPStatus.OK, raw, _TYPES[named[2]]
-        return HTTPStatus.NOT_FOUND, b"there is the report, and its pictures\n", "text/plain"
+            return HTTPStatus.OK, self.page.version().encode(), "text/plain"
+        if (asked := _FIGURE.fullmatch(path)) and (raw := _figure(self.page.folder, asked[1], asked[2])):
+            return HTTPStatus.OK, raw, _TYPES[asked[2]]
+        return HTTPStatus.NOT_FOUND, b"this server sends the report and its figures only\n", "text/plain"
 
-    def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+    def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
         self.send_response(status)
         for name, value in (*_HEADERS.items(), ("Content-Type", kind), ("Content-Length", str(len(body)))):
             self.send_header(name, value)
@@ -154,11 +164,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the terminal is the run's."""
+        """Nothing: the terminal may be that of a run."""
 
 
-def _picture(folder: Path, name: str, suffix: str) -> bytes | None:
-    """A picture that was drawn here; nothing else that may lie in the folder."""
+def _figure(folder: Path, name: str, suffix: str) -> bytes | None:
+    """The bytes of a figure that flipbench has drawn; None for anything else in the folder."""
     path = folder / write.HEATMAPS / f"{name}.{suffix}"
     if path.is_symlink() or not path.is_file() or not style.is_ours(path):
         return None

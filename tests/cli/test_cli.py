@@ -42,7 +42,7 @@ def call(tmp_path, monkeypatch):
 
 def python(*args, **options):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, timeout=60, **options)
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, timeout=250, **options)
 
 
 def test_help_names_the_commands_and_the_exit_codes(call):
@@ -221,7 +221,8 @@ axes:
 """
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.process
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(os.name != "posix", reason="a terminal's interrupt reaches a process group on POSIX only")
 def test_an_interrupt_keeps_what_is_stored_and_a_second_run_does_the_rest(tmp_path, call, monkeypatch):
     (tmp_path / "slow.yaml").write_text(SLOW)
@@ -230,13 +231,13 @@ def test_an_interrupt_keeps_what_is_stored_and_a_second_run_does_the_rest(tmp_pa
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
         started = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=out, stderr=err, start_new_session=True)
     try:
-        until = time.monotonic() + 90
+        until = time.monotonic() + 250
         while not (stored := list(tmp_path.glob("results/slow/cells/*/*.json"))) and time.monotonic() < until:
             assert started.poll() is None, (tmp_path / "err").read_text()
             time.sleep(0.02)
         assert stored
         os.killpg(started.pid, signal.SIGINT)  # as a terminal does: to the driver and to all workers
-        code = started.wait(timeout=10)
+        code = started.wait(timeout=250)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(started.pid, signal.SIGKILL)

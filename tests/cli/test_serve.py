@@ -1,4 +1,4 @@
-"""``flipbench serve``: the report and its pictures, nothing else, to this machine only, made anew when cells come."""
+"""``flipbench serve``: sends the report and its figures, nothing else, to this machine only; updated with the cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from threading import Thread
 import pytest
 from matplotlib.figure import Figure
 
-from flipbench.cli.report_server import ADDRESS, Fresh, server, state_of
+from flipbench.cli.report_server import ADDRESS, Page, server, state_of
 from flipbench.errors import UserError
 from flipbench.report.figures import style
 from flipbench.report.html import templates
@@ -35,29 +35,29 @@ def folder(tmp_path: Path) -> Path:
         flip_rates=(1.0,),
         seeds=(0,),
     )
-    pictures = tmp_path / "grid" / "heatmaps"
-    pictures.mkdir()
+    figures = tmp_path / "grid" / "heatmaps"
+    figures.mkdir()
     drawn = style.files(Figure(figsize=(1, 1)))
-    (pictures / "ranks.png").write_bytes(drawn[".png"])
-    (pictures / "ranks.svg").write_bytes(drawn[".svg"])
-    (pictures / "theirs.png").write_bytes(b"not drawn here")
-    (pictures / "link.png").symlink_to(tmp_path / "grid" / "plan.json")
+    (figures / "ranks.png").write_bytes(drawn[".png"])
+    (figures / "ranks.svg").write_bytes(drawn[".svg"])
+    (figures / "theirs.png").write_bytes(b"not drawn here")
+    (figures / "link.png").symlink_to(tmp_path / "grid" / "plan.json")
     return tmp_path / "grid"
 
 
 @pytest.fixture
 def port(folder: Path) -> Iterator[int]:
-    """A server whose clock stands still: the page is made anew whenever something has changed."""
-    with server(folder, 0, Fresh(folder, least_wait=0.0, clock=lambda: 0.0)) as one:
-        thread = Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
+    """A server whose clock stands still: the page is made again whenever something has changed."""
+    with server(folder, 0, Page(folder, least_wait=0.0, clock=lambda: 0.0)) as running:
+        thread = Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield one.server_port
-        one.shutdown()
+        yield running.server_port
+        running.shutdown()
         thread.join()
 
 
 def ask(port: int, path: str, host: str | None = None, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
-    made = http.client.HTTPConnection(ADDRESS, port, timeout=30)
+    made = http.client.HTTPConnection(ADDRESS, port, timeout=250)
     made.putrequest(method, path, skip_host=True)
     if host != "":
         made.putheader("Host", f"{ADDRESS}:{port}" if host is None else host)
@@ -70,12 +70,12 @@ def add_cell(folder: Path) -> None:
     """A cell of the plan that was missing comes: a third rule."""
     store = Store(folder)
     cell = replace(records.BASE, aggregator="geometric_median", attack="mirrored", malicious_fraction=0.2)
-    one = records.record(cell, mapping=records.LABEL_FLIPS["mirrored"])
-    store.publish(one)
-    store.write_plan(store.read_plan() | {"keys": [*store.read_plan()["keys"], one["key"]]})
+    added = records.record(cell, mapping=records.LABEL_FLIPS["mirrored"])
+    store.publish(added)
+    store.write_plan(store.read_plan() | {"keys": [*store.read_plan()["keys"], added["key"]]})
 
 
-def test_the_report_and_its_pictures_are_sent_and_nothing_else(port: int, folder: Path) -> None:
+def test_the_report_and_its_figures_are_sent_and_nothing_else(port: int, folder: Path) -> None:
     status, body, headers = ask(port, "/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert b"Label flips, made up" in body
@@ -105,11 +105,11 @@ def test_another_name_gets_nothing(port: int, host: str) -> None:
 
 
 def test_it_listens_on_the_loopback_address_only(folder: Path) -> None:
-    with server(folder, 0) as one:
-        assert one.server_address[0] == "127.0.0.1"
+    with server(folder, 0) as running:
+        assert running.server_address[0] == "127.0.0.1"
 
 
-def test_the_page_is_made_anew_when_a_cell_comes_and_not_before(folder: Path, port: int) -> None:
+def test_the_page_is_made_again_when_a_cell_comes_and_not_before(folder: Path, port: int) -> None:
     before = ask(port, "/")[1]
     version = ask(port, "/version")[1].decode()
     assert f'data-version="{version}"'.encode() in before
@@ -120,35 +120,35 @@ def test_the_page_is_made_anew_when_a_cell_comes_and_not_before(folder: Path, po
     assert b"geometric_median" in ask(port, "/")[1]
 
 
-def test_between_two_makings_the_run_has_the_cores(folder: Path) -> None:
+def test_the_page_is_not_made_again_before_the_run_has_had_the_cores(folder: Path) -> None:
     now = [100.0]
-    one = Fresh(folder, least_wait=5.0, clock=lambda: now[0])
-    first, version = one.page(), one.version()
+    page = Page(folder, least_wait=5.0, clock=lambda: now[0])
+    first, version = page.text(), page.version()
     add_cell(folder)
     now[0] += 4.9
-    assert (one.version(), one.page()) == (version, first)
+    assert (page.version(), page.text()) == (version, first)
     now[0] += 0.2
-    assert one.version() == state_of(folder) != version
-    assert one.page() != first
+    assert page.version() == state_of(folder) != version
+    assert page.text() != first
 
 
 def test_only_a_served_page_may_ask_its_server(folder: Path) -> None:
-    one = Fresh(folder).page()
-    assert "connect-src 'self'" in one
+    text = Page(folder).text()
+    assert "connect-src 'self'" in text
     assert "connect-src" not in templates.policy(templates.EXPLORING)
-    assert templates.live(one.replace("connect-src 'self'; ", ""), '"><script>').count("<script>") == one.count(
+    assert templates.live(text.replace("connect-src 'self'; ", ""), '"><script>').count("<script>") == text.count(
         "<script>"
     )
 
 
-def test_mistakes_are_told(folder: Path, tmp_path: Path) -> None:
+def test_mistakes_are_reported(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no plan"):
         server(tmp_path / "nowhere", 0)
     with socket.create_server((ADDRESS, 0)) as taken, pytest.raises(UserError, match="choose another --port"):
         server(folder, taken.getsockname()[1])
 
 
-def test_what_cannot_be_read_is_told_and_the_server_goes_on(folder: Path, port: int) -> None:
+def test_what_cannot_be_read_is_reported_and_the_server_goes_on(folder: Path, port: int) -> None:
     plan = (folder / "plan.json").read_bytes()
     (folder / "plan.json").write_text("{")
     status, body, headers = ask(port, "/")
@@ -165,16 +165,16 @@ def test_ctrl_c_ends_it_cleanly(folder: Path) -> None:
         assert "http://127.0.0.1:" in ran.stdout.readline()
         ran.send_signal(signal.SIGINT)
         try:
-            told, wrong = ran.communicate(timeout=30)
+            out, err = ran.communicate(timeout=250)
         finally:
             ran.kill()  # else a server that goes on would be waited for
-    assert (ran.returncode, told, wrong) == (0, "ended\n", "")
+    assert (ran.returncode, out, err) == (0, "ended\n", "")
 
 
 def test_a_browser_shows_what_comes(browser: Browser, folder: Path, port: int) -> None:
     browser.open(f"http://{ADDRESS}:{port}/#show=_damage")
     rules = "return Array.from(document.querySelectorAll('#heatmap tbody th'), e => e.innerText).join()"
-    end = time.monotonic() + 30
+    end = time.monotonic() + 250
     while "median" not in browser.run(rules) and time.monotonic() < end:
         time.sleep(0.1)
     assert browser.errors() == []

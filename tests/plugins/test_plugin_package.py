@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.paths import ROOT, TESTS
 
-pytestmark = pytest.mark.timeout(600)  # installs, trains and draws
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]  # installs, trains and draws
 
 PACKAGE = TESTS / "plugin_package"
 
