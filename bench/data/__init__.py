@@ -93,7 +93,7 @@ def content_hash(ref: str) -> str:
 
 @dataclass(frozen=True)
 class Description:
-    """What was found of a data set; as text, what ``flipbench data NAME`` prints.
+    """Contents and origin of a data set; as text, what ``flipbench data NAME`` prints.
 
     Attributes:
         reference: as given, in its one spelling.
@@ -143,7 +143,7 @@ _SPLITS = {
 
 
 def describe(ref: str, *, download: bool = False) -> Description:
-    """What was found of a data set: shape, classes and counts, content hash, split, files, notes.
+    """Contents and origin of a data set: shape, classes and counts, content hash, split, files, notes.
 
     Args:
         ref: like ``ham10000(path='/some/hmnist_28_28_L.csv')``.
@@ -179,7 +179,7 @@ def _ours(reference: Reference) -> _Shipped | None:
 @lru_cache(maxsize=4)
 def _load(ref: str, state: str | None) -> Dataset:
     """Read what a reference names; ``state`` is the content's hash, so that a changed file is read again."""
-    found = registry.resolve("dataset", ref)()
-    if not isinstance(found, Dataset):
-        raise UserError(f"{ref} returned {type(found).__name__}: a data set is a flipbench.data.dataset.Dataset")
-    return found
+    dataset = registry.resolve("dataset", ref)()
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"{ref} returned {type(dataset).__name__}: a data set is a flipbench.data.dataset.Dataset")
+    return dataset

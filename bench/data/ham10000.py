@@ -81,8 +81,8 @@ def load(
         names = [g.lesion for g in groups]
     rows, held = _divided(labels, names, "split")
     if validation:
-        mine = None if names is None else [names[row] for row in rows.tolist()]
-        kept, tried = _divided(labels[rows], mine, "validation split")
+        kept_names = None if names is None else [names[row] for row in rows.tolist()]
+        kept, tried = _divided(labels[rows], kept_names, "validation split")
         rows, held = rows[kept], rows[tried]
         notes.append("a validation split of the training images, to choose settings by: the test images are left out")
     whole = Dataset(
@@ -233,5 +233,5 @@ def _other_header(header: bytes) -> str:
         return f"this is the {relative} table, with {len(names) - 1} pixel columns; {needed}"
     for number, (name, want) in enumerate(zip(names, COLUMNS, strict=False), start=1):
         if name != want.encode():
-            return f"column {number} is {pixel_csv.shown(name)}, not {want}; {needed}"
+            return f"column {number} is {pixel_csv.printable(name)}, not {want}; {needed}"
     return f"{len(names)} columns where {len(COLUMNS)} are needed; {needed}"

@@ -55,14 +55,14 @@ def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> D
     Raises:
         UserError: not found, incomplete or broken.
     """
-    found = find(spec, path)
-    _check_identity(spec, found)
-    train_x, train_y, test_x, test_y = (_read(found[part], len(spec.classes)) for part in PARTS)
+    files = find(spec, path)
+    _check_identity(spec, files)
+    train_x, train_y, test_x, test_y = (_read(files[part], len(spec.classes)) for part in PARTS)
     for images, labels, kind in ((train_x, train_y, "train"), (test_x, test_y, "t10k")):
         if len(images) != len(labels):
-            there = found[f"{kind}-labels-idx1-ubyte"]
+            there = files[f"{kind}-labels-idx1-ubyte"]
             raise UserError(f"{there}: {len(labels)} labels for {len(images)} images; get the {kind} files anew")
-    hashes = tuple(file_bytes.digest(found[part]) for part in PARTS)
+    hashes = tuple(file_bytes.digest(files[part]) for part in PARTS)
     notes = () if hashes == spec.official else (f"the files are not those of the {spec.name} release",)
     whole = Dataset(
         name=spec.name,
@@ -73,7 +73,7 @@ def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> D
         test_y=test_y,
         split="official",
         sha256=file_bytes.combined(*hashes),
-        sources=tuple(str(found[part]) for part in PARTS),
+        sources=tuple(str(files[part]) for part in PARTS),
         notes=notes,
     )
     return shortened(whole, train, test)
@@ -85,9 +85,9 @@ def content(spec: Spec, path: str | None) -> str:
     Raises:
         UserError: not found or incomplete.
     """
-    found = find(spec, path)
-    _check_identity(spec, found)
-    return file_bytes.combined(*(file_bytes.digest(found[part]) for part in PARTS))
+    files = find(spec, path)
+    _check_identity(spec, files)
+    return file_bytes.combined(*(file_bytes.digest(files[part]) for part in PARTS))
 
 
 def find(spec: Spec, path: str | None) -> Mapping[str, Path]:
@@ -121,13 +121,13 @@ def find(spec: Spec, path: str | None) -> Mapping[str, Path]:
 
 def present(folder: Path) -> dict[str, Path]:
     """Those of the four files that a folder holds; a plain one goes before a packed one."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for part in PARTS:
         for name in (part, f"{part}.gz", part.replace("-idx", ".idx"), f"{part.replace('-idx', '.idx')}.gz"):
             if os.path.isfile(folder / name):  # unlike Path.is_file, no error where a folder cannot be entered
-                found[part] = folder / name
+                files[part] = folder / name
                 break
-    return found
+    return files
 
 
 def parse(content: bytes, dimensions: int, where: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -184,8 +184,8 @@ def register(spec: Spec) -> Spec:
     return spec
 
 
-def _check_identity(spec: Spec, found: Mapping[str, Path]) -> None:
+def _check_identity(spec: Spec, files: Mapping[str, Path]) -> None:
     """MNIST and Fashion-MNIST have the same file names: refuse one in the other's place."""
-    owner = _RELEASES.get(file_bytes.digest(found[PARTS[0]]), spec.name)
+    owner = _RELEASES.get(file_bytes.digest(files[PARTS[0]]), spec.name)
     if owner != spec.name:
-        raise UserError(f"{found[PARTS[0]]} holds {owner}, not {spec.name}: the two share their file names")
+        raise UserError(f"{files[PARTS[0]]} holds {owner}, not {spec.name}: the two share their file names")

@@ -152,10 +152,10 @@ def _images(path: Path, side: int, sha256: str) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: the content is not the one with the given SHA-256.
     """
-    found = file_bytes.digest(path)
-    if found != sha256:
+    digest = file_bytes.digest(path)
+    if digest != sha256:
         raise UserError(
-            f"{path} is not the file that flipbench knows: its content has SHA-256 {found}, needed is {sha256}; "
+            f"{path} is not the file that flipbench knows: its content has SHA-256 {digest}, needed is {sha256}; "
             "install the version of the package named in constraints.txt"
         )
     names = [*(f"pixel{i}" for i in range(side * side)), "label"]

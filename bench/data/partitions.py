@@ -73,10 +73,10 @@ def dirichlet(
     _check_minimum("dirichlet", labels, clients, minimum)
     owner = torch.empty(len(labels), dtype=torch.int64)
     for c in range(_classes(labels)):
-        mine = (labels == c).nonzero().squeeze(1)
-        mine = mine[torch.randperm(len(mine), generator=generator)]
-        cuts = (_dirichlet(clients, alpha, generator).cumsum(0)[:-1] * len(mine)).round().long()
-        for client, rows in enumerate(mine.tensor_split(cuts)):
+        of_class = (labels == c).nonzero().squeeze(1)
+        of_class = of_class[torch.randperm(len(of_class), generator=generator)]
+        cuts = (_dirichlet(clients, alpha, generator).cumsum(0)[:-1] * len(of_class)).round().long()
+        for client, rows in enumerate(of_class.tensor_split(cuts)):
             owner[rows] = client
     return _owned(_topped_up(owner, clients, minimum, generator), clients)
 
@@ -110,7 +110,7 @@ def shards(labels: Tensor, clients: int, generator: torch.Generator, /, *, per_c
         )
     pieces = _by_label(labels, torch.randperm(len(labels), generator=generator)).tensor_split(number)
     order = torch.randperm(number, generator=generator).view(clients, per_client)
-    return _sorted([torch.cat([pieces[i] for i in mine]) for mine in order.tolist()])
+    return _sorted([torch.cat([pieces[i] for i in of_client]) for of_client in order.tolist()])
 
 
 def similarity(labels: Tensor, clients: int, generator: torch.Generator, /, *, gamma: float) -> list[Tensor]:
@@ -201,13 +201,13 @@ def one_label(labels: Tensor, clients: int, generator: torch.Generator, /) -> li
         raise UserError(f"one_label needs at least one client a class: {len(present)} classes, got {clients} clients")
     parts: list[Tensor] = [labels.new_empty(0)] * clients
     for i, c in enumerate(present):
-        mine = (labels == c).nonzero().squeeze(1)
+        of_class = (labels == c).nonzero().squeeze(1)
         holders = range(i, clients, len(present))
-        if len(holders) > len(mine):
+        if len(holders) > len(of_class):
             raise UserError(
-                f"one_label needs an example of class {c} for each of {len(holders)} clients, got {len(mine)}"
+                f"one_label needs an example of class {c} for each of {len(holders)} clients, got {len(of_class)}"
             )
-        shuffled = mine[torch.randperm(len(mine), generator=generator)]
+        shuffled = of_class[torch.randperm(len(of_class), generator=generator)]
         for client, rows in zip(holders, shuffled.tensor_split(len(holders)), strict=True):
             parts[client] = rows
     return _sorted(parts)
@@ -259,8 +259,8 @@ def _dirichlet(size: int, alpha: float, generator: torch.Generator) -> Tensor:
 def _topped_up(owner: Tensor, clients: int, minimum: int, generator: torch.Generator) -> Tensor:
     """Owners of the examples after random examples of the largest clients went to those short of the minimum.
 
-    While a client is short, the largest has more than the minimum, because N * minimum <= n: so this ends, and nobody
-    both gives and takes, which lets the numbers be settled first and each giver's examples be drawn in one go.
+    While a client is short, the largest has more than the minimum, because N * minimum <= n: so this ends, and no
+    client both gives and takes: the numbers are settled first, and each giver's examples are drawn at once.
     """
     sizes = torch.bincount(owner, minlength=clients).tolist()
     largest = [(-size, client) for client, size in enumerate(sizes)]  # of equals, the lowest client
@@ -271,9 +271,9 @@ def _topped_up(owner: Tensor, clients: int, minimum: int, generator: torch.Gener
             size, giver = largest[0]
             heapq.heapreplace(largest, (size + 1, giver))
             takers.setdefault(giver, []).append(client)
-    for giver, mine in sorted(takers.items()):
+    for giver, receivers in sorted(takers.items()):
         held = (owner == giver).nonzero().squeeze(1)
-        owner[held[torch.randperm(len(held), generator=generator)[: len(mine)]]] = torch.tensor(mine)
+        owner[held[torch.randperm(len(held), generator=generator)[: len(receivers)]]] = torch.tensor(receivers)
     return owner
 
 

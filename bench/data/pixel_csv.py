@@ -81,7 +81,9 @@ def _explain(content: bytes, names: Sequence[str], where: str, first_line: int) 
             if not (field.isdigit() and len(field) <= 3 and int(field) <= 255):
                 last = number == first_line + len(lines) - 1 and len(fields) < len(names)
                 hint = "; the file is cut off here, get it anew" if last else ""
-                raise UserError(f"{place}, column {name}: needs a whole number from 0 to 255, got {shown(field)}{hint}")
+                raise UserError(
+                    f"{place}, column {name}: needs a whole number from 0 to 255, got {printable(field)}{hint}"
+                )
         if len(fields) > len(names):
             raise UserError(f"{place}: {len(fields)} columns where {len(names)} are needed: {_extra(names, fields)}")
         if len(fields) < len(names):
@@ -92,10 +94,10 @@ def _explain(content: bytes, names: Sequence[str], where: str, first_line: int) 
 
 
 def _extra(names: Sequence[str], fields: Sequence[bytes]) -> str:
-    return f"after {names[-1]} stands {shown(fields[len(names)])}"
+    return f"after {names[-1]} stands {printable(fields[len(names)])}"
 
 
-def shown(field: bytes) -> str:
+def printable(field: bytes) -> str:
     """A field as messages show it, short and printable."""
     text = field[:40].decode("utf-8", "replace")
     return repr(text) + ("..." if len(field) > 40 else "") if text else "nothing"

@@ -30,8 +30,8 @@ def subset(labels: Tensor, size: int, purpose: str) -> Tensor:
     draws = fixed_generator(purpose)
     rows = []
     for c, count in enumerate(wanted):
-        mine = (labels == c).nonzero().squeeze(1)
-        rows.append(mine[torch.randperm(len(mine), generator=draws)[:count]])
+        of_class = (labels == c).nonzero().squeeze(1)
+        rows.append(of_class[torch.randperm(len(of_class), generator=draws)[:count]])
     return torch.cat(rows).sort().values
 
 
@@ -73,12 +73,12 @@ def held_out_groups(labels: Tensor, groups: Sequence[str], share: float, purpose
     draws = fixed_generator(purpose)
     test: list[int] = []
     for c in sorted(by_class):
-        mine = by_class[c]
-        room = round(share * sum(map(len, mine)))
-        for i in torch.randperm(len(mine), generator=draws).tolist():
-            if len(mine[i]) <= room:
-                test += mine[i]
-                room -= len(mine[i])
+        class_groups = by_class[c]
+        room = round(share * sum(map(len, class_groups)))
+        for i in torch.randperm(len(class_groups), generator=draws).tolist():
+            if len(class_groups[i]) <= room:
+                test += class_groups[i]
+                room -= len(class_groups[i])
     chosen = torch.tensor(sorted(test), dtype=torch.int64)
     return _rest(len(labels), chosen), chosen
 

@@ -1,7 +1,7 @@
 """A grid file as given: every value with its place, before any cell is made.
 
-Structure is checked here (known keys, lists where lists are needed, nothing said twice), values in `grid_values`,
-what only makes sense together in `grid_cells`. Mistakes are collected, so that one pass tells all of them.
+Structure is checked here (known keys, lists where lists are needed, nothing given twice), values in
+`grid.fields`, what only makes sense together in `grid.expansion`. Mistakes are collected, so that one pass reports all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where something was said: a line and column of the file, or an override of the command line."""
+    """Where a value was given: a line and column of the file, or an override of the command line."""
 
     override: str = ""
     line: int = 1
@@ -68,7 +68,7 @@ class Sheet:
     Attributes:
         base: field -> value, of every cell.
         axes: field -> values.
-        cases: partial facts; the product of the axes is made for each.
+        cases: some fields each; the product of the axes is made for each.
         broken: fields of which a value was refused, so that nothing is concluded from what is left.
         others: what stands under keys that are not a grid's.
     """
@@ -138,13 +138,13 @@ def override(sheet: Sheet, texts: Sequence[str], aggregators: Iterable[str]) -> 
     for text in texts:
         place = Place(f"--set {text}")
         name, equals, raw = text.partition("=")
-        fact, dot, option = name.strip().partition(".")
+        field, dot, option = name.strip().partition(".")
         if not equals:
             sheet.wrong(place, "", "needs the form field=value, like --set rounds=10")
-        elif fact not in FIELDS:
-            sheet.wrong(place, "", f"unknown field {fact!r}{near(fact, FIELDS)}")
-        elif dot and fact not in REFERENCES:
-            sheet.wrong(place, "", f"{fact} has no options; only {', '.join(REFERENCES)} have")
+        elif field not in FIELDS:
+            sheet.wrong(place, "", f"unknown field {field!r}{near(field, FIELDS)}")
+        elif dot and field not in REFERENCES:
+            sheet.wrong(place, "", f"{field} has no options; only {', '.join(REFERENCES)} have")
         else:
             try:
                 node, problems = yaml_tree.compose(raw)
@@ -155,9 +155,9 @@ def override(sheet: Sheet, texts: Sequence[str], aggregators: Iterable[str]) -> 
                 sheet.wrong(place, "", p.text)
             value = yaml_tree.plain(node)
             if dot:
-                _set_option(sheet, place, fact, option, value)
+                _set_option(sheet, place, field, option, value)
             else:
-                _set_field(sheet, place, fact, value)
+                _set_field(sheet, place, field, value)
     for ref in aggregators:
         _add_aggregator(sheet, Given(ref, Place(f"--aggregator {ref}")))
 
@@ -172,9 +172,9 @@ def check(sheet: Sheet) -> None:
             del sheet.axes[name]
 
 
-def checked_fields(sheet: Sheet, facts: dict[str, Given]) -> dict[str, Given]:
-    """The facts as a cell holds them; refused ones are noted and left out."""
-    return {name: g for name, given in facts.items() for g in _checked(sheet, name, given)}
+def checked_fields(sheet: Sheet, values: dict[str, Given]) -> dict[str, Given]:
+    """The values as a cell holds them; refused ones are noted and left out."""
+    return {name: g for name, given in values.items() for g in _checked(sheet, name, given)}
 
 
 def _checked(sheet: Sheet, name: str, given: Given) -> list[Given]:
@@ -217,9 +217,9 @@ def _set_option(sheet: Sheet, place: Place, name: str, option: str, value: Any) 
 
     if name in sheet.axes:
         sheet.axes[name] = [changed(g) for g in sheet.axes[name]]
-    for facts in (sheet.base, *sheet.cases):
-        if name in facts:
-            facts[name] = changed(facts[name])
+    for values in (sheet.base, *sheet.cases):
+        if name in values:
+            values[name] = changed(values[name])
     if name not in sheet.axes and name not in sheet.base and not (sheet.cases and all(name in c for c in sheet.cases)):
         sheet.base[name] = changed(Given(getattr(Cell(), name), place))
 
@@ -272,7 +272,7 @@ def _read_cases(sheet: Sheet, node: Node) -> None:
     if node.kind != "list" or not node.items:
         sheet.wrong(place_of(node), "cases", f"needs a list of mappings, like - {{dataset: digits}}; got {_text(node)}")
         return
-    sheet.cases = [read_fields(sheet, one, "cases") for one in node.items]
+    sheet.cases = [read_fields(sheet, case, "cases") for case in node.items]
 
 
 def _read_figures(sheet: Sheet, node: Node) -> None:
@@ -281,12 +281,12 @@ def _read_figures(sheet: Sheet, node: Node) -> None:
             place_of(node), "figures", f"needs a list, like - {{kind: heatmap, metric: accuracy}}; got {kind_of(node)}"
         )
         return
-    for one in node.items:
-        _read_figure(sheet, one)
+    for figure in node.items:
+        _read_figure(sheet, figure)
 
 
 def _read_figure(sheet: Sheet, node: Node) -> None:
-    found: dict[str, Any] = {}
+    figure: dict[str, Any] = {}
     for key, value in node.pairs:
         if key.value not in FIGURE_KEYS:
             hint = near(str(key.value), FIGURE_KEYS)
@@ -302,10 +302,10 @@ def _read_figure(sheet: Sheet, node: Node) -> None:
             hint = near(value.value, MEASURES)
             sheet.wrong(place_of(value), "figures: metric", f"{value.value!r} is none of {', '.join(MEASURES)}{hint}")
         else:
-            found[key.value] = value.value
+            figure[key.value] = value.value
     if node.kind != "mapping" or not any(k.value == "kind" for k, _ in node.pairs):
         sheet.wrong(place_of(node), "figures", "a figure needs a kind, like {kind: heatmap, metric: accuracy}")
-    sheet.figures.append(found)
+    sheet.figures.append(figure)
 
 
 _READERS = {

@@ -15,14 +15,14 @@ from typing import Any
 
 from flipbench import data
 from flipbench.grid.document import Given, Mistake, Place, Sheet
-from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_malicious_data, check_partition
+from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_deal
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.field_groups import ATTACK_OPTIONS, USUAL
 from flipbench.spec.reference import parse
 from flipbench.spec.twins import clean_twin, normal
 
 MAX_CELLS = 1_000_000
-_MAX_MISTAKES = 100  # of facts that do not go together: a product repeats one mistake many times
+_MAX_MISTAKES = 100  # of fields that do not go together: a product repeats one mistake many times
 _LOOKED_AT = 10_000
 _DEALS = 50  # partitions tried out, some ms each
 
@@ -33,7 +33,7 @@ _but_the_attack = itemgetter(*(f for f in FIELDS if f not in ATTACK_OPTIONS))  #
 def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     """All cells in the order of the file (the last axis runs fastest), each in its normal form and once.
 
-    A clean twin stands before the first cell that needs it. Facts that do not go together are noted in the sheet.
+    A clean twin stands before the first cell that needs it. Fields that do not go together are noted in the sheet.
 
     Args:
         sheet: checked; takes the mistakes.
@@ -47,18 +47,18 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     pairs: set[tuple[str, str]] = set()
     deals: set[tuple[str, str, int, str]] = set()
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
-    for facts in itertools.islice(_products(sheet, seen), enough):
-        cell = _bare(facts)
+    for values in itertools.islice(_products(sheet, seen), enough):
+        cell = _bare(values)
         pairs.add((cell.attack, cell.dataset))
         deals.add(("partition", cell.partition, cell.clients, cell.dataset))
         deals.add(("malicious_data", cell.malicious_data, cell.clients, cell.dataset))
         if conflicts := _conflicts(cell):
             for text in conflicts:
-                _blame(sheet, facts, text, seen)
+                _blame(sheet, values, text, seen)
             if len(seen) >= _MAX_MISTAKES:
                 break
             continue
-        shared = _but_the_attack(facts)
+        shared = _but_the_attack(values)
         if with_twins and (twin := twins.get(shared)) is None:
             twin = twins[shared] = clean_twin(cell)
             cells.setdefault(twin)
@@ -75,28 +75,31 @@ def _products(sheet: Sheet, seen: set[tuple[Place, str]]) -> Iterator[dict[str, 
     for case in sheet.cases or [{}]:
         fixed = base | {name: g.value for name, g in case.items()}
         for combination in itertools.product(*values):
-            facts = fixed | dict(zip(names, combination, strict=True))
-            if facts["attack"] == EVERY_PAIR:
-                yield from _every_pair(sheet, facts, seen)
+            combined = fixed | dict(zip(names, combination, strict=True))
+            if combined["attack"] == EVERY_PAIR:
+                yield from _every_pair(sheet, combined, seen)
             else:
-                yield facts
+                yield combined
 
 
-def _every_pair(sheet: Sheet, facts: dict[str, Any], seen: set[tuple[Place, str]]) -> Iterator[dict[str, Any]]:
-    names = _classes(facts["dataset"])
+def _every_pair(sheet: Sheet, values: dict[str, Any], seen: set[tuple[Place, str]]) -> Iterator[dict[str, Any]]:
+    names = _classes(values["dataset"])
     if names is None:
-        text = f"{EVERY_PAIR} needs a data set whose classes are known before it is loaded; {facts['dataset']} is not"
+        text = f"{EVERY_PAIR} needs a data set whose classes are known before it is loaded; {values['dataset']} is not"
         _note(sheet, _place_of(sheet, "attack", EVERY_PAIR), "attack", text, seen)
         return
     for source, target in itertools.permutations(range(len(names)), 2):
-        yield facts | {"attack": f"targeted(source={source}, target={target})"}
+        yield values | {"attack": f"targeted(source={source}, target={target})"}
 
 
 def _too_many(sheet: Sheet) -> bool:
     """Counted before anything is made; `every_pair` counts as what it stands for."""
     pairs = 1
     attacks = [g.value for g in sheet.axes.get("attack", [])]
-    if EVERY_PAIR in (*attacks, *(facts["attack"].value for facts in (sheet.base, *sheet.cases) if "attack" in facts)):
+    if EVERY_PAIR in (
+        *attacks,
+        *(values["attack"].value for values in (sheet.base, *sheet.cases) if "attack" in values),
+    ):
         pairs = max((len(c) * (len(c) - 1) for c in data.CLASSES.values()), default=1)
     count = math.prod(len(v) for v in sheet.axes.values()) * max(1, len(sheet.cases)) * pairs
     if count > MAX_CELLS:
@@ -106,7 +109,7 @@ def _too_many(sheet: Sheet) -> bool:
 
 
 def _check_attacks(sheet: Sheet, pairs: set[tuple[str, str]], seen: set[tuple[Place, str]]) -> None:
-    found: list[tuple[Place, str, str]] = []
+    mistakes: list[tuple[Place, str, str]] = []
     for attack, dataset in sorted(pairs):
         names = _classes(dataset)
         if names is None or "dataset" in sheet.broken:
@@ -114,39 +117,38 @@ def _check_attacks(sheet: Sheet, pairs: set[tuple[str, str]], seen: set[tuple[Pl
         try:
             check_attack(attack, len(names))
         except FieldError as error:
-            found.append((_place_of(sheet, "attack", attack), dataset, str(error)))
+            mistakes.append((_place_of(sheet, "attack", attack), dataset, str(error)))
     listed: set[str] = set()
-    for place, dataset, text in sorted(found):
+    for place, dataset, text in sorted(mistakes):
         names = () if dataset in listed else _classes(dataset) or ()
         listed.add(dataset)  # once is enough, however many attacks name classes that there are not
-        told = [f"{i} {n}" for i, n in enumerate(names) if n != str(i)]
-        _note(sheet, place, "attack", f"{text} ({dataset}{': ' * bool(told)}{', '.join(told)})", seen)
+        known = [f"{i} {n}" for i, n in enumerate(names) if n != str(i)]
+        _note(sheet, place, "attack", f"{text} ({dataset}{': ' * bool(known)}{', '.join(known)})", seen)
 
 
 def _check_deals(sheet: Sheet, deals: set[tuple[str, str, int, str]], seen: set[tuple[Place, str]]) -> None:
-    checks = {"partition": check_partition, "malicious_data": check_malicious_data}
     known = {(f, how, n, len(names)) for f, how, n, dataset in deals if (names := _classes(dataset)) is not None}
     for field, how, clients, classes in sorted(known)[:_DEALS]:
         if {"dataset", field, "clients"} & sheet.broken:
             continue
         try:
-            checks[field](how, clients, classes)
+            check_deal(field, how, clients, classes)
         except FieldError as error:
             _note(sheet, _place_of(sheet, field, how), field, str(error), seen)
 
 
 def _classes(dataset: str) -> tuple[str, ...] | None:
-    found = data.CLASSES.get(parse(dataset).name)
-    return None if found is None else tuple(found)
+    names = data.CLASSES.get(parse(dataset).name)
+    return None if names is None else tuple(names)
 
 
-def _blame(sheet: Sheet, facts: dict[str, Any], text: str, seen: set[tuple[Place, str]]) -> None:
-    """Note facts that do not go together at the first field that the message names and the grid gives."""
+def _blame(sheet: Sheet, values: dict[str, Any], text: str, seen: set[tuple[Place, str]]) -> None:
+    """Note fields that do not go together at the first field that the message names and the grid gives."""
     named = [w for w in dict.fromkeys(_WORD.findall(text)) if w in FIELDS]
     if sheet.broken.intersection(named):
         return  # of a value that was refused already
     for name in named:
-        if (place := _place_of(sheet, name, facts[name])) != Place():
+        if (place := _place_of(sheet, name, values[name])) != Place():
             return _note(sheet, place, name, text, seen)
     return _note(sheet, Place(), "base", text, seen)
 
@@ -160,29 +162,29 @@ def _note(sheet: Sheet, place: Place, field: str, text: str, seen: set[tuple[Pla
 def _place_of(sheet: Sheet, name: str, value: Any) -> Place:
     """Where the grid gives a field this value; the start of the file where it does not."""
     given: list[Given] = [*sheet.axes.get(name, [])]
-    given += [facts[name] for facts in (*sheet.cases, sheet.base) if name in facts]
+    given += [values[name] for values in (*sheet.cases, sheet.base) if name in values]
     return next((g.place for g in given if g.value in (value, EVERY_PAIR)), Place())
 
 
 def _conflicts(cell: Any) -> list[str]:
-    """Everything that does not go together; after each finding the first field that it names is set aside."""
-    found: list[str] = []
+    """Everything that does not go together; after each conflict the first field that it names is set aside."""
+    conflicts: list[str] = []
     while True:
         try:
             cell._together()
         except ValueError as error:
-            found.append(str(error))
+            conflicts.append(str(error))
         else:
-            return found
-        facts = vars(cell)
-        given = (w for w in _WORD.findall(found[-1]) if w in FIELDS and facts[w] != USUAL[w])
+            return conflicts
+        values = vars(cell)
+        given = (w for w in _WORD.findall(conflicts[-1]) if w in FIELDS and values[w] != USUAL[w])
         if (first := next(given, None)) is None:
-            return found
-        cell = _bare(facts | {first: USUAL[first]})
+            return conflicts
+        cell = _bare(values | {first: USUAL[first]})
 
 
-def _bare(facts: dict[str, Any]) -> Cell:
-    """A cell of facts that were checked already, without checking each again (a fifth of the time)."""
+def _bare(values: dict[str, Any]) -> Cell:
+    """A cell of values that were checked already, without checking each again (a fifth of the time)."""
     cell = object.__new__(Cell)
-    cell.__dict__.update(facts)
+    cell.__dict__.update(values)
     return cell

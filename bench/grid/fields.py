@@ -12,27 +12,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from flipbench.errors import UserError
 from flipbench.plugins import registry
-from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell
+from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell, Chain, Name
 from flipbench.spec.reference import parse, parse_chain
 
 EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
 
-REFERENCES: dict[str, str] = {
-    "dataset": "dataset",
-    "features": "features",
-    "partition": "partition",
-    "model": "model",
-    "schedule": "schedule",
-    "initialisation": "initialisation",
-    "augmentation": "augmentation",
-    "loss": "loss",
-    "malicious_data": "malicious_data",
-    "attack": "attack",
-    "aggregator": "aggregator",
-}  # field of a cell -> kind of thing it names
-
 _MANY = 60_000  # examples of the largest shipped data set: only what more data would not mend is refused
 _HINTS = typing.get_type_hints(Cell, include_extras=True)
+# Fields whose value names a thing with options -> kind of thing in the registry, which is called like the field.
+REFERENCES: dict[str, str] = {f: f for f in FIELDS if _HINTS[f] in (Name, Chain)}
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {f: TypeAdapter(_HINTS[f], config=ConfigDict(strict=True)) for f in FIELDS}
 
 
@@ -46,10 +34,10 @@ def checked(field: str, value: Any) -> Any:
     Raises:
         FieldError: of a wrong type, out of range, no reference, or (a reference) naming nothing or with wrong options.
     """
-    one = typed(field, value)
-    if field in REFERENCES and one != CLEAN and one != EVERY_PAIR:
-        check_reference(REFERENCES[field], one)
-    return one
+    read = typed(field, value)
+    if field in REFERENCES and read != CLEAN and read != EVERY_PAIR:
+        check_reference(REFERENCES[field], read)
+    return read
 
 
 def typed(field: str, value: Any) -> Any:
@@ -76,7 +64,7 @@ def check_reference(kind: str, text: str) -> None:
         target = registry.resolve(kind, text)
         parts = parse_chain(text)
         kinds = registry.kinds_of(kind, len(parts))
-        if kind in _TRIALS and all(registry.is_shipped(k, one.name) for k, one in zip(kinds, parts, strict=True)):
+        if kind in _TRIALS and all(registry.is_shipped(k, part.name) for k, part in zip(kinds, parts, strict=True)):
             _TRIALS[kind](target)
     except (ValueError, TypeError) as error:
         raise FieldError(str(error)) from error
@@ -108,36 +96,25 @@ def check_attack(text: str, classes: int) -> None:
             raise FieldError(str(error)) from error
 
 
-def check_partition(text: str, clients: int, classes: int) -> None:
-    """See that a shipped partition can deal data with so many classes to so many clients.
+def check_deal(field: str, text: str, clients: int, classes: int) -> None:
+    """See that a shipped partition, or shipped data of malicious clients, can be dealt from data with so many classes.
+
+    Args:
+        field: ``partition`` or ``malicious_data``.
+        text: its value.
+        clients: N.
+        classes: of the data.
 
     Raises:
-        FieldError: in the partition's own words.
+        FieldError: in the words of the partition.
     """
-    if not registry.is_shipped("partition", parse(text).name):
+    if text == SHARE or not registry.is_shipped(field, parse(text).name):
         return
     import torch
 
     labels = torch.arange(classes).repeat(_MANY // classes)
     try:
-        registry.resolve("partition", text)(labels, clients, torch.Generator().manual_seed(0))
-    except ValueError as error:
-        raise FieldError(str(error)) from error
-
-
-def check_malicious_data(text: str, clients: int, classes: int) -> None:
-    """See that shipped data of malicious clients are there in data with so many classes.
-
-    Raises:
-        FieldError: in its own words.
-    """
-    if text == SHARE or not registry.is_shipped("malicious_data", parse(text).name):
-        return
-    import torch
-
-    labels = torch.arange(classes).repeat(_MANY // classes)
-    try:
-        registry.resolve("malicious_data", text)(labels, clients, torch.Generator().manual_seed(0))
+        registry.resolve(field, text)(labels, clients, torch.Generator().manual_seed(0))
     except ValueError as error:
         raise FieldError(str(error)) from error
 
@@ -196,9 +173,9 @@ _TRIALS: dict[str, Callable[[Any], None]] = {
 def _said(error: ValidationError, value: Any) -> str:
     """Pydantic's reasons in one line, with what came unless a reason says so itself."""
     texts, own = [], False
-    for one in error.errors(include_url=False, include_input=False):
-        own |= one["type"] == "value_error"
-        text = one["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    for detail in error.errors(include_url=False, include_input=False):
+        own |= detail["type"] == "value_error"
+        text = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
         texts.append(text if own else text[:1].lower() + text[1:])
     reason = " or ".join(dict.fromkeys(texts))
     return reason if own else f"{reason}, got {_shown(value)}"

@@ -1,6 +1,6 @@
-"""A grid: ``axes`` of facts, whose product is the cells of a comparison.
+"""A grid: ``axes`` of fields, whose product is the cells of a comparison.
 
-``read`` takes a YAML file and the command line's overrides, tells every mistake at once with its position, and gives
+``read`` takes a YAML file and the command line's overrides, reports every mistake at once with its position, and gives
 the cells in order, each with the clean twin that its damage is measured against.
 """
 
@@ -81,7 +81,7 @@ def read(
         which: a path, or the name of a shipped grid.
         overrides: ``field=value`` (a list makes an axis) or ``field.option=value`` (an option of a reference).
         add_aggregators: references to add to the axis of aggregators.
-        named: told the grid's name as soon as it is known, seconds before a large grid is read.
+        named: called with the grid's name as soon as it is known, seconds before a large grid is read.
 
     Raises:
         GridError: with all mistakes of file and overrides.
@@ -149,13 +149,13 @@ def refuse(sheet: document.Sheet, file: str | Path, position: Callable[[Mistake]
 
 
 def _lists_once(errors: Sequence[str]) -> list[str]:
-    """Many misspelt names of one kind fail alike: what there is to choose from is told with the first."""
-    told: set[str] = set()
+    """Many misspelt names of one kind fail alike: what there is to choose from is listed with the first."""
+    listed: set[str] = set()
     short = []
     for error in errors:
-        start, found, names = error.partition(_LISTS)
-        short.append(start if names in told else error)
-        told |= {names} if found else set()
+        start, has_list, names = error.partition(_LISTS)
+        short.append(start if names in listed else error)
+        listed |= {names} if has_list else set()
     return short
 
 
@@ -181,15 +181,15 @@ def locate(which: str | Path, folder: Path = SHIPPED, what: str = "grid") -> Pat
         raise UserError(f"{text} is a folder; give the path of a {what} file in it, like {path / f'my_{what}.yaml'}")
     if looks_like_path:
         raise UserError(f"there is no {what} file {text}; looked at {path.absolute()}")
-    shown = text if len(text) <= 200 else text[:200] + "…"
+    short = text if len(text) <= 200 else text[:200] + "…"
     raise UserError(
-        f"there is no {what} {shown!r}{near(text, shipped(folder))}; shipped are {', '.join(shipped(folder))}; "
+        f"there is no {what} {short!r}{near(text, shipped(folder))}; shipped are {', '.join(shipped(folder))}; "
         f"or give the path of a file, like ./my_{what}.yaml"
     )
 
 
 def contents(cell: Cell) -> dict[str, str]:
-    """Hashes of what the cell's facts only name, for its key: the data's bytes, and the source of each plug-in."""
+    """Hashes of what the cell's fields only name, for its key: the data's bytes, and the source of each plug-in."""
     return dict(_contents(_references(cell)))
 
 
@@ -206,11 +206,11 @@ _references = attrgetter(*REFERENCES)
 @cache
 def _contents(references: tuple[str, ...]) -> dict[str, str]:
     given = dict(zip(REFERENCES, references, strict=True))
-    found = {"dataset": _data_hash(given.pop("dataset"))}
+    hashes = {"dataset": _data_hash(given.pop("dataset"))}
     for field, text in given.items():
         if text != CLEAN and (value := _source_hash(REFERENCES[field], text)) is not None:
-            found[field] = value
-    return found
+            hashes[field] = value
+    return hashes
 
 
 @cache

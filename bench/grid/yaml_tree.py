@@ -115,8 +115,8 @@ def compose(text: str) -> tuple[Node, tuple[Problem, ...]]:
             raise _refused(event, "a second document starts here; a grid is one document")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
-        said = ", ".join(t for t in (error.context, error.problem) if t)
-        raise YamlError(Problem(mark.line + 1, mark.column + 1, f"{said}{_hint(said)}")) from error
+        reason = ", ".join(t for t in (error.context, error.problem) if t)
+        raise YamlError(Problem(mark.line + 1, mark.column + 1, f"{reason}{_hint(reason)}")) from error
     except YamlError:
         raise
     except (ValueError, OverflowError) as error:  # "\UFFFFFFFF" and the like reach chr()
@@ -138,10 +138,10 @@ def _loader(text: str) -> _Loader:
         raise YamlError(Problem(line, column, f"character U+{int(error.character):04X} is not allowed")) from error
 
 
-def _hint(said: str) -> str:
-    if "\\t" in said:
+def _hint(reason: str) -> str:
+    if "\\t" in reason:
         return "; indent with spaces, not tabs"
-    if "mapping values are not allowed" in said:
+    if "mapping values are not allowed" in reason:
         return "; put quotes around text that contains ': '"
     return ""
 

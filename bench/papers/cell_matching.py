@@ -1,4 +1,4 @@
-"""Which cells of the protocol a published number is about: the one setting, seeds aside, that has the given facts."""
+"""Finds the cells of a published number: those of the one setting, seeds aside, that has the given field values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LISTED = 6  # of values that an error shows
 
 
 class NoSetting(ValueError):
-    """No setting, or more than one, has the facts; the message says what there is.
+    """No setting, or more than one, has the values; the message lists what there is.
 
     Attributes:
-        field: the fact that no setting has; None: more than one setting has them all.
+        field: the field whose value no setting has; None: more than one setting has all values.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
@@ -33,7 +33,7 @@ class Settings:
     """The protocol's cells by everything but the seed.
 
     Attributes:
-        groups: facts but the seed -> its cells in order of the seeds.
+        groups: values of all fields but the seed -> its cells in order of the seeds.
     """
 
     groups: Mapping[tuple[Any, ...], tuple[Cell, ...]]
@@ -46,26 +46,28 @@ class Settings:
             groups.setdefault(_setting(cell), []).append(cell)
         return Settings({k: tuple(sorted(v, key=lambda c: c.seed)) for k, v in groups.items()})
 
-    def find(self, facts: Mapping[str, Given]) -> tuple[Cell, ...]:
-        """The cells, one a seed, of the one setting with these facts.
+    def find(self, given: Mapping[str, Given]) -> tuple[Cell, ...]:
+        """The cells, one a seed, of the one setting with these field values.
 
         Raises:
             NoSetting: there is none, or more than one.
         """
         left = list(self.groups.values())
-        for name, value in _normal(facts).items():
+        for name, value in _normal(given).items():
             some = [g for g in left if _has(g[0], name, value)]
             if not some:
                 there = list(dict.fromkeys(str(getattr(g[0], name)) for g in left))
-                told = ", ".join(there[:_LISTED]) + (", ..." if len(there) > _LISTED else "")
-                raise NoSetting(f"the protocol has no cell with {name} {value}; there is {told}", name)
+                listed = ", ".join(there[:_LISTED]) + (", ..." if len(there) > _LISTED else "")
+                raise NoSetting(f"the protocol has no cell with {name} {value}; there is {listed}", name)
             left = some
         if len(left) > 1:
             differ = [f for f in FIELDS if f != "seed" and len({getattr(g[0], f) for g in left}) > 1]
-            told = "; ".join(
+            listed = "; ".join(
                 f"{f}: {', '.join(sorted({str(getattr(g[0], f)) for g in left})[:_LISTED])}" for f in differ
             )
-            raise NoSetting(f"{len(left)} settings of the protocol have these facts; they differ in {told}: say which")
+            raise NoSetting(
+                f"{len(left)} settings of the protocol have these field values; they differ in {listed}: say which"
+            )
         return left[0]
 
 
@@ -104,9 +106,9 @@ def _setting(cell: Cell) -> tuple[Any, ...]:
 _KNOWN = frozenset(FIELDS)
 
 
-def _normal(facts: Mapping[str, Given]) -> dict[str, Any]:
-    """Where nobody is malicious the attack says nothing, as in the cells themselves."""
-    plain = {name: g.value for name, g in facts.items()}
+def _normal(given: Mapping[str, Given]) -> dict[str, Any]:
+    """The given values in normal form: without an attack its fields are left out, as in the cells."""
+    plain = {name: g.value for name, g in given.items()}
     if plain.get("malicious_count") == 0 or plain.get("malicious_fraction") == 0 or plain.get("attack") == CLEAN:
         return {"attack": CLEAN} | {name: v for name, v in plain.items() if name not in ATTACK_FIELDS}
     return plain

@@ -37,25 +37,25 @@ def read(
         columns: of the table.
         held: places that hold a number.
     """
-    for one in fields.listed(sheet, node, "claims"):
-        keys = fields.mapping(sheet, one, "claim", CLAIM, ("says", "holds"))
+    for claim in fields.listed(sheet, node, "claims"):
+        keys = fields.mapping(sheet, claim, "claim", CLAIM, ("says", "holds"))
         says, holds = (fields.text(sheet, keys.get(k), k) for k in ("says", "holds"))
         margin = fields.number(sheet, keys.get("margin"), "margin")
         for column in _made_for(sheet, keys.get("for"), [c.name for c in columns]) if holds else []:
             try:
-                found = steps(holds, [r.name for r in rows], [c.name for c in columns], column)
-                _check(found, margin, held if not sheet.mistakes else None)
+                comparisons = steps(holds, [r.name for r in rows], [c.name for c in columns], column)
+                _check(comparisons, margin, held if not sheet.mistakes else None)
             except ClaimError as error:
                 sheet.wrong(place_of(keys["holds"]), "holds", str(error))
                 break
             label = next((f": {c.label}" for c in columns if c.name == column), "")
-            yield Claim(f"{says}{label}", margin or 0.0, found)
+            yield Claim(f"{says}{label}", margin or 0.0, comparisons)
 
 
-def _check(found: Sequence[Step], margin: float | None, held: Collection[tuple[str, str]] | None) -> None:
-    if margin is None and any(s.sign == "~" for s in found):
+def _check(comparisons: Sequence[Step], margin: float | None, held: Collection[tuple[str, str]] | None) -> None:
+    if margin is None and any(s.sign == "~" for s in comparisons):
         raise ClaimError("'~' needs a margin: how far apart is still about the same")
-    places = [{p for t in (s.left, s.right) for p in (t.plus, t.minus) if isinstance(p, tuple)} for s in found]
+    places = [{p for t in (s.left, s.right) for p in (t.plus, t.minus) if isinstance(p, tuple)} for s in comparisons]
     if not all(places):
         raise ClaimError("compares two numbers: name a row on at least one side")
     if held is not None and (lacking := sorted(set().union(*places) - set(held))):
@@ -68,14 +68,14 @@ def _made_for(sheet: Sheet, node: Node | None, columns: Sequence[str]) -> list[s
         return [None]
     if node.value == "all":
         return list(columns)
-    found: list[str | None] = []
-    for one in fields.listed(sheet, node, "for"):
-        if one.value in columns:
-            found.append(str(one.value))
+    names: list[str | None] = []
+    for item in fields.listed(sheet, node, "for"):
+        if item.value in columns:
+            names.append(str(item.value))
         else:
-            text = f"unknown column {one.value!r}{near(str(one.value), columns)}; there are {', '.join(columns)}"
-            sheet.wrong(place_of(one), "for", text)
-    return found
+            text = f"unknown column {item.value!r}{near(str(item.value), columns)}; there are {', '.join(columns)}"
+            sheet.wrong(place_of(item), "for", text)
+    return names
 
 
 def steps(text: str, rows: Sequence[str], columns: Sequence[str], column: str | None) -> tuple[Step, ...]:
@@ -107,10 +107,10 @@ def written_out(terms: Sequence[Term], signs: Sequence[str]) -> list[Step]:
         else:
             between.append(sign)
             groups.append([term])
-    found = [Step(a, "~", b) for group in groups for i, a in enumerate(group) for b in group[i + 1 :]]
+    written = [Step(a, "~", b) for group in groups for i, a in enumerate(group) for b in group[i + 1 :]]
     for sign, left, right in zip(between, groups[:-1], groups[1:], strict=True):
-        found += [Step(a, sign, b) for a in left for b in right]
-    return found
+        written += [Step(a, sign, b) for a in left for b in right]
+    return written
 
 
 def _term(text: str, rows: Sequence[str], columns: Sequence[str], column: str | None) -> Term:

@@ -23,16 +23,16 @@ def mapping(sheet: Sheet, node: Node, where: str, keys: Sequence[str], needed: S
     if node.kind != "mapping":
         sheet.wrong(place_of(node), where, f"needs a mapping with {', '.join(needed or keys)}, got {kind_of(node)}")
         return {}
-    found: dict[str, Node] = {}
+    nodes: dict[str, Node] = {}
     for key, value in node.pairs:
         if key.value in keys:
-            found[str(key.value)] = value
+            nodes[str(key.value)] = value
         else:
             hint = near(str(key.value), keys)
             sheet.wrong(place_of(key), where, f"unknown key {key.value!r}{hint}; {where} has {', '.join(keys)}")
-    if missing := [k for k in needed if k not in found]:
+    if missing := [k for k in needed if k not in nodes]:
         sheet.wrong(place_of(node), where, f"needs {', '.join(missing)}")
-    return found
+    return nodes
 
 
 def named(sheet: Sheet, node: Node | None, where: str) -> list[tuple[str, Node]]:
@@ -42,14 +42,14 @@ def named(sheet: Sheet, node: Node | None, where: str) -> list[tuple[str, Node]]
     if node.kind != "mapping" or not node.pairs:
         sheet.wrong(place_of(node), where, f"needs a mapping of names, like krum: {{...}}; got {kind_of(node)}")
         return []
-    found = []
+    pairs = []
     for key, value in node.pairs:
         if isinstance(key.value, str) and NAME.match(key.value) and "@" not in key.value:
-            found.append((key.value, value))
+            pairs.append((key.value, value))
         else:
             rule = "lower-case letters, digits, '.', '_', '-', the first a letter or digit"
             sheet.wrong(place_of(key), where, f"a name needs {rule}; got {key.value!r} (numbers need quotes)")
-    return found
+    return pairs
 
 
 def listed(sheet: Sheet, node: Node | None, where: str) -> list[Node]:
@@ -126,8 +126,8 @@ def tolerance(sheet: Sheet, node: Node | None) -> Tolerance | None:
         return None
     if node.value == "none":
         return Tolerance("none")
-    found = mapping(sheet, node, "tolerance", _TOLERANCES)
-    given = {k: v for k, n in found.items() if (v := number(sheet, n, f"tolerance: {k}")) is not None}
+    nodes = mapping(sheet, node, "tolerance", _TOLERANCES)
+    given = {k: v for k, n in nodes.items() if (v := number(sheet, n, f"tolerance: {k}")) is not None}
     kinds = [k for k in given if k != "of"]
     if len(kinds) != 1 or ("of" in given and kinds != ["within"]):
         text = "needs one of within (with of, for another centre), deviations, at_least, at_most, or the word none"
@@ -158,8 +158,8 @@ def _metric(ref: Reference) -> Metric:
         raise ValueError(f"unknown metric {ref.name!r}{near(ref.name, METRICS)}; there are {', '.join(METRICS)}")
     needed = METRICS[ref.name]
     if set(ref.options) != set(needed) or not all(_is_class(v) for v in ref.options.values()):
-        told = f"{ref.name}({', '.join(f'{k}=CLASS' for k in needed)})" if needed else f"{ref.name}, without options"
-        raise ValueError(f"write it as {told}; got {str(ref)!r}")
+        usage = f"{ref.name}({', '.join(f'{k}=CLASS' for k in needed)})" if needed else f"{ref.name}, without options"
+        raise ValueError(f"write it as {usage}; got {str(ref)!r}")
     return Metric(ref.name, {k: ref.options[k] for k in needed})
 
 

@@ -98,13 +98,13 @@ def _tall(result: TableResult) -> float:
 
 def _ticks(span: tuple[float, float], wide: float) -> tuple[list[float], list[str]]:
     """Ticks of a panel so wide, without those whose number would run into the next panel's."""
-    found: list[tuple[float, str]] = []
+    ticks: list[tuple[float, str]] = []
     for most in (4, 5, 7):  # finer, until three are shown or the next would touch
         finer = _shown(span, wide, most)
-        if finer is None or len(found) > 2:
+        if finer is None or len(ticks) > 2:
             break
-        found = finer
-    return [t for t, _ in found], [label for _, label in found]
+        ticks = finer
+    return [t for t, _ in ticks], [label for _, label in ticks]
 
 
 def _shown(span: tuple[float, float], wide: float, most: int) -> list[tuple[float, str]] | None:

@@ -38,8 +38,8 @@ class Metric:
     options: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        told = ", ".join(f"{k}={v}" for k, v in self.options.items())
-        return f"{self.name}({told})" if told else self.name
+        options = ", ".join(f"{k}={v}" for k, v in self.options.items())
+        return f"{self.name}({options})" if options else self.name
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Table:
         title: heading.
         unit: of its numbers: ``fraction`` or ``percent``.
         decimals: printed digits behind the point.
-        runs: K, over which the published numbers are means; None: not told.
+        runs: K, over which the published numbers are means; None: not stated.
         kind: ``published``: counts for the verdict; ``experiment``: explains a published table; ``extension``: ours.
         about: what an experiment asks, what an extension adds.
         after_looking: whether it was thought of after the numbers of the published table were seen.
@@ -246,5 +246,5 @@ class Paper:
     changed: str | None = None
 
 
-def _shown(one: tuple[str, str] | float) -> str:
-    return "@".join(one) if isinstance(one, tuple) else f"{one:g}"
+def _shown(operand: tuple[str, str] | float) -> str:
+    return "@".join(operand) if isinstance(operand, tuple) else f"{operand:g}"

@@ -1,7 +1,7 @@
 """A paper as one YAML file: a grid with the published numbers beside it, read into a `papers.model.Paper`.
 
 The protocol (name, base, axes, cases) is read as every grid is; then each published number is led to its cells. All
-mistakes are told at once, each with its position.
+mistakes are reported at once, each with its position.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = N
     document.override(sheet, sets, ())
     document.check(sheet)
     if sheet.name in shipped() and text != (SHIPPED / f"{sheet.name}.yaml").read_text(encoding="utf-8"):
-        told = f"{sheet.name!r} comes with flipbench, and its tables would be overwritten: give yours another name"
-        sheet.wrong(sheet.name_place, "name", told)
-    found = expansion.expand(sheet, with_twins=False)
-    settings = None if sheet.mistakes or sheet.broken else Settings.of(found)
+        taken = f"{sheet.name!r} comes with flipbench, and its tables would be overwritten: give yours another name"
+        sheet.wrong(sheet.name_place, "name", taken)
+    cells = expansion.expand(sheet, with_twins=False)
+    settings = None if sheet.mistakes or sheet.broken else Settings.of(cells)
     tables = _tables(sheet, settings)
     shorter = document.checked_fields(sheet, _quick(sheet))
     made = Paper(
@@ -81,17 +81,17 @@ def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = N
 
 def _needed(sheet: Sheet, key: str) -> str:
     if key not in sheet.others and not sheet.mistakes:
-        told = {"paper": "the citation", "source": "where protocol and numbers were read"}[key]
-        sheet.wrong(document.Place(), key, f"is missing: {told}")
+        wanted = {"paper": "the citation", "source": "where protocol and numbers were read"}[key]
+        sheet.wrong(document.Place(), key, f"is missing: {wanted}")
     return fields.text(sheet, sheet.others.get(key), key)
 
 
 def _choices(sheet: Sheet) -> tuple[Choice, ...]:
-    found = []
+    choices = []
     for node in fields.listed(sheet, sheet.others.get("choices"), "choices"):
         keys = fields.mapping(sheet, node, "choice", CHOICE, CHOICE[:2])
-        found.append(Choice(*(fields.text(sheet, keys.get(k), k) for k in CHOICE)))
-    return tuple(found)
+        choices.append(Choice(*(fields.text(sheet, keys.get(k), k) for k in CHOICE)))
+    return tuple(choices)
 
 
 def _quick(sheet: Sheet) -> dict[str, document.Given]:
@@ -106,12 +106,12 @@ def _tables(sheet: Sheet, settings: Settings | None) -> tuple[Table, ...]:
             place = document.Place() if node is None else place_of(node)
             sheet.wrong(place, "tables", "needs a list of tables with the published numbers")
         return ()
-    made = [table_reader.table(sheet, one, settings, i) for i, one in enumerate(node.items)]
+    made = [table_reader.table(sheet, table_node, settings, i) for i, table_node in enumerate(node.items)]
     tables = tuple(t for t in made if t is not None)
     names = [t.name for t in tables]
-    for one, name in zip(node.items, names, strict=False):
+    for table_node, name in zip(node.items, names, strict=False):
         if names.count(name) > 1:
-            sheet.wrong(place_of(one), "tables", f"two tables are named {name!r}: give each a name of its own")
+            sheet.wrong(place_of(table_node), "tables", f"two tables are named {name!r}: give each a name of its own")
     if not sheet.mistakes and not _cells(tables):
         sheet.wrong(place_of(node), "tables", "no number of them is to be run")
     return tables
@@ -134,19 +134,19 @@ def _number_of(number: Number, short: Mapping[Cell, Cell]) -> Number:
     return replace(number, cells=cells)
 
 
-def _shortened(paper: Paper, facts: dict[str, Any]) -> Paper:
+def _shortened(paper: Paper, values: dict[str, Any]) -> Paper:
     """The same tables over a shorter version of every cell."""
     short: dict[Cell, Cell] = {}
     for cell in paper.cells:
-        own = facts or {"rounds": max(1, cell.rounds // _SHORTER)}
+        own = values or {"rounds": max(1, cell.rounds // _SHORTER)}
         stop = None if cell.attack_stop is None else max(cell.attack_stop, cell.attack_start)
         short[cell] = normal(replace(cell, **{"attack_stop": stop, **own}))
     tables = tuple(replace(t, numbers=tuple(_number_of(n, short) for n in t.numbers)) for t in paper.tables)
     if not _cells(tables):
         wanted = "no number of it is of a round that a quick run reaches: say under quick: how many rounds it has"
         raise UserError(f"{paper.file}: {wanted}, like quick: {{rounds: 100}}")
-    told = ", ".join(f"{k} {v}" for k, v in facts.items()) or f"a {_SHORTER}th of the rounds"
+    how = ", ".join(f"{k} {v}" for k, v in values.items()) or f"a {_SHORTER}th of the rounds"
     seeds = f"{len(paper.seeds)} seed{'s' * (len(paper.seeds) > 1)}"
     return replace(
-        paper, tables=tables, cells=_cells(tables), changed=f"a quick run ({told}; {seeds}), not the paper's protocol"
+        paper, tables=tables, cells=_cells(tables), changed=f"a quick run ({how}; {seeds}), not the paper's protocol"
     )

@@ -57,12 +57,12 @@ def result(paper: Paper, keys: Mapping[Any, str], frame: pd.DataFrame) -> Result
         frame: of `analysis.frame.load`.
     """
     rows = frame.set_index("key", drop=False)
-    found = [{(n.row, n.column): ours(n, keys, rows, t.unit) for n in t.numbers} for t in paper.tables]
+    at_places = [{(n.row, n.column): ours(n, keys, rows, t.unit) for n in t.numbers} for t in paper.tables]
     judged = paper.changed is None
-    every = [(claim, at) for t, at in zip(paper.tables, found, strict=True) for claim in t.claims]
+    every = [(claim, at) for t, at in zip(paper.tables, at_places, strict=True) for claim in t.claims]
     tests = iter(examined(every))
     tables = []
-    for t, at in zip(paper.tables, found, strict=True):
+    for t, at in zip(paper.tables, at_places, strict=True):
         numbers = tuple((n, verdict(n, at[n.row, n.column], t.decimals, t.runs, judged)) for n in t.numbers)
         claims = []
         for claim in t.claims:
@@ -71,5 +71,5 @@ def result(paper: Paper, keys: Mapping[Any, str], frame: pd.DataFrame) -> Result
         tables.append(TableResult(t, numbers, tuple(claims) if judged else ()))
     own = [t for t in tables if t.table.kind == "published"]
     words = [v.word for t in own for _, v in t.numbers]
-    said = [word for t in own for _, _, word in t.claims]
-    return Result(paper, tuple(tables), of_table(words, said))
+    claim_words = [word for t in own for _, _, word in t.claims]
+    return Result(paper, tuple(tables), of_table(words, claim_words))

@@ -26,8 +26,8 @@ _TOLERANCE = {
 
 def schema() -> dict[str, Any]:
     """JSON schema, draft 2020-12, of a paper file."""
-    found = grid_schema.schema()
-    properties: dict[str, Any] = found["properties"]
+    grid = grid_schema.schema()
+    properties: dict[str, Any] = grid["properties"]
     definitions = _part()
     assert set(definitions) == set(PART)
     part = {name: {"$ref": f"#/$defs/{name}"} for name in definitions}
@@ -42,8 +42,8 @@ def schema() -> dict[str, Any]:
         "tables": {"description": "Published ones and ours.", "type": "array", "minItems": 1, "items": _table(part)},
     }
     del properties["figures"]
-    definitions |= found["$defs"]
-    return found | {"title": "flipbench paper", "required": ["paper", "source", "tables"], "$defs": definitions}
+    definitions |= grid["$defs"]
+    return grid | {"title": "flipbench paper", "required": ["paper", "source", "tables"], "$defs": definitions}
 
 
 def text() -> str:
@@ -109,8 +109,8 @@ def _claim() -> dict[str, Any]:
 
 
 def _choice() -> dict[str, Any]:
-    told = {"type": ["string", "number"]}
-    return _mapping({"open": told, "taken": told, "why": told}, ["open", "taken"])
+    text = {"type": ["string", "number"]}
+    return _mapping({"open": text, "taken": text, "why": text}, ["open", "taken"])
 
 
 def _mapping(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tables of a paper file: rows and columns with their facts, printed numbers, tolerances and claims."""
+"""Reads the tables of a paper file: rows, columns, the cells they are about, printed numbers, tolerances, claims."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Part:
     """What a table, row, column or number says of its cells; None: nothing.
 
     Attributes:
-        at: facts that choose the cells.
+        at: field values that choose the cells.
     """
 
     at: Mapping[str, Given] = field(default_factory=dict)
@@ -68,8 +68,8 @@ def table(sheet: Sheet, node: Node, settings: Settings | None, place: int) -> Ta
     for row, column, entry in _entries(sheet, keys.get("values"), list(rows), list(columns)):
         decimals = max(decimals, _printed(entry.value))
         parts = (whole, rows[row][1], columns[column][1], entry.part)
-        if one := _number(sheet, row, column, entry, parts, settings, runs):
-            numbers.append(one)
+        if number := _number(sheet, row, column, entry, parts, settings, runs):
+            numbers.append(number)
     given = fields.whole(sheet, keys.get("decimals"), "decimals", 0)
     heads = [tuple(head for head, _ in part.values()) for part in (rows, columns)]
     held = {(n.row, n.column) for n in numbers}
@@ -90,9 +90,9 @@ def table(sheet: Sheet, node: Node, settings: Settings | None, place: int) -> Ta
 
 
 def _part(sheet: Sheet, keys: Mapping[str, Node]) -> _Part:
-    facts = read_fields(sheet, keys["at"], "at") if "at" in keys else {}
+    values = read_fields(sheet, keys["at"], "at") if "at" in keys else {}
     return _Part(
-        at=checked_fields(sheet, facts),
+        at=checked_fields(sheet, values),
         metric=fields.metric(sheet, keys.get("metric")),
         window=fields.window(sheet, keys.get("rounds")),
         tolerance=fields.tolerance(sheet, keys.get("tolerance")),
@@ -101,12 +101,12 @@ def _part(sheet: Sheet, keys: Mapping[str, Node]) -> _Part:
 
 
 def _heads(sheet: Sheet, node: Node | None, where: str) -> dict[str, tuple[Head, _Part]]:
-    found = {}
+    heads = {}
     for name, value in fields.named(sheet, node, where):
         keys = fields.mapping(sheet, value, where.removesuffix("s"), HEAD) if value.value is not None else {}
         label = fields.text(sheet, keys.get("label"), "label") or name.replace("_", " ")
-        found[name] = (Head(name, label), _part(sheet, keys))
-    return found
+        heads[name] = (Head(name, label), _part(sheet, keys))
+    return heads
 
 
 def _entries(
@@ -116,7 +116,7 @@ def _entries(
     if node is None:
         nothing = Node(1, 1, None)
         return [(r, c, _Entry(nothing)) for r in rows for c in columns]
-    found = []
+    entries = []
     for row, line in fields.named(sheet, node, "values"):
         if row not in rows:
             text = f"unknown row {row!r}{near(row, rows)}; the table has {', '.join(rows)}"
@@ -129,8 +129,8 @@ def _entries(
             continue
         for column, item in zip(columns, items, strict=True):
             if item.value is not None and (entry := _entry(sheet, item)):
-                found.append((row, column, entry))
-    return found
+                entries.append((row, column, entry))
+    return entries
 
 
 def _entry(sheet: Sheet, node: Node) -> _Entry | None:
@@ -176,14 +176,14 @@ def _number(
         return Number(row, column, entry.value, entry.sd, **made, cells=())
     if settings is None:
         return None
-    facts: dict[str, Given] = {}
+    values: dict[str, Given] = {}
     for part in parts:
-        facts |= part.at
+        values |= part.at
     try:
-        cells = settings.find(facts)
+        cells = settings.find(values)
     except NoSetting as error:
         inner = [g for p in reversed(parts) for g in p.at.values()]
-        blamed = facts.get(error.field or "") or next(iter(inner), None)
+        blamed = values.get(error.field or "") or next(iter(inner), None)
         sheet.wrong(place if blamed is None else blamed.place, where, str(error))
         return None
     if why := unfit(cells, metric, made["window"]):
@@ -199,11 +199,11 @@ def _inner(parts: Sequence[_Part], name: str) -> Any:
 
 def _tolerance(sheet: Sheet, where: str, entry: _Entry, parts: Sequence[_Part], runs: int | None) -> Tolerance:
     """A published number has one, or says that it has none."""
-    place, found = place_of(entry.node), _inner(parts, "tolerance")
-    if found is None and entry.value is not None and not any(m.field == "tolerance" for m in sheet.mistakes):
+    place, given = place_of(entry.node), _inner(parts, "tolerance")
+    if given is None and entry.value is not None and not any(m.field == "tolerance" for m in sheet.mistakes):
         text = "needs a tolerance, fixed before the run, like tolerance: {within: 0.015}; or tolerance: none"
         sheet.wrong(place, where, text)
-    tolerance: Tolerance = found or Tolerance("none")
+    tolerance: Tolerance = given or Tolerance("none")
     if entry.value is None and tolerance.kind == "deviations":
         return Tolerance("none")  # nothing is printed, so there is nothing to judge, whatever its row or column says
     lacking = tolerance.kind == "deviations" and (entry.sd is None or runs is None)

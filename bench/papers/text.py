@@ -31,12 +31,12 @@ from flipbench.report.tables.model import DASH, Block, Entry
 HEADS = ("published", "ours", "n", "difference", "reproduced if", "verdict")
 CLAIM_HEADS = ("comparison", "left less right", "n", "p", "verdict")
 CLAIM_WORDS = (HOLDS, IN_MEANS, FAILS, UNFINISHED, NOT_RUN)
-TOLD = (
+EXPLANATION = (
     "Ours: mean over n seeds ± half width of its 95 % Student interval. Difference: ours less published. Reproduced: "
     "our mean is where the last column but one says, fixed before the run; within rounding: outside by no more than "
     "half a unit of the last printed digit."
 )
-CLAIMS_TOLD = (
+CLAIMS_EXPLANATION = (
     "Left less right: of the same seeds, with its 95 % interval; p: paired t test, Holm's correction over all strict "
     "comparisons of the paper. Holds: significant (of about the same, at least, at most: the whole interval within the "
     "margin); holds in the means: the means alone say so."
@@ -52,13 +52,13 @@ def headline(result: Result) -> str:
     claims = Counter(word for t in own for _, _, word in t.claims)
     order = (REPRODUCED, ROUNDING, MISSED, UNFINISHED, NOT_RUN, UNJUDGED)
     parts = [f"{count[w]} {w}" for w in order if count[w]]
-    told = f"{result.word[0].upper()}{result.word[1:]}. Numbers: {', '.join(parts) or 'none'}."
+    line = f"{result.word[0].upper()}{result.word[1:]}. Numbers: {', '.join(parts) or 'none'}."
     if claims:
-        told += f" Claims: {', '.join(_counted(claims[w], w) for w in CLAIM_WORDS if claims[w])}."
+        line += f" Claims: {', '.join(_counted(claims[w], w) for w in CLAIM_WORDS if claims[w])}."
     waiting = sum(v.word == UNFINISHED for t in result.tables if t.table.kind != "published" for _, v in t.numbers)
     if waiting:
-        told += f" Of experiments and extensions of ours {waiting} numbers are unfinished."
-    return f"{told} {result.paper.caveat}".rstrip()
+        line += f" Of experiments and extensions of ours {waiting} numbers are unfinished."
+    return f"{line} {result.paper.caveat}".rstrip()
 
 
 def _counted(number: int, word: str) -> str:
@@ -71,11 +71,11 @@ def markdown(result: Result, frame: pd.DataFrame, plan: Mapping[str, Any]) -> st
     paper, md = result.paper, summary.md_text
     parts = [f"# {md(paper.title)}", f"**{md(headline(result))}**", md(paper.paper), f"Source: {md(paper.source)}"]
     parts += [md(line) for line in summary.preface(frame, plan)]
-    parts += [TOLD]
-    for one in result.tables:
-        parts.append(summary.chosen_markdown(number_block(one, paper), _said(one.table, paper)).rstrip("\n"))
-        if one.claims:
-            parts.append(summary.chosen_markdown(claim_block(one), CLAIMS_TOLD).rstrip("\n"))
+    parts += [EXPLANATION]
+    for table in result.tables:
+        parts.append(summary.chosen_markdown(number_block(table, paper), _said(table.table, paper)).rstrip("\n"))
+        if table.claims:
+            parts.append(summary.chosen_markdown(claim_block(table), CLAIMS_EXPLANATION).rstrip("\n"))
     if paper.choices:
         parts += ["### What the paper leaves open", "\n".join(_choices(paper))]
     return "\n\n".join(parts) + "\n"
@@ -89,19 +89,20 @@ def _choices(paper: Paper) -> Iterable[str]:
 
 def latex(result: Result) -> str:
     """The tables for ``\\input``; need booktabs."""
-    made = [f"% {summary.title({'title': result.paper.title})}: {headline(result)}"]
-    for one in result.tables:
-        made.append(summary.chosen_latex(number_block(one, result.paper), f"{_said(one.table, result.paper)} {TOLD}"))
-        if one.claims:
-            made.append(summary.chosen_latex(claim_block(one), CLAIMS_TOLD))
-    return "\n".join(made)
+    parts = [f"% {summary.title({'title': result.paper.title})}: {headline(result)}"]
+    for table in result.tables:
+        below = f"{_said(table.table, result.paper)} {EXPLANATION}"
+        parts.append(summary.chosen_latex(number_block(table, result.paper), below))
+        if table.claims:
+            parts.append(summary.chosen_latex(claim_block(table), CLAIMS_EXPLANATION))
+    return "\n".join(parts)
 
 
 def terminal(result: Result) -> str:
     """Published beside ours in aligned columns."""
     parts = [result.paper.title, headline(result)]
-    for one in result.tables:
-        blocks = [number_block(one, result.paper), *([claim_block(one)] if one.claims else [])]
+    for table in result.tables:
+        blocks = [number_block(table, result.paper), *([claim_block(table)] if table.claims else [])]
         parts += [aligned(block) for block in blocks]
     return "\n\n".join(parts)
 
@@ -118,14 +119,14 @@ def _fit(text: str, width: int, left: bool) -> str:
     return text.ljust(width) if left else text.rjust(width)
 
 
-def number_block(one: TableResult, paper: Paper) -> Block:
+def number_block(result: TableResult, paper: Paper) -> Block:
     """One line a number."""
     rows = []
-    labels = {h.name: h.label for h in (*one.table.rows, *one.table.columns)}
-    for number, verdict in one.numbers:
+    labels = {h.name: h.label for h in (*result.table.rows, *result.table.columns)}
+    for number, verdict in result.numbers:
         name = f"{labels[number.row]}, {labels[number.column]}"
-        rows.append((name, tuple(Entry(text) for text in number_texts(number, verdict, one.table))))
-    heading = title(one.table) + (" (no verdict)" if paper.changed else "")
+        rows.append((name, tuple(Entry(text) for text in number_texts(number, verdict, result.table))))
+    heading = title(result.table) + (" (no verdict)" if paper.changed else "")
     return Block(heading, ("",), (HEADS,), tuple(rows), (), corner="", text=2)
 
 
@@ -162,26 +163,26 @@ def band_text(allowed: tuple[float, float] | None, digits: int) -> str:
     return f"at most {high}" if math.isinf(allowed[0]) else f"{low} to {high}"
 
 
-def claim_block(one: TableResult) -> Block:
+def claim_block(result: TableResult) -> Block:
     """One line a comparison; the claim's own verdict stands in its first."""
     rows = []
-    for claim, steps, word in one.claims:
+    for claim, steps, word in result.claims:
         for i, step in enumerate(steps):
             says = f"{claim.says}: {word}" if i == 0 else ""
-            rows.append((says, tuple(Entry(text) for text in _step_texts(step, one.table, claim.margin))))
+            rows.append((says, tuple(Entry(text) for text in _step_texts(step, result.table, claim.margin))))
     return Block("Claims", ("",), (CLAIM_HEADS,), tuple(rows), (), corner="claim", text=1)
 
 
 def _step_texts(step: Tested, table: Table, margin: float) -> tuple[str, ...]:
     digits = table.decimals + 1
-    told = str(step.step) + (f" (margin {margin:g})" if step.step.sign in ("~", "<=", ">=") and margin else "")
+    comparison = str(step.step) + (f" (margin {margin:g})" if step.step.sign in ("~", "<=", ">=") and margin else "")
     difference = DASH
     if step.n:
         difference = f"{step.difference:+.{digits}f}"
         if not math.isnan(step.low):
             difference += f" [{step.low:+.{digits}f}, {step.high:+.{digits}f}]"
     p = DASH if math.isnan(step.corrected) else f"{step.corrected:.2g}"
-    return told, difference, str(step.n), p, step.word
+    return comparison, difference, str(step.n), p, step.word
 
 
 def numbers_csv(result: Result) -> str:
@@ -190,14 +191,14 @@ def numbers_csv(result: Result) -> str:
     names += ["published_runs", "ours", "sd", "low", "high", "n", "planned", "difference", "allowed_low"]
     names += ["allowed_high", "verdict", "why"]
     lines = []
-    for one in result.tables:
-        t = one.table
-        for number, v in one.numbers:
+    for compared in result.tables:
+        t = compared.table
+        for number, v in compared.numbers:
             low, high = v.allowed or (None, None)
-            told = [result.paper.name, t.name, t.kind, number.row, number.column, str(number.metric)]
-            told += [str(number.window), t.unit]
+            about = [result.paper.name, t.name, t.kind, number.row, number.column, str(number.metric)]
+            about += [str(number.window), t.unit]
             measured = [number.value, number.sd, t.runs, v.mean, v.sd, v.low, v.high, v.n, v.planned, v.difference]
-            lines.append([*told, *measured, low, high, v.word, v.why])
+            lines.append([*about, *measured, low, high, v.word, v.why])
     return csv_text(names, lines)
 
 
@@ -206,23 +207,23 @@ def claims_csv(result: Result) -> str:
     names = ["paper", "table", "claim", "claim_verdict", "comparison", "margin", "difference", "low", "high", "n"]
     names += ["p", "p_holm", "verdict"]
     lines = []
-    for one in result.tables:
-        for claim, steps, word in one.claims:
+    for compared in result.tables:
+        for claim, steps, word in compared.claims:
             for s in steps:
-                told = [result.paper.name, one.table.name, claim.says, word, str(s.step), claim.margin]
-                lines.append([*told, s.difference, s.low, s.high, s.n, s.p, s.corrected, s.word])
+                about = [result.paper.name, compared.table.name, claim.says, word, str(s.step), claim.margin]
+                lines.append([*about, s.difference, s.low, s.high, s.n, s.p, s.corrected, s.word])
     return csv_text(names, lines)
 
 
 def _said(table: Table, paper: Paper) -> str:
     metrics = list(dict.fromkeys(f"{n.metric}, {n.window}" for n in table.numbers))
     unit = {1.0: "shares from 0 to 1", 100.0: "per cent"}[UNITS[table.unit]]
-    told = [table.about] if table.about else []
+    sentences = [table.about] if table.about else []
     if table.after_looking:
-        told.append("Thought of after the numbers above were seen.")
-    told.append(f"In {unit}: {'; '.join(metrics)}.")
+        sentences.append("Thought of after the numbers above were seen.")
+    sentences.append(f"In {unit}: {'; '.join(metrics)}.")
     if table.runs:
-        told.append(f"Published: mean of {table.runs} run{'s' * (table.runs > 1)}.")
+        sentences.append(f"Published: mean of {table.runs} run{'s' * (table.runs > 1)}.")
     if paper.changed:
-        told.append(f"Nothing is judged: {paper.changed}.")
-    return " ".join(told)
+        sentences.append(f"Nothing is judged: {paper.changed}.")
+    return " ".join(sentences)

@@ -2,7 +2,7 @@
 
 A number is **reproduced** where our mean over seeds lies within the tolerance that the file fixes. It is **within
 rounding** where it lies outside by no more than half a unit of the last printed digit: the printed number may stand for
-one that is that much nearer, so the paper does not tell. Otherwise it is **missed**. Ours is never rounded.
+one that is that much nearer, so the paper cannot decide it. Otherwise it is **missed**. Ours is never rounded.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Verdict:
     why: str = ""
 
 
-def verdict(number: Number, found: Ours, decimals: int, runs: int | None, judged: bool = True) -> Verdict:
+def verdict(number: Number, own: Ours, decimals: int, runs: int | None, judged: bool = True) -> Verdict:
     """The verdict on one number.
 
     Args:
@@ -61,15 +61,15 @@ def verdict(number: Number, found: Ours, decimals: int, runs: int | None, judged
         runs: K, over which the published number is a mean; needed for a tolerance in deviations.
         judged: False: the cells are not those of the protocol.
     """
-    values = np.array(sorted(found.values.items()), dtype=np.float64).reshape(-1, 2)[:, 1]
+    values = np.array(sorted(own.values.items()), dtype=np.float64).reshape(-1, 2)[:, 1]
     mean, sd, n = (float(x) for x in statistics.moments(values))
     low, high = (float(x) for x in statistics.student_interval(values))
     band = None
     if number.not_run is None:
-        band = allowed(number.tolerance, number.value, number.sd, runs, found.planned)
+        band = allowed(number.tolerance, number.value, number.sd, runs, own.planned)
     difference = math.nan if number.value is None else mean - number.value
-    word, why = _word(number, found, int(n), mean, band, 0.5 * 10.0**-decimals, judged)
-    return Verdict(word, mean, low, high, sd, int(n), found.planned, difference, band, why)
+    word, why = _word(number, own, int(n), mean, band, 0.5 * 10.0**-decimals, judged)
+    return Verdict(word, mean, low, high, sd, int(n), own.planned, difference, band, why)
 
 
 def allowed(
@@ -97,7 +97,7 @@ def allowed(
 
 def _word(
     number: Number,
-    found: Ours,
+    own: Ours,
     n: int,
     mean: float,
     band: tuple[float, float] | None,
@@ -106,10 +106,10 @@ def _word(
 ) -> tuple[str, str]:
     if number.not_run is not None:
         return NOT_RUN, number.not_run
-    if found.refused:
-        return NOT_RUN, str(found.reason)
-    if n < found.planned:
-        return UNFINISHED, f"{n} of {found.planned} seeds"
+    if own.refused:
+        return NOT_RUN, str(own.reason)
+    if n < own.planned:
+        return UNFINISHED, f"{n} of {own.planned} seeds"
     if band is None or not judged or math.isnan(mean):
         return UNJUDGED, ""
     low, high = (end - sign * _EXACT for sign, end in zip((1, -1), band, strict=True))
@@ -159,10 +159,10 @@ def examined(claims: Sequence[tuple[Claim, Mapping[tuple[str, str], Ours]]]) -> 
     rows: list[list[tuple[Step, float, list[float], str | None]]] = []
     for claim, at in claims:
         rows.append([(s, claim.margin, *_differences(s, at)) for s in claim.steps])
-    flat = [one for row in rows for one in row]
+    flat = [case for row in rows for case in row]
     p = np.array([math.nan if lacking else _p(step.sign, d) for step, _, d, lacking in flat], dtype=np.float64)
     corrected = statistics.holm(p)
-    results = iter([_tested(*one, *ps) for one, *ps in zip(flat, p.tolist(), corrected.tolist(), strict=True)])
+    results = iter([_tested(*case, *ps) for case, *ps in zip(flat, p.tolist(), corrected.tolist(), strict=True)])
     return [[next(results) for _ in row] for row in rows]
 
 
@@ -172,19 +172,20 @@ def _p(sign: str, differences: Sequence[float]) -> float:
 
 def _differences(step: Step, at: Mapping[tuple[str, str], Ours]) -> tuple[list[float], str | None]:
     """Left less right for each common seed; and why that is not all: a verdict, or None where it is."""
-    found = [at[p] for t in (step.left, step.right) for p in (t.plus, t.minus) if isinstance(p, tuple)]
-    seeds = sorted(set.intersection(*(set(o.values) for o in found))) if found else []
+    sides = [at[p] for t in (step.left, step.right) for p in (t.plus, t.minus) if isinstance(p, tuple)]
+    seeds = sorted(set.intersection(*(set(o.values) for o in sides))) if sides else []
     lacking = None
-    if any(o.refused or not o.planned for o in found):
+    if any(o.refused or not o.planned for o in sides):
         lacking = NOT_RUN
-    elif any(len(o.values) < o.planned for o in found):
+    elif any(len(o.values) < o.planned for o in sides):
         lacking = UNFINISHED
     return [_value(step.left, at, s) - _value(step.right, at, s) for s in seeds], lacking
 
 
 def _value(term: Term, at: Mapping[tuple[str, str], Ours], seed: int) -> float:
     plus, minus = (
-        at[one].values[seed] if isinstance(one, tuple) else float(one or 0.0) for one in (term.plus, term.minus)
+        at[operand].values[seed] if isinstance(operand, tuple) else float(operand or 0.0)
+        for operand in (term.plus, term.minus)
     )
     return plus - minus
 

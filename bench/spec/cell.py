@@ -29,10 +29,10 @@ def _as_reference(value: Any) -> str:
         value = reference.from_mapping(value)
     if not isinstance(value, str):
         raise ValueError(f"needs a name like 'iid' or 'dirichlet(alpha=0.5)', got {value!r}")
-    one = reference.canonical(value)
-    if "|" in one and len(reference.parse_chain(one)) > 1:
+    text = reference.canonical(value)
+    if "|" in text and len(reference.parse_chain(text)) > 1:
         raise ValueError(f"only aggregators and attacks can be chains with '|', got {value!r}")
-    return one
+    return text
 
 
 def _as_chain(value: Any) -> str:
@@ -54,7 +54,7 @@ Clock = Literal["round", "participation", "local_step", "client_step", "shared_s
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Cell:
-    """The facts of one experiment; every field can be an axis of a grid.
+    """The fields of one experiment; every field can be an axis of a grid.
 
     Attributes:
         dataset: a data set, with options (``mnist(train=5000)``).
@@ -97,7 +97,7 @@ class Cell:
             place of the update (worker momentum; meant for local_steps: 1).
         clip_update: norm to which a longer update is scaled down before it is sent, by malicious clients too, after
             all that they do; null: none is.
-        client_weights: weights that the rule is told: ``examples`` (share of the round's training examples) or
+        client_weights: weights that the rule receives: ``examples`` (share of the round's training examples) or
             ``equal``.
         server_learning_rate: factor on the aggregated update.
         server_momentum: of the server's step.
@@ -113,7 +113,7 @@ class Cell:
         malicious_data: what they hold: ``share`` (they are among the N clients, with shares of their own);
             ``of_class(label=1)`` (each all training examples of a class) or ``fresh(examples=600)`` (each so many of
             all training examples) makes them sybils, on top of the N clients.
-        declared_byzantine: f, as told to the rule; null: the true number among a round's clients (under client
+        declared_byzantine: f, as the rule receives it; null: the true number among a round's clients (under client
             sampling the expected number, rounded up).
         flips_trained: false: labels are flipped after the batches were cut, so that training never sees the flips (a
             mistake of public code, on purpose).
@@ -176,7 +176,7 @@ class Cell:
 
     @model_validator(mode="after")
     def _together(self) -> Cell:
-        """Facts that only make sense together; each message names the fields to change."""
+        """Check the fields that only make sense together; each message names the fields to change."""
         if self.local_epochs is not None and self.local_steps is not None:
             raise ValueError("local_epochs and local_steps are both set: keep one (local_steps: 1 is FedSGD)")
         if self.malicious_fraction is not None and self.malicious_count is not None:
@@ -225,7 +225,7 @@ class Cell:
 
     @property
     def byzantine(self) -> int:
-        """f as the rule is told it: declared, else the true (under sampling: expected, rounded up) number."""
+        """f as the rule receives it: declared, else the true (under sampling: expected, rounded up) number."""
         stayed_away = self.malicious if self.malicious_data != SHARE and not self.attacked else 0  # f is less by them
         if self.declared_byzantine is not None:
             return max(0, self.declared_byzantine - stayed_away)
@@ -242,12 +242,12 @@ class Cell:
         return (self.local_epochs or 1) if self.local_steps is None else None
 
 
-def expected_malicious(facts: Mapping[Any, Any]) -> int:
-    """How many malicious clients a round is expected to have, rounded up, from the facts of an attacked cell's row."""
-    malicious, clients, per_round = int(facts["malicious_count"]), int(facts["clients"]), facts["clients_per_round"]
-    members = clients + (malicious if facts["malicious_data"] != SHARE else 0)
-    everybody = per_round is None or per_round != per_round  # NaN in a table
-    return -(-malicious * (members if everybody else int(per_round)) // members)
+def expected_malicious(cell: Mapping[Any, Any]) -> int:
+    """How many malicious clients a round is expected to have, rounded up, from the row of an attacked cell."""
+    malicious, clients, per_round = int(cell["malicious_count"]), int(cell["clients"]), cell["clients_per_round"]
+    members = clients + (malicious if cell["malicious_data"] != SHARE else 0)
+    all_take_part = per_round is None or per_round != per_round  # NaN in a table
+    return -(-malicious * (members if all_take_part else int(per_round)) // members)
 
 
 @lru_cache(maxsize=4096)

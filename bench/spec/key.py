@@ -36,8 +36,8 @@ def key_of_normal(cell: Cell, content: Mapping[str, str]) -> str:
     Hashed is the canonical JSON of schema, fields and content, put together of parts: 100,000 cells share few values.
     """
     values = _in_order(vars(cell))
-    facts = ",".join(filter(None, map(_member, _SORTED, map(type, values), values)))
-    text = f'{{"content":{_hashes(tuple(content.items()))},"facts":{{{facts}}},"schema":{SCHEMA}}}'
+    members = ",".join(filter(None, map(_member, _SORTED, map(type, values), values)))
+    text = f'{{"content":{_hashes(tuple(content.items()))},"facts":{{{members}}},"schema":{SCHEMA}}}'
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -23,18 +23,18 @@ def printable(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def field_label(fact: str) -> str:
+def field_label(field: str) -> str:
     """The name of a field for axes and headings."""
-    return TABLE[fact].label if fact in TABLE else fact.replace("_", " ")
+    return TABLE[field].label if field in TABLE else field.replace("_", " ")
 
 
-def value_label(fact: str, value: Any) -> str:
+def value_label(field: str, value: Any) -> str:
     """A value of a field; shares in per cent, null as "none" (as "the last" of the last attacked round)."""
     if is_nothing(value):
-        return OPEN_ENDED.get(fact, "none")
-    if fact in PERCENT:
+        return OPEN_ENDED.get(field, "none")
+    if field in PERCENT:
         return f"{percent(value)} %"
-    if fact == "dataset":
+    if field == "dataset":
         return dataset_label(str(value))
     return printable(f"{value:g}" if isinstance(value, float) else CODE.sub("", str(value)))
 
@@ -76,21 +76,21 @@ def attack_label(text: str, classes: Sequence[str] = ()) -> str:
     if text == CLEAN:
         return "clean"
     try:
-        return printable(" | ".join(_attack(one, classes) for one in parse_chain(text)))
+        return printable(" | ".join(_attack(link, classes) for link in parse_chain(text)))
     except UserError:
         return printable(text)
 
 
-def _attack(one: Reference, classes: Sequence[str]) -> str:
-    sides = [_classes(one.options[o], classes) for o in _OF_CLASSES if o in one.options]
-    if "mapping" in one.options and isinstance(one.options["mapping"], Mapping):
-        pairs = one.options["mapping"].items()
+def _attack(link: Reference, classes: Sequence[str]) -> str:
+    sides = [_classes(link.options[o], classes) for o in _OF_CLASSES if o in link.options]
+    if "mapping" in link.options and isinstance(link.options["mapping"], Mapping):
+        pairs = link.options["mapping"].items()
         sides = [_classes([s for s, _ in pairs], classes), _classes([t for _, t in pairs], classes)]
-    rest = one.without(*_OF_CLASSES, "mapping")
+    rest = link.without(*_OF_CLASSES, "mapping")
     plugin = ":" in rest.name  # an author's names stay as they are written
     name = str(Reference(short_name(rest.name), rest.options))
     name = name if plugin else name.replace("_", " ", 2)
-    arrow = "↔" if "first" in one.options else "→"
+    arrow = "↔" if "first" in link.options else "→"
     if len(sides) == 1:
         return f"{name} {sides[0][0]}"
     return " ".join([name, ", ".join(f"{s}{arrow}{t}" for s, t in zip(*sides, strict=False))]).strip()
@@ -119,7 +119,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("→", "-to-")).strip("-")[:60].strip("-") or "x"
 
 
-def fields_line(facts: Mapping[str, Any]) -> str:
+def fields_line(values: Mapping[str, Any]) -> str:
     """Fields that hold for a whole table, on one line; left out are null and later fields at their usual value."""
-    said = {f: v for f, v in facts.items() if not is_nothing(v) and LATER.get(f) != v}
-    return ", ".join(f"{field_label(f)} {value_label(f, v)}" for f, v in said.items())
+    shown_values = {f: v for f, v in values.items() if not is_nothing(v) and LATER.get(f) != v}
+    return ", ".join(f"{field_label(f)} {value_label(f, v)}" for f, v in shown_values.items())

@@ -110,10 +110,10 @@ def test_what_is_no_yaml_is_refused_at_its_place(text, line, column, said):
 def test_a_billion_laughs_cost_nothing():
     text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     text += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(YamlError, match="aliases written out"):
         compose(text)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_deep_aliases_count_as_deep():

@@ -119,7 +119,7 @@ MISTAKES = [  # (what is replaced, by what, the text that the position must be t
     ("{attack: none}", "{attack: nobody}", "nobody", "unknown attack 'nobody'"),
     ("{attack: none}", "{atack: none}", "atack", "unknown field - did you mean 'attack'?"),
     ("krum: {at: {aggregator: krum}}", "krum: {at: {aggregator: median}}", "median}", "no cell with aggregator median"),
-    ("krum: {at: {aggregator: krum}}", "krum: {}", "mirrored}", "2 settings of the protocol have these facts"),
+    ("krum: {at: {aggregator: krum}}", "krum: {}", "mirrored}", "2 settings of the protocol have these field values"),
     ("metric: accuracy", "metric: acuracy", "acuracy", "unknown metric 'acuracy' - did you mean 'accuracy'?"),
     ("metric: accuracy", "metric: recall(of=12)", "90.25", "digits has the classes 0 to 9"),
     ("metric: accuracy", "metric: recall", "recall", "write it as recall(of=CLASS)"),
