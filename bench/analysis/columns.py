@@ -15,6 +15,7 @@ from flipbench.spec.field_groups import OPEN_ENDED
 from flipbench.spec.labels import is_nothing
 
 Values = tuple[Any, ...]
+WORST = "worst_over_attacks"  # stands where a column has its attack
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,31 @@ class Column:
     """What all squares below one another share.
 
     Attributes:
-        attack: its reference; ``none`` for the clean twins.
+        attack: its reference; ``none`` for the clean twins; `WORST` for the worst attack of each aggregator.
         setting: values of the page's settings.
         level: values of the page's levels; empty for the clean twins.
+        of: of clean twins measured by the class map of an attack: its reference; else empty.
     """
 
     attack: str
     setting: Values = ()
     level: Values = ()
+    of: str = ""
 
     @property
     def clean(self) -> bool:
         """Whether the clean twins stand here."""
         return self.attack == CLEAN
+
+    @property
+    def attacked(self) -> bool:
+        """Whether the cells of an attack stand here."""
+        return self.attack not in (CLEAN, WORST)
+
+    @property
+    def about(self) -> str:
+        """The attack whose cells stand here, or by whose class map clean twins are measured; else empty."""
+        return self.attack if self.attacked else self.of
 
 
 def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:

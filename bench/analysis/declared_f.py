@@ -14,6 +14,7 @@ import pandas as pd
 from flipbench.analysis.columns import Values, level_values
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.warnings import STATISTICS, interval
 from flipbench.spec.cell import CLEAN, expected_malicious
 
@@ -38,12 +39,11 @@ def variants(page: Page, attack: str) -> list[Values]:
     return list(dict.fromkeys(level_values(mine, rest(page))))
 
 
-def table(page: Page, tidy: pd.DataFrame, shown: MetricColumn, attack: str, values: Values) -> pd.DataFrame:
+def table(pivot: Pivot, shown: MetricColumn, attack: str, values: Values) -> pd.DataFrame:
     """The squares of one attack, all aggregators.
 
     Args:
-        page: one that `applies`.
-        tidy: of `analysis.metrics.evaluate`.
+        pivot: of a page that `applies`.
         shown: a metric itself, not its damage.
         attack: its reference; without malicious clients there is none, so the clean cells are the column of true 0.
         values: of `rest`.
@@ -54,7 +54,8 @@ def table(page: Page, tidy: pd.DataFrame, shown: MetricColumn, attack: str, valu
         sd, n, low, high, planned`` of the metric, and with ``regret_`` before them those of the paired regret (state
         absent where the plan has no cell that declares the true number, infeasible also where the rule refuses that).
     """
-    cells = page.cells.merge(tidy[["key", shown.name]], on="key", how="left", validate="1:1")
+    page = pivot.page
+    cells = page.cells.merge(pivot.tidy[["key", shown.name]], on="key", how="left", validate="1:1")
     settings = [f for f in rest(page) if f in page.settings]
     wanted = {f: v for f, v in zip(rest(page), values, strict=True) if f in settings}
     theirs = pd.Series(level_values(cells, rest(page)), index=cells.index, dtype=object)

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis.columns import plain
-from flipbench.analysis.frame_cache import Remembered
 from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
 from flipbench.spec.field_groups import LEVEL_FIELDS
 
@@ -57,13 +56,6 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     Args:
         frame: of `analysis.frame.load`.
     """
-    return _PAGES.of(frame, (), None, lambda: _pages(frame))
-
-
-_PAGES = Remembered()
-
-
-def _pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     known = frame[frame["status"] != "missing"]
     apart = [f for f in PAGE_FACTS if _varies(known[f])]
     unknown = len(frame) - len(known)

@@ -1,257 +1,355 @@
-"""Which number stands where: aggregators down; attacks and the facts that vary across; the clean twins first.
+"""Which number stands where on a page: aggregators down; attacks and the fields that vary across; clean twins first.
 
-Tables and heatmaps draw the same squares. A square is one aggregator under one column, over all seeds.
+A `Pivot` puts every cell of a page in its squares once. Tables, figures and the report page ask it for the squares of
+some attacks, and what was computed for one of them is not computed again for the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from flipbench.analysis.columns import Column, Values, coded, reading_values
-from flipbench.analysis.comparisons import seed_table, tied
-from flipbench.analysis.frame_cache import Remembered
+from flipbench.analysis import squares
+from flipbench.analysis.attack_selection import pooled
+from flipbench.analysis.columns import WORST, Column, coded, reading_values
 from flipbench.analysis.metric_columns import MetricColumn, why_undefined
-from flipbench.analysis.pages import Page
-from flipbench.analysis.statistics import Values as Numbers
-from flipbench.analysis.statistics import moments, student_interval
+from flipbench.analysis.pages import FIRST, Page, pages
+from flipbench.analysis.squares import Cells, Mask, Objects, Places, Standing
+from flipbench.analysis.statistics import Values
 from flipbench.spec.cell import CLEAN
 
-_LAYOUTS, _SQUARES = Remembered(), Remembered()
+T = TypeVar("T")
+_SQUARE = ("state", "planned", "reason", "declared_f", "remark")
 
 
-def squares(
-    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str], among: Collection[Column] | None = None
-) -> pd.DataFrame:
-    """The numbers of some attacks, one row a square, clean twins first.
+@dataclass(frozen=True)
+class Placement:
+    """Every cell of a page in its squares.
+
+    Attributes:
+        columns: all of the page in reading order, `WORST` ones among them, which no cell stands in.
+        cells: rows are the page's aggregators.
+        cell: the place of each of them in ``page.cells``.
+        row: its place in the tidy frame; -1 where it has no number.
+        twin: a number that a clean cell shares with the attacked cells whose twin it is.
+        twin_by_map: the same, told apart by class map too.
+    """
+
+    columns: tuple[Column, ...]
+    cells: Cells
+    cell: Places
+    row: Places
+    twin: Places
+    twin_by_map: Places
+
+    @cached_property
+    def worst(self) -> dict[int, list[int]]:
+        """Each `WORST` column -> the attacked columns at its place."""
+        here: dict[Any, list[int]] = {}
+        for i, c in enumerate(self.columns):
+            if c.attacked:
+                here.setdefault((c.setting, c.level), []).append(i)
+        return {i: here[c.setting, c.level] for i, c in enumerate(self.columns) if c.attack == WORST}
+
+    def some(self, which: Mask) -> Placement:
+        """Some of the cells, under the same columns."""
+        cells = Cells(**{f.name: getattr(self.cells, f.name)[which] for f in fields(Cells)})
+        rest = (part[which] for part in (self.cell, self.row, self.twin, self.twin_by_map))
+        return Placement(self.columns, cells, *rest)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A metric in every square of a page, ``(columns, aggregators)`` as `Placement.columns` has them.
+
+    Attributes:
+        numbers: a worst case has those of its attack.
+        chosen: the column of that attack; -1 elsewhere.
+        marks: of `squares.marks`.
+        worst: each `WORST` column -> what it was chosen among; empty where the metric needs a class map.
+    """
+
+    numbers: squares.Numbers
+    chosen: Places
+    marks: Objects
+    worst: Mapping[int, squares.Worst]
+
+
+@dataclass(frozen=True, eq=False)
+class Pivot:
+    """The squares of a page.
+
+    Attributes:
+        page: whose cells.
+        tidy: their numbers, of `analysis.metrics.evaluate`.
+    """
+
+    page: Page
+    tidy: pd.DataFrame
+    _known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, name: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, or gave before under this name; nobody changes it."""
+        if name not in self._known:
+            self._known[name] = make()
+        made: T = self._known[name]
+        return made
+
+    @cached_property
+    def pooled(self) -> Pivot:
+        """The same with its single-pair attacks as one, where they are too many to stand side by side."""
+        page = pooled(self.page)
+        return self if page is self.page else Pivot(page, self.tidy)
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Every cell in its squares."""
+        return _placement(self.page, self.tidy)
+
+    def squares(
+        self, shown: MetricColumn, attacks: Sequence[str], among: Collection[Column] | None = None
+    ) -> pd.DataFrame:
+        """The numbers of some attacks, one row a square, clean twins first.
+
+        Args:
+            shown: what to show.
+            attacks: references, in the page's order; only one where the metric needs a class map, which its clean
+                value depends on.
+            among: attacked columns of a table that shows these alone: its clean columns hold their twins. None: all.
+                What cannot be told from the best is found among all of them either way.
+
+        Returns:
+            ``aggregator``, ``column`` (`Column`), ``state`` (done, or that of `squares.Standing`); ``mean, sd, low,
+            high`` (95 % interval over seeds), ``n`` (seeds with a number), ``planned`` (seeds that could have one),
+            ``reason`` (why infeasible or undefined), ``declared_f`` and ``remark`` (`squares.Standing`), ``tied``
+            (cannot be told from the best of its column) and ``mark`` (`squares.BEST`, `squares.TIED` or None).
+            Aggregators in the page's order, columns in reading order; every aggregator under every column.
+        """
+        some = None if among is None else frozenset(among)
+        return self.once(("squares", shown, tuple(attacks), some), lambda: self._squares(shown, attacks, some))
+
+    def by_seed(self, shown: MetricColumn, attacks: Sequence[str]) -> tuple[Values, list[Column]]:
+        """What stands behind `squares`: ``(columns, aggregators, seeds)``, NaN where there is none; the columns."""
+        placed = self._of_attacks(shown, attacks)
+        return self._values(placed, shown), list(placed.columns)
+
+    def robustness_cost(self, shown: MetricColumn) -> tuple[Values, list[Column]]:
+        """What each aggregator loses against FedAvg without an attack, seed by seed; positive is a price.
+
+        Args:
+            shown: a metric with a clean value of its own.
+
+        Returns:
+            ``(clean columns, aggregators, seeds)``, NaN where either has no number, and the clean columns; none where
+            FedAvg is not on the page.
+        """
+        values, columns = self.by_seed(shown, self.page.attacks)
+        clean = [i for i, c in enumerate(columns) if c.clean and FIRST in self.page.rows]
+        row = self.page.rows.index(FIRST) if clean else 0
+        return squares.lost_against(values[clean], row, shown.higher_is_better), [columns[i] for i in clean]
+
+    @cached_property
+    def standing(self) -> Standing:
+        """What every square of the page says of its cells; of a worst case the first attack that is not absent."""
+        placed, shape = self.placement, (len(self.placement.columns), len(self.page.rows))
+        found = squares.standing(placed.cells, shape, unknown=bool(self.page.unknown))
+        for target, sources in placed.worst.items():
+            for row in range(shape[1]):
+                there = [c for c in sources if found.state[c, row] != squares.ABSENT]
+                for array in (found.state, found.planned) if there else ():
+                    array[target, row] = array[there[0], row]
+                found.reason[target, row] = found.reason[there[0], row] if there else None
+        return found
+
+    def reasons(self, shown: MetricColumn) -> Objects:
+        """Why each square of the page has no number of a metric; None where that is not known."""
+        states = replace(self.standing, reason=self.standing.reason.copy())
+        shows = np.array([self._shows(c, shown) for c in self.placement.columns], dtype=bool)
+        known = (self.whole(shown).numbers.n > 0) | ~shows[:, None]
+        _say_why_undefined(self.page, self.placement, shown, states, known)
+        for target, sources in self.placement.worst.items():
+            for row in np.flatnonzero(states.state[target] == squares.UNDEFINED):
+                there = next(c for c in sources if states.state[c, row] != squares.ABSENT)
+                states.reason[target, row] = states.reason[there, row]
+        return states.reason
+
+    def whole(self, shown: MetricColumn) -> Whole:
+        """A metric in every square of the page at once.
+
+        Claims are those of the tables: all attacks together, or each alone where its clean value is its own.
+        """
+        return self.once(("whole", shown), lambda: self._whole(shown))
+
+    def _whole(self, shown: MetricColumn) -> Whole:
+        placed, higher = self.placement, shown.higher_is_better
+        wanted = [i for i, c in enumerate(placed.columns) if self._shows(c, shown)]
+        families = [wanted]
+        if shown.needs_mapping:
+            families = [[i for i in wanted if placed.columns[i].about == a] for a in self.page.attacks]
+        values = self._values(placed.some(np.isin(placed.cells.column, wanted)), shown)
+        found = squares.numbers(values, higher, families)
+        worst = (
+            {}
+            if shown.needs_mapping
+            else {
+                target: squares.worst_of(found.mean, found.n, sources, higher)
+                for target, sources in placed.worst.items()
+            }
+        )
+        chosen, partial = np.full(found.n.shape, -1), np.zeros(found.n.shape, dtype=bool)
+        for target, one in worst.items():
+            rows = np.flatnonzero(one.column >= 0)
+            chosen[target], partial[target] = one.column, one.partial
+            for array in (found.mean, found.sd, found.low, found.high, found.n):
+                array[target, rows] = array[one.column[rows], rows]
+        return Whole(found, chosen, squares.marks(found.mean, found.tied, higher, partial), worst)
+
+    def _shows(self, column: Column, shown: MetricColumn) -> bool:
+        if not column.clean:
+            return column.attacked
+        return shown.clean is not None and bool(column.of) == shown.needs_mapping
+
+    def _of_attacks(
+        self, shown: MetricColumn, attacks: Sequence[str], among: frozenset[Column] | None = None
+    ) -> Placement:
+        """The cells of some attacks and their clean twins, under their columns alone."""
+        name = ("cells", shown.needs_mapping, shown.clean is None, tuple(attacks))
+        placed = self.once(name, lambda: self._columns_of(shown, attacks))
+        if among is not None:
+            telling = np.array([c in among for c in placed.columns], dtype=bool)[placed.cells.column]
+            twin = placed.twin_by_map if shown.needs_mapping else placed.twin
+            placed = placed.some(~placed.cells.clean | np.isin(twin, twin[telling]))
+        return placed
+
+    def _columns_of(self, shown: MetricColumn, attacks: Sequence[str]) -> Placement:
+        placed = self.placement
+        clean, column = placed.cells.clean, placed.cells.column
+        wanted = np.array([self._shows(c, shown) and c.about in {*attacks, ""} for c in placed.columns], dtype=bool)
+        there = wanted[column]
+        if (there & ~clean).any() and not shown.needs_mapping:
+            there &= ~clean | np.isin(placed.twin, placed.twin[there & ~clean])
+        placed = placed.some(there)
+        used, column = np.unique(placed.cells.column, return_inverse=True)
+        cells = replace(placed.cells, column=column.astype(np.int64))
+        return replace(placed, columns=tuple(placed.columns[i] for i in used), cells=cells)
+
+    def _values(self, placed: Placement, shown: MetricColumn) -> Values:
+        """The numbers of cells in their squares; NaN where there is none."""
+        value = np.full(len(placed.row), np.nan)
+        for which, name in ((placed.cells.clean, shown.clean), (~placed.cells.clean, shown.name)):
+            there = which & (placed.row >= 0)
+            if name is not None and there.any():
+                value[there] = self.tidy[name].to_numpy(dtype=np.float64)[placed.row[there]]
+        return placed.cells.by_seed(value, (len(placed.columns), len(self.page.rows)))
+
+    def _squares(self, shown: MetricColumn, attacks: Sequence[str], among: frozenset[Column] | None) -> pd.DataFrame:
+        placed = self._of_attacks(shown, attacks, among)
+        values = self._values(placed, shown)
+        found = squares.numbers(values, shown.higher_is_better)
+        states = squares.standing(placed.cells, values.shape[:2], unknown=bool(self.page.unknown))
+        _say_why_undefined(self.page, placed, shown, states, found.n > 0)
+        mark = squares.marks(found.mean, found.tied, shown.higher_is_better)
+        columns = placed.columns
+        if among is not None:
+            settings = {c.setting for c in among}
+            keep = [i for i, c in enumerate(columns) if c in among or (c.clean and c.setting in settings)]
+        else:
+            keep = list(range(len(columns)))
+        arrays = {name: getattr(states, name) for name in _SQUARE} | found.names() | {"mark": mark}
+        arrays["state"][found.n > 0] = squares.DONE
+        return as_table(self.page.rows, [columns[i] for i in keep], {n: a[keep] for n, a in arrays.items()})
+
+
+def pivots(frame: pd.DataFrame, tidy: pd.DataFrame) -> tuple[Pivot, ...]:
+    """A pivot of each page of a grid, in the order of the plan.
 
     Args:
-        page: whose cells.
-        tidy: of `analysis.metrics.evaluate`.
-        shown: what to show.
-        attacks: references; only one where the measure needs a mapping, which its clean value depends on.
-        among: attacked columns of a table that shows these alone: its clean columns hold their twins. None: all. What
-            cannot be told from the best is found among all of them either way.
-
-    Returns:
-        ``aggregator``, ``column`` (`Column`), ``state``: done, infeasible, failed, undefined (no such number here),
-        missing (the plan holds cells that were not run, maybe here) or absent (the grid has no such cell);
-        ``mean, sd, low, high`` (95 % interval over seeds), ``n`` (seeds with a number), ``planned`` (seeds that could
-        have one), ``reason`` (why infeasible or undefined), ``told`` (of a clean square: the declared f of its cells),
-        ``remark`` (of a clean square whose rule refuses some of them) and ``tied`` (whether it cannot be told from the
-        best of its column: `analysis.comparisons`). Aggregators in the page's order, columns in reading order; every
-        aggregator under every column.
+        frame: of `analysis.frame.load`.
+        tidy: of `analysis.metrics.evaluate` on it.
     """
-    some = None if among is None else frozenset(among)
-    facts = (page.rows, page.settings, page.levels, page.backdoors, page.unknown, shown, tuple(attacks), some)
-    made = _SQUARES.of(tidy, (page.cells,), facts, lambda: _squares(page, tidy, shown, attacks, some))
-    return made.copy()
+    return tuple(Pivot(page, tidy) for page in pages(frame))
+
+
+def as_table(rows: Sequence[str], columns: Sequence[Column], arrays: dict[str, Any]) -> pd.DataFrame:
+    """Arrays ``(columns, rows)`` as a frame of one row a square: rows down, columns across."""
+    names, places = zip(*product(rows, columns), strict=True) if columns else ((), ())
+    table = pd.DataFrame({"aggregator": names, "column": pd.Series(places, dtype=object)})
+    for name, array in arrays.items():
+        flat = array.T.ravel()
+        table[name] = pd.Series(flat, dtype=object) if array.dtype == object else flat
+    return table
 
 
 def several_f(table: pd.DataFrame) -> tuple[int, ...]:
-    """The declared f over which a clean column of `squares` is averaged; empty where each holds a single one."""
+    """The declared f over which a clean column of `Pivot.squares` is averaged; empty where each holds a single one."""
     found: set[int] = set()
-    for _, of_column in table.loc[table["told"].map(len) > 0].groupby("column", sort=False)["told"]:
+    for _, of_column in table.loc[table["declared_f"].map(len) > 0].groupby("column", sort=False)["declared_f"]:
         own = set().union(*of_column)
         found |= own if len(own) > 1 else set()
     return tuple(sorted(found))
 
 
-def _squares(
-    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str], among: frozenset[Column] | None
-) -> pd.DataFrame:
-    cells, columns = _placed(page, tidy, shown, attacks, among)
-    values = cells.by_seed(len(columns), len(page.rows))
-    numbers = _statements(page, shown, cells, values, np.array([c.clean for c in columns], dtype=bool))
-    equal = tied(values, shown.higher_is_better)
-    numbers["tied"] = [(c, r) in equal for r, c in np.ndindex(len(page.rows), len(columns))]
-    rules, places = zip(*product(page.rows, columns), strict=True) if columns else ((), ())
-    table = pd.DataFrame({"aggregator": rules, "column": pd.Series(places, dtype=object), **numbers})
-    if among is None:
-        return table
-    settings = {c.setting for c in among}
-    shows = [c in among or (c.clean and c.setting in settings) for c in columns]
-    return table[shows * len(page.rows)].reset_index(drop=True)
+def _say_why_undefined(page: Page, placed: Placement, shown: MetricColumn, states: Standing, known: Mask) -> None:
+    """The reason of each square that was run and has no number, from its first finished cell."""
+    for column, row in zip(*np.nonzero((states.state == squares.UNDEFINED) & ~known), strict=True):
+        here = (placed.cells.column == column) & (placed.cells.row == row) & (placed.row >= 0)
+        if here.any():
+            at = int(placed.cell[here][0])
+            cell = {name: page.cells[name].iat[at] for name in ("confusion", "mapping", "classes", "stamped")}
+            states.reason[column, row] = why_undefined(shown, cell, placed.columns[column].clean)
 
 
-def by_seed(
-    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str]
-) -> tuple[Numbers, list[Column]]:
-    """What stands behind `squares`: numbers ``(columns, rules, seeds)``, NaN where there is none; and the columns."""
-    cells, columns = _placed(page, tidy, shown, attacks)
-    return cells.by_seed(len(columns), len(page.rows)), columns
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """Cells with their places, one entry a cell: ``column`` and ``rule`` are codes, ``value`` NaN where unknown,
-    ``row`` and ``cell`` their places in the tidy frame (-1: none) and on the page, ``f`` what the rule was told,
-    ``twin`` a number that a clean cell shares with the attacked ones whose twin it is."""
-
-    column: NDArray[np.int64]
-    rule: NDArray[np.int64]
-    seed: NDArray[np.int64]
-    value: Numbers
-    status: NDArray[np.object_]
-    reason: NDArray[np.object_]
-    row: NDArray[np.intp]
-    cell: NDArray[np.int64]
-    f: NDArray[np.int64]
-    twin: NDArray[np.int64]
-
-    def some(self, which: NDArray[np.bool_]) -> _Cells:
-        """Those of them that are wanted."""
-        return _Cells(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
-
-    def by_seed(self, columns: int, rules: int) -> Numbers:
-        """Numbers ``(columns, rules, seeds)``."""
-        return seed_table(self.column, self.rule, self.seed, self.value, (columns, rules))
-
-
-_CELL = ("key", "twin", "status", "reason", "aggregator", "attack", "seed", "mapping", "declared_byzantine")
-
-
-def _placed(
-    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str], among: frozenset[Column] | None = None
-) -> tuple[_Cells, list[Column]]:
-    """Cells with their value and column, the clean ones first; and the columns in reading order."""
-    kind = "none" if shown.clean is None else "by map" if shown.needs_mapping else "plain"  # of clean cells
-    facts = (page.rows, page.settings, page.levels, page.backdoors, kind, tuple(attacks))
-    cells, columns, clean = _LAYOUTS.of(tidy, (page.cells,), facts, lambda: _layout(page, tidy, shown, attacks))
-    value = [_found(tidy, shown.clean, cells.row[:clean]), _found(tidy, shown.name, cells.row[clean:])]
-    cells = replace(cells, value=np.concatenate(value))
-    if among is not None:
-        telling = np.array([c in among for c in columns], dtype=bool)[cells.column]
-        there = np.isin(cells.twin, cells.twin[telling])
-        there[clean:] = True
-        cells = cells.some(there)
-    return cells, columns
-
-
-def _layout(
-    page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: Sequence[str]
-) -> tuple[_Cells, list[Column], int]:
-    """Cells without values; the columns; how many cells are clean ones, which stand first."""
-    cells = page.cells[list(dict.fromkeys([*_CELL, *page.settings, *page.levels]))].reset_index(drop=True)
-    at = pd.Index(tidy["key"]).get_indexer(pd.Index(cells["key"]))
-    attacked = cells[cells["attack"].isin(list(attacks))]
-    clean = _clean_cells(page, cells, attacked, shown)
-    both = pd.concat([clean, attacked])
-    codes, found = coded(both, ("attack", *page.settings, *page.levels))
-    own = [_column(page, values) for values in found]
-    columns = sorted(dict.fromkeys(own), key=lambda c: _reading_order(page, c, attacks))
-    code = {c: i for i, c in enumerate(columns)}
-    return (
-        _Cells(
-            np.array([code[c] for c in own], dtype=np.int64)[codes],
-            pd.Index(page.rows).get_indexer(pd.Index(both["aggregator"])).astype(np.int64),
-            both["seed"].to_numpy(dtype=np.int64),
-            np.full(len(both), np.nan),
-            both["status"].to_numpy(dtype=object),
-            both["reason"].to_numpy(dtype=object),
-            at[both.index],
-            both.index.to_numpy(dtype=np.int64),
-            both["declared_byzantine"].to_numpy(dtype=np.int64),
-            coded(both, ("twin", "mapping") if shown.needs_mapping else ("twin",))[0],
+def _placement(page: Page, tidy: pd.DataFrame) -> Placement:
+    """Attacked cells; clean twins (of a page without attacks every clean cell); and each attacked cell again as the
+    clean twin by its own class map, once for each twin and map."""
+    cells = page.cells
+    is_clean = (cells["attack"] == CLEAN).to_numpy(dtype=bool)
+    is_twin = is_clean & (cells["key"].isin(set(cells["twin"][~is_clean])).to_numpy(dtype=bool) | is_clean.all())
+    by_map = cells[["attack", "twin", "mapping"]].duplicated().to_numpy(dtype=bool) | is_clean
+    by_map |= cells["attack"].isin(page.backdoors).to_numpy(dtype=bool)  # its twin sees no stamped image
+    kinds = [np.flatnonzero(~is_clean), np.flatnonzero(is_twin), np.flatnonzero(~by_map)]
+    codes, values = coded(cells, ("attack", *page.settings, *page.levels))
+    cut = 1 + len(page.settings)
+    every = [
+        [Column(v[0], v[1:cut], v[cut:]), Column(CLEAN, v[1:cut]), Column(CLEAN, v[1:cut], (), v[0])] for v in values
+    ]
+    own = [every[code][kind] for kind, places in enumerate(kinds) for code in codes[places].tolist()]
+    columns = dict.fromkeys(own)
+    if len(page.attacks) > 1:
+        columns |= dict.fromkeys(Column(WORST, c.setting, c.level) for c in columns if c.attacked)
+    ordered = sorted(columns, key=lambda c: _reading_order(page, c))
+    code_of = {c: i for i, c in enumerate(ordered)}
+    cell = np.concatenate(kinds)
+    told = cells["declared_byzantine"].to_numpy(dtype=np.int64)
+    of_twin = cells["twin"].map(dict(zip(cells["key"], told.tolist(), strict=True))).to_numpy(dtype=np.float64)
+    of_twin = np.where(np.isnan(of_twin), told, of_twin).astype(np.int64)  # a twin without a record
+    return Placement(
+        tuple(ordered),
+        Cells(
+            np.array([code_of[c] for c in own], dtype=np.int64),
+            pd.Index(page.rows).get_indexer(pd.Index(cells["aggregator"])).astype(np.int64)[cell],
+            cells["seed"].to_numpy(dtype=np.int64)[cell],
+            cells["status"].to_numpy(dtype=object)[cell],
+            cells["reason"].to_numpy(dtype=object)[cell],
+            np.concatenate([told[kinds[0]], told[kinds[1]], of_twin[kinds[2]]]),
+            np.array([c.clean for c in own], dtype=bool),
         ),
-        columns,
-        len(clean),
+        cell,
+        pd.Index(tidy["key"]).get_indexer(pd.Index(cells["key"])).astype(np.int64)[cell],
+        coded(cells, ("twin",))[0][cell],
+        coded(cells, ("twin", "mapping"))[0][cell],
     )
 
 
-def _column(page: Page, values: Values) -> Column:
-    """The column of an attack with the values of the page's settings and levels behind it."""
-    cut = 1 + len(page.settings)
-    return Column(values[0], values[1:cut], () if values[0] == CLEAN else values[cut:])
-
-
-def _found(tidy: pd.DataFrame, name: str | None, at: NDArray[np.intp]) -> Numbers:
-    """A column of the tidy frame at some places; NaN where the place is -1."""
-    if name is None or not len(tidy):
-        return np.full(len(at), np.nan)
-    return np.where(at >= 0, tidy[name].to_numpy(dtype=np.float64)[at], np.nan)
-
-
-def _clean_cells(page: Page, cells: pd.DataFrame, attacked: pd.DataFrame, shown: MetricColumn) -> pd.DataFrame:
-    """The cells of the clean column: twins of the attacked ones, else (where there are none) of the page's, else every
-    clean cell.
-
-    Where the measure needs a class map, the attacked cells themselves: the twin's number depends on the map.
-    """
-    if shown.clean is None:
-        return cells.iloc[:0]
-    if shown.needs_mapping:
-        own = attacked[~attacked["attack"].isin(page.backdoors)].drop_duplicates(["twin", "mapping"])
-        f = own["twin"].map(cells.set_index("key")["declared_byzantine"]).fillna(own["declared_byzantine"])
-        return own.assign(attack=CLEAN, declared_byzantine=f)
-    clean = cells["attack"] == CLEAN
-    twins = set(attacked["twin"] if len(attacked) else cells.loc[~clean, "twin"])
-    return cells[clean & cells["key"].isin(twins)] if twins else cells[clean]
-
-
-def _statements(
-    page: Page, shown: MetricColumn, cells: _Cells, values: Numbers, clean: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """What each square says of its cells, as columns of `squares`: rules down, columns across."""
-    columns, rules, _ = values.shape
-    mean, sd, n = (part.T.ravel() for part in moments(values))
-    low, high = (end.T.ravel() for end in student_interval(values))
-    square, total = cells.rule * columns + cells.column, columns * rules
-    refused, failed = cells.status == "infeasible", cells.status == "failed"
-    there = np.bincount(square, minlength=total) > 0
-    seeds, seed = np.unique(cells.seed, return_inverse=True)
-    able = np.zeros((total, len(seeds)), dtype=bool)  # seeds that could have a number
-    able[square[~refused], seed[~refused]] = True
-    planned = able.sum(-1)
-    some_failed = np.bincount(square[failed], minlength=total) > 0
-    states = np.full(total, "missing" if page.unknown else "absent", dtype=object)
-    # Run, but without a number: no test example of the class, or no class map.
-    states[there] = np.where(some_failed, "failed", "undefined")[there]
-    states[there & (planned == 0)] = "infeasible"
-    states[n > 0] = "done"
-    reasons: list[str | None] = [None] * total
-    for place, why in zip(square[refused][::-1].tolist(), cells.reason[refused][::-1], strict=True):
-        reasons[place] = str(why) if states[place] == "infeasible" else None
-    for place in np.flatnonzero(states == "undefined").tolist():
-        mine = cells.cell[(square == place) & (cells.row >= 0)]
-        if len(mine):
-            cell = {name: page.cells[name].iat[int(mine[0])] for name in ("confusion", "mapping", "classes", "stamped")}
-            reasons[place] = why_undefined(shown, cell, bool(clean[place % columns]))
-    told, remarks = _told(cells, square, clean[cells.column], ~refused, total)
-    counts = {"n": n, "planned": planned, "reason": pd.Series(reasons, dtype=object)}
-    counts |= {"told": pd.Series(told, dtype=object), "remark": pd.Series(remarks, dtype=object)}
-    return {"state": states, "mean": mean, "sd": sd, "low": low, "high": high, **counts}
-
-
-def _told(
-    cells: _Cells, square: NDArray[np.int64], clean: NDArray[np.bool_], able: NDArray[np.bool_], total: int
-) -> tuple[list[tuple[int, ...]], list[str | None]]:
-    """Of each square its clean cells' declared f, and what to say where the rule refuses some of them."""
-    asked: list[tuple[int, ...]] = [()] * total
-    met: list[tuple[int, ...]] = [()] * total
-    for found, which in ((asked, clean), (met, clean & able)):
-        for place, f in np.unique(np.stack([square[which], cells.f[which]]), axis=1).T.tolist():
-            found[place] = (*found[place], f)
-    remarks: list[str | None] = [None] * total
-    for place, (every, some) in enumerate(zip(asked, met, strict=True)):
-        remarks[place] = refusal(every, some)
-    return asked, remarks
-
-
-def refusal(every: Sequence[int], some: Sequence[int]) -> str | None:
-    """What a clean square says whose rule meets some of the declared f and refuses others."""
-    if not some or len(some) == len(every):
-        return None
-    refused = ", ".join(str(f) for f in every if f not in some)
-    return f"over f {', '.join(map(str, some))} alone: the rule refuses {refused}"
-
-
-def _reading_order(page: Page, column: Column, attacks: Sequence[str]) -> tuple[Any, ...]:
-    place = -1 if column.clean else list(attacks).index(column.attack)
-    return (reading_values(column.setting, page.settings), place, reading_values(column.level, page.levels))
+def _reading_order(page: Page, column: Column) -> tuple[Any, ...]:
+    """Settings ascending; in each the clean twins, the attacks (their own clean twins first), the worst case."""
+    kind = 2 if column.attack == WORST else 1 if column.about else 0
+    attack = page.attacks.index(column.about) if column.about in page.attacks else -1
+    setting, level = reading_values(column.setting, page.settings), reading_values(column.level, page.levels)
+    return (setting, kind, attack, column.attacked, level)

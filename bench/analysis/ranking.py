@@ -1,4 +1,4 @@
-"""Rules ranked: mean ranks over attacks with their critical difference, and what each rule costs without an attack.
+"""Mean ranks of the aggregators over attacks, with their critical difference.
 
 In every seed and under every attack at every place the rules are ranked by a metric; the ranks are averaged within each
 seed first. N is the number of seeds: attacks of one seed share its data, clients and weights, and are no independent
@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from flipbench.analysis import rank_tests, statistics
-from flipbench.analysis.attack_selection import pooled
+from flipbench.analysis import rank_tests
 from flipbench.analysis.metric_columns import MetricColumn
-from flipbench.analysis.pages import Page
-from flipbench.analysis.pivot import by_seed
+from flipbench.analysis.pivot import Pivot
 
 _LEAST = 2  # rules and seeds that a ranking needs
 
@@ -47,19 +44,19 @@ class Ranking:
     left_out: tuple[str, ...]
 
 
-def rank(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> Ranking | None:
+def rank(pivot: Pivot, shown: MetricColumn) -> Ranking | None:
     """The ranking of a page under attack; None where fewer than two rules or seeds can be ranked.
 
     Columns in which some rule has no number (infeasible there, say) are left out; rules that would empty the table, the
     emptiest first.
 
     Args:
-        page: whose cells.
-        tidy: of `analysis.metrics.evaluate`.
-        shown: a measure that every attack has.
+        pivot: of the page.
+        shown: a metric that every attack has.
     """
-    page = pooled(page)
-    values, columns = by_seed(page, tidy, shown, page.attacks)
+    pivot = pivot.pooled
+    page = pivot.page
+    values, columns = pivot.by_seed(shown, page.attacks)
     attacked = [i for i, c in enumerate(columns) if not c.clean]
     values = values[attacked]
     rules = list(range(values.shape[1]))
@@ -87,32 +84,3 @@ def rank(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> Ranking | None:
         tuple(page.rows[r] for r, lacks in zip(rules, lacking, strict=True) if lacks),
         tuple(row for r, row in enumerate(page.rows) if r not in rules),
     )
-
-
-def costs(page: Page, tidy: pd.DataFrame, shown: MetricColumn, yardstick: str = "fedavg") -> pd.DataFrame:
-    """Robustness cost: the yardstick's clean metric minus the rule's, seed by seed; positive is a price.
-
-    Args:
-        page: whose cells.
-        tidy: of `analysis.metrics.evaluate`.
-        shown: a measure with a clean value of its own.
-        yardstick: the rule that the others are held against.
-
-    Returns:
-        One row a rule and clean column: ``aggregator, setting, mean, low, high, n`` of the difference; empty where the
-        yardstick is not on the page.
-    """
-    values, columns = by_seed(page, tidy, shown, page.attacks)
-    names = ["aggregator", "setting", "mean", "low", "high", "n"]
-    if yardstick not in page.rows or shown.clean is None:
-        return pd.DataFrame(columns=names)
-    sign = 1.0 if shown.higher_is_better else -1.0
-    rows = []
-    for i, column in enumerate(columns):
-        if column.clean:
-            lost = sign * (values[i, page.rows.index(yardstick)] - values[i])
-            mean, _, n = statistics.moments(lost)
-            low, high = statistics.student_interval(lost)
-            told = zip(page.rows, mean, low, high, n, strict=True)
-            rows += [(r, column.setting, float(m), float(a), float(b), int(k)) for r, m, a, b, k in told]
-    return pd.DataFrame(rows, columns=names)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from flipbench.analysis.columns import level_values, reading_values
 from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.warnings import STATISTICS, interval
 
 METRIC = "accuracy"
@@ -43,12 +44,11 @@ def _attacks(page: Page, wanted: Any) -> tuple[str, ...]:
     return tuple(a for a in page.attacks if a in found)
 
 
-def regrets(page: Page, tidy: pd.DataFrame) -> pd.DataFrame:
+def regrets(pivot: Pivot) -> pd.DataFrame:
     """One row an aggregator, place and searched attack.
 
     Args:
-        page: whose cells.
-        tidy: of `analysis.metrics.evaluate`.
+        pivot: of the page.
 
     Returns:
         ``aggregator, setting, level`` (values of the page's settings and levels), ``state`` (done, infeasible or
@@ -57,11 +57,12 @@ def regrets(page: Page, tidy: pd.DataFrame) -> pd.DataFrame:
         seeds that map was found) and ``trials`` (federations run by the search, the most over seeds). Empty where the
         page has no searched attack or no static flip.
     """
+    page = pivot.page
     adaptive, flips = searched(page), static(page)
     if not adaptive or not flips:
         return pd.DataFrame(columns=list(COLUMNS))
     name = f"{METRIC}_damage"
-    cells = page.cells.merge(tidy[["key", name]], on="key", how="left", validate="1:1")
+    cells = page.cells.merge(pivot.tidy[["key", name]], on="key", how="left", validate="1:1")
     cells = cells[cells["attack"].isin([*adaptive, *flips])]
     places = list(zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True))
     order = sorted(set(places), key=lambda p: (reading_values(p[0], page.settings), reading_values(p[1], page.levels)))

@@ -7,7 +7,6 @@ the numbers, among several, is not in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,93 +15,75 @@ from flipbench.analysis.attack_selection import pooled, showable
 from flipbench.analysis.columns import Column, Values, columns_of, level_values, reading_values
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
-from flipbench.analysis.pivot import squares
+from flipbench.analysis.pivot import Pivot, Whole
+from flipbench.analysis.squares import ABSENT, DONE
 
-WORST = "worst_over_attacks"  # stands where a column has its attack
 MOST_PLACES = 4  # settings x levels that still get an overview each
 MANY = 6  # attacks; with more, overviews stand in the place of one table and heatmap an attack
 
 Place = tuple[Values, Values]  # values of the page's settings and of its levels
 
 
-def worst(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> pd.DataFrame:
+def worst(pivot: Pivot, shown: MetricColumn) -> pd.DataFrame:
     """The worst attack of each aggregator at each place, clean twins first.
 
     Args:
-        page: whose squares; with more than one attack.
-        tidy: of `analysis.metrics.evaluate`.
-        shown: a measure that every attack has (no class map needed).
+        pivot: of a page with more than one attack.
+        shown: a metric that every attack has (no class map needed).
 
     Returns:
-        Like `analysis.pivot.squares`, the attack of the columns being `WORST`, and ``worst``: the attack (the first
-        of the plan where several are equally bad; None where there is no number), ``attacks``: how many have a
+        Like `analysis.pivot.Pivot.squares`, the attack of the columns being `WORST`, and ``worst``: the attack (the
+        first of the plan where several are equally bad; None where there is no number), ``attacks``: how many have a
         number, ``asked``: how many the grid has here, for any rule; ``partial``: whether it lacks an attack, or seeds
-        of one, that another rule has, so that it is no rival of the others (its worst may be yet to come), and
-        ``remark``, which says so.
+        of one, that another rule has, so that it is no rival of the others, and ``remark``, which says so. ``tied`` is
+        never true of a worst case: each rule has its own worst attack, so there is no pair to compare.
     """
-    table = squares(page, tidy, shown, page.attacks)
-    most = {c: int(n) for c, n in table.groupby("column", sort=False)["n"].max().items()}
-    here: dict[Column, list[Column]] = {}  # the attacked columns of each place
-    for column in table.loc[table["state"] != "absent", "column"].unique():
-        here.setdefault(_place_of(column), []).append(column)
-    sign = 1.0 if shown.higher_is_better else -1.0
-    groups: dict[tuple[str, Column], list[dict[Any, Any]]] = {}
-    for square in table.to_dict("records"):
-        if square["state"] != "absent":
-            groups.setdefault((square["aggregator"], _place_of(square["column"])), []).append(square)
+    return pivot.once(("worst", shown), lambda: _worst(pivot, shown))
+
+
+def _worst(pivot: Pivot, shown: MetricColumn) -> pd.DataFrame:
+    whole, standing, columns = pivot.whole(shown), pivot.standing, pivot.placement.columns
+    reason = pivot.reasons(shown)
+    keep = [i for i, c in enumerate(columns) if i in whole.worst or (c.clean and not c.of and shown.clean is not None)]
     rows = []
-    for (aggregator, place), found in groups.items():
-        known = [s for s in found if s["state"] == "done"]
-        chosen = min(known, key=lambda s: sign * s["mean"]) if known else found[0]
-        told = None if place.clean or not known else chosen["column"].attack
-        rows.append(
-            {**chosen, "aggregator": aggregator, "column": place, "worst": told}
-            | ({} if place.clean else {"tied": False})  # each rule has its own worst attack: no pair to compare
-            | {"attacks": len(known), "asked": len(here[place])}
-            | ({"partial": False} if place.clean or not known else _lacks(here[place], known, most))
-        )
-    columns = list(dict.fromkeys(r["column"] for r in rows))
-    rows.sort(key=lambda r: (page.rows.index(r["aggregator"]), columns.index(r["column"])))
-    return _complete(
-        page, pd.DataFrame(rows, columns=[*table.columns, "worst", "attacks", "asked", "partial"]), columns
+    for row, aggregator in enumerate(pivot.page.rows):
+        for i in keep:
+            at = int(whole.chosen[i, row])
+            source = at if at >= 0 else i
+            own = {name: array[i, row] for name, array in whole.numbers.names().items()}
+            own |= {
+                "planned": standing.planned[source, row],
+                "reason": reason[source, row],
+                "mark": whole.marks[i, row],
+            }
+            own["state"] = DONE if own["n"] else standing.state[i, row]
+            told = {"worst": columns[at].attack if at >= 0 else None, "declared_f": standing.declared_f[i, row]}
+            rows.append(
+                {"aggregator": aggregator, "column": columns[i], **own, **told, **_compared(pivot, whole, i, row)}
+            )
+    names = (
+        *("aggregator", "column", "state", "planned", "reason", "declared_f", "remark"),
+        *("mean", "sd", "low", "high", "n", "tied", "mark", "worst", "attacks", "asked", "partial"),
     )
+    objects = {"column", "reason", "declared_f", "remark", "mark", "worst"}
+    return pd.DataFrame({n: pd.Series([r[n] for r in rows], dtype=object if n in objects else None) for n in names})
 
 
-def _place_of(column: Column) -> Column:
-    """Where the worst of an attacked column stands; a clean column stands for itself."""
-    return column if column.clean else Column(WORST, column.setting, column.level)
-
-
-def _lacks(here: Sequence[Column], known: Sequence[Mapping[Any, Any]], most: Mapping[Any, int]) -> dict[str, Any]:
-    """Whether, and in words what, a rule lacks at a place of what others have.
-
-    Args:
-        here: the columns of the place.
-        known: the rule's squares there that have a number.
-        most: column -> the most seeds that a rule has there.
-    """
-    told = [f"{len(known)} of {len(here)} attacks"] if len(known) < len(here) else []
-    short = [s for s in known if s["n"] < most[s["column"]]]
-    if short:
-        least = min(short, key=lambda s: int(s["n"]))
-        told.append(f"{least['n']} of {most[least['column']]} seeds under an attack")
-    missed = {c for c in here if most[c]} - {s["column"] for s in known}
-    return {"partial": bool(missed or short), "remark": ", ".join(told) or None}
-
-
-def _complete(page: Page, table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """Every aggregator under every column, as drawings need it."""
-    index = pd.MultiIndex.from_product([page.rows, columns], names=["aggregator", "column"])
-    whole = table.set_index(["aggregator", "column"]).reindex(index).reset_index()[list(table.columns)]
-    counts = ["n", "planned", "attacks", "asked"]
-    whole["state"] = whole["state"].fillna("absent")
-    whole[counts] = whole[counts].fillna(0).astype(int)
-    for name in ("tied", "partial"):
-        whole[name] = whole[name].eq(True)
-    for name in ("reason", "worst", "remark"):
-        whole[name] = whole[name].astype(object).where(whole[name].notna(), None)
-    whole["told"] = pd.Series([t if isinstance(t, tuple) else () for t in whole["told"]], dtype=object)
-    return whole
+def _compared(pivot: Pivot, whole: Whole, i: int, row: int) -> dict[str, Any]:
+    """How many attacks a square is the worst of, and whether, and in words what, it lacks of what others have."""
+    standing, n = pivot.standing, whole.numbers.n
+    there = standing.state[i, row] != ABSENT
+    if i not in whole.worst:
+        remark = standing.remark[i, row]
+        return {"attacks": int(n[i, row] > 0), "asked": int(there), "partial": False, "remark": remark}
+    one, asked = whole.worst[i], len(pivot.placement.worst[i])
+    told, known = [], int(one.known[row])
+    if 0 < known < asked:
+        told.append(f"{known} of {asked} attacks")
+    if known and one.fewest[row] >= 0:
+        told.append(f"{n[one.fewest[row], row]} of {one.most[row]} seeds under an attack")
+    about = {"attacks": known, "asked": asked if there else 0, "partial": bool(one.partial[row])}
+    return {**about, "remark": ", ".join(told) or None}
 
 
 def places(page: Page) -> list[Place]:
@@ -123,26 +104,30 @@ def overview_only(page: Page) -> bool:
     return has_overview(page) and len(pooled(page).attacks) > MANY
 
 
-def overview(page: Page, tidy: pd.DataFrame, shown: MetricColumn, place: Place) -> pd.DataFrame:
-    """Every attack that the measure can be said of (down) against every aggregator (across) at one place.
+def overview(pivot: Pivot, shown: MetricColumn, place: Place) -> pd.DataFrame:
+    """Every attack that the metric can be said of (down) against every aggregator (across) at one place.
 
     Returns:
         One row a square, attacks in the order of the plan, the clean twins' ``none`` first and `WORST` last (both only
         where all attacks share them): ``attack`` and the columns of `worst`. Aggregators in the page's order.
     """
-    every, page = page, pooled(page)
-    told = showable(page, shown)
+    every, pivot = pivot, pivot.pooled
+    attacks = showable(pivot.page, shown)
     if shown.needs_mapping:  # its clean value depends on the attack, so each stands alone
-        tables = [squares(page, tidy, shown, [a]) for a in told]  # whose clean columns are left out
-        table = pd.concat([t[t["column"].map(lambda c: not c.clean)] for t in tables]) if tables else pd.DataFrame()
+        tables = [_attacked(pivot.squares(shown, [a])) for a in attacks]
+        table = pd.concat(tables) if tables else pd.DataFrame()
     else:
-        table = squares(page, tidy, shown, told, [Column(a, *place) for a in told])
-        if len(told) > 1:
-            table = pd.concat([table, worst(every, tidy, shown)[lambda t: t["column"].map(lambda c: not c.clean)]])
+        table = pivot.squares(shown, attacks, [Column(a, *place) for a in attacks])
+        if len(attacks) > 1:
+            table = pd.concat([table, _attacked(worst(every, shown))])
     if not len(table):
         return table.assign(attack=())
     here = table[table["column"].map(lambda c: c.setting == place[0] and (c.clean or c.level == place[1]))]
     here = here.assign(attack=here["column"].map(lambda c: c.attack))
     order = {a: i for i, a in enumerate(dict.fromkeys(c.attack for c in columns_of(here)))}
-    ranks = [(order[a], page.rows.index(r)) for a, r in zip(here["attack"], here["aggregator"], strict=True)]
+    ranks = [(order[a], pivot.page.rows.index(r)) for a, r in zip(here["attack"], here["aggregator"], strict=True)]
     return here.iloc[sorted(range(len(ranks)), key=ranks.__getitem__)].reset_index(drop=True)
+
+
+def _attacked(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["column"].map(lambda c: not c.clean)]

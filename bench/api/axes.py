@@ -10,7 +10,7 @@ import pandas as pd
 from flipbench.analysis.attack_selection import attack_name, showable
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page, pages
-from flipbench.analysis.pivot import squares
+from flipbench.analysis.pivot import Pivot
 from flipbench.errors import UserError
 from flipbench.report.figures import accuracy_curves
 from flipbench.report.figures import heatmap as heatmaps
@@ -30,7 +30,7 @@ def heatmap(frame: pd.DataFrame, tidy: pd.DataFrame, metric: str, attack: str | 
     page, column = _page(frame), metric_column(metric)
     known = showable(page, column)
     chosen = _attack(page, known, attack) if known or attack else None
-    table = squares(page, tidy, column, [chosen] if chosen else [])
+    table = Pivot(page, tidy).squares(column, [chosen] if chosen else [])
     if table.empty:
         raise UserError(f"{column.label} is not defined for any attack of this grid")
     if ax is None:

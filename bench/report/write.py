@@ -21,6 +21,7 @@ from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
 from flipbench.analysis import warnings as summary
 from flipbench.analysis.comparisons import said
+from flipbench.analysis.pivot import pivots
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.errors import UserError
 from flipbench.report.html import templates
@@ -56,18 +57,19 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
     from flipbench.report.html import page as results_page  # matplotlib: the terminal's summary does without
 
     frame, tidy, plan = known or read(folder)
+    views = pivots(frame, tidy)
     told = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
     texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
         "cells.csv": lambda: tables.cells_parts(tidy),
-        "summary.md": lambda: tables.markdown(frame, tidy, plan, told),
-        "summary.csv": lambda: tables.summary_csv(frame, tidy),
-        "summary.tex": lambda: tables.latex(frame, tidy, plan),
-        "worst_over_attacks.csv": lambda: attacks_csv.worst_csv(frame, tidy),
-        "declared_f.csv": lambda: attacks_csv.declared_csv(frame, tidy),
-        "static_regret.csv": lambda: attacks_csv.regret_csv(frame, tidy),
-        "comparisons.csv": lambda: comparisons_csv.comparisons_csv(frame, tidy),
-        "decomposition.csv": lambda: decomposition_csv.decomposition_csv(frame, tidy),
-        "statistics.csv": lambda: comparisons_csv.statistics_csv(frame, tidy),
+        "summary.md": lambda: tables.markdown(frame, views, plan, told),
+        "summary.csv": lambda: tables.summary_csv(views),
+        "summary.tex": lambda: tables.latex(views, plan),
+        "worst_over_attacks.csv": lambda: attacks_csv.worst_csv(views),
+        "declared_f.csv": lambda: attacks_csv.declared_csv(views),
+        "static_regret.csv": lambda: attacks_csv.regret_csv(views),
+        "comparisons.csv": lambda: comparisons_csv.comparisons_csv(views),
+        "decomposition.csv": lambda: decomposition_csv.decomposition_csv(views),
+        "statistics.csv": lambda: comparisons_csv.statistics_csv(views),
     }
     written = []
     for name, make in texts.items():  # one in memory at a time
@@ -78,12 +80,12 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
             with suppress(OSError):
                 path.unlink(missing_ok=True)
     shown: dict[str, bytes] = {}
-    for planned in catalogue.figures(frame, tidy, plan, every):
+    for planned in catalogue.figures(views, plan, every):
         drawn = style.files(planned.draw())
         written += [put(folder / HEATMAPS / f"{planned.name}{suffix}", raw) for suffix, raw in drawn.items()]
         shown[planned.name] = drawn[".png"]
     _remove_stale(folder / HEATMAPS, {p.name for p in written})
-    written.append(put(folder / PAGE, results_page.write(frame, tidy, plan, told, shown).encode()))
+    written.append(put(folder / PAGE, results_page.write(frame, views, plan, told, shown).encode()))
     return written
 
 
@@ -100,7 +102,7 @@ def page(folder: Path) -> str:
 
     frame, tidy, plan = read(folder)
     drawn = sorted(p.name for p in (folder / HEATMAPS).glob("*.png"))
-    return results_page.write(frame, tidy, plan, warnings(frame, tidy, plan), {}, drawn)
+    return results_page.write(frame, pivots(frame, tidy), plan, warnings(frame, tidy, plan), {}, drawn)
 
 
 def summary_text(folder: Path, width: int | None = None, known: Read | None = None, every: bool = False) -> str:
@@ -119,7 +121,7 @@ def summary_text(folder: Path, width: int | None = None, known: Read | None = No
 
     frame, tidy, plan = known or read(folder)
     room = shutil.get_terminal_size((100, 24)).columns if width is None else width
-    parts = [tables.title(plan), tables.terminal(frame, tidy, max(40, room))]
+    parts = [tables.title(plan), tables.terminal(pivots(frame, tidy), max(40, room))]
     enough = int(frame["seed"].nunique()) >= LEAST_SEEDS
     marks = "* best of the column" + ("; ~ cannot be told from it" if enough else "")
     parts.append(f"mean ± half width of the 95 % interval over seeds; {marks}; – infeasible; ? no number")

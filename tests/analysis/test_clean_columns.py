@@ -18,7 +18,7 @@ from flipbench.analysis import metrics
 from flipbench.analysis.columns import Column
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page, pages
-from flipbench.analysis.pivot import several_f, squares
+from flipbench.analysis.pivot import Pivot, pivots, several_f
 from flipbench.analysis.ranking import rank
 from flipbench.analysis.worst_case import overview, places
 from flipbench.errors import UserError
@@ -105,7 +105,7 @@ def clean_of(block: Block, rule: str) -> str:
 
 def test_a_table_of_one_fraction_has_the_twins_of_that_fraction(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g")
-    found = {b.heading: b for b in overview_blocks(page, tidy)}
+    found = {b.heading: b for b in overview_blocks(Pivot(page, tidy))}
     told = {fraction: next(b for h, b in found.items() if f"fraction {fraction} %" in h) for fraction in (20, 40)}
     for fraction, f in ((20, 4), (40, 8)):
         assert clean_of(told[fraction], "fedavg").startswith("94.0")
@@ -114,54 +114,54 @@ def test_a_table_of_one_fraction_has_the_twins_of_that_fraction(tmp_path: Path) 
     assert clean_of(told[20], "krum").startswith("86.0")
     assert clean_of(told[40], "krum") == "–"  # it has no twin that was told this f
     for place in places(page):
-        table = overview(page, tidy, ACCURACY, place)
+        table = overview(Pivot(page, tidy), ACCURACY, place)
         assert "told the same f" in clean_twins(table)
 
 
 def test_a_table_of_several_f_says_that_its_clean_column_is_their_mean(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g")
-    table = squares(page, tidy, ACCURACY, page.attacks)
+    table = Pivot(page, tidy).squares(ACCURACY, page.attacks)
     assert several_f(table) == (4, 8)
     assert "mean over the declared f of the clean twins (4, 8)" in clean_twins(table)
-    (block,) = blocks(page, tidy, ACCURACY, table, 9)
-    (whole,) = worst_blocks(page, tidy, 9)
+    (block,) = blocks(Pivot(page, tidy), ACCURACY, table, 9)
+    (whole,) = worst_blocks(Pivot(page, tidy), 9)
     for one in (block, whole):
         assert clean_of(one, "median").startswith("82.0")  # between 86 and 78
         assert dict(one.notes)["clean"].endswith("(4, 8)")
         krum = dict(one.rows)["krum"][one.header[-1].index("clean")]
         assert krum.text.startswith("86.0")  # of f = 4 alone, and it says so
         assert dict(one.notes)[krum.note] == "over f 4 alone: the rule refuses 8"
-    assert several_f(squares(page, tidy, ACCURACY, page.attacks, [Column("mirrored", (), (0.2,))])) == ()
+    assert several_f(Pivot(page, tidy).squares(ACCURACY, page.attacks, [Column("mirrored", (), (0.2,))])) == ()
 
 
 def test_a_table_that_is_cut_has_the_twins_of_what_it_shows(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g", fractions=(0.1, 0.2, 0.3, 0.4))
-    table = squares(page, tidy, ACCURACY, page.attacks)
-    found = [b for b in blocks(page, tidy, ACCURACY, table, 4) if "clean" in b.header[-1]]
+    table = Pivot(page, tidy).squares(ACCURACY, page.attacks)
+    found = [b for b in blocks(Pivot(page, tidy), ACCURACY, table, 4) if "clean" in b.header[-1]]
     assert [b.header[-1] for b in found] == [("clean", "10 %", "20 %")] * 2
     for block in found:
         assert clean_of(block, "median").startswith("88.0")  # f = 2 and 4
         assert dict(block.notes)["clean"].endswith("(2, 4)")
-    first = next(iter(worst_blocks(page, tidy, 3)))
+    first = next(iter(worst_blocks(Pivot(page, tidy), 3)))
     assert clean_of(first, "median").startswith("88.0")
 
 
 def test_the_robustness_cost_says_over_which_f(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g")
-    (block,) = cost_blocks([page], tidy)
+    (block,) = cost_blocks([Pivot(page, tidy)])
     assert block.heading.endswith("; mean over declared f 4, 8")
     (krum,), (median,) = dict(block.rows)["krum"], dict(block.rows)["median"]
     assert (krum.text[:3], median.text[:4]) == ("8.0", "12.0")
     assert dict(block.notes)[krum.note] == "over f 4 alone: the rule refuses 8"
     one, _, own = write(tmp_path / "one", fractions=(0.2,))
-    (block,) = cost_blocks([one], own)
+    (block,) = cost_blocks([Pivot(one, own)])
     assert "declared f" not in block.heading
 
 
 def test_a_failed_rule_is_no_infeasible_one(tmp_path: Path) -> None:
     """A dash means infeasible; a rule that failed has a question mark and a reason, in both tables of standing."""
     page, _, tidy = write(tmp_path / "g", broken=("median",), refused=(4, 8))
-    for block in (*cost_blocks([page], tidy), *influence_blocks(page, tidy)):
+    for block in (*cost_blocks([Pivot(page, tidy)]), *influence_blocks(Pivot(page, tidy))):
         krum, median = (dict(block.rows)[rule][0] for rule in ("krum", "median"))
         assert (krum.text, median.text) == ("–", "?")
         assert dict(block.notes)[krum.note] == "infeasible: refuses f = 4"
@@ -170,16 +170,16 @@ def test_a_failed_rule_is_no_infeasible_one(tmp_path: Path) -> None:
 
 def test_the_influence_says_over_what_it_is_averaged(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g")
-    (block,) = influence_blocks(page, tidy)
+    (block,) = influence_blocks(Pivot(page, tidy))
     assert block.heading.endswith("; mean over 2 attacks")
 
 
 def test_the_ranking_says_which_columns_it_leaves_out_and_why(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g")
-    found = rank(page, tidy, ACCURACY)
+    found = rank(Pivot(page, tidy), ACCURACY)
     assert found is not None
     assert (found.columns, found.asked, found.unranked) == (2, 4, ("krum",))
-    whole = rank(*write(tmp_path / "whole", refused=())[::2], ACCURACY)
+    whole = rank(Pivot(*write(tmp_path / "whole", refused=())[::2]), ACCURACY)
     assert whole is not None
     assert (whole.columns, whole.asked, whole.unranked) == (4, 4, ())
 
@@ -241,7 +241,7 @@ def test_what_is_not_defined_says_why(tmp_path: Path) -> None:
     made = choose(frame, tidy, "collateral", where=["attack=mirrored"])
     assert "every class is a source class" in dict(made.block.notes).values()
     page = pages(frame)[0]
-    table = squares(page, tidy, metric_column("collateral"), ["mirrored"])
+    table = Pivot(page, tidy).squares(metric_column("collateral"), ["mirrored"])
     assert set(table.loc[table["state"] == "undefined", "reason"]) == {"every class is a source class"}
 
 
@@ -249,9 +249,9 @@ def test_the_last_rounds_are_left_out_where_they_are_the_last_round_alone(tmp_pa
     heading = "### Accuracy, mean of the last"
     for rounds, there in ((4, True), (40, False)):  # evaluated after 1, 2 and 3, say
         _, frame, tidy = write(tmp_path / str(rounds), rounds=rounds)
-        text = summary.markdown(frame, tidy, {"grid": "g"}, [])
+        text = summary.markdown(frame, pivots(frame, tidy), {"grid": "g"}, [])
         assert (heading in text) == there
-        assert ("accuracy_last5" in summary.summary_csv(frame, tidy)) == there
+        assert ("accuracy_last5" in summary.summary_csv(pivots(frame, tidy))) == there
         made = choose(frame, tidy, "accuracy_last5")
         assert "second half of training" in made.said
 
@@ -281,7 +281,7 @@ def words_of(figure: Any) -> str:
 
 def test_the_rank_diagram_says_what_it_leaves_out(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g")
-    found = rank(page, tidy, ACCURACY)
+    found = rank(Pivot(page, tidy), ACCURACY)
     assert found is not None
     told = words_of(rank_diagram.draw(page, found, ACCURACY))
     assert "averaged over 2 of 4 attacked columns" in told
@@ -290,7 +290,7 @@ def test_the_rank_diagram_says_what_it_leaves_out(tmp_path: Path) -> None:
 
 def test_partitions_are_compared_by_the_twins_of_one_place(tmp_path: Path) -> None:
     page, _, tidy = write(tmp_path / "g")
-    table = partition_crossover.points((page,), tidy, ((), (0.2,)))
+    table = partition_crossover.points([Pivot(page, tidy)], ((), (0.2,)))
     clean = table[table["attack"] == "none"].set_index("aggregator")["mean"]
     assert clean.to_dict() == pytest.approx({"fedavg": 0.94, "krum": 0.86, "median": 0.86})
 
@@ -299,7 +299,7 @@ def test_a_long_name_in_the_legend_of_bars_is_whole(tmp_path: Path) -> None:
     rule = f"my_rules.py:mine(note='{'a long word ' * 6}end')"
     page, _, tidy = write(tmp_path / "g", rules=("fedavg", rule), fractions=(0.2,))
     shown = metric_column("accuracy_damage")
-    drawn = damage_bars.draw(page, squares(page, tidy, shown, page.attacks), shown, ((), ()))
+    drawn = damage_bars.draw(page, Pivot(page, tidy).squares(shown, page.attacks), shown, ((), ()))
     (legend,) = drawn.legends
     labels = [" ".join(t.get_text().split()) for t in legend.get_texts()]
     assert labels[1].endswith("end')")
@@ -323,7 +323,9 @@ def test_pictures_of_damage_tell_gains_from_nothing(tmp_path: Path) -> None:
     tidy = tidy.assign(accuracy_damage=tidy["accuracy_damage"].where(tidy["attack"] == "mirrored", -0.2))
     figures = [{"kind": "heatmap", "metric": "accuracy_damage"}]
     plan = {"grid": "g", "keys": list(frame["key"]), "figures": figures}
-    drawn = [p.draw() for p in catalogue.figures(frame, tidy, plan, True) if p.name.startswith("accuracy_damage_")]
+    drawn = [
+        p.draw() for p in catalogue.figures(pivots(frame, tidy), plan, True) if p.name.startswith("accuracy_damage_")
+    ]
     assert drawn
     for figure in drawn:
         mesh = next(c for c in figure.axes[0].collections if c.get_array() is not None)
@@ -369,13 +371,13 @@ def test_the_axes_are_all_that_a_clean_twin_has_in_common_with_several_attacked_
 def test_a_field_of_the_attack_as_axis_has_one_clean_column_of_the_twins_of_all(tmp_path: Path, field: str) -> None:
     page, frame, tidy = write_axis(tmp_path / "g", field)
     assert page.settings == ()
-    table = squares(page, tidy, ACCURACY, page.attacks)
+    table = Pivot(page, tidy).squares(ACCURACY, page.attacks)
     clean = table[[c.clean for c in table["column"]]]
     assert list(clean["state"]) == ["done", "done"]  # a square a rule
     assert len(set(table["column"])) == 1 + len(AXES[field][0])
     twins = set(frame.loc[frame["attack"] == "none", "declared_byzantine"])
     number = f"{94 - 2 * sum(twins) / len(twins):.1f}"  # of the median, mean over the f that its twins have
-    (block,) = blocks(page, tidy, ACCURACY, table, 9)
+    (block,) = blocks(Pivot(page, tidy), ACCURACY, table, 9)
     assert sum("clean" in column for column in zip(*block.header, strict=True)) == 1
     assert clean_of(block, "median").startswith(number)
     chosen = choose(frame, tidy, columns=["attack", field])
@@ -393,7 +395,7 @@ def test_a_field_of_the_attack_as_axis_has_one_clean_column_of_the_twins_of_all(
 def test_a_figure_over_a_field_of_the_attack_has_one_clean_column_too(tmp_path: Path, field: str, metric: str) -> None:
     page, _, tidy = write_axis(tmp_path / "g", field)
     shown = metric_column(metric)
-    table = squares(page, tidy, shown, page.attacks)
+    table = Pivot(page, tidy).squares(shown, page.attacks)
     assert set(table["state"]) == {"done"}
     words = [t.get_text() for t in heatmap.draw(page, table, shown, page.attacks[0], Normalize(0, 1)).findobj(Text)]
     assert words.count("clean") == 1

@@ -19,7 +19,7 @@ from flipbench.analysis import comparisons, metrics, rank_tests, statistics
 from flipbench.analysis import frame as frames
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import pages
-from flipbench.analysis.pivot import by_seed, squares
+from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.report import write as report
 from flipbench.report.tables import comparisons_csv, summary
 from flipbench.report.tables.model import blocks
@@ -69,37 +69,37 @@ def write(folder: Path, seeds: int, skip: tuple[tuple[str, int], ...] = ()) -> t
 def test_what_cannot_be_told_from_the_best_is_marked_from_six_seeds_on(tmp_path: Path) -> None:
     frame, tidy, plan = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    table = squares(page, tidy, metric_column("accuracy"), page.attacks)
-    (block,) = blocks(page, tidy, metric_column("accuracy"), table, 9)
+    table = Pivot(page, tidy).squares(metric_column("accuracy"), page.attacks)
+    (block,) = blocks(Pivot(page, tidy), metric_column("accuracy"), table, 9)
     marks = {name: [(e.best, e.tied) for e in entries] for name, entries in block.rows}
     assert marks["krum"] == [(False, False)] * 2
     for place in (0, 1):  # clean and attacked: one of the two is best, the other cannot be told from it
         assert sorted([marks["fedavg"][place], marks["median"][place]]) == [(False, True), (True, False)]
-    text = summary.markdown(frame, tidy, plan, [])
+    text = summary.markdown(frame, pivots(frame, tidy), plan, [])
     assert "<ins>" in text
     assert "Underlined: cannot be told from the best" in text
-    assert r"\underline{" in summary.latex(frame, tidy, plan)
-    assert "~" in summary.terminal(frame, tidy, 100)
+    assert r"\underline{" in summary.latex(pivots(frame, tidy), plan)
+    assert "~" in summary.terminal(pivots(frame, tidy), 100)
 
 
 def test_with_five_seeds_nothing_is_claimed_and_the_reason_is_said(tmp_path: Path) -> None:
     frame, tidy, plan = write(tmp_path / "five", 5)
     (page,) = pages(frame)
-    assert not squares(page, tidy, metric_column("accuracy"), page.attacks)["tied"].any()
-    text = summary.markdown(frame, tidy, plan, [])
+    assert not Pivot(page, tidy).squares(metric_column("accuracy"), page.attacks)["tied"].any()
+    text = summary.markdown(frame, pivots(frame, tidy), plan, [])
     assert "<ins>" not in text
     assert "with 5 seeds the smallest two-sided p of the exact signed-rank test is 0.0625" in text
-    lines = list(csv.DictReader(io.StringIO(str(comparisons_csv.comparisons_csv(frame, tidy)))))
+    lines = list(csv.DictReader(io.StringIO(str(comparisons_csv.comparisons_csv(pivots(frame, tidy))))))
     assert {line["claim"] for line in lines} == {"too few seeds"}
 
 
 def test_the_csv_has_every_pair_with_scipys_numbers(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
-    lines = list(csv.DictReader(io.StringIO(str(comparisons_csv.comparisons_csv(frame, tidy)))))
+    lines = list(csv.DictReader(io.StringIO(str(comparisons_csv.comparisons_csv(pivots(frame, tidy))))))
     mine = [line for line in lines if line["metric"] == "accuracy"]
     assert len(mine) == 2 * 3  # columns x pairs
     (page,) = pages(frame)
-    values, columns = by_seed(page, tidy, metric_column("accuracy"), page.attacks)
+    values, columns = Pivot(page, tidy).by_seed(metric_column("accuracy"), page.attacks)
     raw = []
     for line, (i, (a, b)) in zip(mine, itertools.product(range(2), itertools.combinations(range(3), 2)), strict=True):
         assert (line["attack"], line["first"], line["second"]) == (columns[i].attack, page.rows[a], page.rows[b])
@@ -128,7 +128,7 @@ def test_the_claim_knows_what_is_better(metric: str, better: str) -> None:
 
 def test_statistics_csv_has_the_interval_and_the_mean_of_the_last_rounds(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
-    lines = list(csv.DictReader(io.StringIO(comparisons_csv.statistics_csv(frame, tidy))))
+    lines = list(csv.DictReader(io.StringIO(comparisons_csv.statistics_csv(pivots(frame, tidy)))))
     line = next(
         one for one in lines if (one["metric"], one["aggregator"], one["attack"]) == ("accuracy", "krum", "none")
     )
@@ -144,7 +144,7 @@ def test_statistics_csv_has_the_interval_and_the_mean_of_the_last_rounds(tmp_pat
 
 def test_only_common_seeds_are_compared(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "gaps", 8, skip=(("krum", 0), ("krum", 1), ("krum", 2)))
-    lines = list(csv.DictReader(io.StringIO(str(comparisons_csv.comparisons_csv(frame, tidy)))))
+    lines = list(csv.DictReader(io.StringIO(str(comparisons_csv.comparisons_csv(pivots(frame, tidy))))))
     n = {(line["first"], line["second"]): line["n"] for line in lines if line["metric"] == "accuracy"}
     assert n == {("fedavg", "median"): "8", ("fedavg", "krum"): "5", ("median", "krum"): "5"}
     claims = {line["claim"] for line in lines if "krum" in (line["first"], line["second"])}
@@ -216,9 +216,9 @@ def test_every_line_says_which_table_it_is_of_and_how_many_were_corrected_there(
     frame = frames.load(tmp_path / "g")
     tidy = metrics.evaluate(frame)
     texts = {
-        ("aggregator",): comparisons_csv.statistics_csv(frame, tidy),
-        ("first", "second"): str(comparisons_csv.comparisons_csv(frame, tidy)),
-        ("aggregator", "metric"): summary.summary_csv(frame, tidy),
+        ("aggregator",): comparisons_csv.statistics_csv(pivots(frame, tidy)),
+        ("first", "second"): str(comparisons_csv.comparisons_csv(pivots(frame, tidy))),
+        ("aggregator", "metric"): summary.summary_csv(pivots(frame, tidy)),
     }
     for whose, text in texts.items():
         lines = list(csv.DictReader(io.StringIO(text)))

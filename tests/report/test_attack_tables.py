@@ -20,10 +20,11 @@ from flipbench.analysis import declared_f, static_regret
 from flipbench.analysis import frame as frames
 from flipbench.analysis import worst_case as worst
 from flipbench.analysis.attack_selection import attack_name, showable, single_pairs
-from flipbench.analysis.columns import reading_values
+from flipbench.analysis.columns import WORST, reading_values
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import evaluate
 from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.report import write
 from flipbench.report.figures import catalogue
 from flipbench.report.tables import attacks, attacks_csv
@@ -111,7 +112,7 @@ def test_a_searched_map_that_differs_between_seeds_is_no_single_pair(tmp_path: P
 
 def test_the_worst_case_is_the_least_mean_with_its_own_interval(few: Read) -> None:
     page, _, tidy, _ = few
-    found = worst.worst(page, tidy, ACCURACY)
+    found = worst.worst(Pivot(page, tidy), ACCURACY)
     attacked = tidy[~tidy["clean"]]
     for square in found.to_dict("records"):
         if square["column"].clean or square["state"] != "done":
@@ -133,19 +134,19 @@ def test_a_seed_that_is_worst_elsewhere_does_not_count(tmp_path: Path) -> None:
     """The least mean over seeds, not the mean over seeds of the least."""
     losses = {("fedavg", "mirrored"): [0.5, 0.2], ("fedavg", "shifted"): [0.2, 0.45]}
     page, _, tidy, _ = grid_of(tmp_path / "g", losses)
-    (square,) = [s for s in worst.worst(page, tidy, ACCURACY).to_dict("records") if not s["column"].clean]
+    (square,) = [s for s in worst.worst(Pivot(page, tidy), ACCURACY).to_dict("records") if not s["column"].clean]
     assert (square["worst"], square["mean"]) == ("mirrored", pytest.approx(0.65))
 
 
 def test_of_damage_the_worst_is_the_most(few: Read) -> None:
     page, _, tidy, _ = few
-    found = worst.worst(page, tidy, metric_column("accuracy_damage"))
+    found = worst.worst(Pivot(page, tidy), metric_column("accuracy_damage"))
     assert set(found["worst"].dropna()) == {"optimal_ipm"}
 
 
 def test_infeasible_stays_infeasible(few: Read) -> None:
     page, _, tidy, _ = few
-    found = worst.worst(page, tidy, ACCURACY)
+    found = worst.worst(Pivot(page, tidy), ACCURACY)
     high = found["column"].map(lambda c: c.level == (0.4,))
     (square,) = found[high & (found["aggregator"] == "krum")].to_dict("records")
     assert (square["state"], square["worst"]) == ("infeasible", None)
@@ -160,18 +161,18 @@ def test_attacks_without_a_number_are_told(tmp_path: Path) -> None:
     store.publish(broken)
     store.write_plan({**plan, "keys": [*plan["keys"], broken["key"]]})
     page, frame, tidy, plan = read(tmp_path / "g")
-    found = worst.worst(page, tidy, ACCURACY)
+    found = worst.worst(Pivot(page, tidy), ACCURACY)
     square = next(s for s in found.to_dict("records") if s["aggregator"] == "fedavg" and not s["column"].clean)
     assert (square["worst"], square["attacks"], square["asked"]) == ("shifted", 1, 2)
-    text = tables.markdown(frame, tidy, plan, [])
+    text = tables.markdown(frame, pivots(frame, tidy), plan, [])
     assert re.search(r"\| fedavg \|.*, shifted <sup>(\w)</sup> \|(.|\n)*\1: 1 of 2 attacks", text)
 
 
 def test_an_overview_has_every_attack_the_clean_twins_first_and_the_worst_last(many: Read) -> None:
     page, _, tidy, _ = many
     (place,) = worst.places(page)
-    table = worst.overview(page, tidy, ACCURACY, place)
-    assert list(dict.fromkeys(table["attack"])) == ["none", *ATTACKS, worst.WORST]
+    table = worst.overview(Pivot(page, tidy), ACCURACY, place)
+    assert list(dict.fromkeys(table["attack"])) == ["none", *ATTACKS, WORST]
     assert list(table["aggregator"]) == list(page.rows) * (len(ATTACKS) + 2)
     grid = table["mean"].to_numpy().reshape(-1, len(page.rows))
     np.testing.assert_array_equal(grid[-1], grid[1:-1].min(0))
@@ -180,10 +181,10 @@ def test_an_overview_has_every_attack_the_clean_twins_first_and_the_worst_last(m
 def test_overviews_stand_in_for_tables_of_many_attacks_only(few: Read, many: Read) -> None:
     assert worst.overview_only(many[0])
     assert not worst.overview_only(few[0])
-    text = tables.markdown(*many[1:], [])
+    text = tables.markdown(many[1], pivots(*many[1:3]), many[3], [])
     assert "### Accuracy (%), mirrored" not in text
     assert "### Attack success rate (%) under every attack; of a backdoor: over stamped test images" in text
-    assert "### Accuracy (%), mirrored" in tables.markdown(*few[1:], [])
+    assert "### Accuracy (%), mirrored" in tables.markdown(few[1], pivots(*few[1:3]), few[3], [])
 
 
 # ---- the regret of a static flip ------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ def test_regret_is_paired_with_the_best_static_flip(tmp_path: Path) -> None:
     page, frame, tidy, plan = grid_of(tmp_path / "g", {("fedavg", a): each for a, each in lost.items()})
     assert static_regret.searched(page) == ("worst_case",)
     assert static_regret.static(page) == ("mirrored", "all_to_one(target=0)")  # fixed beforehand, labels only
-    (line,) = static_regret.regrets(page, tidy).to_dict("records")
+    (line,) = static_regret.regrets(Pivot(page, tidy)).to_dict("records")
     theirs, mine = np.array(lost["all_to_one(target=0)"]), np.array(lost["worst_case"])
     expected = stats.ttest_rel(mine, theirs).confidence_interval(0.95)
     assert (line["attack"], line["static"], line["objective"], line["trials"]) == (
@@ -208,7 +209,7 @@ def test_regret_is_paired_with_the_best_static_flip(tmp_path: Path) -> None:
     assert line["regret_mean"] == pytest.approx((mine - theirs).mean())
     assert (line["regret_low"], line["regret_high"]) == pytest.approx((expected.low, expected.high))
     assert line["maps"] == {tuple(map(tuple, records.FOUND)): 3}
-    text = tables.markdown(frame, tidy, plan, [])
+    text = tables.markdown(frame, pivots(frame, tidy), plan, [])
     row = next(text for text in text.splitlines() if text.startswith("| fedavg") and "all→4" in text)
     assert "| all to one 0 | all→4 |" in row
 
@@ -216,7 +217,7 @@ def test_regret_is_paired_with_the_best_static_flip(tmp_path: Path) -> None:
 def test_seeds_that_only_one_of_the_two_has_are_left_out(tmp_path: Path) -> None:
     lost = {("fedavg", "mirrored"): [0.2, 0.3], ("fedavg", "worst_case"): [0.3, 0.5, 0.9]}
     page, _, tidy, _ = grid_of(tmp_path / "g", lost)
-    (line,) = static_regret.regrets(page, tidy).to_dict("records")
+    (line,) = static_regret.regrets(Pivot(page, tidy)).to_dict("records")
     assert (line["regret_n"], line["searched_n"]) == (2, 3)
     assert line["regret_mean"] == pytest.approx(0.15)
 
@@ -224,8 +225,8 @@ def test_seeds_that_only_one_of_the_two_has_are_left_out(tmp_path: Path) -> None
 def test_without_a_search_or_a_static_flip_there_is_no_regret(tmp_path: Path) -> None:
     for name, attack in (("a", "mirrored"), ("b", "worst_case")):
         page, frame, tidy, _ = grid_of(tmp_path / name, {("fedavg", attack): [0.3, 0.4]})
-        assert static_regret.regrets(page, tidy).empty
-        assert attacks_csv.regret_csv(frame, tidy) is None
+        assert static_regret.regrets(Pivot(page, tidy)).empty
+        assert attacks_csv.regret_csv(pivots(frame, tidy)) is None
 
 
 def test_cells_of_a_version_that_did_not_say_are_static_label_flips(tmp_path: Path) -> None:
@@ -268,7 +269,7 @@ def test_regret_of_a_wrong_f_on_either_side_of_the_truth(tmp_path: Path) -> None
     page, frame, tidy, _ = declared_grid(tmp_path / "f")
     assert declared_f.applies(page)
     assert declared_f.rest(page) == ()
-    table = declared_f.table(page, tidy, ACCURACY, "mirrored", ())
+    table = declared_f.table(Pivot(page, tidy), ACCURACY, "mirrored", ())
     assert len(table) == 18
     for square in table.to_dict("records"):
         declared, true = square["declared"], square["true"]
@@ -283,14 +284,14 @@ def test_regret_of_a_wrong_f_on_either_side_of_the_truth(tmp_path: Path) -> None
             continue
         assert square["regret_mean"] == pytest.approx(wrong, abs=1e-12)
         assert square["regret_high"] - square["regret_low"] == pytest.approx(0.0, abs=1e-9)  # seeds cancel: paired
-    lines = list(csv.DictReader(io.StringIO(attacks_csv.declared_csv(frame, tidy) or "")))
+    lines = list(csv.DictReader(io.StringIO(attacks_csv.declared_csv(pivots(frame, tidy)) or "")))
     assert len(lines) == 18
     assert {line["declared_byzantine"] for line in lines} == {"0", "4", "8"}
 
 
 def test_under_client_sampling_the_truth_is_the_expected_number(tmp_path: Path) -> None:
     page, _, tidy, _ = declared_grid(tmp_path / "f", clients_per_round=10)
-    table = declared_f.table(page, tidy, ACCURACY, "mirrored", ())
+    table = declared_f.table(Pivot(page, tidy), ACCURACY, "mirrored", ())
     right = {(s["declared"], s["true"]) for s in table.to_dict("records") if s["right"]}
     assert right == {(0, 0), (4, 8)}  # ceil(8 * 10 / 20) = 4; of 4 malicious 2 are expected, which no cell declares
     told = table[(table["true"] == 4) & (table["aggregator"] == "median")]
@@ -306,30 +307,30 @@ def test_one_axis_alone_is_no_misdeclared_f(few: Read) -> None:
 
 def test_adaptive_attacks_are_marked_everywhere(few: Read) -> None:
     _, frame, tidy, plan = few
-    text, tex = tables.markdown(frame, tidy, plan, []), tables.latex(frame, tidy, plan)
+    text, tex = tables.markdown(frame, pivots(frame, tidy), plan, []), tables.latex(pivots(frame, tidy), plan)
     assert "### Accuracy (%), optimal ipm†" in text
     assert "### Accuracy (%), mirrored\n" in text
     assert "†: the attack knows the rule it faces" in text
     assert r"optimal ipm$^\dagger$" in tex
     assert r"\textsuperscript{$^\dagger$}\,the attack knows the rule it faces" in tex
-    lines = list(csv.DictReader(io.StringIO(tables.summary_csv(frame, tidy))))
+    lines = list(csv.DictReader(io.StringIO(tables.summary_csv(pivots(frame, tidy)))))
     marks = {line["attack"]: line["adaptive"] for line in lines}
     assert (marks["optimal_ipm"], marks["worst_case"], marks["mirrored"], marks["none"]) == (
         *("True", "True", "False"),
         "False",
     )
-    assert "†" in tables.terminal(frame, tidy, 100)
+    assert "†" in tables.terminal(pivots(frame, tidy), 100)
 
 
 def test_tables_without_an_adaptive_attack_have_no_mark(tmp_path: Path) -> None:
     records.write_attacks(tmp_path / "g", aggregators=("fedavg",), attacks=("mirrored", "uniform"), seeds=(0,))
     _, frame, tidy, plan = read(tmp_path / "g")
-    assert "†" not in tables.markdown(frame, tidy, plan, [])
+    assert "†" not in tables.markdown(frame, pivots(frame, tidy), plan, [])
 
 
 def test_the_worst_case_as_csv(few: Read) -> None:
     _, frame, tidy, _ = few
-    lines = list(csv.DictReader(io.StringIO(attacks_csv.worst_csv(frame, tidy) or "")))
+    lines = list(csv.DictReader(io.StringIO(attacks_csv.worst_csv(pivots(frame, tidy)) or "")))
     assert [(line["aggregator"], line["malicious_fraction"]) for line in lines] == [
         (rule, fraction) for rule in ("fedavg", "krum", "median") for fraction in ("0.2", "0.4")
     ]
@@ -369,23 +370,23 @@ def test_a_worst_case_that_lacks_attacks_or_seeds_is_never_best(tmp_path: Path) 
         },
     )
     page, frame, tidy, plan = plan
-    found = worst.worst(page, tidy, ACCURACY)
+    found = worst.worst(Pivot(page, tidy), ACCURACY)
     attacked = found[~found["column"].map(lambda c: c.clean)].set_index("aggregator")
     assert attacked["partial"].to_dict() == {"fedavg": False, "krum": False, "trimmed_mean": True, "median": True}
     assert attacked["mean"].idxmax() == "trimmed_mean"
     assert attacked["remark"]["trimmed_mean"] == "1 of 2 attacks"
     assert attacked["remark"]["median"] == "2 of 4 seeds under an attack"
-    (block,) = attacks.worst_blocks(page, tidy, 9)
+    (block,) = attacks.worst_blocks(Pivot(page, tidy), 9)
     last = {name: entries[-1] for name, entries in block.rows}
     assert [name for name, entry in last.items() if entry.best] == ["fedavg"]
     notes = dict(block.notes)
     assert notes[last["trimmed_mean"].note] == "1 of 2 attacks"
     assert notes[last["median"].note] == "2 of 4 seeds under an attack"
-    (side,) = [b for b in attacks.overview_blocks(page, tidy) if b.heading.startswith("Accuracy (%)")]
+    (side,) = [b for b in attacks.overview_blocks(Pivot(page, tidy)) if b.heading.startswith("Accuracy (%)")]
     row = dict(zip(side.header[0], dict(side.rows)["worst over attacks"], strict=True))
     assert [name for name, entry in row.items() if entry.best] == ["fedavg"]
     assert dict(side.notes)[row["trimmed_mean"].note] == "1 of 2 attacks"
-    tex = tables.latex(frame, tidy, plan)
+    tex = tables.latex(pivots(frame, tidy), plan)
     assert "attack \\textbackslash{} aggregator & fedavg" in tex  # what stands down, then what stands across
 
 
@@ -404,6 +405,6 @@ def test_the_last_attacked_round_reads_and_sorts_as_the_axis_says(tmp_path: Path
                 keys.append(made["key"])
     store.write_plan({"grid": "g", "keys": keys})
     page, frame, tidy, _ = read(tmp_path)
-    text = tables.markdown(frame, tidy, {"grid": "g"}, [])
+    text = tables.markdown(frame, pivots(frame, tidy), {"grid": "g"}, [])
     assert "| aggregator \\\\ last attacked round | clean | 1 | the last |" in text
     assert page.levels == ("attack_stop",)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
+from flipbench.analysis.pivot import pivots
 from flipbench.cli.app import app
 from flipbench.errors import UserError
 from flipbench.report import write as report
@@ -174,7 +175,9 @@ def test_latex_compiles_within_the_text_and_bold_is_bold(folder: Path, tmp_path:
 
     frame, tidy = read(folder)
     (tmp_path / "chosen.tex").write_text(report.chosen(folder, form="tex"), "utf-8")
-    (tmp_path / "summary.tex").write_text(summary.latex(frame, tidy, {"grid": "a_b", "title": "100 % {$x$}"}), "utf-8")
+    (tmp_path / "summary.tex").write_text(
+        summary.latex(pivots(frame, tidy), {"grid": "a_b", "title": "100 % {$x$}"}), "utf-8"
+    )
     setup = "separate-uncertainty=true, reset-text-series=false, text-series-to-math=true"
     assert setup in (tmp_path / "chosen.tex").read_text("utf-8")
     for name in ("chosen", "summary"):

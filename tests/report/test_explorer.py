@@ -15,14 +15,14 @@ import pytest
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import pages
-from flipbench.analysis.pivot import squares
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.worst_case import worst
 from flipbench.grid import reader as grid
-from flipbench.report.html import cell_details, explorer_data
-from flipbench.report.html import explorer_numbers as explorer
-from flipbench.report.html.encoding import Dictionary, embedded, packed, rounded, tenths, unpacked
-from flipbench.report.html.explorer_numbers import Placed, Square, numbers, place, targets
+from flipbench.report.html import cell_details, explorer
+from flipbench.report.html.explorer import targets
+from flipbench.report.html.packed_json import Dictionary, embedded, packed, rounded, tenths, unpacked
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.tables.model import half_width, number
 from flipbench.spec.cell import FIELDS, Cell
@@ -64,10 +64,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def one(folder: Path) -> Placed:
+def pivot(folder: Path) -> Pivot:
     frame = frames.load(folder)
     (page,) = pages(frame)
-    return place(page, metrics.evaluate(frame))
+    return Pivot(page, metrics.evaluate(frame))
 
 
 def told(square: Any) -> tuple[Any, ...]:
@@ -77,46 +77,50 @@ def told(square: Any) -> tuple[Any, ...]:
     return (square["state"], *shown, square["n"], square["planned"], why)
 
 
-def test_every_measure_of_every_square_is_that_of_the_tables(one: Placed) -> None:
+def test_every_metric_of_every_square_is_that_of_the_tables(pivot: Pivot) -> None:
     seen = 0
-    page, (state, planned, reason) = one.page, one.states
-    for shown in explorer.measures():
-        own = numbers(one, shown)
-        shares, halves = tenths(own.mean), tenths(own.half)
+    page, columns, standing = pivot.page, pivot.placement.columns, pivot.standing
+    for shown in explorer.shown_metrics():
+        whole = pivot.whole(shown)
+        numbers = whole.numbers
+        shares, halves = tenths(numbers.mean), tenths((numbers.high - numbers.low) / 2)
         groups = [[a] for a in page.attacks] if shown.needs_mapping else [list(page.attacks)]
         for attacks in groups:
-            tables = [squares(page, one.tidy, shown, attacks)]
-            tables += [] if shown.needs_mapping else [worst(page, one.tidy, shown)]
-            for place_of, table in enumerate(tables):
+            tables = [pivot.squares(shown, attacks)]
+            tables += [] if shown.needs_mapping else [worst(pivot, shown)]
+            for table in tables:
                 for square in table.to_dict("records"):
-                    c = square["column"]
-                    if c.clean:
-                        kind = explorer.TWIN_OF if shown.needs_mapping else explorer.TWIN
-                    else:
-                        kind = explorer.WORST_OF if place_of else explorer.ATTACKED
-                    attack = attacks[0] if kind == explorer.TWIN_OF else c.attack
-                    i = one.columns.index(Square(kind, attack, c.setting, c.level))
-                    r = page.rows.index(square["aggregator"])
+                    i, r = columns.index(square["column"]), page.rows.index(square["aggregator"])
                     flat = i * len(page.rows) + r
-                    known = own.n[i, r] > 0
+                    known = numbers.n[i, r] > 0
                     found = (
-                        "done" if known else explorer.STATES[state[i, r]],
+                        "done" if known else standing.state[i, r],
                         None if shares[flat] is None else f"{shares[flat] / 10:.1f}",
                         None if halves[flat] is None else f"{halves[flat] / 10:.1f}",
-                        *(int(own.n[i, r]), int(planned[i, r]), None if known else reason[i][r]),
+                        *(numbers.n[i, r], standing.planned[i, r], None if known else standing.reason[i, r]),
                     )
-                    assert found == told(square), (shown.name, c, square["aggregator"])
-                    if kind != explorer.WORST_OF and own.marks[i, r] != 1:
-                        assert (own.marks[i, r] == 2) == square["tied"]
-                    if place_of and not c.clean:
-                        chosen = int(own.chosen[i, r])
-                        assert (one.columns[chosen].attack if chosen >= 0 else None) == square["worst"]
+                    assert found == told(square), (shown.name, square["column"], square["aggregator"])
+                    assert whole.marks[i, r] == square["mark"]
+                    if "worst" in square and not square["column"].clean:
+                        chosen = int(whole.chosen[i, r])
+                        assert (columns[chosen].attack if chosen >= 0 else None) == square["worst"]
                     seen += 1
     assert seen > 900
 
 
-def test_targets_tell_what_an_attack_is_after(one: Placed) -> None:
-    assert targets(one.page) == {
+def test_a_worst_case_that_lacks_what_others_have_is_not_marked(pivot: Pivot) -> None:
+    """Krum is infeasible at 45 %, so nothing there is its worst; `mean` failed, so it is no rival either."""
+    whole, columns = pivot.whole(metric_column("accuracy")), pivot.placement.columns
+    for i, column in enumerate(columns):
+        if explorer.kind_of(column) == "worst":
+            marks = dict(zip(pivot.page.rows, whole.marks[i], strict=True))
+            assert (marks["krum"] is None) == (column.level == (0.45,))
+            assert marks["mean"] is None
+            assert list(marks.values()).count("best") == 1
+
+
+def test_targets_tell_what_an_attack_is_after(pivot: Pivot) -> None:
+    assert targets(pivot.page) == {
         "mirrored": "several",
         "targeted(source=6, target=4)": "4",
         "uniform": "none",
@@ -124,13 +128,13 @@ def test_targets_tell_what_an_attack_is_after(one: Placed) -> None:
     }
 
 
-def test_details_are_those_of_the_records(folder: Path, one: Placed) -> None:
-    found, used = cell_details.details(one, NOTHING, 10**7)
+def test_details_are_those_of_the_records(folder: Path, pivot: Pivot) -> None:
+    found, used = cell_details.details(pivot, NOTHING, 10**7)
     assert found["left_out"] == []
     assert used == sum(len(t) for texts in found["parts"].values() for t in texts)
-    store, at = Store(folder), one.page.rows.index("median")
+    store, at = Store(folder), pivot.page.rows.index("median")
     seeds, curves, matrices = (unpacked(found["parts"][kind][at]) for kind in cell_details.KINDS)
-    tidy = one.tidy.set_index("key")
+    tidy = pivot.tidy.set_index("key")
     for i, key in enumerate(seeds["key"]):
         raw = store.read(key)
         assert raw is not None
@@ -142,7 +146,7 @@ def test_details_are_those_of_the_records(folder: Path, one: Placed) -> None:
         assert seeds["numbers"]["accuracy"][0][i] == int(number(tidy.loc[key, "accuracy"]).replace(".", ""))
         assert seeds["flips"][2][i] == sum(f["changed"] for f in raw["result"]["flips"])
         assert seeds["key"][seeds["twin"][i]] == raw["twin"]
-        square = one.columns[seeds["column"][i]]
+        square = pivot.placement.columns[seeds["column"][i]]
         assert square.attack == raw["facts"]["attack"]
         facts = {f["label"]: f["values"][c[i]] for f, c in zip(found["facts"], seeds["facts"], strict=True)}
         assert facts["seed"] == str(raw["facts"]["seed"])
@@ -152,30 +156,30 @@ def test_details_are_those_of_the_records(folder: Path, one: Placed) -> None:
         assert (matrices["stamped"][i] is not None) == raw["facts"]["attack"].startswith("backdoor")
 
 
-def test_details_are_left_out_from_the_last_kind_on_when_there_is_no_room(one: Placed) -> None:
-    sizes = {k: sum(map(len, v)) for k, v in cell_details.details(one, NOTHING, 10**7)[0]["parts"].items()}
+def test_details_are_left_out_from_the_last_kind_on_when_there_is_no_room(pivot: Pivot) -> None:
+    sizes = {k: sum(map(len, v)) for k, v in cell_details.details(pivot, NOTHING, 10**7)[0]["parts"].items()}
     for kept in range(len(cell_details.KINDS) + 1):
         room = sum(sizes[k] for k in cell_details.KINDS[:kept])
-        found, used = cell_details.details(one, NOTHING, room)
+        found, used = cell_details.details(pivot, NOTHING, room)
         assert (tuple(found["parts"]), used) == (cell_details.KINDS[:kept], room)
         assert found["left_out"] == list(cell_details.KINDS[kept:])
 
 
-def test_measures_that_do_not_fit_are_named(one: Placed) -> None:
-    whole, _ = explorer_data.choices(one, NOTHING, 10**7, 0)
+def test_metrics_that_do_not_fit_are_named(pivot: Pivot) -> None:
+    whole, _ = explorer.choices(pivot, NOTHING, 10**7, 0)
     assert whole["left_out"] == []
     assert len(whole["measures"]) > 20
-    part, _ = explorer_data.choices(one, NOTHING, 2000, 0)
+    part, _ = explorer.choices(pivot, NOTHING, 2000, 0)
     assert {*part["measures"]} < {*whole["measures"]}
     assert "accuracy" in part["measures"]
     assert set(part["left_out"]) >= {m["label"] for n, m in whole["measures"].items() if n not in part["measures"]}
 
 
-def test_names_of_columns_and_rules_are_distinct(one: Placed) -> None:
-    told, _ = explorer_data.choices(one, NOTHING, 10**7, 10**7)
+def test_names_of_columns_and_rules_are_distinct(pivot: Pivot) -> None:
+    told, _ = explorer.choices(pivot, NOTHING, 10**7, 10**7)
     for names in (told["columns"], told["rules"]):
         assert len(set(names)) == len(names)
-    assert explorer_data._distinct(["a", "b", "a"]) == ["a", "b", "a (2)"]
+    assert explorer._distinct(["a", "b", "a"]) == ["a", "b", "a (2)"]
 
 
 # ---- the command of a cell ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import pages
-from flipbench.analysis.pivot import squares
+from flipbench.analysis.pivot import Pivot
 from flipbench.report import write
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.tables.model import blocks
@@ -127,7 +127,9 @@ def test_squares_show_the_texts_of_the_tables(browser: Browser, folder: Path, fi
         show(browser, file, layout="across", **choice)
         rows = browser.run(f"return {ROWS}.map(r => Array.from(r.cells, c => c.innerText))")
         shown = {row[0].strip(): [" ".join(text.split()) for text in row[1:]] for row in rows}
-        (block,) = blocks(page, tidy, metric_column(name), squares(page, tidy, metric_column(name), page.attacks), 100)
+        (block,) = blocks(
+            Pivot(page, tidy), metric_column(name), Pivot(page, tidy).squares(metric_column(name), page.attacks), 100
+        )
         for rule, entries in block.rows:
             wanted = [
                 "!" if e.text == "?" and "failed" in dict(block.notes).get(e.note, "") else e.text for e in entries

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from flipbench.analysis import frame as frames
-from flipbench.analysis import metrics
+from flipbench.analysis import metrics, statistics
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import pages
-from flipbench.analysis.ranking import costs, rank
+from flipbench.analysis.pivot import Pivot, pivots
+from flipbench.analysis.ranking import rank
 from flipbench.report import write as report
 from flipbench.report.figures import influence_curves, rank_diagram
 from flipbench.report.html import page as results_page
 from flipbench.report.html import templates
-from flipbench.report.html.explorer_numbers import place
 from flipbench.report.html.leaderboard import HEADS, leaderboard
 from tests.analysis.test_comparisons import write
 from tests.helpers import records
@@ -50,44 +50,46 @@ def small(folder: Path, **given: Any) -> Path:
 def test_ranks_are_averaged_within_each_seed_and_n_is_the_seeds(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    found = rank(page, tidy, metric_column("accuracy"))
+    found = rank(Pivot(page, tidy), metric_column("accuracy"))
     assert found is not None
     assert (found.seeds, found.columns, found.left_out) == (10, 1, ())
     assert sum(found.ranks) == pytest.approx(6.0)
     assert found.ranks[found.rules.index("krum")] == 3.0  # far below in every seed
-    assert rank(page, tidy, metric_column("accuracy_damage")) is not None
+    assert rank(Pivot(page, tidy), metric_column("accuracy_damage")) is not None
 
 
 def test_what_is_infeasible_somewhere_is_ranked_where_it_works(tmp_path: Path) -> None:
     _, tidy, page = read(small(tmp_path / "g"))  # krum refuses 45 %
-    found = rank(page, tidy, metric_column("accuracy"))
+    found = rank(Pivot(page, tidy), metric_column("accuracy"))
     assert found is not None
     assert found.columns == 1
     assert "krum" in found.rules
     _, tidy, page = read(small(tmp_path / "h", infeasible=(("krum", 0.1), ("krum", 0.45))))
-    found = rank(page, tidy, metric_column("accuracy"))
+    found = rank(Pivot(page, tidy), metric_column("accuracy"))
     assert found is not None
     assert found.left_out == ("krum",)
     assert found.columns == 2
     _, tidy, page = read(small(tmp_path / "i", seeds=(0,)))
-    assert rank(page, tidy, metric_column("accuracy")) is None
+    assert rank(Pivot(page, tidy), metric_column("accuracy")) is None
 
 
 def test_the_cost_is_paired_with_fedavg(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    table = costs(page, tidy, metric_column("accuracy")).set_index("aggregator")
+    lost, columns = Pivot(page, tidy).robustness_cost(metric_column("accuracy"))
+    assert [c.clean for c in columns] == [True]
     clean = tidy[tidy["clean"]].pivot_table(index="seed", columns="aggregator", values="accuracy")
-    lost = clean["fedavg"] - clean["krum"]
-    assert table.loc["krum", "mean"] == pytest.approx(lost.mean())
-    assert table.loc["krum", "high"] - table.loc["krum", "low"] < 0.5 * clean["krum"].std()  # seeds shift both alike
-    assert table.loc["fedavg", "mean"] == 0.0
+    krum, fedavg = page.rows.index("krum"), page.rows.index("fedavg")
+    assert lost[0, krum].tolist() == pytest.approx((clean["fedavg"] - clean["krum"]).tolist())
+    low, high = statistics.student_interval(lost[0, krum])
+    assert high - low < 0.5 * clean["krum"].std()  # seeds shift both alike
+    assert not lost[0, fedavg].any()
 
 
 def test_the_leaderboard_ranks_by_the_worst_case_and_says_where_a_rule_has_no_number(tmp_path: Path) -> None:
     attacks = {n: records.LABEL_FLIPS[n] for n in ("mirrored", "targeted(source=4, target=9)")}
     _, tidy, page = read(small(tmp_path / "g", attacks=attacks))
-    block = leaderboard(place(page, tidy))
+    block = leaderboard(Pivot(page, tidy))
     assert block.header == (HEADS,)
     told = {name: dict(zip(HEADS, [e.text for e in entries], strict=True)) for name, entries in block.rows}
     least = {name: float(line["worst case"]) for name, line in told.items()}
@@ -105,10 +107,10 @@ def test_the_leaderboard_ranks_by_the_worst_case_and_says_where_a_rule_has_no_nu
 
 def test_the_leaderboard_of_one_attack_or_none_stands_too(tmp_path: Path) -> None:
     _, tidy, page = read(small(tmp_path / "g"))
-    told = {name: [e.text for e in entries] for name, entries in leaderboard(place(page, tidy)).rows}
+    told = {name: [e.text for e in entries] for name, entries in leaderboard(Pivot(page, tidy)).rows}
     assert told["krum"][0] == told["krum"][1].split()[0]  # a single attack is the worst and the mean
     _, tidy, page = read(small(tmp_path / "h", attacks={"none": None}, fractions=(0.0,)))
-    told = {name: [e.text for e in entries] for name, entries in leaderboard(place(page, tidy)).rows}
+    told = {name: [e.text for e in entries] for name, entries in leaderboard(Pivot(page, tidy)).rows}
     assert {line[0] for line in told.values()} == {"–"}
     assert "–" not in {line[2] for line in told.values()}
 
@@ -116,7 +118,7 @@ def test_the_leaderboard_of_one_attack_or_none_stands_too(tmp_path: Path) -> Non
 def test_the_rank_diagram_draws_every_rule_and_joins_what_is_within_reach(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    found = rank(page, tidy, metric_column("accuracy"))
+    found = rank(Pivot(page, tidy), metric_column("accuracy"))
     assert found is not None
     made = rank_diagram.draw(page, found, metric_column("accuracy"))
     ax = made.axes[0]
@@ -166,7 +168,9 @@ def test_hostile_names_are_inert_in_the_report(tmp_path: Path) -> None:
     plan = store.read_plan() | {"title": "</title><script>alert(2)</script>"}
     frame = frames.load(folder)
     drawn = {"ranks<b": b"png"}
-    text = results_page.write(frame, metrics.evaluate(frame), plan, ["<img src=x onerror=alert(3)>"], drawn)
+    text = results_page.write(
+        frame, pivots(frame, metrics.evaluate(frame)), plan, ["<img src=x onerror=alert(3)>"], drawn
+    )
     found = parsed(text)
     assert found.tags.count("script") == 2
     assert found.tags.count("img") == 1
@@ -188,7 +192,7 @@ def test_a_page_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path: Path, mo
         monkeypatch.setattr(results_page, "MOST_BYTES", room)
         monkeypatch.setattr(results_page, "_FOR_MEASURES", 3_000)
         monkeypatch.setattr(results_page, "_FOR_PICTURES", 0)
-        text = results_page.write(frame, tidy, {"grid": "g"}, [], {})
+        text = results_page.write(frame, pivots(frame, tidy), {"grid": "g"}, [], {})
         (told,) = json.loads(text.partition('id="data">')[2].partition("</script>")[0])["pages"]
         assert len(told["details"]["parts"]) == kinds
         sizes.append(len(text))
@@ -199,6 +203,6 @@ def test_a_page_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path: Path, mo
 def test_pairs_that_are_told_apart_come_first(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "ten", 10)
     (page,) = pages(frame)
-    text = results_page._comparisons(page, tidy)
+    text = results_page._comparisons(Pivot(page, tidy))
     assert text.index("minus krum") < text.index("not told apart")
     assert "6 of 6 pairs" in text

@@ -15,7 +15,7 @@ from flipbench.analysis import metrics
 from flipbench.analysis.declared_f import table
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import pages
-from flipbench.analysis.pivot import squares
+from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.analysis.worst_case import places
 from flipbench.report.figures import damage_bars, style
 from flipbench.report.tables import cost_and_influence, summary
@@ -45,7 +45,7 @@ def test_the_cost_is_paired_and_stands_for_each_partition(tmp_path: Path) -> Non
     store.write_plan({"grid": "g", "keys": keys})
     frame = frames.load(tmp_path / "g")
     tidy = metrics.evaluate(frame)
-    (block,) = cost_and_influence.cost_blocks(pages(frame), tidy)
+    (block,) = cost_and_influence.cost_blocks(pivots(frame, tidy))
     assert (block.levels, block.header) == (("partition",), (("iid", "dirichlet(alpha=1)"),))
     assert list(entries(block)) == ["krum", "median"]
     for column, partition in enumerate(("iid", "dirichlet(alpha=1)")):
@@ -53,8 +53,8 @@ def test_the_cost_is_paired_and_stands_for_each_partition(tmp_path: Path) -> Non
         told = entries(block)["krum"][column]
         d = own["fedavg"] - own["krum"]
         assert told == f"{number(d.mean())} ± {number(4.302653 * d.std() / 3**0.5)}"
-    assert "Robustness cost" in summary.markdown(frame, tidy, {"grid": "g"}, [])
-    assert list(cost_and_influence.cost_blocks(pages(frame[frame["aggregator"] != "fedavg"]), tidy)) == []
+    assert "Robustness cost" in summary.markdown(frame, pivots(frame, tidy), {"grid": "g"}, [])
+    assert list(cost_and_influence.cost_blocks(pivots(frame[frame["aggregator"] != "fedavg"], tidy))) == []
 
 
 def cell_with(weights: Any, **result: Any) -> tuple[Cell, dict[str, Any]]:
@@ -76,7 +76,7 @@ def test_kept_counts_rounds_in_which_a_malicious_client_weighs(tmp_path: Path) -
     own = tidy[~tidy["clean"]].iloc[0]
     assert own["malicious_kept"] == pytest.approx(1 / 2)  # round 3 is not under attack
     assert own["malicious_influence_mean"] == pytest.approx((0.044 + 0.046 + 0.9) / 3)
-    (block,) = cost_and_influence.influence_blocks(pages(frame)[0], tidy)
+    (block,) = cost_and_influence.influence_blocks(pivots(frame, tidy)[0])
     assert block.header == (("influence", "kept"), ("10 %", "10 %"))
     assert entries(block)["krum"] == ["33.0", "50.0"]
 
@@ -109,13 +109,13 @@ def test_the_regret_of_declared_f_stands_in_the_summary(tmp_path: Path) -> None:
     frame = frames.load(tmp_path / "g")
     tidy = metrics.evaluate(frame)
     (page,) = pages(frame)
-    (block,) = declared_blocks(page, tidy)
+    (block,) = declared_blocks(Pivot(page, tidy))
     assert (block.corner, block.header) == ("aggregator, declared f", (("2", "4"),))
-    told = table(page, tidy, metric_column("accuracy"), "mirrored", ())
+    told = table(Pivot(page, tidy), metric_column("accuracy"), "mirrored", ())
     wrong = told[(told["aggregator"] == "krum") & (told["declared"] == 4) & (told["true"] == 2)].iloc[0]
     assert entries(block)["krum, 2"][0] == "true"
     assert entries(block)["krum, 4"][0].startswith(number(wrong["regret_mean"]))
-    assert "Regret of declared f" in summary.markdown(frame, tidy, {"grid": "g"}, [])
+    assert "Regret of declared f" in summary.markdown(frame, pivots(frame, tidy), {"grid": "g"}, [])
 
 
 def test_whiskers_can_be_seen_on_every_bar(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_whiskers_can_be_seen_on_every_bar(tmp_path: Path) -> None:
     frame, tidy, _ = write(tmp_path / "six", 6)
     (page,) = pages(frame)
     shown = metric_column("accuracy_damage")
-    drawn = damage_bars.draw(page, squares(page, tidy, shown, page.attacks), shown, places(page)[0])
+    drawn = damage_bars.draw(page, Pivot(page, tidy).squares(shown, page.attacks), shown, places(page)[0])
     lines = [line for line in drawn.axes[0].lines if line.get_color() in ("white", "black")]
     widths = {line.get_color(): line.get_linewidth() for line in lines if len(set(line.get_ydata())) == 1}
     assert widths["white"] > widths["black"] > 0

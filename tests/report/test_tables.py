@@ -24,7 +24,7 @@ from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import pages
-from flipbench.analysis.pivot import squares
+from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.errors import UserError
 from flipbench.report.tables import summary
 from flipbench.report.tables.csv_format import csv_columns, csv_text
@@ -56,10 +56,10 @@ def small_grid(folder: Path) -> Path:
 def texts(folder: Path) -> dict[str, str]:
     frame, tidy, plan = read(folder)
     return {
-        "summary.md": summary.markdown(frame, tidy, plan, ["a guard with <b>"]),
-        "summary.tex": summary.latex(frame, tidy, plan),
-        "summary.csv": summary.summary_csv(frame, tidy),
-        "terminal.txt": summary.terminal(frame, tidy, 100) + "\n",
+        "summary.md": summary.markdown(frame, pivots(frame, tidy), plan, ["a guard with <b>"]),
+        "summary.tex": summary.latex(pivots(frame, tidy), plan),
+        "summary.csv": summary.summary_csv(pivots(frame, tidy)),
+        "terminal.txt": summary.terminal(pivots(frame, tidy), 100) + "\n",
     }
 
 
@@ -106,7 +106,7 @@ def test_fedavg_stands_on_top_and_the_clean_column_first(grid: Path) -> None:
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
     assert page.rows == ("fedavg", "krum", "median")
-    table = squares(page, tidy, metric_column("accuracy"), page.attacks)
+    table = Pivot(page, tidy).squares(metric_column("accuracy"), page.attacks)
     columns = list(dict.fromkeys(table["column"]))
     assert columns[0].clean
     assert not any(c.clean for c in columns[1:])
@@ -117,7 +117,7 @@ def test_the_clean_column_averages_the_twins_of_each_seed_first(grid: Path) -> N
     """Two twins a seed (one a declared f) are one observation: n is the number of seeds."""
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
-    table = squares(page, tidy, metric_column("accuracy"), page.attacks)
+    table = Pivot(page, tidy).squares(metric_column("accuracy"), page.attacks)
     clean = table.iloc[0]
     assert (clean["aggregator"], clean["column"].clean) == ("fedavg", True)
     mine = tidy[tidy["clean"] & (tidy["aggregator"] == "fedavg")]
@@ -129,7 +129,7 @@ def test_the_clean_column_averages_the_twins_of_each_seed_first(grid: Path) -> N
 def test_states_of_squares(grid: Path) -> None:
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
-    table = squares(page, tidy, metric_column("accuracy"), page.attacks[:1])
+    table = Pivot(page, tidy).squares(metric_column("accuracy"), page.attacks[:1])
     high = table["column"].map(lambda c: not c.clean and c.level[0] == 0.45)
     krum = table["aggregator"] == "krum"
     assert set(table[high & krum]["state"]) == {"infeasible"}
@@ -141,7 +141,7 @@ def test_a_metric_of_one_pair_takes_its_clean_value_with_that_pair(grid: Path) -
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
     attack = "targeted(source=4, target=9)"
-    table = squares(page, tidy, metric_column("source_recall"), [attack])
+    table = Pivot(page, tidy).squares(metric_column("source_recall"), [attack])
     clean = table.iloc[0]
     mine = tidy[(tidy["attack"] == attack) & (tidy["aggregator"] == "fedavg")]
     assert clean["column"].clean
@@ -151,7 +151,7 @@ def test_a_metric_of_one_pair_takes_its_clean_value_with_that_pair(grid: Path) -
 def test_damage_has_no_clean_column(grid: Path) -> None:
     frame, tidy, _ = read(grid)
     (page,) = pages(frame)
-    assert not any(c.clean for c in squares(page, tidy, metric_column("accuracy_damage"), page.attacks)["column"])
+    assert not any(c.clean for c in Pivot(page, tidy).squares(metric_column("accuracy_damage"), page.attacks)["column"])
 
 
 def test_best_of_each_column_is_bold_ties_too(grid: Path) -> None:
@@ -165,7 +165,7 @@ def test_best_of_each_column_is_bold_ties_too(grid: Path) -> None:
 
 def test_hostile_names_stay_text_in_markdown(hostile: Path) -> None:
     frame, tidy, plan = read(hostile)
-    text = summary.markdown(frame, tidy, plan, ["<script>guard</script>"])
+    text = summary.markdown(frame, pivots(frame, tidy), plan, ["<script>guard</script>"])
     tags = set(re.findall(r"<[^>]*>", text))
     assert tags <= {"<br>", "<sup>", "</sup>"}
     assert "**c**" not in text
@@ -178,7 +178,7 @@ def test_hostile_names_stay_text_in_markdown(hostile: Path) -> None:
 
 def test_hostile_names_stay_text_in_latex(hostile: Path) -> None:
     frame, tidy, plan = read(hostile)
-    text = summary.latex(frame, tidy, plan)
+    text = summary.latex(pivots(frame, tidy), plan)
     assert "\\input" not in text.split("\n", 1)[1]  # the title is a comment
     assert all(line.startswith("%") for line in text.split("\n")[:3])
     body = re.sub(r"\\[#$%&_{}\\]", "", text.split("\n", 3)[3])
@@ -189,7 +189,7 @@ def test_hostile_names_stay_text_in_latex(hostile: Path) -> None:
 
 def test_no_cell_of_a_csv_is_a_formula(hostile: Path) -> None:
     frame, tidy, _ = read(hostile)
-    for text in (summary.cells_csv(tidy), summary.summary_csv(frame, tidy)):
+    for text in (summary.cells_csv(tidy), summary.summary_csv(pivots(frame, tidy))):
         for line in csv.reader(io.StringIO(text)):
             for cell in line:
                 assert cell[:1] not in {"=", "+", "-", "@"} or _is_number(cell)
@@ -294,7 +294,7 @@ def test_a_metric_that_does_not_exist_is_told_with_those_that_do() -> None:
 @pytest.mark.parametrize("width", [60, 80, 100, 140, 300])
 def test_terminal_lines_fit(grid: Path, width: int) -> None:
     frame, tidy, _ = read(grid)
-    text = summary.terminal(frame, tidy, width)
+    text = summary.terminal(pivots(frame, tidy), width)
     assert max(len(line) for line in text.splitlines() if "infeasible" not in line) <= width
 
 
@@ -308,7 +308,7 @@ def test_two_data_sets_are_two_pages(tmp_path: Path) -> None:
     store.write_plan(store.read_plan() | {"keys": keys})
     frame, tidy, plan = read(folder)
     assert [p.about for p in pages(frame)] == [{"dataset": "mnist5k"}, {"dataset": "digits"}]
-    assert "## digits" in summary.markdown(frame, tidy, plan, [])
+    assert "## digits" in summary.markdown(frame, pivots(frame, tidy), plan, [])
 
 
 def test_an_axis_of_learning_rates_gets_a_clean_column_each(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_an_axis_of_learning_rates_gets_a_clean_column_each(tmp_path: Path) -> N
     store.write_plan(store.read_plan() | {"keys": keys})
     frame, tidy, _ = read(folder)
     (page,) = pages(frame)
-    columns = list(dict.fromkeys(squares(page, tidy, metric_column("accuracy"), page.attacks[:1])["column"]))
+    columns = list(dict.fromkeys(Pivot(page, tidy).squares(metric_column("accuracy"), page.attacks[:1])["column"]))
     assert page.settings == ("learning_rate",)
     assert [(c.setting, c.clean) for c in columns] == [
         ((0.01,), True),
@@ -335,7 +335,7 @@ def test_a_grid_without_a_finished_cell_still_has_tables(tmp_path: Path) -> None
     store = records.Store(folder)
     store.write_plan({"grid": "none", "title": None, "source": "", "command": None, "keys": ["1" * 64], "figures": []})
     frame, tidy, plan = read(folder)
-    assert "0 of 1 cells done, 1 not run yet" in summary.markdown(frame, tidy, plan, [])
+    assert "0 of 1 cells done, 1 not run yet" in summary.markdown(frame, pivots(frame, tidy), plan, [])
     assert summary.cells_csv(tidy).startswith("key,")
 
 

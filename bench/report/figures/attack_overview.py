@@ -8,9 +8,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.columns import WORST
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
-from flipbench.analysis.worst_case import WORST, Place
+from flipbench.analysis.worst_case import Place
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.heatmap import draw_square
 from flipbench.report.figures.layout import Bar, Sheet, grid, wrapped

@@ -40,7 +40,7 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
     Args:
         page: of the squares.
         metric: what they show.
-        table: of `analysis.pivot.squares` or `analysis.worst_case`.
+        table: of `analysis.pivot.Pivot.squares` or `analysis.worst_case`.
         names: of attacks, as drawn.
         worst: the sentence on the worst case, where the table has it.
     """

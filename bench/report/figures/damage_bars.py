@@ -32,7 +32,7 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
 
     Args:
         page: whose rules.
-        table: of `analysis.pivot.squares`, of a damage, at one place.
+        table: of `analysis.pivot.Pivot.squares`, of a damage, at one place.
         metric: the damage.
         place: settings and levels, for the title.
     """

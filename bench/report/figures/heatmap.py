@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from flipbench.analysis.attack_selection import attack_name
-from flipbench.analysis.columns import columns_of
+from flipbench.analysis.columns import WORST, columns_of
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
-from flipbench.analysis.worst_case import WORST
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import Bar, Sheet, grid, widest, wrapped
 from flipbench.report.figures.style import NORMAL, SMALL
@@ -34,10 +33,10 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, attack: str, nor
 
     Args:
         page: whose squares.
-        table: of `analysis.pivot.squares`, of this attack; or of `analysis.worst_case.worst`, whose squares also
+        table: of `analysis.pivot.Pivot.squares`, of this attack; or of `analysis.worst_case.worst`, whose squares also
             name the attack.
         metric: what is shown.
-        attack: its reference, or `analysis.worst_case.WORST`.
+        attack: its reference, or `analysis.columns.WORST`.
         norm: the colour scale, shared by all heatmaps of the metric.
     """
     columns = len(columns_of(table))
@@ -71,7 +70,7 @@ def draw_into(
     Args:
         ax: empty axes; their limits, ticks and spines are set.
         page: whose squares.
-        table: of `analysis.pivot.squares` for one attack, or of `analysis.worst_case.worst`.
+        table: of `analysis.pivot.Pivot.squares` for one attack, or of `analysis.worst_case.worst`.
         metric: what is shown.
         norm: the colour scale; None: from the numbers of this table.
 

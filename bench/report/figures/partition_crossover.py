@@ -14,7 +14,7 @@ from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import Column
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page
-from flipbench.analysis.pivot import squares
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.worst_case import Place, places
 from flipbench.errors import UserError
 from flipbench.report.figures import captions, style
@@ -47,17 +47,17 @@ def groups(all_pages: Sequence[Page]) -> list[Group]:
     return ordered
 
 
-def points(group: Group, tidy: pd.DataFrame, place: Place) -> pd.DataFrame:
+def points(group: Sequence[Pivot], place: Place) -> pd.DataFrame:
     """Accuracy at one place of settings and levels.
 
     Returns:
         One row a panel (``attack``; the clean twins' ``none`` first), ``aggregator`` and ``partition`` (its number in
-        the group): ``state, mean, sd, low, high, n`` as in `analysis.pivot.squares`.
+        the group): ``state, mean, sd, low, high, n`` as in `analysis.pivot.Pivot.squares`.
     """
     parts = []
-    for number, page in enumerate(group):
-        among = [Column(attack, *place) for attack in page.attacks]
-        table = squares(page, tidy, metric_column("accuracy"), page.attacks, among)
+    for number, pivot in enumerate(group):
+        attacks = pivot.page.attacks
+        table = pivot.squares(metric_column("accuracy"), attacks, [Column(attack, *place) for attack in attacks])
         here = table[table["column"].map(lambda c: c.setting == place[0] and (c.clean or c.level == place[1]))]
         parts.append(here.assign(attack=here["column"].map(lambda c: c.attack), partition=number))
     return pd.concat(parts, ignore_index=True)

@@ -14,8 +14,9 @@ import pandas as pd
 
 from flipbench.analysis.columns import level_values
 from flipbench.analysis.metrics import METRICS, accuracy, malicious_influence
-from flipbench.report.html.encoding import Dictionary, packed, rounded, tenths
-from flipbench.report.html.explorer_numbers import ATTACKED, TWIN, Placed, Places
+from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.squares import Places
+from flipbench.report.html.packed_json import Dictionary, packed, rounded, tenths
 from flipbench.report.html.rerun_command import Rerun, setting
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import aggregator_label, attack_label, field_label, mapping_label, printable, value_label
@@ -33,7 +34,7 @@ class Cells:
     """The cells of a page, with what their parts share.
 
     Attributes:
-        placed: in their squares.
+        pivot: of the page.
         cells: one row a cell, numbered from 0.
         rules: the places of each rule's cells.
         row: of each cell: its place in the tidy frame; -1 for none.
@@ -43,7 +44,7 @@ class Cells:
         texts: reasons and class maps.
     """
 
-    placed: Placed
+    pivot: Pivot
     cells: pd.DataFrame
     rules: tuple[list[int], ...]
     row: Places
@@ -53,11 +54,11 @@ class Cells:
     texts: Dictionary
 
 
-def details(placed: Placed, rerun: Rerun, room: int) -> tuple[Detail, int]:
+def details(pivot: Pivot, rerun: Rerun, room: int) -> tuple[Detail, int]:
     """All kinds of detail that fit.
 
     Args:
-        placed: the cells of a page in their squares.
+        pivot: of the page.
         rerun: the commands of their grid.
         room: bytes.
 
@@ -67,15 +68,15 @@ def details(placed: Placed, rerun: Rerun, room: int) -> tuple[Detail, int]:
         ``left_out``: kinds that do not fit. And how many bytes the parts take.
     """
     parts: dict[str, list[str]] = {}
-    if len(placed.page.cells) * _LEAST > room:
+    if len(pivot.page.cells) * _LEAST > room:
         return {"parts": parts, "facts": [], "start": rerun.start, "texts": [], "left_out": list(KINDS)}, 0
-    shared = _shared(placed, rerun.facts)
+    shared = _shared(pivot, rerun.facts)
     for kind in KINDS:
         made = _fitting(shared, kind, room - sum(len(text) for texts in parts.values() for text in texts))
         if made is None:
             break  # without its seeds a curve belongs to nobody
         parts[kind] = made
-    classes = placed.page.classes
+    classes = pivot.page.classes
     facts = [
         {
             "label": field_label(fact),
@@ -88,29 +89,28 @@ def details(placed: Placed, rerun: Rerun, room: int) -> tuple[Detail, int]:
     return told | {"left_out": [k for k in KINDS if k not in parts]}, sum(len(t) for p in parts.values() for t in p)
 
 
-def _shared(placed: Placed, told: Sequence[str]) -> Cells:
+def _shared(pivot: Pivot, told: Sequence[str]) -> Cells:
     """What all parts need.
 
     Args:
-        placed: the cells.
+        pivot: of the page.
         told: facts that commands set, be they the same in all cells or not.
     """
-    cells = placed.page.cells.reset_index(drop=True)
-    rules: dict[str, list[int]] = {rule: [] for rule in placed.page.rows}
+    cells, placement = pivot.page.cells.reset_index(drop=True), pivot.placement
+    rules: dict[str, list[int]] = {rule: [] for rule in pivot.page.rows}
     for i, name in enumerate(cells["aggregator"]):
         rules[name].append(i)
-    row_of = {key: i for i, key in enumerate(placed.tidy["key"])}
     column = np.full(len(cells), -1)
-    own = np.isin(placed.kinds[placed.column], (ATTACKED, TWIN))
-    column[placed.cell[own]] = placed.column[own]
+    own = np.array([not c.of for c in placement.columns], dtype=bool)[placement.cells.column]
+    column[placement.cell[own]] = placement.cells.column[own]
+    row = pd.Index(pivot.tidy["key"]).get_indexer(pd.Index(cells["key"])).astype(np.int64)
     codes, values = {}, {}
     for fact in FIELDS:
         number, found = pd.factorize(cells[fact], use_na_sentinel=False)
         if len(found) > 1 or fact in told:
             first = np.unique(number, return_index=True)[1]
             codes[fact], values[fact] = number.tolist(), [v for (v,) in level_values(cells.iloc[first], [fact])]
-    row = np.array([row_of.get(key, -1) for key in cells["key"]], dtype=np.int64)
-    return Cells(placed, cells, tuple(rules.values()), row, column, codes, values, Dictionary())
+    return Cells(pivot, cells, tuple(rules.values()), row, column, codes, values, Dictionary())
 
 
 def _label(fact: str, value: Any, classes: Sequence[str]) -> str:
@@ -133,12 +133,12 @@ def _fitting(shared: Cells, kind: str, room: int) -> list[str] | None:
 
 def _seeds(shared: Cells, members: list[int]) -> Detail:
     """What a line of the table of seeds says, and what is told of its cell beside the drawings."""
-    cells, tidy = shared.cells.iloc[members], shared.placed.tidy
+    cells, tidy = shared.cells.iloc[members], shared.pivot.tidy
     row = shared.row[members]
     local = {key: i for i, key in enumerate(cells["key"])}
     reason = [None if r is None or r != r else printable(str(r), 500) for r in cells["reason"]]
     maps = cells["mapping"].tolist()
-    told = {m: mapping_label(m, shared.placed.page.classes) for m in set(maps) if m is not None}
+    told = {m: mapping_label(m, shared.pivot.page.classes) for m in set(maps) if m is not None}
     mapping = [told.get(m) for m in maps]
 
     def of_tidy(name: str) -> Any:

@@ -6,15 +6,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flipbench.analysis import statistics
-from flipbench.analysis.attack_selection import attack_name, pooled
-from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.pivot import by_seed
+from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.columns import Column
+from flipbench.analysis.metric_columns import MetricColumn, metric_column
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.ranking import rank
+from flipbench.analysis.squares import FAILED, worst_of
 from flipbench.analysis.statistics import Values
-from flipbench.report.html.explorer_numbers import ATTACKED, FAILED, Numbers, Placed, numbers
 from flipbench.report.tables.model import DASH, Block, Entry, half_width, number
 from flipbench.spec.labels import aggregator_label, field_label, value_label
 
@@ -33,22 +34,21 @@ SAID = (
 )
 
 
-def leaderboard(placed: Placed) -> Block:
+def leaderboard(pivot: Pivot) -> Block:
     """The rules of a page, best worst case first; settings are averaged over.
 
     Args:
-        placed: the cells of the page in their squares.
+        pivot: of the page.
     """
-    page, tidy, shown = placed.page, placed.tidy, metric_column("accuracy")
-    plain = pooled(page)
-    values, columns = by_seed(plain, tidy, shown, plain.attacks)
+    page, shown = pivot.page, metric_column("accuracy")
+    values, columns = pivot.pooled.by_seed(shown, pivot.pooled.page.attacks)
     clean = [i for i, c in enumerate(columns) if c.clean]
     attacked = [i for i, c in enumerate(columns) if not c.clean]
-    found = rank(page, tidy, shown) if attacked else None
+    found = rank(pivot, shown) if attacked else None
     ranks = dict(zip(found.rules, found.ranks, strict=True)) if found else {}
-    lost = _costs(values[clean], page.rows)
-    lowest = _worst(placed)
-    spent = _milliseconds(placed)
+    lost = _costs(pivot, shown)
+    lowest = _worst(pivot, shown)
+    spent = _milliseconds(pivot)
     rows: list[tuple[bool, float, float, tuple[str, tuple[Entry, ...]]]] = []
     for at, rule in enumerate(page.rows):
         under, told = _mean(values[attacked, at])
@@ -82,64 +82,50 @@ class Worst:
     known: bool
 
 
-def _worst(placed: Placed) -> dict[str, Worst]:
+def _worst(pivot: Pivot, shown: MetricColumn) -> dict[str, Worst]:
     """Each rule's least mean under an attack, at any place."""
-    one, state = numbers(placed, metric_column("accuracy")), placed.states[0]
-    columns = [i for i, kind in enumerate(placed.kinds) if kind == ATTACKED]
-    most = one.n.max(1) if one.n.size else np.zeros(0)
+    numbers, columns = pivot.whole(shown).numbers, pivot.placement.columns
+    attacked = [i for i, c in enumerate(columns) if c.attacked]
+    worst = worst_of(numbers.mean, numbers.n, attacked, shown.higher_is_better)
     found = {}
-    for rule, name in enumerate(placed.page.rows):
-        known = [i for i in columns if one.n[i, rule] > 0]
-        if not known:
-            failed = any(state[i, rule] == FAILED for i in columns)
-            found[name] = Worst(math.nan, "failed" if failed else DASH, ("all",) if columns else (), False)
+    for row, name in enumerate(pivot.page.rows):
+        at = int(worst.column[row])
+        if at < 0:
+            failed = any(pivot.standing.state[i, row] == FAILED for i in attacked)
+            found[name] = Worst(math.nan, "failed" if failed else DASH, ("all",) if attacked else (), False)
             continue
-        at = min(known, key=lambda i: float(one.mean[i, rule]))
-        found[name] = Worst(
-            float(one.mean[at, rule]), _place(placed, at), _lacks(one, columns, known, most, rule), True
-        )
+        lacks = []
+        if worst.known[row] < worst.asked:
+            lacks.append(f"only {worst.known[row]} of {worst.asked} attacks and places")
+        if worst.fewest[row] >= 0:
+            lacks.append(f"only {numbers.n[worst.fewest[row], row]} of {worst.most[row]} seeds")
+        found[name] = Worst(float(numbers.mean[at, row]), _place(pivot.page, columns[at]), tuple(lacks), True)
     return found
 
 
-def _place(placed: Placed, at: int) -> str:
-    page, column = placed.page, placed.columns[at]
+def _place(page: Page, column: Column) -> str:
     facts = zip((*page.settings, *page.levels), (*column.setting, *column.level), strict=True)
     return ", ".join([attack_name(page, column.attack), *(f"{field_label(f)} {value_label(f, v)}" for f, v in facts)])
 
 
-def _lacks(one: Numbers, columns: list[int], known: list[int], most: NDArray[np.float64], rule: int) -> tuple[str, ...]:
-    """What a rule has not of what some other rule has: attacks and places, and seeds of them."""
-    asked = [i for i in columns if most[i] > 0]
-    told = [f"only {len(known)} of {len(asked)} attacks and places"] if len(known) < len(asked) else []
-    short = [i for i in known if one.n[i, rule] < most[i]]
-    if short:
-        least = min(short, key=lambda i: int(one.n[i, rule]))
-        told.append(f"only {int(one.n[least, rule])} of {int(most[least])} seeds")
-    return tuple(told)
-
-
-def _costs(clean: Values, rules: tuple[str, ...]) -> list[str]:
-    """Each rule's robustness cost as text; of ``(columns, rules, seeds)`` clean accuracies."""
-    if "fedavg" not in rules or not clean.size:
-        return [DASH] * len(rules)
-    lost = clean[:, [rules.index("fedavg")]] - clean
+def _costs(pivot: Pivot, shown: MetricColumn) -> list[str]:
+    """Each rule's robustness cost as text, over the mean of the settings."""
+    lost = pivot.robustness_cost(shown)[0]
+    if not lost.size:
+        return [DASH] * len(pivot.page.rows)
+    each = statistics.moments(np.moveaxis(lost, 0, -1))[0]
+    mean, _, n = statistics.moments(each)
+    low, high = statistics.student_interval(each)
     told = []
-    for rule in range(len(rules)):
-        count = (~np.isnan(lost[:, rule])).sum(0)
-        each = np.where(count > 0, np.nansum(lost[:, rule], axis=0) / np.maximum(count, 1), np.nan)
-        mean, _, n = statistics.moments(each)
-        if not n:
-            told.append(DASH)
-            continue
-        low, high = statistics.student_interval(each)
-        line = {"mean": float(mean), "low": float(low), "high": float(high), "n": int(n)}
-        told.append(number(float(mean)) + (f" ± {half_width(line)}" if n > 1 else ""))
+    for rule in range(len(each)):
+        half = f" ± {half_width({'low': low[rule], 'high': high[rule]})}" if n[rule] > 1 else ""
+        told.append(f"{number(mean[rule])}{half}" if n[rule] else DASH)
     return told
 
 
-def _milliseconds(placed: Placed) -> dict[str, float]:
+def _milliseconds(pivot: Pivot) -> dict[str, float]:
     """Time of aggregation a round: the median of each rule's finished cells, for the first ones also compile."""
-    tidy = placed.tidy[placed.tidy["key"].isin(placed.page.cells["key"])]
+    tidy = pivot.tidy[pivot.tidy["key"].isin(pivot.page.cells["key"])]
     each = 1000 * tidy["seconds_aggregation"] / tidy["rounds"]
     return {str(r): float(v) for r, v in each.groupby(tidy["aggregator"]).median().items() if v == v}
 

@@ -13,16 +13,13 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from flipbench.analysis.attack_selection import pooled
 from flipbench.analysis.comparisons import compare, said
 from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.pages import Page, pages
-from flipbench.analysis.pivot import by_seed
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.statistics import LEAST_SEEDS
-from flipbench.report.html.encoding import embedded
-from flipbench.report.html.explorer_data import choices, common
-from flipbench.report.html.explorer_numbers import Placed, place
+from flipbench.report.html.explorer import choices, common
 from flipbench.report.html.leaderboard import SAID, leaderboard
+from flipbench.report.html.packed_json import embedded
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.html.templates import EXPLORING, block_table, picture, plain_table, render
 from flipbench.report.tables import attacks
@@ -60,7 +57,7 @@ def order(names: Sequence[str]) -> list[str]:
 
 def write(
     frame: pd.DataFrame,
-    tidy: pd.DataFrame,
+    pivots: Sequence[Pivot],
     plan: Mapping[str, Any],
     warnings: Sequence[str],
     drawn: Mapping[str, bytes],
@@ -70,16 +67,15 @@ def write(
 
     Args:
         frame: of `analysis.frame.load`.
-        tidy: of `analysis.metrics.evaluate` on it.
+        pivots: of `analysis.pivot.pivots` on it.
         plan: the grid's.
         warnings: what to know before believing the numbers.
         drawn: name -> PNG; the telling ones are shown, as far as there is room.
         beside: files in the folder heatmaps, which get a link each.
     """
-    found = [place(page, tidy) for page in pages(frame)]
-    parts = [_static(placed) for placed in found]
+    parts = [_static(pivot) for pivot in pivots]
     used = sum(len(text) for part in parts for text in (part["leaderboard"], part["comparisons"], *part["tables"]))
-    data, used = _data(frame, plan, found, used)
+    data, used = _data(frame, plan, pivots, used)
     figures, left_out = _pictures(drawn, min(_MOST_PICTURES, MOST_BYTES - used))
     return render(
         "report.html",
@@ -100,32 +96,29 @@ def write(
     )
 
 
-def _static(placed: Placed) -> dict[str, Any]:
+def _static(pivot: Pivot) -> dict[str, Any]:
     """What stands on the page without a script."""
-    page, tidy = placed.page, placed.tidy
-    found = [
-        *attacks.worst_blocks(page, tidy, tables.MOST_COLUMNS),
-        *attacks.regret_blocks(page, tidy),
-    ]
+    page = pivot.page
+    found = [*attacks.worst_blocks(pivot, tables.MOST_COLUMNS), *attacks.regret_blocks(pivot)]
     return {
         "about": ", ".join(value_label(f, v) for f, v in page.about.items()),
-        "leaderboard": block_table(leaderboard(placed)),
+        "leaderboard": block_table(leaderboard(pivot)),
         "tables": [block_table(block) for block in found],
-        "comparisons": _comparisons(page, tidy),
+        "comparisons": _comparisons(pivot),
     }
 
 
 def _data(
-    frame: pd.DataFrame, plan: Mapping[str, Any], found: Sequence[Placed], used: int
+    frame: pd.DataFrame, plan: Mapping[str, Any], pivots: Sequence[Pivot], used: int
 ) -> tuple[dict[str, Any], int]:
     """The explorer's data and how many bytes the file then has; the pages share the room."""
     commands = rerun(plan, frame[frame["status"] != "missing"])
     told: list[dict[str, Any]] = []
     used += 100_000  # style, script, the rest of the text
     measures = _FOR_MEASURES
-    for left, placed in zip(range(len(found), 0, -1), found, strict=True):
+    for left, pivot in zip(range(len(pivots), 0, -1), pivots, strict=True):
         behind = MOST_BYTES - _FOR_PICTURES - used - measures
-        made, size = choices(placed, commands, measures // left, max(0, behind) // left)
+        made, size = choices(pivot, commands, measures // left, max(0, behind) // left)
         told.append(made)
         used += size
         measures -= min(measures, sum(len(m["packed"]) for m in made["measures"].values()))
@@ -143,15 +136,15 @@ def _pictures(drawn: Mapping[str, bytes], room: int) -> tuple[list[Markup], int]
     return figures, len(drawn) - len(figures)
 
 
-def _comparisons(one: Page, tidy: pd.DataFrame) -> Markup:
+def _comparisons(pivot: Pivot) -> Markup:
     """Pairs of rules by accuracy, those told apart first, then by how far they are apart."""
-    plain, shown = pooled(one), metric_column("accuracy")
-    values, columns = by_seed(plain, tidy, shown, plain.attacks)
-    if not values.size or len(one.rows) < 2:
+    plain = pivot.pooled.page
+    values, columns = pivot.pooled.by_seed(metric_column("accuracy"), plain.attacks)
+    if not values.size or len(plain.rows) < 2:
         return Markup("<p>A single rule: nothing to compare.</p>")
     pairs = compare(values)
     if pairs.n.max(initial=0) < LEAST_SEEDS:
-        return Markup("<p>{} All pairs: tables/comparisons.csv.</p>").format(said(one.seeds))
+        return Markup("<p>{} All pairs: tables/comparisons.csv.</p>").format(said(plain.seeds))
     mean, claimed = pairs.differences.mean(-1), pairs.claimed
     keys = [
         (not claimed[i, j], -abs(mean[i, j]), i, j)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from flipbench.analysis import declared_f
@@ -14,7 +13,7 @@ from flipbench.analysis.attack_selection import attack_name, stamped_note
 from flipbench.analysis.columns import Column, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pages import Page
-from flipbench.analysis.pivot import several_f, squares
+from flipbench.analysis.pivot import Pivot, several_f
 from flipbench.analysis.static_regret import METRIC, regrets
 from flipbench.analysis.worst_case import Place, has_overview, overview, places, worst
 from flipbench.report.tables.model import (
@@ -32,38 +31,36 @@ from flipbench.report.tables.model import (
     number,
     pieces,
     twins_shown,
-    with_best,
 )
 from flipbench.spec.labels import aggregator_label, field_label, mapping_label, value_label
 
 _MAPS = 2  # class maps told in a row; the rest are counted
 
 
-def worst_blocks(page: Page, tidy: pd.DataFrame, most: int, *, named: bool = True) -> Iterator[Block]:
+def worst_blocks(pivot: Pivot, most: int, *, named: bool = True) -> Iterator[Block]:
     """Aggregators down, malicious fractions (and what else varies) across: the worst attack's mean and name.
 
     Args:
-        page: whose cells; a page with one attack has no such table.
-        tidy: of `analysis.metrics.evaluate`.
+        pivot: of the page; a page with one attack has no such table.
         most: columns of a table.
         named: the attack stands beside the number, else in a footnote.
     """
+    page = pivot.page
     if len(page.attacks) < 2:
         return
     shown = metric_column("accuracy")
-    table = worst(page, tidy, shown)
+    table = worst(pivot, shown)
     columns = columns_of(table)
     at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}
     several = several_f(table)
     for part in pieces(columns, most):
         own = twins_shown(part, columns)
         if several and own:
-            at |= _clean_here(page, tidy, shown, own)
+            at |= _clean_here(pivot, shown, own)
         notes: dict[str, str] = {}
         rows = [
             (aggregator_label(r), tuple(_worst_entry(page, at[(r, c)], notes, named) for c in part)) for r in page.rows
         ]
-        rows = list(with_best(shown, rows, [[at[(r, c)] for c in part] for r in page.rows]))
         levels, header = header_of(page, part, with_attack=False)
         shown_here = pd.DataFrame([at[(r, c)] for r in page.rows for c in part])
         told = [e.text for _, entries in rows for e in entries] + list(notes)
@@ -76,12 +73,10 @@ def worst_blocks(page: Page, tidy: pd.DataFrame, most: int, *, named: bool = Tru
         )
 
 
-def _clean_here(
-    page: Page, tidy: pd.DataFrame, shown: MetricColumn, own: Sequence[Column]
-) -> dict[Any, dict[Any, Any]]:
+def _clean_here(pivot: Pivot, shown: MetricColumn, own: Sequence[Column]) -> dict[Any, dict[Any, Any]]:
     """The clean squares of a piece of the table: the twins of what the piece shows."""
-    among = [Column(a, c.setting, c.level) for a in page.attacks for c in own]
-    table = squares(page, tidy, shown, page.attacks, among)
+    attacks = pivot.page.attacks
+    table = pivot.squares(shown, attacks, [Column(a, c.setting, c.level) for a in attacks for c in own])
     clean = table[table["column"].map(lambda c: c.clean)]
     return {(s["aggregator"], s["column"]): {**s, "worst": None, "partial": False} for s in clean.to_dict("records")}
 
@@ -98,12 +93,13 @@ def _worst_entry(page: Page, square: Mapping[Any, Any], notes: dict[str, str], n
     return replace(entry, note=letter_of(notes, told))
 
 
-def overview_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
-    """Attacks down, aggregators across, a table a measure and place; the best of each row is marked."""
+def overview_blocks(pivot: Pivot) -> Iterator[Block]:
+    """Attacks down, aggregators across, a table a metric and place; the best of each row is marked."""
+    page = pivot.page
     for name in STANDARD:
         for place in places(page) if has_overview(page, name) else ():
             shown = metric_column(name)
-            table = overview(page, tidy, shown, place)
+            table = overview(pivot, shown, place)
             if table["attack"].nunique() > 1:
                 yield _overview_block(page, shown, table, place)
 
@@ -114,7 +110,7 @@ def _overview_block(page: Page, shown: MetricColumn, table: pd.DataFrame, place:
     for attack, row in table.groupby("attack", sort=False):
         entries = tuple(entry_of(s, notes) for s in row.to_dict("records"))
         names.append(attack_name(page, str(attack)))
-        lines.append(_best_of_row(shown, entries, row))
+        lines.append(entries)
     told = ", ".join(place_label(page, place))
     heading = f"{shown.label} (%) under every attack{f', {told}' if told else ''}"
     stamped = stamped_note(page, shown, table["attack"])
@@ -128,27 +124,15 @@ def _overview_block(page: Page, shown: MetricColumn, table: pd.DataFrame, place:
     )
 
 
-def _best_of_row(shown: MetricColumn, entries: tuple[Entry, ...], row: pd.DataFrame) -> tuple[Entry, ...]:
-    means, tied = row["mean"].tolist(), row["tied"].tolist()
-    if "partial" in row:  # a worst case that lacks what others have is no rival
-        means = [np.nan if p is True else m for m, p in zip(means, row["partial"], strict=True)]
-    known = [number(m) for m in means if m == m]
-    if len(known) < 2:
-        return entries
-    best = (max if shown.higher_is_better else min)(known, key=float)
-    shows = [m == m and number(m) == best for m in means]
-    return tuple(replace(e, best=b, tied=t and not b) for e, b, t in zip(entries, shows, tied, strict=True))
-
-
 def place_label(page: Page, place: Place) -> list[str]:
     """The facts of a place with their values: "malicious fraction 20 %"."""
     facts = zip((*page.settings, *page.levels), (*place[0], *place[1]), strict=True)
     return [f"{field_label(f)} {value_label(f, v)}" for f, v in facts]
 
 
-def regret_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
+def regret_blocks(pivot: Pivot) -> Iterator[Block]:
     """The regret of assuming a static flip, a row an aggregator and place."""
-    table = regrets(page, tidy)
+    page, table = pivot.page, regrets(pivot)
     for attack, part in table.groupby("attack", sort=False):
         notes: dict[str, str] = {}
         rows = [_regret_row(page, line, notes) for line in part.to_dict("records")]
@@ -184,11 +168,12 @@ def _regret_row(page: Page, line: Mapping[Any, Any], notes: dict[str, str]) -> t
     return name, (*numbers, Entry(attack_name(page, line["static"])), Entry(_maps(page, line["maps"])))
 
 
-def declared_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
+def declared_blocks(pivot: Pivot) -> Iterator[Block]:
     """The regret of a wrong declared f, a table an attack: a row a rule and declared f, a column a true number."""
+    page = pivot.page
     for attack in page.attacks if declared_f.applies(page) else ():
         for values in declared_f.variants(page, attack):
-            table = declared_f.table(page, tidy, metric_column(METRIC), attack, values)
+            table = declared_f.table(pivot, metric_column(METRIC), attack, values)
             across = sorted(
                 {int(t) for t, s in zip(table["true"], table["regret_state"], strict=True) if s != "absent"}
             )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import pandas as pd
 
 from flipbench.analysis import declared_f
 from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.static_regret import regrets
 from flipbench.analysis.warnings import STATISTICS
 from flipbench.analysis.worst_case import worst
@@ -19,14 +18,15 @@ from flipbench.spec.labels import dataset_label
 _REGRET = tuple(f"{what}_{s}" for what in ("static", "searched", "regret") for s in STATISTICS)
 
 
-def worst_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+def worst_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator and place: the worst attack and the interval of its mean; None with a single attack."""
-    facts = facts_of(frame)
+    facts = facts_of(pivots)
     numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "attacks", "asked", "reason"]
     lines = []
-    for page in pages(frame):
+    for pivot in pivots:
+        page = pivot.page
         if len(page.attacks) > 1:
-            for square in worst(page, tidy, metric_column("accuracy")).to_dict("records"):
+            for square in worst(pivot, metric_column("accuracy")).to_dict("records"):
                 column = square["column"]
                 if not column.clean:
                     told = told_of(page, facts, column.setting, column.level)
@@ -37,42 +37,41 @@ def worst_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
     return csv_text(names, lines) if lines else None
 
 
-def regret_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+def regret_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator, place and searched attack; None where none was searched or no flip is static."""
-    facts = facts_of(frame)
+    facts = facts_of(pivots)
     lines = []
-    for page in pages(frame):
-        for line in regrets(page, tidy).to_dict("records"):
-            told = [line["aggregator"], *told_of(page, facts, line["setting"], line["level"])]
+    for pivot in pivots:
+        for line in regrets(pivot).to_dict("records"):
+            told = [line["aggregator"], *told_of(pivot.page, facts, line["setting"], line["level"])]
             told += [line[name] for name in ("state", "attack", "objective", "static")]
             lines.append([*told, *(line[n] for n in _REGRET), _maps(line["maps"]), line["trials"], line["reason"]])
     names = ["aggregator", *facts, "state", "attack", "objective", "best_static", *_REGRET, "maps", "trials", "reason"]
     return csv_text(names, lines) if lines else None
 
 
-def declared_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+def declared_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator, declared f and true number: accuracy, and its loss against declaring the truth; None
     where the two are not axes of the grid."""
-    facts = [f for f in facts_of(frame) if f not in declared_f.AXES]
+    facts = [f for f in facts_of(pivots) if f not in declared_f.AXES]
     numbers = [f"{prefix}{n}" for prefix in ("", "regret_") for n in ("state", *STATISTICS)]
     lines = []
-    for page in filter(declared_f.applies, pages(frame)):
-        for attack in page.attacks:
+    for pivot in pivots:
+        page = pivot.page
+        for attack in page.attacks if declared_f.applies(page) else ():
             for values in declared_f.variants(page, attack):
                 has = _has(page, dict(zip(declared_f.rest(page), values, strict=True)))
                 told = [attack, attack in page.adaptive, *(has.get(f) for f in facts)]
-                for square in declared_f.table(page, tidy, metric_column("accuracy"), attack, values).to_dict(
-                    "records"
-                ):
+                for square in declared_f.table(pivot, metric_column("accuracy"), attack, values).to_dict("records"):
                     own = [square[n] for n in ("aggregator", "declared", "true", *numbers)]
                     lines.append(["accuracy", *told, *own])
     names = ["metric", "attack", "adaptive", *facts, "aggregator", "declared_byzantine", "malicious_count", *numbers]
     return csv_text(names, lines) if lines else None
 
 
-def facts_of(frame: pd.DataFrame) -> list[str]:
+def facts_of(pivots: Sequence[Pivot]) -> list[str]:
     """Facts that vary on a page or between pages, beside the data set and its partition."""
-    found = [f for p in pages(frame) for f in (*p.about, *p.settings, *p.levels)]
+    found = [f for p in pivots for f in (*p.page.about, *p.page.settings, *p.page.levels)]
     return list(dict.fromkeys(["dataset", "partition", *found]))
 
 

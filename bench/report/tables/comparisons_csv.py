@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from flipbench.analysis import rank_tests, statistics
-from flipbench.analysis.attack_selection import pooled, showable
+from flipbench.analysis.attack_selection import showable
 from flipbench.analysis.columns import Column
 from flipbench.analysis.comparisons import Pairs, Places, compare
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST
-from flipbench.analysis.pages import Page, pages
-from flipbench.analysis.pivot import by_seed
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.report.tables.attacks_csv import facts_of, told_of
 from flipbench.report.tables.csv_format import csv_columns
 from flipbench.report.tables.model import about_attack, has_last_rounds
 
-MEASURES = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")
+METRICS = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")
 _SQUARE = (
     *("n", "mean", "sd", "student_low", "student_high", "interquartile_mean"),
     *("least", "most", "mean_of_last_rounds"),
 )
 
 
-def comparisons_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
-    """One line a measure, column and pair of rules; None with a single rule.
+def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
+    """One line a metric, column and pair of rules; None with a single rule.
 
     ``of_attack``: the attack that the table is about, whose source and target classes clean rows are measured by too;
-    empty where the table has all attacks. Lines of one data set, partition, measure and ``of_attack`` are one table.
+    empty where the table has all attacks. Lines of one data set, partition, metric and ``of_attack`` are one table.
     ``difference`` is first minus second, over their common seeds; ``low`` and ``high`` its 95 % Student interval, by
     itself; ``_holm``: corrected over the ``comparisons`` of the table (its lines with a p); ``claim``: first or second,
     whichever is better, "none" where they cannot be told apart, "too few seeds" with fewer than six.
     """
-    facts = facts_of(frame)
+    facts = facts_of(pivots)
     parts: list[dict[str, Any]] = []
-    for page, shown, attacks in _tables(frame):
-        values, columns = by_seed(page, tidy, shown, attacks)
+    for pivot, shown, attacks in _tables(pivots):
+        page = pivot.page
+        values, columns = pivot.by_seed(shown, attacks)
         if not values.size or values.shape[1] < 2:
             continue
         pairs = compare(values)
@@ -71,13 +71,14 @@ def _numbers(pairs: Pairs, shown: MetricColumn) -> dict[str, Any]:
     }
 
 
-def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
-    """One line a measure, rule and column: the interval, the interquartile mean, and the mean of the last rounds;
+def statistics_csv(pivots: Sequence[Pivot]) -> str:
+    """One line a metric, rule and column: the interval, the interquartile mean, and the mean of the last rounds;
     ``of_attack`` as in `comparisons_csv`."""
-    facts = facts_of(frame)
+    facts = facts_of(pivots)
     parts: list[dict[str, Any]] = []
-    for page, shown, attacks in _tables(frame):
-        values, columns = by_seed(page, tidy, shown, attacks)
+    for pivot, shown, attacks in _tables(pivots):
+        page = pivot.page
+        values, columns = pivot.by_seed(shown, attacks)
         if not values.size:
             continue
         mean, sd, n = statistics.moments(values)
@@ -85,7 +86,7 @@ def statistics_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
         numbers = {"n": n, "mean": mean, "sd": sd, "student_low": low, "student_high": high}
         numbers["interquartile_mean"] = statistics.interquartile_mean(values)
         numbers |= {"least": _end(values, -1.0), "most": _end(values, 1.0)}
-        numbers["mean_of_last_rounds"] = _last(page, tidy, shown, attacks, columns)
+        numbers["mean_of_last_rounds"] = _last(pivot, shown, attacks, columns)
         column, rule = np.nonzero(n > 0)
         about = _about(page, facts, shown, columns, column)
         parts.append(
@@ -117,25 +118,25 @@ def _end(values: statistics.Values, sign: float) -> statistics.Values:
     return np.asarray(sign * np.where(np.isnan(values), -np.inf, sign * values).max(-1))
 
 
-def _last(page: Page, tidy: pd.DataFrame, shown: MetricColumn, attacks: list[str], columns: list[Column]) -> Any:
+def _last(pivot: Pivot, shown: MetricColumn, attacks: list[str], columns: list[Column]) -> Any:
     """Mean of the metric over the last rounds, square by square; NaN for damage, for clean values that depend on the
     attack, and where it would be the last round alone."""
-    found = np.full((len(columns), len(page.rows)), np.nan)
+    found = np.full((len(columns), len(pivot.page.rows)), np.nan)
     last = None if shown.name.endswith("_damage") else metric_column(f"{shown.name}_last{LAST}")
-    if last is not None and has_last_rounds(page, tidy, last):
-        values, mine = by_seed(page, tidy, last, attacks)
+    if last is not None and has_last_rounds(pivot, last):
+        values, mine = pivot.by_seed(last, attacks)
         means = statistics.moments(values)[0] if values.size else values
         for column, row in zip(mine, means, strict=True):
             found[columns.index(column)] = row
     return found
 
 
-def _tables(frame: pd.DataFrame) -> Iterator[tuple[Page, MetricColumn, list[str]]]:
-    """Page, measure and attacks of each table that compares rules, as `report.tables.model.sections` has them."""
-    for page in map(pooled, pages(frame)):
-        for name in MEASURES:
+def _tables(pivots: Sequence[Pivot]) -> Iterator[tuple[Pivot, MetricColumn, list[str]]]:
+    """Pivot, metric and attacks of each table that compares rules, as `report.tables.model.sections` has them."""
+    for pivot in (p.pooled for p in pivots):
+        for name in METRICS:
             shown = metric_column(name)
-            told = showable(page, shown)
-            for attacks in [[a] for a in told] if shown.needs_mapping else [told]:
+            known = showable(pivot.page, shown)
+            for attacks in [[a] for a in known] if shown.needs_mapping else [known]:
                 if attacks or shown.clean:
-                    yield page, shown, attacks
+                    yield pivot, shown, attacks

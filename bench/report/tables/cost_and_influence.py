@@ -16,11 +16,11 @@ import pandas as pd
 
 from flipbench.analysis import statistics
 from flipbench.analysis.columns import level_values
-from flipbench.analysis.comparisons import seed_table
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import KEPT
 from flipbench.analysis.pages import FIRST, Page
-from flipbench.analysis.pivot import by_seed, several_f, squares
+from flipbench.analysis.pivot import Pivot, several_f
+from flipbench.analysis.squares import DONE, INFEASIBLE, UNDEFINED, Cells, standing
 from flipbench.analysis.statistics import Values
 from flipbench.report.tables.model import UNKNOWN, Block, Entry, entry_of
 from flipbench.spec.cell import CLEAN
@@ -29,6 +29,7 @@ from flipbench.spec.labels import aggregator_label, field_label, value_label
 INFLUENCE, KEEPS = "malicious_influence_mean", "malicious_kept"
 _MOST = 4  # settings or malicious fractions that still get a column each; of more the mean stands
 _FACT = "malicious_fraction"
+_ACCURACY = metric_column("accuracy")
 COST_SAID = (
     "FedAvg's clean accuracy minus the rule's, seed by seed: what the rule costs while nobody attacks; where attacked "
     "cells are told several f, the mean over these (the heading says which)."
@@ -40,34 +41,33 @@ INFLUENCE_SAID = (
 )
 
 
-def cost_blocks(pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Block]:
+def cost_blocks(pivots: Sequence[Pivot]) -> Iterator[Block]:
     """One table a data set: the robustness cost on each partition and setting side by side.
 
     Args:
-        pages: of the grid; those without FedAvg, or with FedAvg alone, have no cost.
-        tidy: of `analysis.metrics.evaluate`.
+        pivots: of the grid; pages without FedAvg, or with FedAvg alone, have no cost.
     """
-    groups: dict[Any, list[Page]] = {}
-    for page in pages:
-        if FIRST in page.rows and len(page.rows) > 1:
-            groups.setdefault(page.about.get("dataset"), []).append(page)
-    for dataset, mine in groups.items():
+    groups: dict[Any, list[Pivot]] = {}
+    for pivot in pivots:
+        if FIRST in pivot.page.rows and len(pivot.page.rows) > 1:
+            groups.setdefault(pivot.page.about.get("dataset"), []).append(pivot)
+    for dataset, members in groups.items():
         columns: list[tuple[tuple[str, ...], Mapping[str, Entry]]] = []
         notes: dict[str, str] = {}
         several: set[int] = set()
-        for page in mine:
+        for pivot in members:
+            page = pivot.page
             partition = {"partition": page.about["partition"]} if "partition" in page.about else {}
-            table = squares(page, tidy, metric_column("accuracy"), page.attacks)
-            several |= set(several_f(table))
-            for setting, lines in _costs(page, tidy, table):
-                told = {**partition, **setting}
+            several |= set(several_f(pivot.squares(_ACCURACY, page.attacks)))
+            for setting, lines in _costs(pivot):
+                about = {**partition, **setting}
                 entries = {rule: entry_of(line, notes) for rule, line in zip(page.rows, lines, strict=True)}
-                columns.append((tuple(value_label(f, v) for f, v in told.items()) or ("clean",), entries))
-                names = tuple(map(field_label, told)) or ("",)
+                columns.append((tuple(value_label(f, v) for f, v in about.items()) or ("clean",), entries))
+                names = tuple(map(field_label, about)) or ("",)
         if columns:
             over = f"; mean over declared f {', '.join(map(str, sorted(several)))}" if several else ""
             where = f", {value_label('dataset', dataset)}" if dataset is not None else ""
-            rules = list(dict.fromkeys(rule for page in mine for rule in page.rows if rule != FIRST))
+            rules = list(dict.fromkeys(rule for pivot in members for rule in pivot.page.rows if rule != FIRST))
             yield Block(
                 f"Robustness cost: clean accuracy (%) lost against FedAvg{where}{over}",
                 names,
@@ -80,46 +80,50 @@ def cost_blocks(pages: Sequence[Page], tidy: pd.DataFrame) -> Iterator[Block]:
 Square = Mapping[Any, Any]
 
 
-def _costs(page: Page, tidy: pd.DataFrame, table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], list[Square]]]:
-    """Facts of each clean column and the cost of each rule there, as `entry_of` reads it; their mean where settings are
-    many."""
-    values, columns = by_seed(page, tidy, metric_column("accuracy"), page.attacks)
-    clean = [i for i, column in enumerate(columns) if column.clean]
-    lost = {i: values[i, page.rows.index(FIRST)] - values[i] for i in clean}
-    at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}
+def _costs(pivot: Pivot) -> Iterator[tuple[dict[str, Any], list[Square]]]:
+    """Fields of each clean column and the cost of each rule there, as `entry_of` reads it; their mean where settings
+    are many."""
+    page = pivot.page
+    lost, clean = pivot.robustness_cost(_ACCURACY)
+    at = {(s["aggregator"], s["column"]): s for s in pivot.squares(_ACCURACY, page.attacks).to_dict("records")}
     if len(clean) > _MOST:
-        each = statistics.moments(np.stack([*lost.values()], axis=-1))[0]
-        told = [[at[rule, columns[i]] for i in clean] for rule in page.rows]
-        yield {"settings": f"mean of {len(clean)}"}, [_mean_of(one, line) for one, line in zip(told, each, strict=True)]
+        each = statistics.moments(np.moveaxis(lost, 0, -1))[0]
+        behind = [[at[rule, column] for column in clean] for rule in page.rows]
+        yield {"settings": f"mean of {len(clean)}"}, list(map(_mean_of, behind, each))
         return
-    for i in clean:
-        told = [[at[rule, columns[i]]] for rule in page.rows]
-        facts = dict(zip(page.settings, columns[i].setting, strict=True))
-        yield facts, [_mean_of(one, line) for one, line in zip(told, lost[i], strict=True)]
+    for column, values in zip(clean, lost, strict=True):
+        behind = [[at[rule, column]] for rule in page.rows]
+        yield dict(zip(page.settings, column.setting, strict=True)), list(map(_mean_of, behind, values))
 
 
-def _mean_of(squares_of: Sequence[Square], values: Values) -> Square:
+def _mean_of(behind: Sequence[Square], values: Values) -> Square:
     """Numbers over seeds, with what the squares that they come from say where there is none."""
+    numbers = _numbers(values)
+    first = next((s for s in behind if s["state"] != DONE), behind[0])
+    told = {**first, **numbers, "mark": None}
+    if not numbers["n"] and first["state"] == DONE:  # FedAvg has no number for these seeds
+        return {**told, "state": UNDEFINED, "reason": "FedAvg has no number in these seeds"}
+    remark = next((s["remark"] for s in behind if s["remark"]), None)
+    if numbers["n"] and first["state"] != DONE:
+        remark = f"{sum(s['state'] == DONE for s in behind)} of {len(behind)} settings"
+    planned = max(int(s["planned"]) for s in behind)
+    return {**told, "state": DONE if numbers["n"] else first["state"], "planned": planned, "remark": remark}
+
+
+def _numbers(values: Values) -> dict[str, Any]:
+    """Mean, interval and n over seeds ``(seeds,)``."""
     mean, _, n = statistics.moments(values)
     low, high = statistics.student_interval(values)
-    numbers = {"mean": float(mean), "low": float(low), "high": float(high), "n": int(n)}
-    one = next((s for s in squares_of if s["state"] != "done"), squares_of[0])
-    if not n and one["state"] == "done":  # FedAvg has no number for these seeds
-        return {**one, **numbers, "state": "undefined", "reason": "FedAvg has no number in these seeds"}
-    remark = next((s["remark"] for s in squares_of if s["remark"]), None)
-    if n and one["state"] != "done":
-        remark = f"{sum(s['state'] == 'done' for s in squares_of)} of {len(squares_of)} settings"
-    planned = max(int(s["planned"]) for s in squares_of)
-    state = "done" if n else one["state"]
-    return {**one, **numbers, "state": state, "planned": planned, "remark": remark}
+    return {"mean": float(mean), "low": float(low), "high": float(high), "n": int(n)}
 
 
-def influence_blocks(page: Page, tidy: pd.DataFrame) -> Iterator[Block]:
+def influence_blocks(pivot: Pivot) -> Iterator[Block]:
     """One table a page: influence of the malicious clients and how often they were kept, by malicious fraction.
 
     Means over attacks and whatever else varies, within each seed first; the heading says over what.
     """
-    found = {name: _by_fraction(page, tidy, name) for name in (INFLUENCE, KEEPS)}
+    page = pivot.page
+    found = {name: _by_fraction(pivot, name) for name in (INFLUENCE, KEEPS)}
     columns: list[tuple[str, str, list[Square]]] = []
     for name, head in ((INFLUENCE, "influence"), (KEEPS, "kept")):
         columns += [(head, told, lines) for told, lines in found[name]]
@@ -145,43 +149,34 @@ def _averaged(page: Page) -> str:
     return f"; mean over {', '.join([*attacks, *rest])}" if attacks or rest else ""
 
 
-def _by_fraction(page: Page, tidy: pd.DataFrame, name: str) -> list[tuple[str, list[Square]]]:
+def _by_fraction(pivot: Pivot, name: str) -> list[tuple[str, list[Square]]]:
     """Malicious fractions, ascending, with a square a rule each; one mean where they are many."""
-    cells = page.cells[page.cells["attack"] != CLEAN]
-    values = tidy.set_index("key")[name].reindex(cells["key"]).to_numpy(dtype=float)
-    if np.isnan(values).all():
+    rules = pivot.page.rows
+    frame = pivot.page.cells[pivot.page.cells["attack"] != CLEAN]
+    value = pivot.tidy.set_index("key")[name].reindex(frame["key"]).to_numpy(dtype=float)
+    if np.isnan(value).all():
         return []
-    fractions = [v[0] for v in level_values(cells, [_FACT])]
+    fractions = [v[0] for v in level_values(frame, [_FACT])]
     order = sorted(set(fractions))
     several = len(order) <= _MOST
-    column = [order.index(f) if several else 0 for f in fractions]
-    rule = pd.Index(page.rows).get_indexer(pd.Index(cells["aggregator"]))
-    shape = (len(order) if several else 1, len(page.rows))
-    table = seed_table(column, rule, cells["seed"], values, shape)
-    able = (cells["status"] != "infeasible").to_numpy()
-    planned = (~np.isnan(seed_table(column, rule, cells["seed"], np.where(able, 0.0, np.nan), shape))).sum(-1)
-    mean, _, n = statistics.moments(table)
-    low, high = statistics.student_interval(table)
-    refused, failed = (_reasons(cells, column, rule, state) for state in ("infeasible", "failed"))
-    there = set(zip(column, rule.tolist(), strict=True))
-    told = [value_label(_FACT, f) for f in order] if several else [f"mean of {len(order)}"]
+    cells = Cells(
+        np.array([order.index(f) if several else 0 for f in fractions], dtype=np.int64),
+        pd.Index(rules).get_indexer(pd.Index(frame["aggregator"])).astype(np.int64),
+        frame["seed"].to_numpy(dtype=np.int64),
+        frame["status"].to_numpy(dtype=object),
+        frame["reason"].to_numpy(dtype=object),
+        frame["declared_byzantine"].to_numpy(dtype=np.int64),
+        np.zeros(len(frame), dtype=bool),
+    )
+    shape = (len(order) if several else 1, len(rules))
+    states, values = standing(cells, shape), cells.by_seed(value, shape)
     found: list[tuple[str, list[Square]]] = []
-    for i, text in enumerate(told):
+    for i, text in enumerate([value_label(_FACT, f) for f in order] if several else [f"mean of {len(order)}"]):
         lines: list[Square] = []
-        for r in range(len(page.rows)):
-            state = "absent" if (i, r) not in there else "infeasible" if not planned[i, r] else "undefined"
-            state = "done" if n[i, r] else "failed" if state == "undefined" and (i, r) in failed else state
-            numbers = {"mean": float(mean[i, r]), "low": float(low[i, r]), "high": float(high[i, r]), "n": int(n[i, r])}
-            why = refused.get((i, r)) if state == "infeasible" else "its weights were not finite"
-            lines.append({**numbers, "state": state, "planned": int(planned[i, r]), "reason": why})
+        for r in range(len(rules)):
+            numbers = _numbers(values[i, r])
+            state = DONE if numbers["n"] else states.state[i, r]
+            why = states.reason[i, r] if state == INFEASIBLE else "its weights were not finite"
+            lines.append({**numbers, "state": state, "planned": int(states.planned[i, r]), "reason": why})
         found.append((text, lines))
-    return found
-
-
-def _reasons(cells: pd.DataFrame, column: Sequence[int], rule: Any, state: str) -> dict[tuple[int, int], str]:
-    """(fraction, rule) of cells in a state -> the first one's reason."""
-    found: dict[tuple[int, int], str] = {}
-    for i, r, status, why in zip(column, rule.tolist(), cells["status"], cells["reason"], strict=True):
-        if status == state:
-            found.setdefault((i, r), str(why))
     return found

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flipbench.analysis import statistics
+from flipbench.analysis import squares as squares_of
 from flipbench.analysis.columns import level_values, reading_values
-from flipbench.analysis.comparisons import said, seed_table, tied
+from flipbench.analysis.comparisons import said
 from flipbench.analysis.metric_columns import MetricColumn, metric_column, why_undefined
 from flipbench.analysis.metrics import LAST, LAST_SAID
 from flipbench.analysis.pages import FIRST, declared_is_true
-from flipbench.analysis.pivot import refusal
+from flipbench.analysis.squares import DONE, UNDEFINED, Cells, marks, refusals, standing
 from flipbench.errors import UserError
-from flipbench.report.tables.model import Block, entry_of, with_best
+from flipbench.report.tables.model import Block, entry_of
 from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.field_groups import ATTACK_FIELDS, LEVEL_FIELDS, PERCENT
 from flipbench.spec.labels import (
@@ -93,29 +93,23 @@ def choose(
     cells, row_of, column_of = cells[first], _kept(row_of, first), _kept(column_of, first)
     downs = sorted(dict.fromkeys(row_of), key=lambda p: _order(rows, p, cells))
     acrosses = sorted(dict.fromkeys(column_of), key=lambda p: _order(columns, p, cells))
-    at = list(zip(column_of, row_of, strict=True))
     column_at, row_at = {p: i for i, p in enumerate(acrosses)}, {p: i for i, p in enumerate(downs)}
-    places = [column_at[c] for c in column_of], [row_at[r] for r in row_of]
-    values = seed_table(*places, cells["seed"], cells["value"].to_numpy(dtype=float), (len(acrosses), len(downs)))
-    equal = tied(values, shown.higher_is_better) if "aggregator" in rows and values.size else set()
-    squares = _squares(cells, shown, at, acrosses, downs, values, equal)
+    at = [column_at[p] for p in column_of], [row_at[p] for p in row_of]
+    found = _squares(cells, shown, at, (len(acrosses), len(downs)), claims="aggregator" in rows)
+    squares = {(a, d): found[i, j] for a, i in column_at.items() for d, j in row_at.items()}
     notes: dict[str, str] = {}
-    named = [(_name(rows, d, cells), tuple(entry_of(squares[c, d], notes) for c in acrosses)) for d in downs]
-    if "aggregator" in rows:
-        marked = with_best(shown, named, [[squares[c, d] for c in acrosses] for d in downs])
-    else:
-        marked = tuple(named)
+    named = [(_name(rows, d, cells), tuple(entry_of(squares[a, d], notes) for a in acrosses)) for d in downs]
     block = Block(
         f"{shown.label} (%)",
         tuple(map(field_label, columns)),
         _header(columns, acrosses, cells),
-        marked,
+        tuple(named),
         tuple((letter, text) for text, letter in notes.items()),
         corner=", ".join(map(field_label, rows)),
     )
     seeds = int(cells["seed"].nunique())
     told = _said(described, shown, *given, seeds)
-    if over := sorted({f for s in squares.values() if len(s["told"]) > 1 for f in s["told"]}):
+    if over := sorted({f for s in squares.values() if len(s["declared_f"]) > 1 for f in s["declared_f"]}):
         told += f" Clean: mean over the declared f of the clean twins ({', '.join(map(str, over))})."
     return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), told)
 
@@ -247,45 +241,43 @@ def _plan_order(cells: pd.DataFrame, fact: str) -> list[Any]:
 
 
 def _squares(
-    cells: pd.DataFrame,
-    shown: MetricColumn,
-    at: Sequence[tuple[Place, Place]],
-    acrosses: Sequence[Place],
-    downs: Sequence[Place],
-    values: statistics.Values,
-    equal: set[tuple[int, int]],
-) -> dict[tuple[Place, Place], dict[str, Any]]:
-    """Each square as `analysis.pivot.squares` has it."""
-    members: dict[tuple[Place, Place], list[dict[Any, Any]]] = {}
-    names = ["status", "reason", "seed", "twin_f", "attack", "confusion", "mapping", "classes", "stamped"]
-    for place, *one in zip(at, *(cells[name].tolist() for name in names), strict=True):
-        members.setdefault(place, []).append(dict(zip(names, one, strict=True)))
-    mean, sd, n = statistics.moments(values)
-    low, high = statistics.student_interval(values)
+    frame: pd.DataFrame, shown: MetricColumn, at: tuple[list[int], list[int]], shape: tuple[int, int], *, claims: bool
+) -> dict[tuple[int, int], dict[str, Any]]:
+    """Each square as `analysis.pivot.Pivot.squares` has it.
+
+    Args:
+        frame: the cells.
+        shown: what to show.
+        at: the column and row of each.
+        shape: how many columns and rows there are.
+        claims: whether aggregators stand below one another, so that one of them can be the best.
+    """
+    clean = (frame["attack"] == CLEAN).to_numpy(dtype=bool)
+    cells = Cells(
+        np.array(at[0], dtype=np.int64),
+        np.array(at[1], dtype=np.int64),
+        frame["seed"].to_numpy(dtype=np.int64),
+        frame["status"].to_numpy(dtype=object),
+        frame["reason"].to_numpy(dtype=object),
+        frame["twin_f"].to_numpy(dtype=np.int64),
+        clean,
+    )
+    values = cells.by_seed(frame["value"].to_numpy(dtype=float), shape)
+    states, reasons = standing(cells, shape), refusals(cells, shape)
+    numbers = squares_of.numbers(values, shown.higher_is_better, None if claims else ())
+    mark = marks(numbers.mean, numbers.tied, shown.higher_is_better) if claims else np.full(shape, None, dtype=object)
     found = {}
-    for i, across in enumerate(acrosses):
-        for j, down in enumerate(downs):
-            numbers = {"mean": mean[i, j], "sd": sd[i, j], "low": low[i, j], "high": high[i, j], "n": int(n[i, j])}
-            own = _statement(members.get((across, down), []), shown, int(n[i, j]))
-            found[across, down] = {**own, **numbers, "tied": (i, j) in equal}
+    for i, j in np.ndindex(shape):
+        square: dict[str, Any] = {name: array[i, j].item() for name, array in numbers.names().items()}
+        square |= {"planned": int(states.planned[i, j]), "reason": reasons[i, j], "mark": mark[i, j]}
+        square |= {"declared_f": states.declared_f[i, j], "remark": states.remark[i, j]}
+        square["state"] = DONE if square["n"] else states.state[i, j]
+        if square["state"] == UNDEFINED:
+            here = (cells.column == i) & (cells.row == j)
+            first = frame.iloc[np.flatnonzero(here & (cells.status == DONE))[0]]
+            square["reason"] = why_undefined(shown, first.to_dict(), bool(clean[here].any()) and shown.needs_mapping)
+        found[i, j] = square
     return found
-
-
-def _statement(mine: Sequence[Mapping[Any, Any]], shown: MetricColumn, n: int) -> dict[str, Any]:
-    """What the cells of a square say beside their numbers, of which there are ``n``."""
-    able = {c["seed"] for c in mine if c["status"] != "infeasible"}
-    statuses = {c["status"] for c in mine}
-    state = "done" if n else "absent" if not mine else "infeasible" if not able else "undefined"
-    state = "failed" if state == "undefined" and "failed" in statuses else state
-    reason = next((c["reason"] for c in mine if c["status"] == "infeasible"), None)
-    clean = [c for c in mine if c["attack"] == CLEAN]
-    if state == "undefined":
-        cell = next(c for c in mine if c["status"] == "done")
-        reason = why_undefined(shown, cell, bool(clean) and shown.needs_mapping)
-    asked = tuple(sorted({int(c["twin_f"]) for c in clean}))
-    met = tuple(sorted({int(c["twin_f"]) for c in clean if c["status"] != "infeasible"}))
-    about = {"state": state, "planned": len(able), "reason": reason}
-    return {**about, "told": asked, "remark": refusal(asked, met)}
 
 
 def _text(fact: str, value: Any, cells: pd.DataFrame) -> str:

@@ -6,17 +6,17 @@ Attacks on many pairs, one each, are pooled: their mean, and the pair that suffe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from flipbench.analysis import statistics
-from flipbench.analysis.attack_selection import EVERY_PAIR, pooled, single_pairs
+from flipbench.analysis.attack_selection import EVERY_PAIR, single_pairs
 from flipbench.analysis.columns import Column, level_values
 from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.pages import Page, pages
-from flipbench.analysis.pivot import by_seed
+from flipbench.analysis.pivot import Pivot
 from flipbench.report.tables.attacks_csv import facts_of, told_of
 from flipbench.report.tables.csv_format import csv_text
 
@@ -24,27 +24,27 @@ PARTS = ("accuracy", "source_recall", "target_precision", "attack_success_rate",
 _STATISTICS = ("mean", "low", "high", "n")
 
 
-def decompose(page: Page, tidy: pd.DataFrame) -> pd.DataFrame:
+def decompose(pivot: Pivot) -> pd.DataFrame:
     """The parts of the damage of every attack.
 
     Args:
-        page: whose cells.
-        tidy: of `analysis.metrics.evaluate`.
+        pivot: of the page.
 
     Returns:
         One row an aggregator, attack and place: ``aggregator, attack, setting, level``; for each of `PARTS`
         ``_mean, _low, _high, _n`` over seeds; ``worst_pair`` (source, target) with the largest mean loss of source
         recall and ``worst_pair_mean``, None and NaN where the attack is one pair or none.
     """
-    plain = pooled(page)
+    pivot = pivot.pooled
+    plain = pivot.page
     numbers: dict[str, Any] = {}
     columns: list[Column] = []
     for part in PARTS:
-        values, columns = by_seed(plain, tidy, metric_column(f"{part}_damage"), plain.attacks)
+        values, columns = pivot.by_seed(metric_column(f"{part}_damage"), plain.attacks)
         mean, _, n = statistics.moments(values)
         low, high = statistics.student_interval(values)
         numbers |= dict(zip((f"{part}_{s}" for s in _STATISTICS), (mean, low, high, n), strict=True))
-    worst = _worst_pairs(plain, tidy)
+    worst = _worst_pairs(pivot)
     there = np.any([numbers[f"{part}_n"] > 0 for part in PARTS], axis=0) if columns else np.empty((0, 0))
     rule, column = np.nonzero(there.T)
     mine = [columns[c] for c in column]
@@ -59,12 +59,13 @@ def decompose(page: Page, tidy: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _worst_pairs(page: Page, tidy: pd.DataFrame) -> dict[tuple[str, Column], tuple[Any, float]]:
+def _worst_pairs(pivot: Pivot) -> dict[tuple[str, Column], tuple[Any, float]]:
     """(aggregator, column) of `EVERY_PAIR` -> the pair that loses most source recall in the mean, and how much."""
+    page = pivot.page
     cells = page.cells[page.cells["attack"] == EVERY_PAIR]
     if not len(cells):
         return {}
-    lost = tidy.set_index("key")["source_recall_damage"].reindex(cells["key"]).to_numpy(dtype=float)
+    lost = pivot.tidy.set_index("key")["source_recall_damage"].reindex(cells["key"]).to_numpy(dtype=float)
     facts = zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True)
     each: dict[Any, list[float]] = {}
     for rule, (setting, level), pair, value in zip(cells["aggregator"], facts, cells["mapping"], lost, strict=True):
@@ -78,14 +79,15 @@ def _worst_pairs(page: Page, tidy: pd.DataFrame) -> dict[tuple[str, Column], tup
     return found
 
 
-def decomposition_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str | None:
+def decomposition_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator, attack and place; None where no attack has a map of classes."""
-    facts = facts_of(frame)
+    facts = facts_of(pivots)
     lines: list[list[Any]] = []
-    for page in pages(frame):
+    for pivot in pivots:
+        page = pivot.page
         if not single_pairs(page) and not page.cells["mapping"].notna().any():
             continue
-        for row in decompose(page, tidy).to_dict("records"):
+        for row in decompose(pivot).to_dict("records"):
             told = told_of(page, facts, row["setting"], row["level"])
             numbers = [row[f"{p}_{s}"] for p in PARTS for s in _STATISTICS]
             pair = "" if row["worst_pair"] is None else "{}>{}".format(*row["worst_pair"])

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
-from flipbench.analysis.attack_selection import attack_name, pooled, showable, stamped_note
+from flipbench.analysis.attack_selection import attack_name, showable, stamped_note
 from flipbench.analysis.columns import Column, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST, ROUNDS_IN_LAST
 from flipbench.analysis.pages import Page
-from flipbench.analysis.pivot import several_f, squares
+from flipbench.analysis.pivot import Pivot, several_f
+from flipbench.analysis.squares import (
+    ABSENT,
+    BEST,
+    DECIMALS,
+    DONE,
+    FAILED,
+    INFEASIBLE,
+    MISSING,
+    TIED,
+    UNDEFINED,
+    per_cent,
+)
 from flipbench.spec.labels import ADAPTIVE, aggregator_label, attack_label, field_label, value_label
 
 DASH, UNKNOWN, NAN = "–", "?", "n/a"
 STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate", "accuracy_last5")
-_DECIMALS = 1  # of per cent: more is less than the spread between seeds
 
 
 @dataclass(frozen=True)
@@ -67,21 +78,19 @@ class Block:
         return len(self.header[0])
 
 
-def sections(
-    page: Page, tidy: pd.DataFrame, names: Sequence[str] = STANDARD
-) -> Iterator[tuple[MetricColumn, pd.DataFrame]]:
+def sections(pivot: Pivot, names: Sequence[str] = STANDARD) -> Iterator[tuple[MetricColumn, pd.DataFrame]]:
     """The squares of each measure, of all attacks that it can be said of; one after the other where each has its own
     clean value."""
-    page = pooled(page)
+    pivot = pivot.pooled
     for name in names:
         shown = metric_column(name)
-        if not has_last_rounds(page, tidy, shown):
+        if not has_last_rounds(pivot, shown):
             continue
-        told = showable(page, shown)
+        told = showable(pivot.page, shown)
         groups = [[a] for a in told] if shown.needs_mapping else [told]
         for attacks in groups:
             if attacks or shown.clean:
-                yield shown, squares(page, tidy, shown, attacks)
+                yield shown, pivot.squares(shown, attacks)
 
 
 def about_attack(shown: MetricColumn, columns: Sequence[Column]) -> str | None:
@@ -89,33 +98,34 @@ def about_attack(shown: MetricColumn, columns: Sequence[Column]) -> str | None:
     return next((c.attack for c in columns if not c.clean), None) if shown.needs_mapping else None
 
 
-def has_last_rounds(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> bool:
+def has_last_rounds(pivot: Pivot, shown: MetricColumn) -> bool:
     """Whether a measure says something of its own: a mean of the last rounds that is the last round alone does not."""
     if not shown.name.endswith(f"_last{LAST}"):
         return True
-    return bool((tidy.loc[tidy["key"].isin(page.cells["key"]), ROUNDS_IN_LAST] > 1).any())
+    tidy = pivot.tidy
+    return bool((tidy.loc[tidy["key"].isin(pivot.page.cells["key"]), ROUNDS_IN_LAST] > 1).any())
 
 
-def blocks(page: Page, tidy: pd.DataFrame, shown: MetricColumn, table: pd.DataFrame, most: int) -> list[Block]:
+def blocks(pivot: Pivot, shown: MetricColumn, table: pd.DataFrame, most: int) -> list[Block]:
     """A section as tables of at most ``most`` columns: whole, else one an attack, else pieces of about equal size.
 
     Args:
-        page, tidy, shown: what the table is of.
-        table: of `analysis.pivot.squares`, of all attacks of the section.
+        pivot, shown: what the table is of.
+        table: of `analysis.pivot.Pivot.squares`, of all attacks of the section.
         most: columns of a table, at least one.
     """
-    columns = columns_of(table)
+    page, columns = pivot.page, columns_of(table)
     if len(columns) <= most:
         return [_block(page, shown, table, columns)] if columns else []
     clean = [c for c in columns if c.clean]
     attacks = list(dict.fromkeys(c.attack for c in columns if not c.clean))
-    several, found, plain = several_f(table), [], pooled(page)
+    several, found = several_f(table), []
     for attack in attacks:
         for part in pieces(_reading(clean, [c for c in columns if c.attack == attack]), most):
             own = twins_shown(part, columns)
             one = table
             if several and own:
-                one = squares(plain, tidy, shown, attacks, own)  # the twins of what the piece shows
+                one = pivot.pooled.squares(shown, attacks, own)  # the twins of what the piece shows
             found.append(_block(page, shown, one, part))
     return found or [_block(page, shown, table, part) for part in pieces(columns, most)]
 
@@ -154,7 +164,7 @@ def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column
 
 
 def clean_note(table: pd.DataFrame) -> tuple[tuple[str, str], ...]:
-    """The footnote of clean columns of `analysis.pivot.squares` that are means over several declared f."""
+    """The footnote of clean columns of `analysis.pivot.Pivot.squares` that are means over several declared f."""
     several = several_f(table)
     told = f"mean over the declared f of the clean twins ({', '.join(map(str, several))})"
     return (("clean", told),) if several else ()
@@ -177,7 +187,7 @@ def _block(page: Page, shown: MetricColumn, table: pd.DataFrame, columns: Sequen
         f"{heading}; {stamped}" if stamped else heading,
         levels,
         header,
-        with_best(shown, rows, [[at[(r, c)] for c in columns] for r in page.rows]),
+        tuple(rows),
         (*((letter, text) for text, letter in notes.items()), *clean_note(table), *adaptive_note(attacks)),
     )
 
@@ -205,14 +215,14 @@ def header_of(
 
 
 def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
-    """A square as text; what needs saying becomes a footnote."""
+    """A square as text with its mark; what needs saying becomes a footnote."""
     state = square["state"]
-    if state == "infeasible":
+    if state == INFEASIBLE:
         return Entry(DASH, note=letter_of(notes, f"infeasible: {square['reason']}"))
-    if state == "undefined":
+    if state == UNDEFINED:
         return Entry(NAN, note=letter_of(notes, square["reason"] or "not defined on this test set"))
-    if state != "done":
-        text = {"failed": "the cell failed", "missing": "not run yet", "absent": "not in the grid"}[state]
+    if state != DONE:
+        text = {FAILED: "the cell failed", MISSING: "not run yet", ABSENT: "not in the grid"}[state]
         return Entry(UNKNOWN, note=letter_of(notes, text))
     text = number(square["mean"])
     if square["n"] > 1:
@@ -220,12 +230,13 @@ def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
     remark = square.get("remark") or ""
     partly = square["n"] < square["planned"] and "seeds" not in remark
     said = [f"{square['n']} of {square['planned']} seeds"] * partly + [remark] * bool(remark)
-    return Entry(text, note=letter_of(notes, ", ".join(said)) if said else "")
+    mark = square.get("mark")
+    return Entry(text, mark == BEST, letter_of(notes, ", ".join(said)) if said else "", mark == TIED)
 
 
 def number(share: float) -> str:
-    """A share in per cent, as shown; no negative zero."""
-    return f"{round(100 * share, _DECIMALS) + 0.0:.{_DECIMALS}f}"
+    """A share in per cent, as shown."""
+    return f"{per_cent(share):.{DECIMALS}f}"
 
 
 def half_width(square: Mapping[Any, Any]) -> str:
@@ -237,23 +248,3 @@ def letter_of(notes: dict[str, str], text: str) -> str:
     """The footnote's letter: a, b, ... z, then numbers."""
     place = len(notes)
     return notes.setdefault(text, chr(ord("a") + place) if place < 26 else str(place + 1))
-
-
-def with_best(
-    shown: MetricColumn, rows: Sequence[tuple[str, tuple[Entry, ...]]], numbers: Sequence[Sequence[Mapping[Any, Any]]]
-) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
-    """Mark the best of each column, all that show the same number with it, and what cannot be told from it; nothing
-    where there is no choice, and no worst case that lacks attacks or seeds that others have (``partial``)."""
-    marked = [list(entries) for _, entries in rows]
-    for j in range(len(marked[0]) if marked else 0):
-        known = {
-            i: round(line[j]["mean"], 2 + _DECIMALS)
-            for i, line in enumerate(numbers)
-            if line[j]["state"] == "done" and not line[j].get("partial")
-        }
-        if len(known) < 2:
-            continue
-        best = (max if shown.higher_is_better else min)(known.values())
-        for i, value in known.items():
-            marked[i][j] = replace(marked[i][j], best=value == best, tied=value != best and numbers[i][j]["tied"])
-    return tuple((name, tuple(entries)) for (name, _), entries in zip(rows, marked, strict=True))

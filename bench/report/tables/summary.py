@@ -15,7 +15,8 @@ import pandas as pd
 
 from flipbench.analysis.columns import columns_of
 from flipbench.analysis.comparisons import said
-from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pages import Page
+from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.worst_case import overview_only
 from flipbench.report.tables import attacks, cost_and_influence
 from flipbench.report.tables.csv_format import csv_parts, csv_text
@@ -60,19 +61,19 @@ def cells_parts(tidy: pd.DataFrame) -> Iterator[str]:
     return csv_parts({name: _plain_column(name, tidy[name]) for name in names})
 
 
-def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
+def summary_csv(pivots: Sequence[Pivot]) -> str:
     """One line a square of the summary, for further work; shares from 0 to 1.
 
     ``of_attack``: the attack that the table is about, whose source and target classes clean rows are measured by too;
     empty where the table has all attacks.
     """
-    found = pages(frame)
+    found = [pivot.page for pivot in pivots]
     varying = [f for f in FIELDS if any(f in (*p.about, *p.settings, *p.levels) for p in found)]
     facts = list(dict.fromkeys(["dataset", "partition", *varying]))
     numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "reason"]
     lines = []
-    for page in found:
-        for shown, table in sections(page, tidy):
+    for pivot, page in zip(pivots, found, strict=True):
+        for shown, table in sections(pivot):
             about_one = about_attack(shown, columns_of(table))
             for square in table.to_dict("records"):
                 column = square["column"]
@@ -87,66 +88,65 @@ def summary_csv(frame: pd.DataFrame, tidy: pd.DataFrame) -> str:
     return csv_text(["metric", "aggregator", "attack", "of_attack", "adaptive", *facts, *numbers], lines)
 
 
-def markdown(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
+def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
     """The summary as GitHub's Markdown."""
     parts = [
         f"# {md_text(title(plan))}",
         *(md_text(line) for line in preface(frame, plan)),
         STATEMENT.format(best="bold"),
     ]
-    found = pages(frame)
-    for block in cost_and_influence.cost_blocks(found, tidy):
+    for block in cost_and_influence.cost_blocks(pivots):
         parts += [f"### {md_text(block.heading)}", _md_table(block), md_text(cost_and_influence.COST_SAID)]
-    for page in found:
+    for pivot in pivots:
+        page = pivot.page
         parts += [f"## {md_text(about(page))}"] if page.about else []
         parts += [said(page.seeds).format(tied="Underlined")] if len(page.rows) > 1 else []
         parts.append(f"All: {md_text(fields_line(page.constant))}.")
-        for block in _blocks(page, tidy):
+        for block in _blocks(pivot):
             parts += [f"### {md_text(block.heading)}", _md_table(block)]
             parts += ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
-        for block in cost_and_influence.influence_blocks(page, tidy):
+        for block in cost_and_influence.influence_blocks(pivot):
             parts += [f"### {md_text(block.heading)}", _md_table(block), md_text(cost_and_influence.INFLUENCE_SAID)]
     if warnings:
         parts += ["## Guards", "\n".join(f"- {md_text(text)}" for text in warnings)]
     return "\n\n".join(parts) + "\n"
 
 
-def latex(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
     """The summary as LaTeX tables for ``\\input``: booktabs, numbers as siunitx's ``\\num``."""
     parts = [f"% {_tex_comment(title(plan))}\n{_NEEDS}"]
-    found = pages(frame)
-    parts += [
-        _tex_table(b, f"{b.heading}. {cost_and_influence.COST_SAID}")
-        for b in cost_and_influence.cost_blocks(found, tidy)
-    ]
-    for page in found:
+    costs = cost_and_influence.cost_blocks(pivots)
+    parts += [_tex_table(b, f"{b.heading}. {cost_and_influence.COST_SAID}") for b in costs]
+    for pivot in pivots:
+        page = pivot.page
         facts = fields_line({**page.about, **page.constant})
         claims = f" {said(page.seeds).format(tied='Underlined')}" if len(page.rows) > 1 else ""
-        for place, block in enumerate(_blocks(page, tidy)):
+        for place, block in enumerate(_blocks(pivot)):
             caption = f"{block.heading}. {STATEMENT.format(best='bold')}{claims}" if place == 0 else f"{block.heading}."
             parts.append(_tex_table(block, f"{caption} All: {facts}." if place == 0 else caption))
-        blocks_here = cost_and_influence.influence_blocks(page, tidy)
+        blocks_here = cost_and_influence.influence_blocks(pivot)
         parts += [_tex_table(b, f"{b.heading}. {cost_and_influence.INFLUENCE_SAID}") for b in blocks_here]
     return "\n\n".join(parts) + "\n"
 
 
-def terminal(frame: pd.DataFrame, tidy: pd.DataFrame, width: int, names: Sequence[str] = ("accuracy",)) -> str:
+def terminal(pivots: Sequence[Pivot], width: int, names: Sequence[str] = ("accuracy",)) -> str:
     """The summary as plain lines of at most ``width`` characters, where the names of the rules leave room."""
     parts = []
-    for page in pages(frame):
+    for pivot in pivots:
+        page = pivot.page
         parts += [about(page)] if page.about else []
         label = max([len("aggregator"), *(len(field_label(f)) for f in (*page.settings, *page.levels))])
         label = max([label, *(min(len(aggregator_label(r)), 40) for r in page.rows)])
         if names[0] == "accuracy":
-            whole = list(attacks.worst_blocks(page, tidy, len(page.cells), named=False))
+            whole = list(attacks.worst_blocks(pivot, len(page.cells), named=False))
             most = max(1, (width - label) // _cell(whole)) if whole else 1
-            parts += [_lines(b, label, _cell(whole)) for b in attacks.worst_blocks(page, tidy, most, named=False)]
+            parts += [_lines(b, label, _cell(whole)) for b in attacks.worst_blocks(pivot, most, named=False)]
         if overview_only(page):
             parts.append(f"{len(page.attacks)} attacks one by one: see tables/summary.md")
             continue
-        for shown, table in sections(page, tidy, names):
-            cell = _cell(blocks(page, tidy, shown, table, len(table) + 1))
-            parts += [_lines(b, label, cell) for b in blocks(page, tidy, shown, table, max(1, (width - label) // cell))]
+        for shown, table in sections(pivot, names):
+            cell = _cell(blocks(pivot, shown, table, len(table) + 1))
+            parts += [_lines(b, label, cell) for b in blocks(pivot, shown, table, max(1, (width - label) // cell))]
     return "\n\n".join(parts)
 
 
@@ -179,15 +179,15 @@ def preface(frame: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
     return [*lines, f"Made with {', '.join(made)}."] if made else lines
 
 
-def _blocks(page: Page, tidy: pd.DataFrame) -> Iterable[Block]:
+def _blocks(pivot: Pivot) -> Iterable[Block]:
     """What a defence is worth first; then every attack, side by side where they are many."""
-    yield from attacks.worst_blocks(page, tidy, MOST_COLUMNS)
-    yield from attacks.regret_blocks(page, tidy)
-    yield from attacks.declared_blocks(page, tidy)
-    yield from attacks.overview_blocks(page, tidy)
-    if not overview_only(page):
-        for shown, table in sections(page, tidy):
-            yield from blocks(page, tidy, shown, table, MOST_COLUMNS)
+    yield from attacks.worst_blocks(pivot, MOST_COLUMNS)
+    yield from attacks.regret_blocks(pivot)
+    yield from attacks.declared_blocks(pivot)
+    yield from attacks.overview_blocks(pivot)
+    if not overview_only(pivot.page):
+        for shown, table in sections(pivot):
+            yield from blocks(pivot, shown, table, MOST_COLUMNS)
 
 
 def chosen_markdown(block: Block, told: str) -> str:

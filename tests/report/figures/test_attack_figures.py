@@ -24,6 +24,7 @@ from flipbench.analysis import worst_case as worst
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import evaluate
 from flipbench.analysis.pages import pages
+from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.report.figures import (
     accuracy_curves,
     attack_overview,
@@ -66,13 +67,13 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def drawn(everything: Any, *without: str) -> Iterator[tuple[str, Figure]]:
     """The figures of attacks, without the many of rounds."""
     _, frame, tidy = everything
-    for planned in catalogue.figures(frame, tidy, {}):
+    for planned in catalogue.figures(pivots(frame, tidy), {}):
         if not any(part in planned.name for part in ("rounds", *without)):
             yield planned.name, planned.draw()
 
 
 def test_many_attacks_stand_side_by_side_and_not_one_by_one(every: Any) -> None:
-    names = [p.name for p in catalogue.figures(every[1], every[2], {})]
+    names = [p.name for p in catalogue.figures(pivots(every[1], every[2]), {})]
     maps = [n for n in names if not n.startswith(("rounds", "influence", "ranks", "damage-bars"))]
     assert maps == ["accuracy_worst-case"] + [
         f"{m}_every-attack_malicious-fraction-{f}"
@@ -84,7 +85,7 @@ def test_many_attacks_stand_side_by_side_and_not_one_by_one(every: Any) -> None:
 def test_an_overview_shows_attacks_down_and_rules_across(every: Any) -> None:
     (page,), _, tidy = every
     place = worst.places(page)[1]
-    table = worst.overview(page, tidy, ACCURACY, place)
+    table = worst.overview(Pivot(page, tidy), ACCURACY, place)
     figure = attack_overview.draw(page, table, ACCURACY, place, Normalize(0, 1))
     ax = figure.axes[0]
     names = [t.get_text() for t in ax.get_yticklabels()]
@@ -102,7 +103,7 @@ def test_an_overview_shows_attacks_down_and_rules_across(every: Any) -> None:
 
 def test_the_worst_case_names_the_attack_in_its_square(every: Any) -> None:
     _, frame, tidy = every
-    figure = next(p for p in catalogue.figures(frame, tidy, {}) if p.name == "accuracy_worst-case").draw()
+    figure = next(p for p in catalogue.figures(pivots(frame, tidy), {}) if p.name == "accuracy_worst-case").draw()
     named = [t for t in words_of(figure.axes[0]) if "optimal" in t]
     assert len(named) == 9 + 8
     assert all(t.split("\n", 2)[2].replace("\n", " ") == "optimal ipm†" for t in named)
@@ -148,7 +149,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_declared_f_runs_upwards_and_the_truth_is_framed(declared: Any) -> None:
     (page,), _, tidy = declared
-    table = declared_table.table(page, tidy, ACCURACY, "mirrored", ())
+    table = declared_table.table(Pivot(page, tidy), ACCURACY, "mirrored", ())
     figure = declared_f.draw(page, table, ACCURACY, Normalize(0, 1), "mirrored", ())
     median, krum = figure.axes[: len(page.rows)]
     assert [median.get_title(), krum.get_title()] == list(page.rows)
@@ -162,7 +163,7 @@ def test_declared_f_runs_upwards_and_the_truth_is_framed(declared: Any) -> None:
 
 def test_regret_leaves_out_what_has_no_truth_to_compare_with(declared: Any) -> None:
     _, frame, tidy = declared
-    named = {p.name: p for p in catalogue.figures(frame, tidy, {})}
+    named = {p.name: p for p in catalogue.figures(pivots(frame, tidy), {})}
     assert {"accuracy_declared_mirrored", "accuracy_declared_regret_mirrored"} < set(named)
     assert "accuracy_mirrored" not in named
     ax = named["accuracy_declared_regret_mirrored"].draw().axes[0]
@@ -219,7 +220,7 @@ def test_a_panel_an_attack_a_line_a_rule_with_its_interval(tmp_path: Path) -> No
     found, frame, tidy = crossing(tmp_path / "x", ("iid", "dirichlet(alpha=1)", "dirichlet(alpha=0.1)"))
     (group,) = partition_crossover.groups(found)
     (place,) = partition_crossover.all_places(group)
-    table = partition_crossover.points(group, tidy, place)
+    table = partition_crossover.points([Pivot(page, tidy) for page in group], place)
     figure = partition_crossover.draw(group, table, place)
     assert [ax.get_title() for ax in figure.axes] == ["clean", "mirrored", "all to one 0"]
     bars = [c for c in figure.axes[1].containers if isinstance(c, ErrorbarContainer)]
@@ -228,7 +229,7 @@ def test_a_panel_an_attack_a_line_a_rule_with_its_interval(tmp_path: Path) -> No
     np.testing.assert_allclose(line.get_ydata(), [0.79, 0.74, 0.69])
     half = [(low_high[1][1] - low_high[0][1]) / 2 for low_high in spans.get_segments()]
     np.testing.assert_allclose(half, 4.302653 * 0.01 / 3**0.5, rtol=1e-5)
-    assert any(n.name == "accuracy_by-partition" for n in catalogue.figures(frame, tidy, {}))
+    assert any(n.name == "accuracy_by-partition" for n in catalogue.figures(pivots(frame, tidy), {}))
 
 
 def test_one_partition_is_no_crossover(every: Any) -> None:

@@ -22,7 +22,7 @@ from flipbench.analysis import metrics
 from flipbench.analysis.attack_selection import pooled
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page, pages
-from flipbench.analysis.pivot import squares
+from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.report.figures import accuracy_curves, catalogue, requests, style
 from flipbench.report.figures import class_pairs as pairs
 from flipbench.report.figures import heatmap as heatmaps
@@ -57,7 +57,7 @@ def every_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Any, Any
 
 def drawn(grid: tuple[Page, Any, Any], name: str = "accuracy", attack: str = "mirrored") -> tuple[Figure, Any, Any]:
     page, _, tidy = grid
-    table = squares(page, tidy, metric_column(name), [attack])
+    table = Pivot(page, tidy).squares(metric_column(name), [attack])
     return heatmaps.draw(page, table, metric_column(name), attack, Normalize(0, 1)), table, page
 
 
@@ -152,18 +152,18 @@ def test_partly_finished_squares_say_how_many_seeds(tmp_path: Path) -> None:
 
 def test_one_scale_for_one_metric_over_all_targets(grid: tuple[Page, Any, Any]) -> None:
     page, frame, tidy = grid
-    named = {p.name: p for p in catalogue.figures(frame, tidy, {})}
+    named = {p.name: p for p in catalogue.figures(pivots(frame, tidy), {})}
     norms = {n: mesh(named[n].draw()).norm for n in named if n.startswith("accuracy_") and "damage" not in n}
     assert len(norms) == 4  # the worst case too
     assert len({(n.vmin, n.vmax) for n in norms.values()}) == 1
     low, high = next((n.vmin, n.vmax) for n in norms.values())
-    means = [squares(page, tidy, metric_column("accuracy"), [a])["mean"] for a in page.attacks]
+    means = [Pivot(page, tidy).squares(metric_column("accuracy"), [a])["mean"] for a in page.attacks]
     assert low <= min(m.min() for m in means)
     assert high >= max(m.max() for m in means)
 
 
 def test_pair_metrics_are_drawn_for_single_pairs_only(grid: tuple[Page, Any, Any]) -> None:
-    names = {p.name for p in catalogue.figures(*grid[1:], {})}
+    names = {p.name for p in catalogue.figures(pivots(*grid[1:]), {})}
     assert {n for n in names if n.startswith(("source_recall", "attack_success"))} == {
         "source_recall_targeted-4-to-9",
         "attack_success_rate_targeted-4-to-9",
@@ -212,7 +212,7 @@ def test_pairs_are_small_multiples_under_one_bar(every_pair: tuple[Page, Any, An
 def test_many_pairs_are_pooled_elsewhere(every_pair: tuple[Page, Any, Any]) -> None:
     page, frame, tidy = every_pair
     assert pooled(page).attacks == ("every_pair",)
-    names = [p.name for p in catalogue.figures(frame, tidy, {})]
+    names = [p.name for p in catalogue.figures(pivots(frame, tidy), {})]
     assert {"pairs_source_recall_damage", "pairs_attack_success_rate", "accuracy_every-pair"} < set(names)
     assert len(names) < 15  # ninety pairs are not drawn one by one
 
@@ -221,18 +221,18 @@ def test_of_a_large_grid_a_few_figures_are_drawn_and_what_its_file_asks_for(
     every_pair: tuple[Page, Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, frame, tidy = every_pair
-    whole = [p.name for p in catalogue.figures(frame, tidy, {})]
+    whole = [p.name for p in catalogue.figures(pivots(frame, tidy), {})]
     assert requests.left_out(len(frame)) == []
     monkeypatch.setattr(requests, "LARGE", len(frame) - 1)
     monkeypatch.setattr(catalogue, "MOST_OF_LARGE", 3)
-    few = [p.name for p in catalogue.figures(frame, tidy, {})]
+    few = [p.name for p in catalogue.figures(pivots(frame, tidy), {})]
     assert len(few) == 3
     assert set(few) < set(whole)
     assert any("pairs" in name for name in few)  # kinds in turn
     plan = {"figures": [{"kind": "heatmap", "metric": "macro_f1"}]}
-    asked = [p.name for p in catalogue.figures(frame, tidy, plan)]
+    asked = [p.name for p in catalogue.figures(pivots(frame, tidy), plan)]
     assert set(asked) - set(few) == {"macro_f1_every-pair", "macro_f1_worst-case"}
-    assert [p.name for p in catalogue.figures(frame, tidy, {}, every=True)] == whole
+    assert [p.name for p in catalogue.figures(pivots(frame, tidy), {}, every=True)] == whole
     assert "--all-figures" in requests.left_out(len(frame))[0]
 
 
@@ -277,7 +277,7 @@ def test_text_is_large_enough_and_inside_and_does_not_overlap(
     rates = (0.25, 0.5, 0.75, 1.0)
     records.write_grid(folder, aggregators=rows, flip_rates=rates, seeds=(0, 1), attacks={TARGETED: [(4, 9)]})
     _, frame, tidy = read(folder)
-    for planned in catalogue.figures(frame, tidy, {}):
+    for planned in catalogue.figures(pivots(frame, tidy), {}):
         assert_legible(planned.name, planned.draw(), monkeypatch)
 
 
@@ -294,7 +294,7 @@ def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
     name = "evil.mod:rule(note='<script>alert(1)</script> $x_1$ --> ]]> \\\\frac{')"
     records.write_grid(folder, aggregators=("fedavg", name), fractions=(0.1,), seeds=(0,), flip_rates=(1.0,))
     _, frame, tidy = read(folder)
-    for planned in catalogue.figures(frame, tidy, {}):
+    for planned in catalogue.figures(pivots(frame, tidy), {}):
         assert re.fullmatch(r"[a-z0-9_-]+", planned.name)
         svg = style.files(planned.draw())[".svg"].decode()
         assert not re.search(r"<\s*(script|foreignObject|a)\b", re.sub(r"<!--.*?-->", "", svg, flags=re.S))
@@ -336,7 +336,7 @@ def test_a_gain_has_another_colour_than_no_damage() -> None:
 def test_a_heatmap_stands_in_axes_of_ones_own(grid: tuple[Page, Any, Any]) -> None:
     page, _, tidy = grid
     shown = metric_column("accuracy")
-    table = squares(page, tidy, shown, ["mirrored"])
+    table = Pivot(page, tidy).squares(shown, ["mirrored"])
     before = dict(mpl.rcParams)
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
