@@ -8,6 +8,7 @@ and on CUDA; only the distances before it and the weighted sum after it touch th
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,16 @@ def squares(updates: Updates) -> Tensor:
     Cells whose squares leave the range of float32 (updates of 1e-20 or of 1e20) are measured in float64.
     """
     apart = squared_distances(updates)
+    n, dim = updates.shape[-2:]
+    largest = apart.reshape(-1, n * n).amax(1).tolist()  # of each cell
+    if all(_SMALL <= value < _HUGE for value in largest):  # as nearly always
+        return apart
     if updates.dtype != torch.float64:
-        largest = apart.amax((-2, -1))
-        outside = ~torch.isfinite(largest) | (largest < _SMALL)
-        if bool(outside.any()):
-            n, dim = updates.shape[-2:]
-            flat, cells = apart.reshape(-1, n, n), updates.reshape(-1, n, dim)
-            for i in outside.reshape(-1).nonzero().flatten().tolist():
+        flat, cells = apart.reshape(-1, n, n), updates.reshape(-1, n, dim)
+        for i, value in enumerate(largest):
+            if not _SMALL <= value < inf:
                 flat[i] = squared_distances(cells[i].double())
-            apart = flat.reshape(apart.shape)
+        apart = flat.reshape(apart.shape)
     return apart.clamp(max=_HUGE)
 
 
