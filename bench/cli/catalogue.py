@@ -1,4 +1,4 @@
-"""``flipbench list``: what a grid can name."""
+"""Text of ``flipbench list``: the names that a grid can use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TITLES = {
 
 
 def text(kind: str | None) -> str:
-    """One kind, or all of them, as text.
+    """The names of one kind, or of all kinds, as text.
 
     Raises:
         UserError: no such kind.
@@ -35,10 +35,10 @@ def text(kind: str | None) -> str:
     kinds = ["grid", *TITLES]
     if kind is None:
         return "\n\n".join(_section(k) for k in kinds if k == "grid" or registry.catalogue(k))
-    one = kind if kind in kinds else kind.removesuffix("s")  # people write `list attacks`
-    if one not in kinds:
+    known = kind if kind in kinds else kind.removesuffix("s")  # people write `list attacks`
+    if known not in kinds:
         raise UserError(f"nothing is listed under {kind!r}{near(kind, kinds)}; there are {', '.join(kinds)}")
-    return _section(one)
+    return _section(known)
 
 
 def _section(kind: str) -> str:
@@ -54,19 +54,19 @@ def _section(kind: str) -> str:
 
 
 def _acts(kind: str, entry: registry.Entry) -> str:
-    """Where a shipped attack acts, and what it is told beyond others."""
+    """Where a shipped attack acts, and which extra inputs it declares."""
     if kind != "attack" or entry.origin != "flipbench":
         return ""
     attack = registry.shipped(kind)[entry.name]
-    told = [word for word in ("dynamic", "adaptive") if declares(attack, word)]
-    return f"  on {', '.join([place(attack), *told])}"
+    needs = [word for word in ("dynamic", "adaptive") if declares(attack, word)]
+    return f"  on {', '.join([place(attack), *needs])}"
 
 
 def _foreign() -> list[str]:
-    """The rules of other suites; they are not listed one by one, as that would load the whole suite."""
+    """How rules of other suites are named; listing each of them would import the whole suite."""
     lines = []
-    for suite, facts in other_suites.SUITES.items():
-        there = importlib.util.find_spec(facts.package) is not None
-        lines.append(f"  {suite}:NAME  [{facts.package if there else f'not installed: {facts.install}'}]")
-        lines.append(f"      A rule of {facts.package}, as it is; {suite}:help is answered with the names there are.")
+    for suite, spec in other_suites.SUITES.items():
+        installed = importlib.util.find_spec(spec.package) is not None
+        lines.append(f"  {suite}:NAME  [{spec.package if installed else f'not installed: {spec.install}'}]")
+        lines.append(f"      A rule of {spec.package}, unchanged; {suite}:help lists the names.")
     return lines

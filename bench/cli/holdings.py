@@ -1,13 +1,10 @@
-"""``flipbench results``: what a results folder holds, by state; the same as one file for other tools."""
+"""What a results folder holds: cells counted by state (``flipbench results``), and exported for other tools."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import secrets
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from flipbench.spec.key import canonical_json
 from flipbench.spec.labels import printable
 from flipbench.store.record_format import DEFECTS
 from flipbench.store.store import Store
+from flipbench.system import atomic_files
 
 FORMATS = (".csv", ".json", ".parquet")
 _MOST_REASONS = 5  # printed; the export has them all
@@ -25,15 +23,15 @@ _MOST_REASONS = 5  # printed; the export has them all
 
 @dataclass(frozen=True)
 class Holdings:
-    """What lies in the folder of one grid.
+    """The contents of one grid's results folder.
 
     Attributes:
         folder: of the grid.
         plan: of the latest run.
-        states: key -> ``done``, ``infeasible``, ``failed`` or ``missing``, of the cells that the plan asks for.
-        reasons: key -> why it failed the last time, of the failed ones.
-        stale: key -> state, of cells that only earlier plans asked for.
-        other: keys of whole records that another version of flipbench wrote or will read.
+        states: key -> ``done``, ``infeasible``, ``failed`` or ``missing``; cells of the plan only.
+        reasons: key -> why the cell failed in the last run; failed cells only.
+        stale: key -> state; cells that only earlier plans asked for.
+        other: keys of undamaged records in the format of another version of flipbench.
         quarantined: file -> what is wrong with it.
     """
 
@@ -47,7 +45,7 @@ class Holdings:
 
 
 def holdings(folder: Path) -> Holdings:
-    """Look through the folder of a grid; every file is checked, damaged ones go to quarantine.
+    """Read the folder of a grid; every file is checked, and damaged ones are moved to quarantine.
 
     Raises:
         UserError: no grid was run there, or it cannot be read.
@@ -62,27 +60,27 @@ def holdings(folder: Path) -> Holdings:
     return Holdings(folder, plan, states, reasons, stale, seen.other, store.quarantined())
 
 
-def text(found: Holdings) -> str:
+def text(held: Holdings) -> str:
     """The counts for the terminal, and why cells failed."""
-    count = Counter(found.states.values())
-    name = str(found.plan.get("grid") or found.folder.name)
+    count = Counter(held.states.values())
+    name = str(held.plan.get("grid") or held.folder.name)
     rows = [(state, count[state], "") for state in ("done", "infeasible", "failed", "missing")]
-    if found.stale:
-        by_state = Counter(found.stale.values())
-        told = ", ".join(f"{number:,} {state}" for state, number in sorted(by_state.items()))
-        rows.append(("stale", len(found.stale), f"not asked for by the latest plan ({told})"))
-    if found.other:
-        rows.append(("other version", len(found.other), DEFECTS["schema"]))
-    for wrong, number in sorted(Counter(found.quarantined.values()).items()):
+    if held.stale:
+        by_state = Counter(held.stale.values())
+        counts = ", ".join(f"{number:,} {state}" for state, number in sorted(by_state.items()))
+        rows.append(("stale", len(held.stale), f"not asked for by the latest plan ({counts})"))
+    if held.other:
+        rows.append(("other version", len(held.other), DEFECTS["schema"]))
+    for wrong, number in sorted(Counter(held.quarantined.values()).items()):
         rows.append(("quarantined", number, f"{wrong}: {DEFECTS.get(wrong, 'not put there by flipbench')}"))
     width = len(f"{max(number for _, number, _ in rows):,}")
-    lines = [f"{name}: {counted(len(found.states), 'cell')} in the plan"]
-    lines += [f"  {state:<14} {number:>{width},}  {told}".rstrip() for state, number, told in rows]
-    lines += [f"  {k[:12]} {printable(why)}" for k, why in list(found.reasons.items())[:_MOST_REASONS]]
-    if len(found.reasons) > _MOST_REASONS:
-        lines.append(f"  and {counted(len(found.reasons) - _MOST_REASONS, 'failed cell')} more")
-    if found.quarantined:
-        lines.append(f"  the damaged files are in {found.folder / 'quarantine'}; their cells count as missing")
+    lines = [f"{name}: {counted(len(held.states), 'cell')} in the plan"]
+    lines += [f"  {state:<14} {number:>{width},}  {note}".rstrip() for state, number, note in rows]
+    lines += [f"  {k[:12]} {printable(why)}" for k, why in list(held.reasons.items())[:_MOST_REASONS]]
+    if len(held.reasons) > _MOST_REASONS:
+        lines.append(f"  and {counted(len(held.reasons) - _MOST_REASONS, 'failed cell')} more")
+    if held.quarantined:
+        lines.append(f"  the damaged files are in {held.folder / 'quarantine'}; their cells count as missing")
     return "\n".join(lines)
 
 
@@ -91,12 +89,11 @@ def export(folder: Path, path: Path) -> int:
 
     Args:
         folder: of the grid.
-        path: ``.csv`` or ``.parquet``: one line a finished cell with facts, metrics and seconds, as in
-            ``tables/cells.csv``; ``.json``: the stored records as they are, failed ones too, with counts and
-            provenance.
+        path: ``.csv`` or ``.parquet``: one line per finished cell with fields, metrics and seconds, as in
+            ``tables/cells.csv``; ``.json``: the stored records unchanged, failed ones too, with counts and provenance.
 
     Returns:
-        How many cells it holds.
+        The number of cells in the file.
 
     Raises:
         UserError: another ending, no pyarrow for parquet, or the file cannot be written.
@@ -126,7 +123,7 @@ def export(folder: Path, path: Path) -> int:
 
 
 def ending_of(path: Path) -> str:
-    """What is to be written there, in small letters.
+    """The format of an export: the ending of its file name, in lower case.
 
     Raises:
         UserError: another ending, or no pyarrow for parquet.
@@ -143,12 +140,8 @@ def ending_of(path: Path) -> str:
 
 
 def _put(path: Path, raw: bytes) -> None:
-    temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temp.write_bytes(raw)
-        os.replace(temp, path)
+        path.parent.stat()  # a folder is not made: the name may be a mistake
+        atomic_files.replace(path, raw)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file with --export") from error
-    finally:
-        with suppress(OSError):
-            temp.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""``flipbench paper``: the shipped reproductions, and one of them run, judged and written."""
+"""``flipbench paper``: lists the shipped reproductions; runs one, compares it with the paper and writes the result."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ QUICK = "-quick"
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run of one paper gave.
+    """The result of running one paper.
 
     Attributes:
-        outcome: of the runner.
-        result: the comparison.
-        files: written.
+        outcome: the runner's.
+        result: the comparison of published and measured numbers.
+        files: the files that were written.
     """
 
     outcome: Outcome
@@ -50,7 +50,7 @@ def listing() -> str:
 
 
 def data_of(paper: Paper) -> list[str]:
-    """Names of the data sets that it needs."""
+    """Names of the data sets that a paper needs, sorted."""
     return sorted({parse(c.dataset).name for c in paper.cells})
 
 
@@ -59,13 +59,13 @@ def _time(paper: Paper) -> str:
 
 
 def run(paper: Paper, results: Path, *, workers: int, progress: Progress, command: str | None = None) -> Ran:
-    """Run what a paper's store lacks, then compare and write.
+    """Run the missing cells of a paper, then compare and write.
 
     Args:
         paper: the reproduction.
         results: where the folders of grids lie.
         workers: processes.
-        progress: told of every finished cell.
+        progress: is called for every finished cell.
         command: stored with the plan.
 
     Raises:
@@ -79,12 +79,12 @@ def run(paper: Paper, results: Path, *, workers: int, progress: Progress, comman
 
 
 def folder_of(paper: Paper, results: Path) -> Path:
-    """Where its cells and tables lie; a run that is not the protocol has a folder of its own."""
+    """Folder of a paper's cells and tables; a run that changes the protocol has a folder of its own."""
     return results / FOLDER / (paper.name + (QUICK if paper.changed else ""))
 
 
 def compare(paper: Paper, folder: Path) -> Result:
-    """The paper against what its folder holds.
+    """The published numbers of a paper compared with the results in its folder.
 
     Raises:
         UserError: the folder holds no plan, or cannot be read.
@@ -94,7 +94,7 @@ def compare(paper: Paper, folder: Path) -> Result:
 
 
 def write(result: Result, folder: Path) -> list[Path]:
-    """``table.md``, ``table.csv``, ``claims.csv``, ``table.tex`` and the figure into the folder.
+    """Write ``table.md``, ``table.csv``, ``claims.csv``, ``table.tex`` and the figure into the folder.
 
     Raises:
         UserError: they cannot be written.
@@ -114,7 +114,7 @@ def write(result: Result, folder: Path) -> list[Path]:
 
 
 def text(ran: Ran) -> str:
-    """What came of it, for the terminal."""
+    """The result for the terminal."""
     lines = [paper_tables.terminal(ran.result)]
     if ran.result.unfinished:
         lines.append("Unfinished: the same command goes on from here.")
