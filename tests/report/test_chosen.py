@@ -117,7 +117,7 @@ def test_the_command_prints_each_format(folder: Path) -> None:
     assert CliRunner().invoke(app, ["report", str(folder), "--format", "pdf"]).exit_code == 2
     for empty in ("--rows", "--columns"):  # a shell's empty variable is no wish for the default
         refused = CliRunner().invoke(app, ["report", str(folder), empty, ""])
-        assert (refused.exit_code, "needs a fact" in str(refused.output) + str(refused.exception)) == (2, True)
+        assert (refused.exit_code, "needs a field" in str(refused.output) + str(refused.exception)) == (2, True)
     assert sorted(folder.rglob("*")) == before  # a table is printed; nothing is redrawn
 
 
