@@ -54,7 +54,9 @@ def curves(frame: pd.DataFrame, attack: str | None, ax: Axes | None) -> Axes:
     accuracy_curves.draw_into(ax, page.rows, lines, accuracy_curves.band(lines)[:2])
     ax.set(xlabel="round", ylabel="accuracy")
     ax.set_title(_title("Test accuracy", page, chosen, malicious_fraction=across), fontsize="medium")
-    ax.legend(fontsize="small", frameon=False)
+    drawn = set(lines["aggregator"])
+    keys = [k for rule, k in zip(page.rows, accuracy_curves.keys_of(page.rows), strict=True) if rule in drawn]
+    ax.legend(handles=[*keys, accuracy_curves.dashed("clean twin")], fontsize="x-small", frameon=False)
     return ax
 
 

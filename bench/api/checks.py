@@ -44,7 +44,9 @@ class Checks:
         lines = [f"{self.name}: {len(self.passed)} pass, {len(self.failed)} fail, {len(self.excused)} excused"]
         for name, defect in self.failed.items():
             lines.append(f"  FAIL {name}")
-            lines.append(textwrap.indent(textwrap.fill(str(defect), _WIDTH), "       "))
+            for label, text in (("case", defect.case), ("impact", defect.impact), ("fix", defect.fix)):
+                first, rest = f"      {label + ':':<8}", " " * 14
+                lines.append(textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=rest))
         lines += [f"  excused {name}: {why}" for name, why in self.excused.items()]
         return "\n".join(lines)
 
