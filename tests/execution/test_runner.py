@@ -81,7 +81,7 @@ def test_a_cell_alone_has_the_numbers_it_has_in_the_grid(plain: tuple[Path, dict
     assert all(plain[1][k] == v for k, v in alone.items())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.process
 def test_two_workers_store_what_one_stores(plain: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     outcome = run(read(tmp_path), tmp_path / "r", workers=2)
     assert (outcome.done, outcome.failed) == (18, ())

@@ -13,6 +13,7 @@ from flipbench.cli.app import app
 from flipbench.execution import preflight
 from flipbench.execution.preflight import Answer, Question
 from flipbench.grid import reader
+from tests.helpers.calibration import scaled
 
 RULES = """
 import ctypes, os, sys, time
@@ -60,22 +61,23 @@ SAID = {
     "interrupts": "KeyboardInterrupt",
     "closes": "GeneratorExit",
     "mute": "Mute: (its text cannot be had: RuntimeError)",
-    "hangs": "its trial took longer than 2 s",
+    "hangs": "its trial took longer than {limit:g} s",
 }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.process
 def test_whatever_a_rule_does_on_trial_is_told_and_the_others_are_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "LIMIT", 2.0)
+    limit = scaled(2.0)
+    monkeypatch.setattr(preflight, "LIMIT", limit)
     file = tmp_path / "rules.py"
     file.write_text(textwrap.dedent(RULES))
     asked = {name: Question("aggregator", f"{file}:{name}", 5, 1) for name in (*SAID, "talks", "refuses")}
     again = Question("aggregator", f"{file}:leaves", 7, 1)  # is not tried a second time
     found = preflight.answers([*asked.values(), again, Question("model", f"{file}:net", dataset="digits")])
     for name, said in SAID.items():
-        assert found[asked[name]] == Answer(failed=f"aggregator {file}:{name}: {said}")
+        assert found[asked[name]] == Answer(failed=f"aggregator {file}:{name}: {said.format(limit=limit)}")
     assert found[asked["talks"]] == Answer()
     assert found[asked["refuses"]] == Answer(refused="needs more clients")
     assert found[again] == found[asked["leaves"]]
@@ -91,7 +93,7 @@ def test_shipped_ones_are_tried_right_here(monkeypatch: pytest.MonkeyPatch) -> N
     assert found[softmax].size == (1437, 360, 2 * 64 * 10)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.process
 def test_a_plan_counts_what_fails_on_trial_apart_from_the_infeasible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,11 @@ from flipbench.store.store import Store
 from flipbench.system import child_processes
 from flipbench.system.limits import LEAST, Limits, parse_size, size_text
 from tests.execution.test_runner import numbers
+from tests.helpers.calibration import eventually, scaled
 from tests.helpers.paths import ROOT
+
+# The limit only ends tests that hang: a busy machine does not reach it.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
 
 GRID = """
 name: tiny
@@ -120,7 +124,6 @@ def reasons(folder: Path, outcome: runner.Outcome) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.timeout(280)
 def test_whatever_a_rule_does_to_its_process_costs_its_own_cells_alone(tmp_path: Path) -> None:
     folder = tmp_path / "r"
     outcome = run(read(tmp_path, "killed", "segfault", "leaves", "half", "exits"), folder)
@@ -138,11 +141,14 @@ def test_whatever_a_rule_does_to_its_process_costs_its_own_cells_alone(tmp_path:
     assert numbers(tmp_path / "plain").items() <= numbers(folder).items()
 
 
-@pytest.mark.timeout(280)
 def test_a_cell_that_hangs_or_eats_ends_at_its_limit(tmp_path: Path) -> None:
-    limits = {"hangs": Limits(seconds=10.0), "greedy": Limits(memory=1 << 30)}  # one each: a busy machine eats slowly
+    seconds = scaled(5.0)
+    limits = {
+        "hangs": Limits(seconds=seconds),
+        "greedy": Limits(memory=1 << 30),
+    }
     said = {
-        "hangs": "took longer than the time limit of 10 s (--cell-timeout)",
+        "hangs": f"took longer than the time limit of {seconds:g} s (--cell-timeout)",
         "greedy": "took more than the memory limit of 1 GiB (--memory-limit)",
     }
     for rule, limit in limits.items():
@@ -151,12 +157,13 @@ def test_a_cell_that_hangs_or_eats_ends_at_its_limit(tmp_path: Path) -> None:
         assert outcome.done == 2
 
 
-@pytest.mark.timeout(100)
 def test_a_worker_that_stops_itself_is_ended_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_dispatch, "_GRACE", 1.0)
     of = read(tmp_path, "stops", overrides=["seed=[0]", "aggregator=[fedavg]"])
-    outcome = run(of, tmp_path / "r", limits=Limits(seconds=3.0))
-    assert reasons(tmp_path / "r", outcome) == {"stops": {"took longer than the time limit of 3 s (--cell-timeout)"}}
+    seconds = scaled(5.0)
+    outcome = run(of, tmp_path / "r", limits=Limits(seconds=seconds))
+    why = f"took longer than the time limit of {seconds:g} s (--cell-timeout)"
+    assert reasons(tmp_path / "r", outcome) == {"stops": {why}}
     assert outcome.done == 1
 
 
@@ -167,7 +174,6 @@ STRANGE = {
 }
 
 
-@pytest.mark.timeout(100)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_whatever_a_rule_raises_is_a_failed_cell(tmp_path: Path, workers: int) -> None:
     outcome = run(read(tmp_path, *STRANGE, overrides=["seed=[0]"]), tmp_path / "r", workers)
@@ -205,7 +211,6 @@ def test_a_cluster_that_is_killed_while_it_starts_is_started_again(monkeypatch: 
     assert len(tries) == 3
 
 
-@pytest.mark.timeout(200)
 def test_a_killed_worker_goes_on_from_the_state_it_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIPBENCH_TEST_ONCE", str(tmp_path / "once"))
     of, folder = read(tmp_path, "stumbles", overrides=["seed=[0]", "rounds=4", "aggregator=[fedavg]"]), tmp_path / "r"
@@ -236,7 +241,6 @@ def listening(pids: list[int]) -> set[str]:
     return {c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN}
 
 
-@pytest.mark.timeout(280)
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc")
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGTERM and SIGINT", "SIGKILL"])
 def test_no_signal_leaves_a_process_behind(tmp_path: Path, how: str) -> None:
@@ -248,25 +252,20 @@ def test_no_signal_leaves_a_process_behind(tmp_path: Path, how: str) -> None:
     with (tmp_path / "out").open("w") as out:
         driver = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=out, stderr=out)
     try:
-        until = time.monotonic() + 200
         while len(list(tmp_path.glob("results/tiny/cells/*/*.json"))) < 4:  # then only the hanging ones are left
             assert driver.poll() is None, (tmp_path / "out").read_text()
-            assert time.monotonic() < until
             time.sleep(0.05)
         assert len(marked(mark)) >= 3  # the driver, its server, a worker
         assert listening(marked(mark)) == {"127.0.0.1"}
-        asked = time.monotonic()
         if how == "SIGKILL":
             driver.kill()
         else:
             driver.terminate()
         if how == "SIGTERM and SIGINT":
             driver.send_signal(signal.SIGINT)
-        code = driver.wait(10)
+        code = driver.wait(scaled(10.0))
         assert code == (-signal.SIGKILL if how == "SIGKILL" else 130), (tmp_path / "out").read_text()
-        while marked(mark) and time.monotonic() < asked + 10:
-            time.sleep(0.05)
-        assert marked(mark) == []
+        assert eventually(lambda: not marked(mark))
     finally:
         for pid in marked(mark):
             os.kill(pid, signal.SIGKILL)

@@ -70,8 +70,13 @@ def package(module: str) -> str:
     return parts[1] if len(parts) > 1 else parts[0]
 
 
-def imports(source: str) -> Iterator[tuple[int, str, bool]]:
-    """Line, dotted target (with the imported name) and whether it runs at load; type checkers' own are left out."""
+def imports(source: str, typing: bool = False) -> Iterator[tuple[int, str, bool]]:
+    """Line, dotted target (with the imported name) and whether it runs at load.
+
+    Args:
+        source: of a module.
+        typing: with what stands under ``if TYPE_CHECKING``, which only type checkers read.
+    """
 
     def walk(node: ast.AST, at_load: bool) -> Iterator[tuple[int, str, bool]]:
         for child in ast.iter_child_nodes(node):
@@ -80,7 +85,7 @@ def imports(source: str) -> Iterator[tuple[int, str, bool]]:
             elif isinstance(child, ast.ImportFrom):
                 base = "." * child.level + (child.module or "")
                 yield from ((child.lineno, f"{base}.{a.name}", at_load) for a in child.names)
-            elif not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            elif typing or not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
                 yield from walk(child, at_load and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
     return walk(ast.parse(source), True)

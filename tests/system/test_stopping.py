@@ -14,7 +14,11 @@ import pytest
 
 from flipbench.system.signals import Interrupted, in_order, is_users, stoppable
 from tests.execution.test_workers import marked
+from tests.helpers.calibration import eventually, scaled
 from tests.helpers.paths import ROOT
+
+# The limit only ends tests that hang: a busy machine does not reach it.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
 
 TINY = (
     "name: tiny\nbase: {dataset: digits, clients: 5, model: softmax, rounds: 1, local_steps: 1}\naxes: {seed: [0, 1]}\n"
@@ -58,17 +62,12 @@ def stopped(folder: Path, command: list[str], number: signal.Signals, ready: Cal
     with (folder / "out").open("w") as out:
         started = subprocess.Popen([sys.executable, *command], cwd=folder, env=env, stdout=out, stderr=out)
         try:
-            until = time.monotonic() + 60
             while not (ready() or len(marked(mark)) > 2):  # the program, multiprocessing's tracker, the fork server
                 assert started.poll() is None, (folder / "out").read_text()
-                assert time.monotonic() < until
                 time.sleep(0.01)
             started.send_signal(number)
-            code = started.wait(10)
-            until = time.monotonic() + 5
-            while marked(mark) and time.monotonic() < until:
-                time.sleep(0.02)
-            assert marked(mark) == []
+            code = started.wait(scaled(10.0))
+            assert eventually(lambda: not marked(mark))
         finally:
             for pid in marked(mark):
                 os.kill(pid, signal.SIGKILL)
@@ -81,7 +80,6 @@ NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 @NEEDS_PROC
 @SIGNALS
-@pytest.mark.timeout(100)
 def test_while_a_run_starts(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     code, said = stopped(tmp_path, ["-m", "flipbench", "run", "tiny.yaml", "--workers", "2"], number, lambda: False)
@@ -90,7 +88,6 @@ def test_while_a_run_starts(tmp_path: Path, number: signal.Signals) -> None:
 
 @NEEDS_PROC
 @SIGNALS
-@pytest.mark.timeout(100)
 def test_while_code_that_swallows_interrupts_is_imported(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     (tmp_path / "tiny.yaml").write_text(TINY)
@@ -100,7 +97,6 @@ def test_while_code_that_swallows_interrupts_is_imported(tmp_path: Path, number:
 
 @NEEDS_PROC
 @SIGNALS
-@pytest.mark.timeout(100)
 def test_while_tables_are_drawn(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "plan.json").write_text("{}")

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.execution.test_workers import marked
+from tests.helpers.calibration import scaled
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "sinfo")
 CONF = """
@@ -88,7 +89,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
             process.terminate()
         for process in reversed(started):
             try:
-                process.wait(20)
+                process.wait(scaled(20.0))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -104,7 +105,7 @@ def free_port() -> int:
 
 
 def _until(there: object, seconds: float, folder: Path) -> None:
-    end = time.monotonic() + seconds
+    end = time.monotonic() + scaled(seconds)
     while not there():  # type: ignore[operator]
         if time.monotonic() > end:
             logs = {path.name: path.read_text()[-600:] for path in folder.glob("*.log")}

@@ -22,6 +22,7 @@ from flipbench.execution.remote_cluster import address
 from flipbench.grid import reader
 from tests.execution.test_runner import numbers
 from tests.execution.test_workers import marked, read, run
+from tests.helpers.calibration import eventually, scaled
 from tests.helpers.paths import ROOT
 from tests.torture import slurm
 from tests.torture.torture_size import FULL
@@ -29,6 +30,7 @@ from tests.torture.torture_size import FULL
 DASK = [sys.executable, "-m", "dask"]
 Told = Callable[[str, str], None]
 pytestmark = [
+    pytest.mark.torture,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not FULL, reason="clusters that start and stop: make torture"),
     pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates"),
@@ -77,7 +79,7 @@ def test_a_slurm_job_whose_workers_are_killed_stores_what_one_process_does(tmp_p
                 os.kill(victims[0], signal.SIGKILL)
                 killed += 1
         assert waiting.returncode == 0, (job / "out").read_text()[-3000:]
-        time.sleep(5)
+        eventually(lambda: not marked(mark))
     left = marked(mark)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
@@ -149,7 +151,7 @@ def test_three_hosts_that_have_no_data(tmp_path: Path, told: Told) -> None:
             for process in reversed(started):  # workers first: without a scheduler they would wait for it
                 process.terminate()
                 try:
-                    process.wait(20)
+                    process.wait(scaled(20.0))
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()

@@ -27,6 +27,8 @@ from tests.execution.test_runner import numbers
 from tests.helpers.paths import ROOT
 from tests.helpers.records import record
 
+pytestmark = pytest.mark.torture
+
 Told = Callable[[str, str], None]
 
 

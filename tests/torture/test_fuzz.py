@@ -19,6 +19,8 @@ from tests.grid.test_grid_fuzz import mutated, survives, with_a_word_changed
 from tests.helpers.records import record
 from tests.torture.torture_size import size
 
+pytestmark = pytest.mark.torture
+
 Told = Callable[[str, str], None]
 CALM: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 TABLES, GRIDS, RESULTS, SETS = size(10_000, 40), size(2500, 8), size(10_000, 40), size(2000, 10)

@@ -22,6 +22,8 @@ from torch import Tensor
 from flipbench.aggregators import RULES, Cohort, Infeasible
 from tests.torture.torture_size import size
 
+pytestmark = pytest.mark.torture
+
 Told = Callable[[str, str], None]
 CALM: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 CELLS = 25  # a stack

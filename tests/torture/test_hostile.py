@@ -19,6 +19,8 @@ from flipbench.report import write
 from flipbench.store.store import Store
 from tests.helpers.browser import Browser
 
+pytestmark = pytest.mark.torture
+
 Told = Callable[[str, str], None]
 LIVE = "<script>window.ran=1</script><img src=x onerror=window.ran=1><svg onload=window.ran=1>"
 NAMES = (

@@ -19,7 +19,7 @@ from flipbench.store.store import Store
 from flipbench.system import atomic_files
 from tests.helpers.records import record
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.torture, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 Told = Callable[[str, str], None]
 
 

@@ -17,8 +17,11 @@ from flipbench.grid.reader import Grid
 from flipbench.store.store import Store
 from tests.execution.test_runner import numbers
 from tests.execution.test_workers import marked, read, run
+from tests.helpers.calibration import eventually
 from tests.helpers.paths import ROOT
 from tests.torture.torture_size import FULL, size
+
+pytestmark = pytest.mark.torture
 
 GRID = """
 name: tiny
@@ -76,10 +79,7 @@ def under_fire(
                     continue
                 killed.append(chosen == driver.pid)
         code = driver.returncode
-    until = time.monotonic() + 10
-    while marked(mark) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert marked(mark) == []
+    assert eventually(lambda: not marked(mark))
     return killed
 
 

@@ -17,6 +17,8 @@ from tests.helpers import records
 from tests.helpers.paths import ROOT
 from tests.torture.torture_size import size
 
+pytestmark = pytest.mark.torture
+
 Told = Callable[[str, str], None]
 WRITE = """
 import sys

@@ -15,6 +15,8 @@ from tests.helpers.paths import ROOT
 from tests.torture import big_store
 from tests.torture.torture_size import FULL, size
 
+pytestmark = pytest.mark.torture
+
 Told = Callable[[str, str], None]
 SEEDS, CELLS = size(11, 1), size(101_376, 400)
 GIB = 2**30
