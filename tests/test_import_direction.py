@@ -141,7 +141,7 @@ def circle(edges: Mapping[str, set[str]]) -> list[str]:
 
 
 def edges_of(sources: Mapping[str, str]) -> dict[str, set[str]]:
-    """Imports of whatever kind: at load, inside a function, for type checkers; a package's list of names is left out."""
+    """Imports at load, inside functions and for type checkers; a package's own list of names is left out."""
     return {
         m: {there for _, t, _ in imports(s, typing=True) if t.startswith("flipbench") and (there := module_of(t)) != m}
         for m, s in sources.items()
