@@ -100,7 +100,7 @@ class Description:
         shape: (channels, height, width).
         levels: the largest pixel value of the scale.
         classes: name, training and test examples of each class, in label order.
-        split: who drew the line between training and test, as in `Dataset`.
+        split: origin of the split into training and test, as in `Dataset`.
         sha256: of the content.
         sources: files read.
         notes: what a reader of results should know.

@@ -26,8 +26,8 @@ class Dataset:
         train_y: ``(n,)`` int64, labels 0 to L - 1.
         test_x: like train_x.
         test_y: like train_y.
-        split: who drew the line between training and test: ``official`` the publisher; ``stratified`` we, by class;
-            ``lesion`` we, by class with all images of a lesion on one side; ``row`` we, by class and row.
+        split: origin of the split into training and test: ``official`` as published; ``stratified`` ours, by class;
+            ``lesion`` ours, by class with all images of a lesion on one side; ``row`` ours, by class and row.
         sha256: of the decompressed content, the same for a packed and a plain file; filled in from the tensors when
             left empty.
         levels: the largest pixel value of the scale: 255, or 16 for digits.

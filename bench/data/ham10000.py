@@ -1,7 +1,7 @@
 """HAM10000: 10,015 dermatoscopic images of pigmented skin lesions in 7 classes, as Kaggle's 28 x 28 grey CSV.
 
 The file is known by its header (``pixel0000 ... pixel0783,label``), not by its name. 7,470 lesions stand behind the
-images, so the split is by lesion where the metadata file is at hand: pictures of one lesion on both sides of a split
+images, so the split is by lesion where the metadata file is at hand: images of one lesion on both sides of a split
 flatter a model. Source: Tschandl, Rosendahl and Kittler 2018, doi:10.1038/sdata.2018.161.
 """
 
@@ -108,7 +108,7 @@ def _divided(labels: torch.Tensor, names: Sequence[str] | None, purpose: str) ->
 
 
 def content(options: Mapping[str, Any]) -> str:
-    """The content hash without parsing the pixels: of the CSV, and of who is whose lesion where the split needs it."""
+    """The content hash without parsing the pixels: of the CSV, and of the lesions where the split needs them."""
     file, beside = _locate(options.get("path"), options.get("metadata"), options.get("split", "auto"))
     return _content(file_bytes.digest(file), beside)
 

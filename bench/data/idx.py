@@ -175,7 +175,7 @@ def _read(path: Path, classes: int) -> Tensor:
     return torch.from_numpy(images.copy()).unsqueeze(1)  # (n, 1, 28, 28)
 
 
-_RELEASES: dict[str, str] = {}  # SHA-256 of the training images -> whose they are; the file names do not tell
+_RELEASES: dict[str, str] = {}  # SHA-256 of the training images -> data set; the file names are the same
 
 
 def register(spec: Spec) -> Spec:

@@ -1,7 +1,7 @@
 """Where data files are looked for: the path given, $FLIPBENCH_DATA, the user's cache folder, system folders.
 
 The first place that holds a data set's files counts. A file that is there but broken is an error: going on to the
-next place would quietly run on other data than the user meant.
+next place would run on other data than the user meant, without a message.
 """
 
 from __future__ import annotations

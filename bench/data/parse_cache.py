@@ -1,6 +1,6 @@
 """Parsed tables kept in the user's cache folder, by the hash of the file they came from.
 
-Only an economy: a cache that cannot be written or read back costs time, never a run.
+A cache that cannot be written or read back costs time and fails no run.
 """
 
 from __future__ import annotations

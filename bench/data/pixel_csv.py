@@ -1,7 +1,7 @@
 """CSV files of whole numbers from 0 to 255, one image a line: read without pandas, errors with line and column.
 
-A file as it should be is read in a few passes over its bytes (30 MB in about half a second). Anything else goes
-through a slow reader whose only task is to name the first place that is wrong.
+A file as it should be is read in a few passes over its bytes (30 MB in about half a second). Anything else is
+read again slowly to name the first place that is wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Held-out splits and subsets, the same for everybody: they depend on labels and a fixed name, on no cell's seed."""
+"""Held-out splits and subsets, the same in every run: they depend on labels and a fixed name, on no cell's seed."""
 
 from __future__ import annotations
 

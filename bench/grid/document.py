@@ -261,8 +261,8 @@ def _read_axes(sheet: Sheet, node: Node) -> None:
             sheet.wrong(place_of(value), key.value, text)
             sheet.broken.add(key.value)
         elif value.kind != "list":
-            mend = f"{key.value}: [{_text(value)}]"
-            sheet.wrong(place_of(value), key.value, f"an axis needs a list; write {mend}, or move it under base:")
+            fix = f"{key.value}: [{_text(value)}]"
+            sheet.wrong(place_of(value), key.value, f"an axis needs a list; write {fix}, or move it under base:")
             sheet.broken.add(key.value)
         else:
             sheet.axes[key.value] = [Given(yaml_tree.plain(v), place_of(v)) for v in value.items]

@@ -17,7 +17,7 @@ from flipbench.spec.reference import parse, parse_chain
 
 EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
 
-_MANY = 60_000  # examples of the largest shipped data set: only what more data would not mend is refused
+_MANY = 60_000  # examples of the largest shipped data set: what more data would make right is not refused
 _HINTS = typing.get_type_hints(Cell, include_extras=True)
 # Fields whose value names a thing with options -> kind of thing in the registry, which is called like the field.
 REFERENCES: dict[str, str] = {f: f for f in FIELDS if _HINTS[f] in (Name, Chain)}
@@ -41,7 +41,7 @@ def checked(field: str, value: Any) -> Any:
 
 
 def typed(field: str, value: Any) -> Any:
-    """The value as a cell holds it, as far as its type tells.
+    """The value as a cell holds it, as far as its type decides it.
 
     Raises:
         FieldError: of a wrong type, out of range, or no reference.

@@ -97,7 +97,7 @@ def _tall(result: TableResult) -> float:
 
 
 def _ticks(span: tuple[float, float], wide: float) -> tuple[list[float], list[str]]:
-    """Ticks of a panel so wide, without those whose number would run into the next panel's."""
+    """Ticks of a panel of this width, without those that would touch a number of the next panel."""
     ticks: list[tuple[float, str]] = []
     for most in (4, 5, 7):  # finer, until three are shown or the next would touch
         finer = _shown(span, wide, most)

@@ -38,7 +38,7 @@ def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = N
     Args:
         which: a path, or the name of a shipped paper.
         overrides: ``field=value`` as of a grid; most change the protocol, and then nothing is judged.
-        seeds: 0, 1, ... so many in place of the file's.
+        seeds: number of seeds, from 0, in place of the file's.
         quick: the file's short version: no protocol of the paper, and not judged either.
 
     Raises:

@@ -87,7 +87,7 @@ class Cell:
             ``cosine``; t counts rounds from 0, unless schedule_clock says otherwise.
         schedule_clock: what t counts: ``round``, ``participation`` (rounds in which the client took part before),
             ``local_step`` (steps of the round), ``client_step`` (all steps of the client), ``shared_step`` (all steps
-            of all clients, who take turns in the order of their ids: one optimiser object for all).
+            of all clients, in the order of their ids: one optimiser object for all).
         schedule_start: t begins at this number (a clock that an earlier run has moved).
         momentum: of local SGD.
         optimiser_state: ``reset``: the momentum buffer is zero at the start of every round; ``kept``: a client keeps
@@ -105,7 +105,7 @@ class Cell:
         evaluate_last: rounds at the end that are all evaluated.
         attack: ``none``, an attack with options (``targeted(source=6, target=4)``), or a chain of attacks that act in
             different places (``mirrored | scaled(factor=10)``).
-        flip_rate: share of a malicious client's eligible labels that are flipped (or pictures that are stamped),
+        flip_rate: share of a malicious client's eligible labels that are flipped (or images that are stamped),
             exactly round(rate * eligible).
         malicious_fraction: share of the N clients that are malicious (nearest whole number, halves up);
             exclusive with malicious_count.
@@ -210,12 +210,12 @@ class Cell:
 
     @property
     def sybils(self) -> int:
-        """Malicious clients on top of the N; there are none where nobody attacks."""
+        """Malicious clients on top of the N; there are none without an attack."""
         return self.malicious if self.malicious_data != SHARE and self.attacked else 0
 
     @property
     def members(self) -> int:
-        """All clients: the N and the sybils, whose ids follow theirs."""
+        """All clients: the N, then the sybils, in the order of their ids."""
         return self.clients + self.sybils
 
     @property

@@ -45,7 +45,7 @@ def key_of_normal(cell: Cell, content: Mapping[str, str]) -> str:
 def _member(name: str, kind: type, value: Any) -> str:
     """One field as canonical JSON; empty for a later field at its usual value.
 
-    The type tells 1 from 1.0 and True, which are equal; -0.0 is 0.0.
+    The type distinguishes 1 from 1.0 and True, which are equal; -0.0 is 0.0.
     """
     if name in LATER and value == LATER[name]:
         return ""
