@@ -65,13 +65,13 @@ class Cohort:
     seeds: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     @classmethod
-    def of(cls, updates: Updates, byzantine: int = 0, **facts: Any) -> Cohort:
+    def of(cls, updates: Updates, byzantine: int = 0, **fields: Any) -> Cohort:
         """A cohort for a matrix of one's own: equal weights, clients 0..n-1, no history, one flat parameter.
 
         Args:
             updates: ``(*cells, clients, dim)``.
             byzantine: the declared f.
-            **facts: any other field of :class:`Cohort`, by name.
+            **fields: any other field of :class:`Cohort`, by name.
         """
         n, dim = updates.shape[-2:]
         plain: dict[str, Any] = {
@@ -81,7 +81,7 @@ class Cohort:
             "layout": {"weights": (slice(0, dim), (dim,))},
             "seeds": torch.zeros(updates.shape[:-2], dtype=torch.int64),
         }
-        return cls(byzantine=byzantine, **(plain | facts))
+        return cls(byzantine=byzantine, **(plain | fields))
 
 
 Mixed = tuple[Updates, Cohort]  # what a pre-aggregation makes of both

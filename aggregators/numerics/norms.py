@@ -41,18 +41,18 @@ def squared_lengths(updates: Tensor, point: Tensor | None = None) -> Tensor:
     flat, out = _floats(updates).contiguous().numpy(), np.empty((*cells, n))
     stacks, rows = math.prod(cells), out.size
     run: Any = compiled.from_origin
-    facts = [flat.reshape(stacks, n, dim), out.reshape(stacks, n)]
+    arrays = [flat.reshape(stacks, n, dim), out.reshape(stacks, n)]
     if point is not None:
         run = compiled.from_point
         origin = np.array(np.broadcast_to(_floats(point).numpy(), (*cells, dim)), flat.dtype, order="C")
-        facts.insert(1, origin.reshape(stacks, dim))
+        arrays.insert(1, origin.reshape(stacks, dim))
     threads = max(1, min(torch.get_num_threads(), flat.size // _ENOUGH, rows))
     if threads == 1:
-        run(*facts, 0, rows)
+        run(*arrays, 0, rows)
     else:
         edges = [rows * t // threads for t in range(threads + 1)]
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda first, last: run(*facts, first, last), edges[:-1], edges[1:]))
+            list(pool.map(lambda first, last: run(*arrays, first, last), edges[:-1], edges[1:]))
     return torch.from_numpy(out)
 
 

@@ -89,8 +89,8 @@ def _weighed(updates: Updates, weights: Tensor, cut: Tensor | None) -> Update:
         from flipbench.aggregators.numerics import weighted_kernel as compiled  # the compiler is loaded on first use
 
         cuts = torch.full((len(weights),), -1.0, dtype=torch.float64) if cut is None else cut
-        facts = _network(n), weights.contiguous().numpy(), cuts.numpy(), _EQUAL
-        return over_tiles(compiled.weigh, compiled.WIDTH, updates, *facts)
+        arguments = _network(n), weights.contiguous().numpy(), cuts.numpy(), _EQUAL
+        return over_tiles(compiled.weigh, compiled.WIDTH, updates, *arguments)
     flat = updates.reshape(-1, n, dim)
     answers = [_in_slices(flat[s], weights[s], None if cut is None else cut[s]) for s in range(len(flat))]
     return torch.stack(answers).reshape(*updates.shape[:-2], dim)

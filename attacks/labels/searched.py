@@ -83,15 +83,15 @@ class worst_case:  # noqa: N801 - named in grids like the functions beside it
             trials: what may be tried.
         """
         short = max(1, trials.rounds // 3)
-        found = _Search(self.objective, trials, short)
-        found.clean = trials.run([None], short)[0]
-        found.score(_first(self.objective, trials, found.clean)[: self.trials])
-        while found.harms and len(found.harms) < self.trials:
-            generation = list(found.children(min(8, self.trials - len(found.harms))))
+        tried = _Search(self.objective, trials, short)
+        tried.clean = trials.run([None], short)[0]
+        tried.score(_first(self.objective, trials, tried.clean)[: self.trials])
+        while tried.harms and len(tried.harms) < self.trials:
+            generation = list(tried.children(min(8, self.trials - len(tried.harms))))
             if not generation:
                 break  # a task of two classes has few maps
-            found.score(generation)
-        last = found.finalists(self.finalists)
+            tried.score(generation)
+        last = tried.finalists(self.finalists)
         clean, *ends = trials.run([None, *(c.flip for c in last)], trials.rounds)
         harms = [harm(self.objective, clean, end, c.mapping) for c, end in zip(last, ends, strict=True)]
         if more := _unions(last, harms):
@@ -103,7 +103,7 @@ class worst_case:  # noqa: N801 - named in grids like the functions beside it
             "objective": self.objective,
             "flip": last[best].name,
             "harm": harms[best],
-            "trials": len(found.harms) + 1,
+            "trials": len(tried.harms) + 1,
             "trial_rounds": short,
             "full_trials": len(last) + 1,
             "finalists": [[c.name, h] for c, h in zip(last, harms, strict=True)],

@@ -94,9 +94,9 @@ def _worst(
     best, harm = factors[0], -1.0
     for width in (None, *STEPS):
         tried = list(factors) if width is None else _around(best, width, limit)
-        for factor, found in zip(tried, _harms(updates, context, centre, base, step, tried), strict=True):
-            if found > harm:
-                best, harm = factor, found
+        for factor, done in zip(tried, _harms(updates, context, centre, base, step, tried), strict=True):
+            if done > harm:
+                best, harm = factor, done
     return all_alike(base + best * step, updates)
 
 
@@ -112,5 +112,5 @@ def _harms(
     """The harm of each factor; -1 where the rule's answer is not finite, which no server would apply."""
     rows = torch.stack([(base + t * step).to(updates.dtype) for t in factors])  # (trials, dim)
     answers = context.aggregate(rows.unsqueeze(1).expand(-1, len(updates), -1))  # (trials, dim)
-    found = (answers - centre).square().sum(-1).sqrt()
-    return [float(h) if h < float("inf") else -1.0 for h in found]
+    away = (answers - centre).square().sum(-1).sqrt()
+    return [float(h) if h < float("inf") else -1.0 for h in away]

@@ -49,30 +49,30 @@ def check(ref: str, kind: str | None, except_for: Sequence[str] = (), definition
         return _checked_rule(ref, except_for, definition)
     if except_for or definition:
         raise UserError("attacks have no exceptions and no definitions to claim: leave these options out")
-    found = [_checked_attack(str(link)) for link in chain]
-    return "\n\n".join(text for text, _ in found), sum(failures for _, failures in found)
+    checked = [_checked_attack(str(link)) for link in chain]
+    return "\n\n".join(text for text, _ in checked), sum(failures for _, failures in checked)
 
 
 def _checked_rule(ref: str, except_for: Sequence[str], definition: str | None) -> tuple[str, int]:
     started = time.monotonic()
-    found = checks(ref, except_for=except_for, definition=definition)
-    claim = found[0].subject.definition
+    checked = checks(ref, except_for=except_for, definition=definition)
+    claim = checked[0].subject.definition
     head = f"{ref} (aggregator{f', checked as {claim}' if claim else ''})"
-    return _table(head, list(_rule_lines(found)), started)
+    return _table(head, list(_rule_lines(checked)), started)
 
 
 def _checked_attack(ref: str) -> tuple[str, int]:
     started = time.monotonic()
-    where, found = attack_checks(ref)
-    return _table(f"{ref} (attack on {where})", [_run(c.name, c.property.title, c) for c in found], started)
+    where, checked = attack_checks(ref)
+    return _table(f"{ref} (attack on {where})", [_run(c.name, c.property.title, c) for c in checked], started)
 
 
 def _table(head: str, lines: Sequence[Line], started: float) -> tuple[str, int]:
     return _text(head, lines, time.monotonic() - started), sum(line.result == "FAIL" for line in lines)
 
 
-def _rule_lines(found: Sequence[Check]) -> Iterator[Line]:
-    for one in found:
+def _rule_lines(checked: Sequence[Check]) -> Iterator[Line]:
+    for one in checked:
         title = PROPERTIES[one.name].title
         if one.excuse is not None:
             yield Line(one.name, "declared", f"{title}; excused: {one.excuse}")

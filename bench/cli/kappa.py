@@ -53,18 +53,18 @@ def findings(
         raise UserError(f"--steps is the number of search steps, at least 0; got {steps}")
     for rule in chosen:
         registry.resolve("aggregator", rule)
-    found = []
+    results = []
     for rule in chosen:
         started(rule)
-        found += [kappa.estimate(rule, n, f, seed=seed, steps=steps) for n, f in pairs]
-    return found
+        results += [kappa.estimate(rule, n, f, seed=seed, steps=steps) for n, f in pairs]
+    return results
 
 
-def text(found: Sequence[Finding]) -> str:
+def text(results: Sequence[Finding]) -> str:
     """One block an n: rules down, f across; each square ``kappa (bound)``."""
     blocks = []
-    for n in sorted({x.clients for x in found}):
-        here = [x for x in found if x.clients == n]
+    for n in sorted({x.clients for x in results}):
+        here = [x for x in results if x.clients == n]
         across = sorted({x.byzantine for x in here})
         lines = [[f"n = {n}", *(f"f = {f}" for f in across)]]
         for rule in dict.fromkeys(x.rule for x in here):
@@ -77,7 +77,7 @@ def text(found: Sequence[Finding]) -> str:
     notes = [
         "kappa found (published upper bound): |rule - honest mean|^2 over the honest variance, at the worst of a",
         "battery of attacks and of a search from there. It is a lower bound on the rule's kappa; – infeasible",
-        *(f"! {x.rule}, n = {x.clients}, f = {x.byzantine}: above its published bound" for x in found if above(x)),
+        *(f"! {x.rule}, n = {x.clients}, f = {x.byzantine}: above its published bound" for x in results if above(x)),
     ]
     return "\n\n".join([*blocks, "\n".join(notes)])
 
@@ -87,20 +87,20 @@ def above(one: Finding) -> bool:
     return one.bound is not None and one.kappa > one.bound * (1 + 1e-9)
 
 
-def csv_text(found: Sequence[Finding]) -> str:
+def csv_text(results: Sequence[Finding]) -> str:
     """The findings as CSV, one row each, floats in their shortest exact form."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
-    for one in found:
+    for one in results:
         writer.writerow([_plain(getattr(one, name)) for name in FIELDS])
     return out.getvalue()
 
 
-def draw(found: Sequence[Finding]) -> Figure:
+def draw(results: Sequence[Finding]) -> Figure:
     """Kappa over f / n, a panel an n: solid what was found, dotted the published bound, grey what no rule undercuts."""
-    sizes, rules = sorted({x.clients for x in found}), list(dict.fromkeys(x.rule for x in found))
-    values = [v for x in found for v in (x.kappa, x.lower) if math.isfinite(v)]
+    sizes, rules = sorted({x.clients for x in results}), list(dict.fromkeys(x.rule for x in results))
+    values = [v for x in results for v in (x.kappa, x.lower) if math.isfinite(v)]
     ceiling = min(_HUGE, 10 ** math.ceil(math.log10(3 * max([*values, 10.0]))))
     with style.style():
         sheet = Sheet(grid(len(sizes), len(sizes), _HIGH), gap=0.3)
@@ -115,7 +115,7 @@ def draw(found: Sequence[Finding]) -> Figure:
             counts = range(1, (n + 1) // 2)
             ax.plot([f / n for f in counts], [f / (n - 2 * f) for f in counts], color="0.7", linewidth=2.4)
             for place, rule in enumerate(rules):
-                line = [x for x in found if x.rule == rule and x.clients == n and not x.infeasible]
+                line = [x for x in results if x.rule == rule and x.clients == n and not x.infeasible]
                 ax.plot(
                     [x.byzantine / n for x in line],
                     [min(x.kappa, ceiling) for x in line],
@@ -132,14 +132,14 @@ def draw(found: Sequence[Finding]) -> Figure:
         return sheet.finish(legend=keys)
 
 
-def write(found: Sequence[Finding], folder: Path) -> list[Path]:
+def write(results: Sequence[Finding], folder: Path) -> list[Path]:
     """Write ``kappa.csv``, ``kappa.svg`` and ``kappa.png``.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    contents = {"kappa.csv": csv_text(found).encode()}
-    contents |= {f"kappa{suffix}": data for suffix, data in style.files(draw(found)).items()}
+    contents = {"kappa.csv": csv_text(results).encode()}
+    contents |= {f"kappa{suffix}": data for suffix, data in style.files(draw(results)).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in contents.items():
@@ -164,8 +164,8 @@ def _look(place: int) -> dict[str, Any]:
 def _square(one: Finding) -> str:
     if one.infeasible:
         return "–"
-    found = f"{one.kappa:.3g}" if one.kappa < 1e4 else f"{one.kappa:.0e}"
-    return found if one.bound is None else f"{found} ({one.bound:.3g})"
+    value = f"{one.kappa:.3g}" if one.kappa < 1e4 else f"{one.kappa:.0e}"
+    return value if one.bound is None else f"{value} ({one.bound:.3g})"
 
 
 def _plain(value: object) -> object:

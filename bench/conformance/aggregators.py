@@ -100,10 +100,10 @@ def checks(
 ) -> list[Check]:
     """All checks that apply to a rule, with those that it is excused from (see `check_aggregator`)."""
     target = registry.resolve("aggregator", rule) if isinstance(rule, str) else rule
-    shown = name or (rule if isinstance(rule, str) else _own_name(target))
+    label = name or (rule if isinstance(rule, str) else _own_name(target))
     excuses = declared(target, except_for)
     _known("except_for", excuses, PROPERTIES)
-    subject = Subject(target, shown, _claim(target, definition), excuses)
+    subject = Subject(target, label, _claim(target, definition), excuses)
     return [Check(p, subject, excuses.get(p)) for p in PROPERTIES if _applies(p, subject)]
 
 

@@ -85,16 +85,16 @@ class AttackCheck:
     name: str
     property: AttackProperty
     attack: Callable[..., Any]
-    shown: str
+    label: str
     ref: Reference | None = None
 
     def __call__(self) -> None:
         one = self.property
         try:
-            for attack in variants(self.attack, self.shown, self.ref):
+            for attack in variants(self.attack, self.label, self.ref):
                 one.check(attack)
-        except Broken as found:
-            raise Defect(self.name, str(found), found.impact or one.impact, found.fix or one.fix) from found
+        except Broken as error:
+            raise Defect(self.name, str(error), error.impact or one.impact, error.fix or one.fix) from error
 
 
 def variants(call: Callable[..., Any], name: str, ref: Reference | None = None) -> list[Attack]:
@@ -107,13 +107,13 @@ def variants(call: Callable[..., Any], name: str, ref: Reference | None = None) 
         raise Broken(name, "needs options", "nothing can be tried without them", f"name it as {name}({example})")
     if not needed:
         return [Attack(call() if isinstance(call, type) else call, name, ref)]
-    found = []
+    bound_attacks = []
     for end in (0, 1):
         chosen = {n: _ENDS[n][end] for n in needed}
         bound = call(**chosen) if isinstance(call, type) else partial(call, **chosen)
         full = None if ref is None else Reference(ref.name, {**ref.options, **chosen})
-        found.append(Attack(bound, f"{name}({', '.join(f'{k}={v}' for k, v in chosen.items())})", full))
-    return found
+        bound_attacks.append(Attack(bound, f"{name}({', '.join(f'{k}={v}' for k, v in chosen.items())})", full))
+    return bound_attacks
 
 
 def reference_of(call: Callable[..., Any]) -> Reference | None:
@@ -127,8 +127,8 @@ def reference_of(call: Callable[..., Any]) -> Reference | None:
     if registry.shipped("attack").get(name_of(core)) is kind:
         return Reference(name_of(core), options)
     try:
-        found = getattr(importlib.import_module(module), name, None)
-        return parse(str(Reference(f"{module}:{name}", options))) if found is kind else None
+        named = getattr(importlib.import_module(module), name, None)
+        return parse(str(Reference(f"{module}:{name}", options))) if named is kind else None
     except (ImportError, ValueError):  # of a file that no import finds, or options that are no literals
         return None
 

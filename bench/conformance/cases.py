@@ -65,19 +65,19 @@ class Case:
         cells = "" if self.updates.ndim == 2 else f"{tuple(self.updates.shape[:-2])} cells, "
         text = f"{cells}n = {n}, d = {d}, f = {self.cohort.byzantine!r}"
         text += f", {self.note}" if self.note else ""
-        return f"{text}, updates {shown(self.updates)}" if 0 < self.updates.numel() <= _SHOWN else text
+        return f"{text}, updates {as_text(self.updates)}" if 0 < self.updates.numel() <= _SHOWN else text
 
-    def but(self, note: str = "", updates: Tensor | None = None, **facts: Any) -> Case:
+    def but(self, note: str = "", updates: Tensor | None = None, **fields: Any) -> Case:
         """The same case with other updates or other fields of the cohort."""
         other = self.updates if updates is None else updates
-        return Case(other, replace(self.cohort, **facts), note or self.note)
+        return Case(other, replace(self.cohort, **fields), note or self.note)
 
     def rows(self, order: Tensor, note: str, byzantine: int | None = None) -> Case:
         """One cell with some of its clients, in some order; their weights sum to 1 again."""
         weights = self.cohort.weights[order]
         f = self.cohort.byzantine if byzantine is None else byzantine
-        facts = {"weights": weights / weights.sum(), "clients": self.cohort.clients[order], "byzantine": f}
-        return self.but(note, self.updates[order], **facts)
+        fields = {"weights": weights / weights.sum(), "clients": self.cohort.clients[order], "byzantine": f}
+        return self.but(note, self.updates[order], **fields)
 
     def cell(self, index: int) -> Case:
         """One cell of a stack; ``index`` counts the flattened stack."""
@@ -88,13 +88,13 @@ class Case:
     def mapped(self, change: Callable[[Tensor], Tensor], note: str) -> Case:
         """The same change for all vectors: updates, last update, the server's own; weights take the updates' type."""
         other, c = change(self.updates), self.cohort
-        facts = {
+        fields = {
             "previous": change(c.previous),
             "trusted": Always(change(c.trusted())),
             "weights": c.weights.to(other),
             "clients": c.clients.to(other.device),
         }
-        return self.but(note, other, **facts)
+        return self.but(note, other, **fields)
 
 
 @dataclass(frozen=True)
@@ -265,14 +265,14 @@ def apart(a: Tensor, b: Tensor) -> float:
     return float(difference.max()) if bool(torch.isfinite(difference).all()) else float("inf")
 
 
-def shown(values: Tensor) -> str:
+def as_text(values: Tensor) -> str:
     """A tensor as text, short."""
     flat = values.detach().double().reshape(-1).tolist()
     if len(flat) > _SHOWN:
         return "[" + ", ".join(f"{v:.4g}" for v in flat[:3]) + f", ...: {len(flat)} numbers]"
     if values.ndim <= 1:
         return "[" + ", ".join(f"{v:.4g}" for v in flat) + "]"
-    return "[" + ", ".join(shown(row) for row in values) + "]"
+    return "[" + ", ".join(as_text(row) for row in values) + "]"
 
 
 def same(case: Case, got: Tensor, wanted: Tensor, what: str, within: float) -> None:
@@ -280,4 +280,4 @@ def same(case: Case, got: Tensor, wanted: Tensor, what: str, within: float) -> N
     gap = apart(got, wanted)
     if gap > within:
         size = "is not finite" if gap == float("inf") else f"is off by {gap:.3g}"
-        raise Broken(case, f"{what} {size}: got {shown(got)}, wanted {shown(wanted)}")
+        raise Broken(case, f"{what} {size}: got {as_text(got)}, wanted {as_text(wanted)}")

@@ -19,16 +19,16 @@ Exceptions = Mapping[str, str] | Iterable[str]
 
 def declared(rule: Callable[..., Any], except_for: Exceptions = ()) -> dict[str, str]:
     """Property -> reason, from the shipped table, the rule's own attribute and the argument."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for part in parts(rule):
         name, options = name_of(part), options_of(part)
         if is_shipped(part):
             shipped = DEFINITIONS.get(name) or MIXES.get(name)
-            found |= shipped.excused if shipped else {}
+            reasons |= shipped.excused if shipped else {}
             if options.get("radius") is not None:
-                found |= dict.fromkeys(("translation", "scale", "unanimity"), RADIUS)
-        found |= _reasons(getattr(part, "except_for", getattr(bare(part), "except_for", ())))
-    return found | _reasons(except_for)
+                reasons |= dict.fromkeys(("translation", "scale", "unanimity"), RADIUS)
+        reasons |= _reasons(getattr(part, "except_for", getattr(bare(part), "except_for", ())))
+    return reasons | _reasons(except_for)
 
 
 def parts(rule: Callable[..., Any]) -> list[Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
-from flipbench.conformance.cases import Broken, Case, Subject, apart, draw, same, shown
+from flipbench.conformance.cases import Broken, Case, Subject, apart, as_text, draw, same
 from flipbench.conformance.oracles import DEFINITIONS, CohortValues, Oracle
 from flipbench.conformance.oracles.definition import ULP
 
@@ -39,7 +39,7 @@ def definition(subject: Subject) -> None:
                 with suppress(Infeasible):
                     got = subject.ask(case)
                     if apart(got, wanted) > one.within * _size(case):
-                        text = f"answered {shown(got)}, {name} is {shown(wanted)}"
+                        text = f"answered {as_text(got)}, {name} is {as_text(wanted)}"
                         raise Broken(case, text, _impact(subject, name, ties), _fix(name))
 
 
@@ -159,7 +159,7 @@ def _cell_by_cell(subject: Subject, case: Case, together: Tensor) -> None:
         within = NEAR * _size(one)
         wanted = subject.ask(one)
         if apart(flat[i], wanted) > within:
-            text = f"cell {i} got {shown(flat[i])} in the stack and {shown(wanted)} alone"
+            text = f"cell {i} got {as_text(flat[i])} in the stack and {as_text(wanted)} alone"
             raise Broken(case, text)
 
 

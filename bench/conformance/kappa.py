@@ -78,7 +78,7 @@ def estimate(reference: str, clients: int, byzantine: int, *, seed: int = 0, ste
     if not 0 <= 2 * f < n:
         raise UserError(f"kappa needs an honest majority, 0 <= 2f < n; got n = {n}, f = {f}")
     rule, name = registry.resolve("aggregator", reference), canonical(reference)
-    facts = (name, n, f)
+    which = (name, n, f)
     limits = (published(reference, n, f), f / (n - 2 * f))
     names, cases = battery(n, f, seed)
     try:
@@ -86,10 +86,10 @@ def estimate(reference: str, clients: int, byzantine: int, *, seed: int = 0, ste
         worst = int(quotients.argmax())
         best = float(quotients[worst])
         searched = steps > 0 and f > 0 and math.isfinite(best)
-        found = _search(rule, cases, quotients, f, seed, steps) if searched else best
+        reached = _search(rule, cases, quotients, f, seed, steps) if searched else best
     except Infeasible as error:
-        return Finding(*facts, math.nan, math.nan, "", *limits, infeasible=str(error))
-    return Finding(*facts, max(found, best), best, names[worst], *limits)
+        return Finding(*which, math.nan, math.nan, "", *limits, infeasible=str(error))
+    return Finding(*which, max(reached, best), best, names[worst], *limits)
 
 
 def settings(clients: Sequence[int], most: int = 4) -> list[tuple[int, int]]:

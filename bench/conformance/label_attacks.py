@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flipbench.attacks.contract import LabelContext, Proposal
 from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
-from flipbench.conformance.cases import Broken, raised, shown
+from flipbench.conformance.cases import Broken, as_text, raised
 from flipbench.data.partitions import PARTITIONS
 from flipbench.federation.population import Population, populate
 from flipbench.spec.cell import Cell
@@ -63,7 +63,7 @@ def propose(
     Raises:
         Broken: it raised something, or answered no proposal of the right shape and type.
     """
-    where = f"{attack.name}, L = {classes}, labels {shown(labels)}"
+    where = f"{attack.name}, L = {classes}, labels {as_text(labels)}"
     refused = _Refused()
     known: dict[str, Any] = {"confusion": partial(confusion_of, classes) if attack.declares("confusion") else refused}
     if attack.declares("dynamic"):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
-from flipbench.conformance.cases import Broken, Case, Subject, apart, draw, shown
+from flipbench.conformance.cases import Broken, Case, Subject, apart, as_text, draw
 from flipbench.conformance.invariances import NEAR
 from flipbench.conformance.oracles import DEFINITIONS
 
@@ -34,7 +34,7 @@ def form(subject: Subject) -> None:
                     if got.dtype != dtype or got.device != case.updates.device:
                         raise Broken(case, f"the answer is {got.dtype} on {got.device}")
                     if not bool(torch.isfinite(got).all()):
-                        raise Broken(case, f"the answer to finite updates is {shown(got)}")
+                        raise Broken(case, f"the answer to finite updates is {as_text(got)}")
 
 
 def non_finite(subject: Subject) -> None:
@@ -71,13 +71,13 @@ def _without(subject: Subject, n: int, f: int, bad: list[int], value: float) -> 
         except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
             raise Broken(one, f"raised {type(error).__name__}: {error}") from error
         if not isinstance(got, Tensor) or not bool(torch.isfinite(got).all()):
-            raise Broken(one, f"answered {shown(got) if isinstance(got, Tensor) else type(got).__name__}")
+            raise Broken(one, f"answered {as_text(got) if isinstance(got, Tensor) else type(got).__name__}")
         rest = torch.tensor([i for i in range(n) if i not in bad], dtype=torch.int64)
         if not len(rest):
-            raise Broken(one, f"answered {shown(got)}, though no client sent a finite update")
+            raise Broken(one, f"answered {as_text(got)}, though no client sent a finite update")
         answers = list(_answers_without(subject, case, rest, f, len(bad)))
         if answers and all(apart(got, wanted) > NEAR * 10 for wanted in answers):
-            raise Broken(one, f"answered {shown(got)}, and {shown(answers[0])} without those clients")
+            raise Broken(one, f"answered {as_text(got)}, and {as_text(answers[0])} without those clients")
 
 
 def _answers_without(subject: Subject, case: Case, rest: Tensor, f: int, left_out: int) -> Iterator[Tensor]:
@@ -155,9 +155,9 @@ def _none_declared(subject: Subject) -> None:
         with suppress(Infeasible):
             got, rows = subject.ask(case), case.updates
             if not bool(torch.isfinite(got).all()):
-                raise Broken(case, f"f = 0 gives {shown(got)}", "the rule has no answer where no client is malicious")
+                raise Broken(case, f"f = 0 gives {as_text(got)}", "the rule has no answer where no client is malicious")
             if float(got.norm()) > 2 * float(torch.cat([rows, case.cohort.trusted()[None]]).norm(dim=1).max()):
-                raise Broken(case, f"f = 0 gives {shown(got)}, farther out than any client")
+                raise Broken(case, f"f = 0 gives {as_text(got)}, farther out than any client")
 
 
 def _uses_f(subject: Subject) -> bool:
@@ -191,7 +191,7 @@ def _refused(subject: Subject, case: Case) -> None:
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
         raise Broken(case, f"raised {type(error).__name__} where Infeasible was needed: {error}") from error
     else:
-        raise Broken(case, f"answered {shown(got) if isinstance(got, Tensor) else type(got).__name__}")
+        raise Broken(case, f"answered {as_text(got) if isinstance(got, Tensor) else type(got).__name__}")
 
 
 def _taken(subject: Subject, case: Case, need: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
-from flipbench.conformance.cases import Broken, shown
+from flipbench.conformance.cases import Broken, as_text
 from flipbench.conformance.update_rounds import Round, ask, cast, draw, long, rounds, tensors
 
 _NEAR = 0.01  # of the distance from the honest mean: what float32 may lose
@@ -32,7 +32,9 @@ def finite(attack: Attack) -> None:
         answer = ask(attack, one)[0]
         if not bool(torch.isfinite(answer).all()):
             bad = int((~torch.isfinite(answer)).sum())
-            raise Broken(f"{attack.name}, {one}", f"{bad} of {answer.numel()} numbers are not finite: {shown(answer)}")
+            raise Broken(
+                f"{attack.name}, {one}", f"{bad} of {answer.numel()} numbers are not finite: {as_text(answer)}"
+            )
 
 
 def untouched(attack: Attack) -> None:

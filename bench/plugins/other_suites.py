@@ -150,16 +150,16 @@ def names(suite: str) -> list[str]:
         AdapterError: the package is not installed.
     """
     module = _module(suite, suite)
-    return sorted(n for n, found in vars(module).items() if not n.startswith("_") and _fits(suite, module, found))
+    return sorted(n for n, member in vars(module).items() if not n.startswith("_") and _fits(suite, module, member))
 
 
 def _class(suite: str, name: str) -> Any:
     module = _module(suite, f"{suite}:{name}")
-    found = getattr(module, name, None)
-    if _fits(suite, module, found):
-        return found
+    member = getattr(module, name, None)
+    if _fits(suite, module, member):
+        return member
     known = names(suite)
-    if isinstance(found, type):
+    if isinstance(member, type):
         why = "keeps more than a round's updates or is no aggregation rule, so it cannot run in a grid"
         raise AdapterError(f"{suite}:{name} {why}; there are {', '.join(known)}")
     raise AdapterError(f"{SUITES[suite].package} has no rule {name!r}{near(name, known)}; there are {', '.join(known)}")
@@ -178,16 +178,16 @@ def _module(suite: str, asked: str) -> Any:
         ) from error
 
 
-def _fits(suite: str, module: Any, found: Any) -> bool:
+def _fits(suite: str, module: Any, member: Any) -> bool:
     """Whether it is a rule that needs nothing but a round's updates."""
     base = SUITES[suite].base
-    if not isinstance(found, type):
+    if not isinstance(member, type):
         return False
     if base is None:
-        return found.__module__ == module.__name__ and any("__call__" in vars(c) for c in found.__mro__)
+        return member.__module__ == module.__name__ and any("__call__" in vars(c) for c in member.__mro__)
     parent: Any = getattr(module, base)
     # A strategy with a step of its own before training (FedAdam, FedAvgM) keeps the server's model between rounds.
-    return issubclass(found, parent) and getattr(found, "configure_train", None) is parent.configure_train
+    return issubclass(member, parent) and getattr(member, "configure_train", None) is parent.configure_train
 
 
 def _options(kind: Any) -> Mapping[str, inspect.Parameter]:
