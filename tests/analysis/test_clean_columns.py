@@ -397,7 +397,8 @@ def test_a_figure_over_a_field_of_the_attack_has_one_clean_column_too(tmp_path: 
     shown = metric_column(metric)
     table = Pivot(page, tidy).squares(shown, page.attacks)
     assert set(table["state"]) == {"done"}
-    words = [t.get_text() for t in heatmap.draw(page, table, shown, page.attacks[0], Normalize(0, 1)).findobj(Text)]
+    drawn = heatmap.draw(page, table, shown, page.attacks[0], Normalize(0, 1))
+    words = [t.get_text().replace("\n", "") for t in drawn.findobj(Text)]
     assert words.count("clean") == 1
     for value in AXES[field][0]:
         assert value_label(field, value) in words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from flipbench.analysis.attack_selection import attack_name
-from flipbench.analysis.columns import WORST, columns_of
+from flipbench.analysis.columns import WORST, Column, columns_of
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.report.figures import captions, style
@@ -23,7 +23,8 @@ from flipbench.report.figures.style import NORMAL, SMALL
 from flipbench.report.tables.model import half_width, header_of, number
 from flipbench.spec.labels import aggregator_label
 
-_ROW, _LINE = 0.40, 0.17  # inches: the least height of a square, the height of a line of column labels
+_ROW = 0.40  # inches, the least height of a square
+_LINE, _MORE, _ABOVE = 0.17, 0.115, 0.03  # inches: of a column's label, of its further lines, of the room above it
 _SQUARE, _WIDEST = 0.44, 0.85  # inches: "100.0" with room on both sides; more is only white
 _ATTACK, _AGGREGATOR = 0.8, 1.7  # inches: the widest line of an attack's name in a square, of a row's name
 
@@ -44,7 +45,7 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, attack: str, nor
     with style.style():
         sheet = Sheet(grid(1, 1), panel=(columns * _SQUARE, columns * _WIDEST), least=4.5, bar=bar)
         ax = sheet.panels[0].ax
-        labels = _labels(ax, page, table)
+        labels = _labels(ax, page, table, lambda: sheet.fit()[0])
         worst = _worst_attacks(page, table, min(_ATTACK, sheet.fit()[0] / columns - 0.08)) if attack == WORST else {}
         square = max(_SQUARE, widest(worst.values()) + 0.08)
         sheet.panel_width = (columns * square, columns * max(square, _WIDEST))
@@ -65,7 +66,7 @@ def draw_into(
     """The squares and labels of a heatmap in axes of the caller's; no title, caption or colour bar.
 
     Text is 7 and 8 points whatever the size of the axes: a square needs 0.44 inches across and 0.4 down, the labels of
-    columns 0.17 inches a line below the axes.
+    columns 0.17 inches a level below the axes; they are broken where the axes, as large as they are now, have no room.
 
     Args:
         ax: empty axes; their limits, ticks and spines are set.
@@ -80,7 +81,7 @@ def draw_into(
     harm = not metric.higher_is_better
     norm = norm or style.scale(table["mean"].tolist(), harm=harm, gains=True)
     with style.style():
-        _labels(ax, page, table)
+        _labels(ax, page, table, lambda: float(ax.get_window_extent().width) / ax.figure.dpi)
         bar = Bar(norm, style.colours(metric.higher_is_better, norm), metric.label)
         return _squares(ax, page, table, bar, _worst_attacks(page, table, _ATTACK))
 
@@ -93,13 +94,12 @@ def _worst_attacks(page: Page, table: pd.DataFrame, inches: float) -> dict[Any, 
     return {(row, column): wrapped(attack_name(page, worst), inches, SMALL) for row, column, worst in squares if worst}
 
 
-def _labels(ax: Axes, page: Page, table: pd.DataFrame) -> list[str]:
-    """Names of aggregators and labels of columns; the names."""
+def _labels(ax: Axes, page: Page, table: pd.DataFrame, room: Callable[[], float]) -> list[str]:
+    """Names of aggregators and labels of columns (`_label_columns` tells of ``room``); the names."""
     names = [wrapped(aggregator_label(row), _AGGREGATOR) for row in page.rows]
     ax.set(xlim=(0, len(columns_of(table))), ylim=(len(names), 0), xticks=[])
     ax.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=NORMAL)
-    levels, header = header_of(page, columns_of(table), with_attack=False)
-    _levels(ax, levels, list(zip(*header, strict=True)))
+    _label_columns(ax, page, columns_of(table), room)
     return names
 
 
@@ -135,24 +135,31 @@ def draw_square(ax: Axes, i: int, j: int, square: Mapping[Any, Any], bar: Bar, m
         ax.text(j + 0.5, i + 0.5, "n/a" if state == "undefined" else "?", fontsize=NORMAL, **middle)
 
 
-def _levels(ax: Axes, names: Sequence[str], paths: Sequence[tuple[str, ...]]) -> None:
+def _label_columns(ax: Axes, page: Page, columns: Sequence[Column], room: Callable[[], float]) -> None:
     """Grouped labels below the squares, the innermost level nearest, each level's name left of its line.
 
     Args:
         ax: the axes.
-        names: of the levels, outermost first.
-        paths: the labels of each column, one a level.
+        page: whose levels.
+        columns: of the table.
+        room: gives the inches from the first column to the last, when the names on the left are drawn.
     """
-    for depth, name in enumerate(reversed(names)):
-        inner, y, at = len(names) - depth, 0.05 + _LINE * (depth + 0.5), 0
-        for path, same in groupby(path[:inner] for path in paths):
-            count = len(list(same))
-            ax.text(at + count / 2, 0, path[-1], transform=_below(ax, y), ha="center", va="center", fontsize=SMALL)
-            if count > 1 and path[-1]:
+    names, header = header_of(page, columns, with_attack=False)
+    left: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": SMALL, "style": "italic"}
+    named = [ax.text(0, 0, name, transform=_below(ax, 0, -0.05), **left) for name in names]
+    square, paths, y = room() / len(columns), list(zip(*header, strict=True)), 0.05
+    for level in reversed(range(len(names))):
+        groups = [(path[-1], len(list(same))) for path, same in groupby(path[: level + 1] for path in paths)]
+        texts = [wrapped(text, square * count - 0.04, SMALL) for text, count in groups]
+        named[level].set_transform(_below(ax, y + _ABOVE, -0.05))
+        at = 0
+        for text, (_, count) in zip(texts, groups, strict=True):
+            ax.text(at + count / 2, 0, text, transform=_below(ax, y + _ABOVE), ha="center", va="top", fontsize=SMALL)
+            if count > 1 and text:
                 line: dict[str, Any] = {"color": "0.5", "linewidth": 0.6, "clip_on": False}
-                ax.plot([at + 0.12, at + count - 0.12], [0, 0], transform=_below(ax, y - _LINE / 2), **line)
+                ax.plot([at + 0.12, at + count - 0.12], [0, 0], transform=_below(ax, y), **line)
             at += count
-        ax.text(0, 0, name, transform=_below(ax, y, -0.05), ha="right", va="center", fontsize=SMALL, style="italic")
+        y += _LINE + _MORE * max(text.count("\n") for text in texts)
 
 
 def _below(ax: Axes, inches: float, right: float = 0.0) -> Transform:

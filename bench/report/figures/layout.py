@@ -304,5 +304,5 @@ def wrapped(text: str, inches: float, size: float = NORMAL, weight: str = "norma
 
 def _joint(text: str) -> int:
     """How much of a name stays on its line: all to its last bracket, comma or bar, else mark; 0 where it has none."""
-    ends = ([text.rfind(mark) + 1 for mark in marks] for marks in ("(,|", "_=:/-"))
+    ends = ([text.rfind(mark) + 1 for mark in marks] for marks in ("(,|", "_=:/-→"))
     return next((most for most in map(max, ends) if most > 1), 0)

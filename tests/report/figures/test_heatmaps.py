@@ -281,6 +281,25 @@ def test_text_is_large_enough_and_inside_and_does_not_overlap(
         assert_legible(planned.name, planned.draw(), monkeypatch)
 
 
+def test_long_labels_of_columns_are_broken_within_their_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page without levels names the attack below its column, however long."""
+    attack = "permuted(pairs=[[0, 2], [1, 2], [3, 2], [4, 2], [5, 2], [6, 2], [7, 2]])"
+    mapping = [(source, 2) for source in (0, 1, 3, 4, 5, 6, 7)]
+    records.write_grid(tmp_path / "g", attacks={attack: mapping}, fractions=(0.1,), flip_rates=(1.0,), seeds=(0, 1))
+    page, _, tidy = read(tmp_path / "g")
+    shown = metric_column("accuracy")
+    table = squares(page, tidy, shown, [attack])
+    figure = heatmaps.draw(page, table, shown, attack, Normalize(0, 1))
+    ax = figure.axes[0]
+    assert_legible("long", figure, monkeypatch)
+    (label,) = [t for t in ax.texts if t.get_text().startswith("permuted")]
+    box, column = label.get_window_extent(), ax.get_window_extent().width / len(set(table["column"]))
+    assert box.width <= column
+    assert box.y1 < ax.get_window_extent().y0
+
+
 def test_equal_cells_give_equal_bytes_whatever_matplotlibrc_says(grid: tuple[Page, Any, Any]) -> None:
     one = style.files(drawn(grid)[0])
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "none", "text.parse_math": True}):
