@@ -290,7 +290,7 @@ def test_long_labels_of_columns_are_broken_within_their_columns(
     records.write_grid(tmp_path / "g", attacks={attack: mapping}, fractions=(0.1,), flip_rates=(1.0,), seeds=(0, 1))
     page, _, tidy = read(tmp_path / "g")
     shown = metric_column("accuracy")
-    table = squares(page, tidy, shown, [attack])
+    table = Pivot(page, tidy).squares(shown, [attack])
     figure = heatmaps.draw(page, table, shown, attack, Normalize(0, 1))
     ax = figure.axes[0]
     assert_legible("long", figure, monkeypatch)
