@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import linecache
 import re
 import sys
@@ -142,6 +143,7 @@ def _attribute(holder: Any, attribute: str, path: str) -> Any:
 
 
 _FORMER = ("aggregators", "attacks", "bench")  # import packages of flipbench before they became `flipbench`
+_FOLDERS = ("aggregators.rules", "aggregators.numerics", "attacks.labels", "attacks.examples", "attacks.updates")
 _MOVED = {
     "aggregators.guard": "flipbench.aggregators.validation",
     "aggregators.draws": "flipbench.aggregators.rng",
@@ -157,11 +159,26 @@ def _moved(error: BaseException, line: str) -> str | None:
     """What to write in place of an import of a package's former name; None for any other error."""
     if not isinstance(error, ImportError) or (error.name or "").split(".")[0] not in _FORMER:
         return None
-    found = re.search(r"\b(?:from|import)\s+((?:aggregators|attacks|bench)(?:\.\w+)*)(.*)", line)
-    old, rest = (found[1], found[2]) if found else (str(error.name), "")
-    new = _MOVED.get(old) or "flipbench" + ("" if old == "bench" else "." + old.removeprefix("bench."))
+    imported = re.search(r"\b(?:from|import)\s+((?:aggregators|attacks|bench)(?:\.\w+)*)(.*)", line)
+    old, rest = (imported[1], imported[2]) if imported else (str(error.name), "")
+    new = _MOVED.get(old) or _where(old)
     verb = "import" if line.lstrip().startswith("import") else "from"
     return f"there is no module {old!r}: flipbench's packages are imported as flipbench, write '{verb} {new}{rest}'"
+
+
+def _where(old: str) -> str:
+    """The module that a former name means: under flipbench as it was, else in one of the folders that came later."""
+    last = old.rpartition(".")[2]
+    plain = "flipbench" + ("" if old == "bench" else "." + old.removeprefix("bench."))
+    names = [plain, *(f"flipbench.{folder}.{last}" for folder in _FOLDERS)]
+    return next((name for name in names if _is_module(name)), ".".join(plain.split(".")[:2]))
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:  # the package before the last dot is none
+        return False
 
 
 def _why(error: BaseException, path: str, where: str | None) -> str:
