@@ -5,11 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,51 +20,12 @@ from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.report import write as report
 from flipbench.report.tables import comparisons_csv, summary
 from flipbench.report.tables.model import blocks
-from flipbench.spec.twins import clean_twin
 from tests.helpers import records
-
-CORRECT = {"fedavg": 900, "median": 899, "krum": 800}  # of 1,000, in the mean over seeds
-MAP = [(4, 9)]
-
-
-def counts(right: int) -> np.ndarray:
-    """(10, 10) with so many of 1,000 test examples recognised."""
-    made = np.zeros((10, 10), dtype=int)
-    for c in range(10):
-        own = right // 10 + (c < right % 10)
-        made[c, c], made[c, (c + 1) % 10] = own, 100 - own
-    return made
-
-
-def write(folder: Path, seeds: int, skip: tuple[tuple[str, int], ...] = ()) -> tuple[Any, Any, dict[str, Any]]:
-    """Three rules under one attack: median near FedAvg, Krum far below, all hit by a hard or an easy seed alike."""
-    store, keys = records.Store(folder), {}
-    rng = np.random.default_rng(7)
-    for seed in range(seeds):
-        hard = int(rng.integers(-40, 40))
-        for rule, right in CORRECT.items():
-            if (rule, seed) in skip:
-                continue
-            own = int(rng.integers(-6, 7))
-            cell = replace(
-                records.BASE,
-                aggregator=rule,
-                attack="targeted(source=4, target=9)",
-                flip_rate=1.0,
-                malicious_fraction=0.2,
-                seed=seed,
-            )
-            for one, lost, mapping in ((cell, 50, MAP), (clean_twin(cell), 0, None)):
-                told = records.record(one, confusion=counts(right + hard + own - lost), mapping=mapping)
-                store.publish(told)
-                keys[told["key"]] = None
-    store.write_plan({"grid": folder.name, "title": "t", "source": "", "command": "c", "keys": list(keys)})
-    frame = frames.load(folder)
-    return frame, metrics.evaluate(frame), json.loads((folder / "plan.json").read_text("utf-8"))
+from tests.helpers.records import write_three_rules
 
 
 def test_what_cannot_be_told_from_the_best_is_marked_from_six_seeds_on(tmp_path: Path) -> None:
-    frame, tidy, plan = write(tmp_path / "ten", 10)
+    frame, tidy, plan = write_three_rules(tmp_path / "ten", 10)
     (page,) = pages(frame)
     table = Pivot(page, tidy).squares(metric_column("accuracy"), page.attacks)
     (block,) = blocks(Pivot(page, tidy), metric_column("accuracy"), table, 9)
@@ -83,7 +41,7 @@ def test_what_cannot_be_told_from_the_best_is_marked_from_six_seeds_on(tmp_path:
 
 
 def test_with_five_seeds_nothing_is_claimed_and_the_reason_is_said(tmp_path: Path) -> None:
-    frame, tidy, plan = write(tmp_path / "five", 5)
+    frame, tidy, plan = write_three_rules(tmp_path / "five", 5)
     (page,) = pages(frame)
     assert not Pivot(page, tidy).squares(metric_column("accuracy"), page.attacks)["tied"].any()
     text = summary.markdown(frame, pivots(frame, tidy), plan, [])
@@ -94,7 +52,7 @@ def test_with_five_seeds_nothing_is_claimed_and_the_reason_is_said(tmp_path: Pat
 
 
 def test_the_csv_has_every_pair_with_scipys_numbers(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "ten", 10)
+    frame, tidy, _ = write_three_rules(tmp_path / "ten", 10)
     lines = list(csv.DictReader(io.StringIO(str(comparisons_csv.comparisons_csv(pivots(frame, tidy))))))
     mine = [line for line in lines if line["metric"] == "accuracy"]
     assert len(mine) == 2 * 3  # columns x pairs
@@ -127,7 +85,7 @@ def test_the_claim_knows_what_is_better(metric: str, better: str) -> None:
 
 
 def test_statistics_csv_has_the_interval_and_the_mean_of_the_last_rounds(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "ten", 10)
+    frame, tidy, _ = write_three_rules(tmp_path / "ten", 10)
     lines = list(csv.DictReader(io.StringIO(comparisons_csv.statistics_csv(pivots(frame, tidy)))))
     line = next(
         one for one in lines if (one["metric"], one["aggregator"], one["attack"]) == ("accuracy", "krum", "none")
@@ -143,7 +101,7 @@ def test_statistics_csv_has_the_interval_and_the_mean_of_the_last_rounds(tmp_pat
 
 
 def test_only_common_seeds_are_compared(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "gaps", 8, skip=(("krum", 0), ("krum", 1), ("krum", 2)))
+    frame, tidy, _ = write_three_rules(tmp_path / "gaps", 8, skip=(("krum", 0), ("krum", 1), ("krum", 2)))
     lines = list(csv.DictReader(io.StringIO(str(comparisons_csv.comparisons_csv(pivots(frame, tidy))))))
     n = {(line["first"], line["second"]): line["n"] for line in lines if line["metric"] == "accuracy"}
     assert n == {("fedavg", "median"): "8", ("fedavg", "krum"): "5", ("median", "krum"): "5"}
@@ -170,7 +128,7 @@ def test_two_twins_of_a_seed_are_one_number() -> None:
 
 
 def test_comparisons_are_written_beside_the_tables(tmp_path: Path) -> None:
-    write(tmp_path / "ten", 10)
+    write_three_rules(tmp_path / "ten", 10)
     names = {p.name for p in report.write(tmp_path / "ten")}
     assert {"comparisons.csv", "statistics.csv"} <= names
     assert "cannot be told from it" in report.summary_text(tmp_path / "ten")

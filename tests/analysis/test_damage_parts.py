@@ -12,11 +12,11 @@ from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.analysis.worst_case import places
 from flipbench.report.figures import damage_bars
 from flipbench.report.tables.decomposition_csv import PARTS, decompose, decomposition_csv
-from tests.analysis.test_comparisons import write
+from tests.helpers.records import write_three_rules
 
 
 def test_each_part_is_the_paired_damage_of_its_metric(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "six", 6)
+    frame, tidy, _ = write_three_rules(tmp_path / "six", 6)
     (page,) = pages(frame)
     row = decompose(Pivot(page, tidy)).set_index("aggregator").loc["krum"]
     own = tidy[(tidy["aggregator"] == "krum") & ~tidy["clean"]]
@@ -29,7 +29,7 @@ def test_each_part_is_the_paired_damage_of_its_metric(tmp_path: Path) -> None:
 
 
 def test_a_bar_is_as_long_as_the_mean_damage(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "six", 6)
+    frame, tidy, _ = write_three_rules(tmp_path / "six", 6)
     (page,) = pages(frame)
     shown = metric_column("accuracy_damage")
     table = Pivot(page, tidy).squares(shown, page.attacks)

@@ -19,7 +19,7 @@ from flipbench.federation.run_stack import perform
 from flipbench.federation.task import Parts
 from flipbench.spec.cell import Cell
 from flipbench.training import models, schedules
-from tests.federation.test_federation import CLASSES, FACTS, blobs, fedavg, uneven
+from tests.helpers.small_federation import CLASSES, FACTS, blobs, fedavg, uneven
 
 BASE = Cell(**FACTS, attack="mirrored", malicious_count=2)
 

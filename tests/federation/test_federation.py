@@ -16,40 +16,12 @@ from flipbench.federation.aggregation import BadUpdateError
 from flipbench.federation.federation import run
 from flipbench.federation.influence import influence
 from flipbench.federation.population import populate
-from flipbench.federation.task import Parts, Task
+from flipbench.federation.task import Parts
 from flipbench.spec.cell import Cell
 from flipbench.training import flat_parameters as vectors
 from flipbench.training import models, schedules
+from tests.helpers.small_federation import CLASSES, FACTS, blobs, fedavg, mirror, uneven
 from tests.oracles.federation_oracle import naive
-
-CLASSES, SHAPE = 4, (1, 6, 6)
-FACTS: dict[str, Any] = {"clients": 6, "rounds": 4, "learning_rate": 0.3, "batch_size": 5, "local_steps": 3}
-
-
-def blobs(number: int = 150, seed: int = 0) -> tuple[Task, Tensor]:
-    """Four noisy prototypes: learnable in a few steps."""
-    g = torch.Generator().manual_seed(seed)
-    centres = torch.rand(CLASSES, *SHAPE, generator=g)
-    y = torch.randint(CLASSES, (number + 60,), generator=g)
-    x = centres[y] + 0.2 * torch.randn(number + 60, *SHAPE, generator=g)
-    return Task(x[:number], x[number:], y[number:], CLASSES), y[:number]
-
-
-def uneven(labels: Tensor, clients: int, draws: torch.Generator) -> list[Tensor]:
-    """Sizes 1, 2, ... in turn; the last client takes the rest."""
-    order = torch.randperm(len(labels), generator=draws)
-    cuts = [0, *[sum(range(1, c + 2)) for c in range(clients - 1)], len(labels)]
-    return [order[a:b].sort().values for a, b in pairwise(cuts)]
-
-
-def mirror(labels: Tensor, context: Any) -> Any:
-    from flipbench.attacks import mirrored
-
-    return mirrored(labels, context)
-
-
-def fedavg(updates: Tensor, cohort: Cohort) -> Tensor:
-    return (cohort.weights.unsqueeze(-1) * updates).sum(-2)
 
 
 def first(updates: Tensor, cohort: Cohort) -> Tensor:

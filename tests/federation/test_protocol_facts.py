@@ -19,7 +19,7 @@ from flipbench.spec.cell import Cell
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.training import initialisation, losses, models, schedules
 from flipbench.training.augmentation import crop
-from tests.federation.test_federation import CLASSES, FACTS, blobs, fedavg, mirror, uneven
+from tests.helpers.small_federation import CLASSES, FACTS, blobs, fedavg, mirror, uneven
 from tests.oracles.federation_oracle import naive
 
 MLP = partial(models.mlp, widths=[8])

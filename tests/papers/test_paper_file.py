@@ -18,35 +18,7 @@ from flipbench.papers import reader, schema, values
 from flipbench.papers.model import Metric, Paper, Tolerance
 from flipbench.spec.cell import Cell
 from tests.helpers.paths import ROOT
-
-GOOD = """\
-name: good
-title: Some table
-paper: Somebody 2020
-source: page 7
-base: {dataset: digits, model: softmax, clients: 8, rounds: 20, malicious_count: 2, evaluate_every: 10}
-axes:
-  aggregator: [fedavg, krum]
-  attack: [none, mirrored]
-  seed: [0, 1]
-tables:
-  - name: t
-    metric: accuracy
-    unit: percent
-    runs: 5
-    tolerance: {within: 1.5}
-    rows:
-      fedavg: {label: FedAvg, at: {aggregator: fedavg}}
-      krum: {at: {aggregator: krum}}
-    columns:
-      clean: {at: {attack: none}}
-      flip: {at: {attack: mirrored}, tolerance: {deviations: 2}}
-    values:
-      fedavg: [90.25, [80, 2]]
-      krum: [null, {value: 70, sd: 3, tolerance: none}]
-    claims:
-      - {says: the flip harms, holds: fedavg@clean > fedavg@flip}
-"""
+from tests.helpers.yaml_mutations import PAPER
 
 
 @pytest.fixture
@@ -66,7 +38,7 @@ def cells_of(paper: Paper) -> dict[tuple[str, str], list[tuple[str, str, int]]]:
 
 
 def test_each_number_is_led_to_its_cells_and_nothing_else_is_run(write: Callable[[str], Path]) -> None:
-    paper = reader.read(write(GOOD))
+    paper = reader.read(write(PAPER))
     assert cells_of(paper) == {
         ("fedavg", "clean"): [("fedavg", "none", 0), ("fedavg", "none", 1)],
         ("fedavg", "flip"): [("fedavg", "mirrored", 0), ("fedavg", "mirrored", 1)],
@@ -85,14 +57,14 @@ def test_each_number_is_led_to_its_cells_and_nothing_else_is_run(write: Callable
 
 
 def test_seeds_overrides_and_quick_runs(write: Callable[[str], Path]) -> None:
-    path = write(GOOD)
+    path = write(PAPER)
     assert reader.read(path, seeds=3).seeds == (0, 1, 2)
     assert reader.read(path, ["device=cuda"]).changed is None  # low bits are no protocol
     assert "rounds=5" in str(reader.read(path, ["rounds=5", "evaluate_every=5"]).changed)
     quick = reader.read(path, quick=True)
     assert {(c.rounds, c.seed) for c in quick.cells} == {(2, 0)}
     assert "not the paper's protocol" in str(quick.changed)
-    own = reader.read(write(GOOD + "quick: {rounds: 3, clients: 9}\n"), quick=True, seeds=2)
+    own = reader.read(write(PAPER + "quick: {rounds: 3, clients: 9}\n"), quick=True, seeds=2)
     assert {(c.rounds, c.clients, c.seed) for c in own.cells} == {(3, 9, 0), (3, 9, 1)}
     assert cells_of(own) == cells_of(reader.read(path))
 
@@ -156,8 +128,8 @@ MISTAKES = [  # (what is replaced, by what, the text that the position must be t
 def test_every_mistake_is_told_at_its_place(
     write: Callable[[str], Path], old: str, new: str, at: str, said: str
 ) -> None:
-    assert old in GOOD
-    text = GOOD.replace(old, new, 1)
+    assert old in PAPER
+    text = PAPER.replace(old, new, 1)
     with pytest.raises(GridError) as error:
         reader.read(write(text))
     told = [e for e in error.value.errors if said in e]
@@ -168,7 +140,9 @@ def test_every_mistake_is_told_at_its_place(
 
 
 def test_all_mistakes_are_told_at_once(write: Callable[[str], Path]) -> None:
-    text = GOOD.replace("rounds: 20", "rounds: twenty").replace("unit: percent", "unit: ppm").replace("sd: 3", "std: 3")
+    text = (
+        PAPER.replace("rounds: 20", "rounds: twenty").replace("unit: percent", "unit: ppm").replace("sd: 3", "std: 3")
+    )
     with pytest.raises(GridError) as error:
         reader.read(write(text + "minutes: soon\n"))
     said = "\n".join(error.value.errors)
@@ -209,10 +183,10 @@ def test_a_quick_run_is_shorter_than_the_protocol(papers: dict[str, Paper]) -> N
 
 
 def test_a_number_of_a_round_that_a_quick_run_does_not_reach_is_not_run(write: Callable[[str], Path]) -> None:
-    path = write(GOOD.replace("    runs: 5\n", "    runs: 5\n    rounds: at(round=20)\n"))
+    path = write(PAPER.replace("    runs: 5\n", "    runs: 5\n    rounds: at(round=20)\n"))
     with pytest.raises(UserError, match="say under quick: how many rounds"):
         reader.read(path, quick=True)
-    one = GOOD.replace("krum: {at: {aggregator: krum}}", "krum: {rounds: at(round=20), at: {aggregator: krum}}")
+    one = PAPER.replace("krum: {at: {aggregator: krum}}", "krum: {rounds: at(round=20), at: {aggregator: krum}}")
     quick = reader.read(write(one), quick=True)
     found = {(n.row, n.column): n for n in quick.tables[0].numbers}
     assert found["krum", "flip"].not_run == "in a quick run round 20 is beyond the last round, 2"
@@ -222,7 +196,7 @@ def test_a_number_of_a_round_that_a_quick_run_does_not_reach_is_not_run(write: C
 
 @pytest.mark.parametrize("take", ["max", "min"])
 def test_the_best_round_is_that_of_all_evaluated_ones(take: str, write: Callable[[str], Path]) -> None:
-    paper = reader.read(write(GOOD.replace("    runs: 5\n", f"    runs: 5\n    rounds: {take}\n")))
+    paper = reader.read(write(PAPER.replace("    runs: 5\n", f"    runs: 5\n    rounds: {take}\n")))
     window = paper.tables[0].numbers[0].window
     assert str(window) == f"{take} of the evaluated rounds"
     right = [[[9, 1], [1, 9]], [[10, 0], [0, 10]], [[5, 5], [5, 5]]]
@@ -272,9 +246,9 @@ def test_an_editor_takes_every_shipped_paper() -> None:
     ],
 )
 def test_an_editor_underlines_typical_mistakes_of_a_paper(old: str, new: str, where: tuple[object, ...]) -> None:
-    assert EDITOR.is_valid(yaml.safe_load(GOOD))
-    assert old in GOOD
-    errors = [tuple(error.absolute_path) for error in EDITOR.iter_errors(yaml.safe_load(GOOD.replace(old, new, 1)))]
+    assert EDITOR.is_valid(yaml.safe_load(PAPER))
+    assert old in PAPER
+    errors = [tuple(error.absolute_path) for error in EDITOR.iter_errors(yaml.safe_load(PAPER.replace(old, new, 1)))]
     assert where in errors
 
 
@@ -287,14 +261,14 @@ def test_the_example_of_the_documentation_is_whole(write: Callable[[str], Path])
 
 
 def test_ours_is_not_judged_by_a_tolerance_in_deviations(write: Callable[[str], Path]) -> None:
-    paper = reader.read(write(GOOD.replace("[80, 2]", "ours")))
+    paper = reader.read(write(PAPER.replace("[80, 2]", "ours")))
     (number,) = (n for n in paper.tables[0].numbers if (n.row, n.column) == ("fedavg", "flip"))
     assert (number.value, number.tolerance) == (None, Tolerance("none"))
 
 
 def test_a_file_of_ones_own_does_not_overwrite_the_tables_of_a_shipped_paper(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("name: foolsgold\n" + re.sub(r"^name:.*\n", "", GOOD, flags=re.M), encoding="utf-8")
+    path.write_text("name: foolsgold\n" + re.sub(r"^name:.*\n", "", PAPER, flags=re.M), encoding="utf-8")
     with pytest.raises(GridError, match=r"mine\.yaml:1:7: name: 'foolsgold' comes with flipbench.*another name"):
         reader.read(path)
     path.write_text((reader.SHIPPED / "foolsgold.yaml").read_text(encoding="utf-8"), encoding="utf-8")

@@ -7,18 +7,17 @@ from hypothesis import strategies as st
 
 from flipbench.grid.reader import GridError
 from flipbench.papers import reader
-from tests.grid.test_grid_fuzz import SCRAPS
-from tests.papers.test_paper_file import GOOD
+from tests.helpers.yaml_mutations import PAPER, SCRAPS
 
-SPOTS = [m.span() for m in re.finditer(r"[\w.]+|[][{},:@>]", GOOD)]
-WORDS = [GOOD[a:b] for a, b in SPOTS] + ["ours", "none", "recall(of=3)", "mean(rounds=2)", "{}", " - "]
+SPOTS = [m.span() for m in re.finditer(r"[\w.]+|[][{},:@>]", PAPER)]
+WORDS = [PAPER[a:b] for a, b in SPOTS] + ["ours", "none", "recall(of=3)", "mean(rounds=2)", "{}", " - "]
 PLACE = re.compile(r"my_paper\.yaml:\d+:\d+: ")
 
 
 @st.composite
 def mutated(draw):
     """A word or two replaced, or a whole line doubled or lost: most stay YAML, so that the readers are reached."""
-    text = GOOD
+    text = PAPER
     for _ in range(draw(st.integers(1, 2))):
         if draw(st.booleans()):
             start, end = draw(st.sampled_from(SPOTS))

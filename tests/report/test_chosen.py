@@ -6,7 +6,6 @@ import csv
 import io
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from flipbench.report.html import templates
 from flipbench.report.tables import summary
 from flipbench.report.tables.custom import choose
 from tests.helpers import records
-
-HOSTILE = "evil.mod:rule(note='<script>alert(1)</script> =1+1 $x_1$ 100% {a} ^~ #1 & | `b` **c** \\\\input{d}')"
+from tests.helpers.hostile import HOSTILE, parsed
 
 
 @pytest.fixture(scope="module")
@@ -119,25 +117,6 @@ def test_the_command_prints_each_format(folder: Path) -> None:
         refused = CliRunner().invoke(app, ["report", str(folder), empty, ""])
         assert (refused.exit_code, "needs a field" in str(refused.output) + str(refused.exception)) == (2, True)
     assert sorted(folder.rglob("*")) == before  # a table is printed; nothing is redrawn
-
-
-class Markup(HTMLParser):
-    """Tags, attributes and texts of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-
-def parsed(text: str) -> Markup:
-    found = Markup()
-    found.feed(text)
-    return found
 
 
 def test_hostile_names_stay_text_in_every_format(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from flipbench.report.tables.model import blocks
 from flipbench.spec.labels import aggregator_label
 from tests.helpers import records
 from tests.helpers.browser import Browser
-from tests.report.test_chosen import HOSTILE
+from tests.helpers.hostile import HOSTILE
 
 SECONDS = 20.0
 ROWS = "Array.from(document.querySelectorAll('#heatmap tbody tr'))"

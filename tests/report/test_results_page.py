@@ -20,9 +20,9 @@ from flipbench.report.figures import influence_curves, rank_diagram
 from flipbench.report.html import page as results_page
 from flipbench.report.html import templates
 from flipbench.report.html.leaderboard import HEADS, leaderboard
-from tests.analysis.test_comparisons import write
 from tests.helpers import records
-from tests.report.test_chosen import HOSTILE, parsed
+from tests.helpers.hostile import HOSTILE, parsed
+from tests.helpers.records import write_three_rules
 
 
 def read(folder: Path) -> tuple[Any, Any, Any]:
@@ -48,7 +48,7 @@ def small(folder: Path, **given: Any) -> Path:
 
 
 def test_ranks_are_averaged_within_each_seed_and_n_is_the_seeds(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "ten", 10)
+    frame, tidy, _ = write_three_rules(tmp_path / "ten", 10)
     (page,) = pages(frame)
     found = rank(Pivot(page, tidy), metric_column("accuracy"))
     assert found is not None
@@ -74,7 +74,7 @@ def test_what_is_infeasible_somewhere_is_ranked_where_it_works(tmp_path: Path) -
 
 
 def test_the_cost_is_paired_with_fedavg(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "ten", 10)
+    frame, tidy, _ = write_three_rules(tmp_path / "ten", 10)
     (page,) = pages(frame)
     lost, columns = Pivot(page, tidy).robustness_cost(metric_column("accuracy"))
     assert [c.clean for c in columns] == [True]
@@ -116,7 +116,7 @@ def test_the_leaderboard_of_one_attack_or_none_stands_too(tmp_path: Path) -> Non
 
 
 def test_the_rank_diagram_draws_every_rule_and_joins_what_is_within_reach(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "ten", 10)
+    frame, tidy, _ = write_three_rules(tmp_path / "ten", 10)
     (page,) = pages(frame)
     found = rank(Pivot(page, tidy), metric_column("accuracy"))
     assert found is not None
@@ -201,7 +201,7 @@ def test_a_page_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path: Path, mo
 
 
 def test_pairs_that_are_told_apart_come_first(tmp_path: Path) -> None:
-    frame, tidy, _ = write(tmp_path / "ten", 10)
+    frame, tidy, _ = write_three_rules(tmp_path / "ten", 10)
     (page,) = pages(frame)
     text = results_page._comparisons(Pivot(page, tidy))
     assert text.index("minus krum") < text.index("not told apart")

@@ -23,8 +23,8 @@ from flipbench.report.tables.attacks import declared_blocks
 from flipbench.report.tables.model import Block, number
 from flipbench.spec.cell import Cell
 from flipbench.spec.twins import clean_twin
-from tests.analysis.test_comparisons import write
 from tests.helpers import records
+from tests.helpers.records import write_three_rules
 
 
 def entries(block: Block) -> dict[str, list[str]]:
@@ -120,7 +120,7 @@ def test_the_regret_of_declared_f_stands_in_the_summary(tmp_path: Path) -> None:
 
 def test_whiskers_can_be_seen_on_every_bar(tmp_path: Path) -> None:
     """A dark line on a white one that is wider: WCAG contrast of 3 to any colour of a bar, by one of the two."""
-    frame, tidy, _ = write(tmp_path / "six", 6)
+    frame, tidy, _ = write_three_rules(tmp_path / "six", 6)
     (page,) = pages(frame)
     shown = metric_column("accuracy_damage")
     drawn = damage_bars.draw(page, Pivot(page, tidy).squares(shown, page.attacks), shown, places(page)[0])

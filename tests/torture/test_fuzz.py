@@ -14,9 +14,9 @@ from pydantic_core import from_json
 
 from flipbench.errors import UserError
 from flipbench.store.record_format import defect, encode
-from tests.data.test_data_files import DAMAGE, IMAGES, LABELS, check_csv, check_idx, good, header, load, rows, text
-from tests.grid.test_grid_fuzz import mutated, survives, with_a_word_changed
+from tests.helpers.data_files import DAMAGE, IMAGES, LABELS, check_csv, check_idx, good, header, load, rows, text
 from tests.helpers.records import record
+from tests.helpers.yaml_mutations import mutated, survives, with_a_word_changed
 from tests.torture.torture_size import size
 
 pytestmark = pytest.mark.torture

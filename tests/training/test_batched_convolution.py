@@ -16,7 +16,7 @@ from flipbench.training.layers.convolution_cpu import Conv, PooledConv
 from flipbench.training.layers.pooling import Pool
 from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.optimizer import Recipe
-from tests.training.test_lockstep import MODELS, case
+from tests.helpers.lockstep_cases import MODELS, case
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 LAYERS: Mapping[str, Any] = {
