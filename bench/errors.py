@@ -1,4 +1,4 @@
-"""Mistakes that a user can make and mend: shown as one message, never as a traceback."""
+"""Mistakes that a user can make and correct: shown as one message, never as a traceback."""
 
 
 class UserError(ValueError):

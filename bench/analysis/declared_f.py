@@ -29,7 +29,7 @@ def applies(page: Page) -> bool:
 
 
 def rest(page: Page) -> tuple[str, ...]:
-    """What else varies: one picture for each of its values."""
+    """What else varies: one figure for each of its values."""
     return tuple(f for f in (*page.settings, *page.levels) if f not in AXES)
 
 

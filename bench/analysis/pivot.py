@@ -95,7 +95,7 @@ class Pivot:
     _known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def once(self, name: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` gives, or gave before under this name; nobody changes it."""
+        """What ``make`` gives, or gave before under this name; it is never changed."""
         if name not in self._known:
             self._known[name] = make()
         made: T = self._known[name]

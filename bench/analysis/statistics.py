@@ -41,7 +41,7 @@ def student_interval(values: ArrayLike) -> tuple[Values, Values]:
     """The 95 % interval of the mean of each row: mean -+ t(0.975, n - 1) sd / sqrt(n).
 
     Student 1908, Biometrika 6:1-25; exact for normal values at every n, and the only interval that still covers with
-    three to seven seeds (``docs/statistics.md``), so every table and picture has it. NaN for n < 2.
+    three to seven seeds (``docs/statistics.md``), so every table and figure has it. NaN for n < 2.
 
     Args:
         values: ``(..., seeds)``.

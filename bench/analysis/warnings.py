@@ -182,7 +182,7 @@ def _wanted(row: dict[Any, Any]) -> bool:
 
 
 def _moved(rows: Sequence[Mapping[str, Any]], twins: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Whether a malicious client's norm differs from the twin's; where none was seen at work, anybody's.
+    """Whether a malicious client's norm differs from the twin's; where none was seen at work, any client's.
 
     Sybils are not in the twin, so that their updates are their own whatever they do.
     """
@@ -310,9 +310,7 @@ def _words(row: pd.Series[Any], facts: Sequence[str]) -> Iterator[str]:
 def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:
     keys = tuple(numbers.loc[numbers["split"] == "row", "key"])
     if keys:
-        text = (
-            "the test set was split off by row: pictures of one subject can be on both sides, so accuracy is too high"
-        )
+        text = "the test set was split off by row: images of one subject can be on both sides, so accuracy is too high"
         yield Guard("row_split", text, keys)
 
 

@@ -73,7 +73,7 @@ class Results:
     def raw(self) -> pd.DataFrame:
         """One row a cell with the raw counts as arrays: ``confusion`` (rounds, L, L), ``influence`` and others.
 
-        The columns are described at `flipbench.analysis.frame.load`. Nobody may change it: everything else is computed
+        The columns are described at `flipbench.analysis.frame.load`. Do not change it: everything else is computed
         of it.
         """
         return frames.load(self.folder)

@@ -1,6 +1,6 @@
 """What a plan tries out: a rule on small random updates, a model on one example that is none.
 
-Somebody else's code runs in a process of its own, with a time limit for each trial: it may exit, crash or hang, and the
+A plug-in's code runs in a process of its own, with a time limit for each trial: it may exit, crash or hang, and the
 plan says so. Shipped code is tried right here.
 """
 
@@ -227,7 +227,7 @@ def main() -> None:
     """The other side: a line when ready, then one an answer."""
     given: Mapping[str, Any] = json.loads(sys.stdin.buffer.read())
     source_text.add(given["code"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody interrupts us: we are ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # never interrupted, but ended
     out = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere
     torch.set_num_threads(1)

@@ -125,7 +125,7 @@ def connected(where: Address, stacks: Sequence[Stack], context: RunContext, stop
 
 
 def _death(address: str, greedy: set[str]) -> Death:
-    """How the worker at an address died, as far as its nanny tells everybody; exit codes stay where they are."""
+    """How the worker at an address died, as far as its nanny reports it; exit codes stay where they are."""
     until = time.monotonic() + _WAIT
     while address not in greedy and time.monotonic() < until:
         time.sleep(0.02)

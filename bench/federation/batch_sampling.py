@@ -137,7 +137,7 @@ class BatchStream:
         return generator(self.cell.seed, self.purpose, client, turn)
 
     def _pass_over(self, client: int, number: int) -> Tensor:
-        """Pass ``number``, shuffled unless it is one batch: of that the order is nobody's business but the gather's."""
+        """Pass ``number``, shuffled unless it is one batch: its order does not matter."""
         return self.parts[client] if self.cell.batch_size == "full" else self._shuffled(client, number)
 
     def _shuffled(self, client: int, number: int) -> Tensor:
@@ -151,7 +151,7 @@ class BatchStream:
 
 
 def participants(cell: Cell) -> list[list[int]] | None:
-    """Who takes part in each round, ascending; None: everybody in every round."""
+    """Who takes part in each round, ascending; None: all clients in every round."""
     if cell.per_round == cell.members:
         return None
     return [

@@ -27,7 +27,7 @@ _ROOT = "root batches"
 
 @dataclass(frozen=True)
 class Habits:
-    """How everybody trains, beside what a cell says in numbers.
+    """How all clients train, beside what a cell says in numbers.
 
     Attributes:
         schedule: ``(t, rounds) -> factor on the learning rate``, t from `Cell.schedule_start`.
@@ -103,7 +103,7 @@ class Work:
             turns: of all clients, how many rounds each has taken part in before.
         """
         steps = [self.stream.steps(c) for c in clients]
-        before = 0  # steps of everybody so far
+        before = 0  # steps of all clients so far
         if self.cell.schedule_clock == "shared_step":
             before = sum(turn * self.stream.steps(c) for c, turn in enumerate(turns) if turn)
         out = torch.ones(len(clients), max(1, *steps))

@@ -102,7 +102,7 @@ class UpdateAttacker:
 
         Raises:
             BadAttackError: the attack's answer has a wrong shape or type, or its inputs were changed.
-            Infeasible: nobody in the round is honest, or the attack's own conditions do not hold.
+            Infeasible: no client of the round is honest, or the attack's own conditions do not hold.
         """
         bad = torch.tensor([int(c) in self.malicious for c in cohort.clients.tolist()], device=updates.device)
         if not bool(bad.any()):

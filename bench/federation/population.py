@@ -26,7 +26,7 @@ Partition = Callable[..., list[Tensor]]
 
 @dataclass(frozen=True)
 class Flip:
-    """What became of one malicious client's labels or pictures.
+    """What became of one malicious client's labels or images.
 
     Attributes:
         client: its id.
@@ -59,10 +59,10 @@ class Population:
         flips: one record a malicious client and place.
         moved: ``(examples,)`` int64, which row of [training set, stamped training set] is trained on while the attack
             is on; None: nothing is stamped.
-        dynamic: ``(examples,)`` bool, whose labels a dynamic attack chooses anew in every round; None: nobody's.
+        dynamic: ``(examples,)`` bool, whose labels a dynamic attack chooses anew in every round; None: none.
         chain: what the malicious clients do.
         attack_rounds: the rounds in which they do it.
-        source: ``(examples,)`` int64, the row of the training set that a row is; None: itself, nobody holds a copy.
+        source: ``(examples,)`` int64, the row of the training set that a row is; None: itself, there are no copies.
     """
 
     parts: tuple[Tensor, ...]
@@ -156,7 +156,7 @@ def populate(
             moved[rows[chosen]] += len(pool)
             changed = int((offer.labels[chosen] != labels[rows[chosen]]).sum())
             flips.append(Flip(client, len(rows), int(eligible.sum()), len(chosen), changed, "examples"))
-    if not cell.flips_trained:  # the flips are known, and nobody trains on them
+    if not cell.flips_trained:  # the flips are known, and no client trains on them
         flipped, dynamic = labels, None
     rounds = attack_rounds(cell)
     return Population(held, root, malicious, labels, flipped, tuple(flips), moved, dynamic, chain, rounds, source)

@@ -1,7 +1,7 @@
 """What sybils hold: ``data(labels, clients, generator, /, *, option) -> rows``, for one of them.
 
 ``labels`` are the true ones of all examples that clients may hold, ``clients`` is N, the honest ones. Malicious clients
-that have shares of their own like everybody (``share``) are no sybils.
+that have shares of their own like the others (``share``) are no sybils.
 """
 
 from __future__ import annotations

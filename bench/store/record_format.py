@@ -107,7 +107,7 @@ def well_formed(value: Any) -> Any:
 
 
 def _mended(value: Any, mend: Callable[[Any], Any]) -> Any:
-    """The same nested value with every leaf and every name mended."""
+    """The same nested value with every leaf and every name replaced."""
     if isinstance(value, Mapping):
         return {mend(name): _mended(one, mend) for name, one in value.items()}
     if isinstance(value, list | tuple):

@@ -75,7 +75,7 @@ class Store:
         raw = encode(record)
         with advising(self.folder, writes=True):
             for _ in range(_TRIES):
-                with suppress(FileNotFoundError):  # somebody cleaned our temp file away: write it again
+                with suppress(FileNotFoundError):  # another process removed the temp file: write it again
                     if atomic_files.publish(path, raw):
                         return True
                     if self._intact(path, key) is not None:
@@ -223,7 +223,7 @@ class Store:
             return  # another process was quicker
         except OSError:
             return  # a folder that may only be read: the file counts as missing where it lies
-        # Between our look and our move another process may have mended the place: put a good file back.
+        # Between our look and our move another process may have repaired the place: put a good file back.
         with suppress(IrregularError):
             if is_intact(atomic_files.read(aside) or b"", key):
                 with suppress(FileExistsError):

@@ -1,7 +1,7 @@
 """Files that are whole or absent, whoever is killed: the only lines of the store that write.
 
 Publishing: temp file in the same folder, write, fsync, link (the first writer wins), fsync the folder, unlink. A
-writer killed at any step leaves either nothing, or the whole file, or a temp file that nobody reads.
+writer killed at any step leaves either nothing, or the whole file, or a temp file that is never read.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def publish(path: Path, raw: bytes) -> bool:
         Whether this call made it (not: another writer was first).
 
     Raises:
-        FileNotFoundError: somebody cleaned the temp file away; try again.
+        FileNotFoundError: another process removed the temp file; try again.
         OSError: the folder cannot be written.
     """
     make(path.parent)
@@ -223,5 +223,5 @@ def _abandoned(temp: Path, pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     except PermissionError:
-        pass  # alive, and somebody else's
+        pass  # alive, and of another user
     return False

@@ -2,7 +2,7 @@
 
 While a run lasts, a signal is an interrupt only where the run says that it may be one (at work, waiting); elsewhere,
 as in the middle of publishing, it is kept until then. Before there is anything to put in order, the first one ends the
-program at once: an interrupt in the middle of somebody's import may be swallowed, or come out as anything.
+program at once: an interrupt in the middle of an import may be swallowed, or come out as anything.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Helper:
         """
         assert self._process.stdout is not None
         try:
-            found = pickle.load(self._process.stdout)  # from our own child, through a pipe that nobody else has
+            found = pickle.load(self._process.stdout)  # from our own child, through a pipe that no other process has
         except EOFError as error:
             code = self._process.wait()
             raise UserError(f"a process that reads results ended (exit status {code}): run it again") from error
@@ -77,5 +77,5 @@ def main(module: str) -> None:
     except UserError as error:
         pickle.dump(UserError(str(error)), out)
         out.flush()
-    except BrokenPipeError:  # nobody wants the rest
+    except BrokenPipeError:  # the rest is not wanted
         os._exit(0)

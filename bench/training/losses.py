@@ -17,7 +17,7 @@ from torch import Tensor
 class cross_entropy:  # noqa: N801 - named in grids like a function
     """Every example counts the same."""
 
-    def weights(self, own: Tensor, everybody: Tensor) -> Tensor | None:
+    def weights(self, own: Tensor, together: Tensor) -> Tensor | None:
         """None: no weights."""
         return None
 
@@ -32,7 +32,7 @@ class class_balanced:  # noqa: N801 - named in grids like a function
 
     Attributes:
         counts: ``client``: n_c among the labels that the client trains on, flipped ones included, all that it knows
-            without telling anybody; ``federation``: among the true labels of all N clients.
+            without sending anything; ``federation``: among the true labels of all N clients.
         power: 0 to 1; 0 weighs nothing.
     """
 
@@ -43,17 +43,17 @@ class class_balanced:  # noqa: N801 - named in grids like a function
         if not 0 <= self.power <= 1:
             raise ValueError(f"class_balanced needs a power from 0 to 1, got {self.power}")
 
-    def weights(self, own: Tensor, everybody: Tensor) -> Tensor | None:
+    def weights(self, own: Tensor, together: Tensor) -> Tensor | None:
         """Weights of the classes for one client.
 
         Args:
             own: ``(L,)`` int64, how many examples of each class it trains on.
-            everybody: ``(L,)`` int64, how many true ones the clients hold together.
+            together: ``(L,)`` int64, how many true ones all clients hold.
 
         Returns:
             ``(L,)`` float32; a class without examples has weight 0.
         """
-        counted = (own if self.counts == "client" else everybody).double()
+        counted = (own if self.counts == "client" else together).double()
         raw = torch.where(counted > 0, counted.clamp(min=1) ** -self.power, 0.0)
         total = (raw * counted).sum()
         return (raw * counted.sum() / total.clamp(min=1e-300)).float()

@@ -144,7 +144,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     raw = (folder / "report.html").read_bytes()
     text = raw.decode()
     found = parsed(text)
-    for name in ("Warnings", "Rules", "Explore", "Tables", "Pictures", "Comparisons", "Method"):
+    for name in ("Warnings", "Rules", "Explore", "Tables", "Figures", "Comparisons", "Method"):
         assert f'id="{name.lower()}"' in text
         assert f'href="#{name.lower()}"' in text
     outside = [v for name, v in found.attributes if name in ("src", "href") and not str(v).startswith(("#", "data:"))]
@@ -179,10 +179,11 @@ def test_hostile_names_are_inert_in_the_report(tmp_path: Path) -> None:
 
 
 def test_pictures_beyond_the_room_are_counted_the_telling_first() -> None:
-    figures, left_out = results_page._pictures({"damage-bars": b"1" * 30, "rounds": b"1", "ranks": b"1" * 30}, 250)
+    drawn = {"damage-bars": b"1" * 30, "rounds": b"1", "ranks": b"1" * 30}
+    figures, left_out = results_page._figures_within(drawn, 250)
     assert ['id="ranks"' in f for f in figures] == [True]
     assert left_out == 2
-    assert results_page._pictures({"ranks": b"1" * 30}, 10) == ([], 1)
+    assert results_page._figures_within({"ranks": b"1" * 30}, 10) == ([], 1)
 
 
 def test_a_page_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +192,7 @@ def test_a_page_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path: Path, mo
     for room, kinds in ((900_000, 3), (103_000, 0)):
         monkeypatch.setattr(results_page, "MOST_BYTES", room)
         monkeypatch.setattr(results_page, "_FOR_MEASURES", 3_000)
-        monkeypatch.setattr(results_page, "_FOR_PICTURES", 0)
+        monkeypatch.setattr(results_page, "_FOR_FIGURES", 0)
         text = results_page.write(frame, pivots(frame, tidy), {"grid": "g"}, [], {})
         (told,) = json.loads(text.partition('id="data">')[2].partition("</script>")[0])["pages"]
         assert len(told["details"]["parts"]) == kinds

@@ -1,6 +1,6 @@
-"""The report as one file: what was run, warnings, the rules ranked, the explorer, pictures, comparisons, the method.
+"""The report as one file: what was run, warnings, the rules ranked, the explorer, figures, comparisons, the method.
 
-It opens from disk, asks for nothing, and runs one small script of its own. The explorer's numbers are computed here
+It opens from disk, loads nothing, and runs one small script of its own. The explorer's numbers are computed here
 and by the functions of the tables; the script chooses among them.
 """
 
@@ -21,20 +21,20 @@ from flipbench.report.html.explorer import choices, common
 from flipbench.report.html.leaderboard import SAID, leaderboard
 from flipbench.report.html.packed_json import embedded
 from flipbench.report.html.rerun_command import rerun
-from flipbench.report.html.templates import EXPLORING, block_table, picture, plain_table, render
+from flipbench.report.html.templates import EXPLORING, block_table, image, plain_table, render
 from flipbench.report.tables import attacks
 from flipbench.report.tables import summary as tables
 from flipbench.report.tables.model import number
 from flipbench.spec.labels import aggregator_label, attack_label, value_label
 
 MOST_BYTES = 4_900_000  # of the file
-_FOR_MEASURES, _FOR_PICTURES = 1_800_000, 600_000  # of them; the details of cells have the rest, pictures what is left
-_MOST_PICTURES = 1_500_000  # more only repeat what the explorer shows
+_FOR_MEASURES, _FOR_FIGURES = 1_800_000, 600_000  # of them; the details of cells have the rest, figures what is left
+_MOST_FIGURES = 1_500_000  # more only repeat what the explorer shows
 _MOST_PAIRS = 200  # lines of the table of comparisons; comparisons.csv has all
-# Parts of the names of pictures that show what the explorer does not, the most telling first.
+# Parts of the names of figures that show what the explorer does not, the most telling first.
 _TELLING = ("ranks", "worst-case", "by-partition", "declared", "pairs", "damage-bars")
-_SECTIONS = ("Warnings", "Rules", "Explore", "Tables", "Pictures", "Comparisons", "Method")
-NO_PICTURES = "Pictures are in the folder heatmaps, as of the last run that ended or was drawn again."
+_SECTIONS = ("Warnings", "Rules", "Explore", "Tables", "Figures", "Comparisons", "Method")
+NO_FIGURES = "Figures are in the folder heatmaps, as of the last run that ended or was drawn again."
 METHOD = (
     "Every number is computed from stored confusion matrices of the global model on the test set. The headline is the "
     "last evaluated round, never the best one; statistics.csv has the mean of the last five evaluated rounds beside "
@@ -50,7 +50,7 @@ METHOD = (
 
 
 def order(names: Sequence[str]) -> list[str]:
-    """The pictures that the page shows, by how much they tell, else in the order drawn."""
+    """The figures that the page shows, by how much they tell, else in the order drawn."""
     place = {name: next((i for i, part in enumerate(_TELLING) if part in name), None) for name in names}
     return sorted((n for n in names if place[n] is not None), key=lambda n: place[n] or 0)
 
@@ -76,7 +76,7 @@ def write(
     parts = [_static(pivot) for pivot in pivots]
     used = sum(len(text) for part in parts for text in (part["leaderboard"], part["comparisons"], *part["tables"]))
     data, used = _data(frame, plan, pivots, used)
-    figures, left_out = _pictures(drawn, min(_MOST_PICTURES, MOST_BYTES - used))
+    figures, left_out = _figures_within(drawn, min(_MOST_FIGURES, MOST_BYTES - used))
     return render(
         "report.html",
         tables.title(plan),
@@ -88,9 +88,9 @@ def write(
         leaderboard_said=SAID,
         statement=tables.STATEMENT.format(best="bold"),
         claims=said(int(frame["seed"].nunique())).format(tied="Underlined"),
-        pictures=figures,
+        figures=figures,
         beside=beside,
-        pictures_said=f"{left_out} more in the folder heatmaps." if left_out else "" if drawn else NO_PICTURES,
+        figures_said=f"{left_out} more in the folder heatmaps." if left_out else "" if drawn else NO_FIGURES,
         method=METHOD,
         data=Markup(embedded(data)),
     )
@@ -117,7 +117,7 @@ def _data(
     used += 100_000  # style, script, the rest of the text
     measures = _FOR_MEASURES
     for left, pivot in zip(range(len(pivots), 0, -1), pivots, strict=True):
-        behind = MOST_BYTES - _FOR_PICTURES - used - measures
+        behind = MOST_BYTES - _FOR_FIGURES - used - measures
         made, size = choices(pivot, commands, measures // left, max(0, behind) // left)
         told.append(made)
         used += size
@@ -125,11 +125,11 @@ def _data(
     return {**common(), "pages": told}, used
 
 
-def _pictures(drawn: Mapping[str, bytes], room: int) -> tuple[list[Markup], int]:
+def _figures_within(drawn: Mapping[str, bytes], room: int) -> tuple[list[Markup], int]:
     """Those that fit into so many bytes of text, and how many do not."""
     figures: list[Markup] = []
     for name in order(list(drawn)):
-        figure = picture(name, drawn[name], name.replace("_", ", ").replace("-", " "))
+        figure = image(name, drawn[name], name.replace("_", ", ").replace("-", " "))
         if len(figure) <= room:
             room -= len(figure)
             figures.append(figure)

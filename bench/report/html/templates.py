@@ -35,13 +35,13 @@ def script(names: Sequence[str]) -> str:
 
 
 def policy(scripts: Sequence[str] = SORTING) -> str:
-    """The content security policy: this file's own style and script, pictures inside it, and no request at all."""
+    """The content security policy: this file's own style and script, images inside it, and no request at all."""
     own = f"img-src data:; style-src {hash_of(style())}; script-src {hash_of(script(scripts))}"
     return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
 
 
 def live(text: str, version: str) -> str:
-    """A page that asks its own server, and nobody else, whether it has become old.
+    """A page that asks only its own server whether it has become old.
 
     Args:
         text: of `render`.
@@ -90,9 +90,9 @@ def plain_table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str]
     return _macro("plain_table", caption, names, list(rows))
 
 
-def picture(name: str, png: bytes, told: str) -> Markup:
-    """A picture inside the file."""
-    return _macro("picture", name, base64.b64encode(png).decode(), told)
+def image(name: str, png: bytes, told: str) -> Markup:
+    """A figure inside the file."""
+    return _macro("image", name, base64.b64encode(png).decode(), told)
 
 
 def _groups(texts: Sequence[str]) -> list[tuple[str, int]]:

@@ -31,7 +31,7 @@ _MOST = 4  # settings or malicious fractions that still get a column each; of mo
 _FACT = "malicious_fraction"
 _ACCURACY = metric_column("accuracy")
 COST_SAID = (
-    "FedAvg's clean accuracy minus the rule's, seed by seed: what the rule costs while nobody attacks; where attacked "
+    "FedAvg's clean accuracy minus the rule's, seed by seed: what the rule costs without an attack; where attacked "
     "cells are told several f, the mean over these (the heading says which)."
 )
 INFLUENCE_SAID = (

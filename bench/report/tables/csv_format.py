@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet can open: no cell is a formula, floats in their shortest exact form, nothing for nothing."""
+"""CSV that a spreadsheet can open: no cell is a formula, floats in their shortest exact form, no value: an empty cell."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def about(page: Page) -> str:
 
 
 def preface(frame: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
-    """What was run, how far it got, and on what: the circumstances of every number below."""
+    """What was run, how far it got, and on what: the provenance of every number below."""
     count = frame["status"].value_counts()
     other = [("infeasible", "infeasible"), ("failed", "failed"), ("missing", "not run yet")]
     told = [f"{int(count.get('done', 0))} of {len(frame)} cells done"]

@@ -68,7 +68,7 @@ def pair(padding: str | tuple[int, ...]) -> tuple[int, int]:
 
 
 def _patches(module: nn.Conv2d, x: Tensor, ones: bool) -> Tensor:
-    """``(rows, taps, batch x height x width)`` of pictures ``(rows, batch, in, height, width)``; taps in the order of
+    """``(rows, taps, batch x height x width)`` of images ``(rows, batch, in, height, width)``; taps in the order of
     the weights, and a last one of ones where asked for."""
     (ph, pw), (sh, sw), (dh, dw), (kh, kw) = pair(module.padding), module.stride, module.dilation, module.kernel_size
     (rows, batch, depth), window = x.shape[:3], sides(module, x)
@@ -95,7 +95,7 @@ def _input_gradient(module: nn.Conv2d, x: Tensor, dy: Tensor, weight: Tensor) ->
     """
     rows, batch, depth = x.shape[:3]
     taps = depth * module.kernel_size[0] * module.kernel_size[1]
-    of_pictures = dy.view(rows, dy.shape[1], batch, -1).transpose(1, 2)  # (rows, batch, out, pixels)
-    columns = (weight[:, None, :, :taps].mT @ of_pictures).flatten(0, 1)  # (rows x batch, taps, pixels), as fold asks
+    of_images = dy.view(rows, dy.shape[1], batch, -1).transpose(1, 2)  # (rows, batch, out, pixels)
+    columns = (weight[:, None, :, :taps].mT @ of_images).flatten(0, 1)  # (rows x batch, taps, pixels), as fold asks
     options = module.kernel_size, module.dilation, pair(module.padding), module.stride
     return F.fold(columns, x.shape[-2:], *options).view(x.shape)

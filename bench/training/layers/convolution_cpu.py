@@ -3,7 +3,7 @@
 A patch is what one output pixel sees. With the patches of a row as a matrix ``(batch x pixels, taps)`` the output is
 ``patches W^T``, the weight gradient ``dy^T patches`` and the input gradient ``dy W`` added back to where each tap came
 from; three products that run at nearly the full rate of the processor, where oneDNN's kernels for 5x5 filters reach
-half of it (one thread, AVX2). One more column of ones carries the bias and its gradient for nothing.
+half of it (one thread, AVX2). One more column of ones carries the bias and its gradient at no cost.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from flipbench.training.layers.protocol import Backward, Parameters, Sink
 
 _FEW = 4  # input channels up to which taps are stored as rows: their runs are too short to copy one pixel at a time
 _LANES = 8  # a multiple of it keeps every row of patches aligned: 1.5 times faster products
-_CHUNK = 64  # pictures at a time in evaluation, whose patches stay in the cache
-_POOLED = 8  # pictures at a time where a pooling follows, whose outputs stay in the cache too
+_CHUNK = 64  # images at a time in evaluation, whose patches stay in the cache
+_POOLED = 8  # images at a time where a pooling follows, whose outputs stay in the cache too
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Conv:
         return taps.reshape(rows, out, kh, kw, depth).permute(0, 1, 4, 2, 3)
 
     def patches(self, x: Tensor, room: str | None) -> Tensor:
-        """``(batch x height x width, columns)`` of pictures ``(batch, in, height, width)``."""
+        """``(batch x height x width, columns)`` of images ``(batch, in, height, width)``."""
         m = self.module
         (ph, pw), (sh, sw), (dh, dw), (kh, kw) = pair(m.padding), m.stride, m.dilation, m.kernel_size
         batch, depth = x.shape[:2]
@@ -190,7 +190,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class PooledConv:
-    """A convolution of few input channels and the 2x2 pooling behind it, a few pictures at a time on the CPU.
+    """A convolution of few input channels and the 2x2 pooling behind it, a few images at a time on the CPU.
 
     The outputs before pooling are the largest thing in a small network. Pooled while they are in the cache they need
     never be stored; the backward pass makes the patches again, which costs less than to fetch them.
@@ -217,8 +217,8 @@ class PooledConv:
             patches = conv.patches(x[i, some], "pooled")
             y = self._room(some, height * width, x)
             torch.mm(matrices[i // k], patches.t(), out=y)
-            pictures = y.view(1, channels, -1, height, width).numpy()
-            kernels.pool_first(pictures, out[i : i + 1, some].numpy(), which[i : i + 1, some].numpy())
+            images = y.view(1, channels, -1, height, width).numpy()
+            kernels.pool_first(images, out[i : i + 1, some].numpy(), which[i : i + 1, some].numpy())
 
         def back(dy: Tensor, sink: Sink, need_dx: bool) -> Tensor | None:
             given = dy.permute(0, 1, 3, 4, 2).contiguous()
@@ -227,20 +227,18 @@ class PooledConv:
             for i, some in pieces:
                 patches = conv.patches(x[i, some], "pooled")
                 wide = self._room(some, height * width, x)
-                pictures = wide.view(1, channels, -1, height, width)
-                kernels.unpool_first(given[i : i + 1, some].numpy(), which[i : i + 1, some].numpy(), pictures.numpy())
+                images = wide.view(1, channels, -1, height, width)
+                kernels.unpool_first(given[i : i + 1, some].numpy(), which[i : i + 1, some].numpy(), images.numpy())
                 total[i].addmm_(wide, patches)
                 if dx is not None:
-                    dx[i, some] = conv.input_gradient(
-                        pictures[0].transpose(0, 1), x[i, some], patches, matrices[i // k]
-                    )
+                    dx[i, some] = conv.input_gradient(images[0].transpose(0, 1), x[i, some], patches, matrices[i // k])
             conv.send(total, names, sink)
             return dx
 
         return out.permute(0, 1, 4, 2, 3), back
 
     def _room(self, some: slice, pixels: int, like: Tensor) -> Tensor:
-        """``(channels, pictures x pixels)`` before pooling."""
+        """``(channels, images x pixels)`` before pooling."""
         shape = (self.conv.module.out_channels, (some.stop - some.start) * pixels)
         kept = self.conv.room.get("before pooling")
         if kept is None or kept.shape != shape or kept.dtype != like.dtype:

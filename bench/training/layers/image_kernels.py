@@ -1,4 +1,4 @@
-"""Compiled loops over pictures: what no product and no copy of PyTorch does well. Imported on first use only.
+"""Compiled loops over images: what no product and no copy of PyTorch does well. Imported on first use only.
 
 Indices are unsigned, so that the compiler need not look for negative ones and uses vector instructions (ten times
 faster).
@@ -32,8 +32,8 @@ def _add_back(
     """Add every tap of every patch to the pixel that it came from.
 
     ``patches`` is ``(batch x height x width, at least rows x runs x length)``, ``out`` is
-    ``(batch, picture height, picture width x depth)``; a patch has ``rows`` rows of ``runs`` runs of ``length`` values
-    that lie side by side in the picture.
+    ``(batch, image height, image width x depth)``; a patch has ``rows`` rows of ``runs`` runs of ``length`` values
+    that lie side by side in the image.
     """
     n = _U(length)
     for b in range(out.shape[0]):
@@ -55,7 +55,7 @@ def _larger(u: Any, v: Any) -> Any:
 
 
 def _pool_last(x: Any, out: Any, which: Any) -> None:
-    """2x2 maxima of ``(pictures, 2h, 2w, channels)`` into ``(pictures, h, w, channels)``.
+    """2x2 maxima of ``(images, 2h, 2w, channels)`` into ``(images, h, w, channels)``.
 
     Of equal values the first is taken, as in PyTorch, and NaN before all others. ``which`` (int32, like out) says
     where each came from: 2 row + column.
@@ -85,7 +85,7 @@ def _unpool_last(dy: Any, which: Any, dx: Any) -> None:
 
 
 def _pool_first(x: Any, out: Any, which: Any) -> None:
-    """As `_pool_last`, of ``(rows, channels, pictures, 2h, 2w)`` into ``(rows, pictures, h, w, channels)``."""
+    """As `_pool_last`, of ``(rows, channels, images, 2h, 2w)`` into ``(rows, images, h, w, channels)``."""
     for r in range(out.shape[0]):
         for b in range(out.shape[1]):
             for c in range(out.shape[4]):

@@ -2,7 +2,7 @@
 
 A batch is ``(rows, batch, *shape)``, one row a client, and a row has its own weights (``(rows, *parameter)``) or, in
 the first step of a round and in evaluation, shares those of its cell (``(cells, *parameter)``, rows = cells x k).
-Linear layers are one batched product whose weight gradient goes straight into the optimiser's buffer; pictures have
+Linear layers are one batched product whose weight gradient goes straight into the optimiser's buffer; images have
 rooms of their own (`convolution`, `pooling`, `batch_norm`). A model of unknown layers goes through `torch.func` as a
 whole. What layers have in common is said in `stacked`.
 """
@@ -118,7 +118,7 @@ class Chain:
         return x, back
 
     def width(self, device: torch.device) -> int | None:
-        """One client's pictures fit the processor's cache, those of twenty do not."""
+        """One client's images fit the processor's cache, those of twenty do not."""
         return (
             1 if device.type == "cpu" and any(isinstance(layer, Conv | PooledConv) for layer in self.layers) else None
         )
@@ -231,7 +231,7 @@ class Whole:
 
     @property
     def regression(self) -> None:
-        """Nobody knows."""
+        """None: such a model is no softmax regression."""
         return None
 
     @property
