@@ -2,7 +2,7 @@
 
 The file is known by its header (``pixel0000 ... pixel0783,label``), not by its name. 7,470 lesions stand behind the
 images, so the split is by lesion where the metadata file is at hand: images of one lesion on both sides of a split
-flatter a model. Source: Tschandl, Rosendahl and Kittler 2018, doi:10.1038/sdata.2018.161.
+make a model look too good. Source: Tschandl, Rosendahl and Kittler 2018, doi:10.1038/sdata.2018.161.
 """
 
 from __future__ import annotations

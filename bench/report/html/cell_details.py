@@ -74,7 +74,7 @@ def details(pivot: Pivot, rerun: Rerun, room: int) -> tuple[Detail, int]:
     for kind in KINDS:
         made = _fitting(shared, kind, room - sum(len(text) for texts in parts.values() for text in texts))
         if made is None:
-            break  # without its seeds a curve belongs to nobody
+            break  # a curve needs its seeds
         parts[kind] = made
     classes = pivot.page.classes
     facts = [

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet can open: no cell is a formula, floats in their shortest exact form, no value: an empty cell."""
+"""CSV that a spreadsheet can open: no cell is a formula, floats in shortest exact form, an empty cell for None."""
 
 from __future__ import annotations
 
