@@ -33,7 +33,7 @@ def showable(page: Page, shown: MetricColumn) -> list[str]:
     if not shown.needs_mapping:
         return list(page.attacks)
     told = {*single_pairs(page), EVERY_PAIR}
-    if shown.name.startswith("attack_success_rate") and not shown.name.endswith("_damage"):
+    if shown.metric == "attack_success_rate" and not shown.damage:
         told |= page.backdoors
     return [a for a in page.attacks if a in told]
 

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from flipbench.analysis.frame import typed
 from flipbench.spec.cell import FIELDS
+from flipbench.spec.metric_names import DAMAGE, SHEET, MetricName
 
 Counts = NDArray[np.number[Any]]  # (..., L, L)
 Values = NDArray[np.float64]  # (...)
 Mapping = Sequence[tuple[int, int]] | None  # (source, target) of every class that the attack flips
 
 LAST = 5  # evaluated rounds behind `<metric>_last5`, at most: `last_rounds`
+LAST_ROUNDS, CLEAN_VALUE = f"_last{LAST}", "_clean"  # after a metric's name, as `DAMAGE`: `evaluate` says what they are
+SUFFIXES = ("", LAST_ROUNDS, CLEAN_VALUE, DAMAGE)
 ROUNDS_IN_LAST = f"rounds_in_last{LAST}"  # the column that says how many they are
 LAST_SAID = f"mean of those of the last {LAST} evaluated rounds that lie in the second half of training"
 _AT_ONCE = 2048  # cells whose counts are stacked: 8 MB of float64 with ten classes
@@ -95,42 +98,21 @@ def collateral(counts: Counts, mapping: Mapping = None) -> Values:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A number of the confusion matrix.
+class Metric(MetricName):
+    """A metric with its function.
 
     Attributes:
-        name: as in columns and grid files.
-        label: for axes and headings.
         function: ``(counts (..., L, L), mapping) -> (...)`` float64, a share from 0 to 1, or NaN.
-        higher_is_better: for the federation; False where high is the attacker's gain.
-        needs_mapping: NaN for attacks without a fixed map of classes (of a backdoor the attack success rate is known
-            all the same: `backdoor_success_rate`).
     """
 
-    name: str
-    label: str
-    function: Callable[[Counts, Mapping], Values]
-    higher_is_better: bool = True
-    needs_mapping: bool = False
+    function: Callable[[Counts, Mapping], Values] = accuracy
 
     def damage(self, clean: Any, attacked: Any) -> Any:
         """How much the attack harmed, positive when it did: clean minus attacked, or the reverse where low is good."""
         return clean - attacked if self.higher_is_better else attacked - clean
 
 
-METRICS: dict[str, Metric] = {
-    m.name: m
-    for m in (
-        Metric("accuracy", "accuracy", accuracy),
-        Metric("balanced_accuracy", "balanced accuracy", balanced_accuracy),
-        Metric("macro_f1", "macro F1", macro_f1),
-        Metric("worst_recall", "worst-class recall", worst_recall),
-        Metric("source_recall", "source recall", source_recall, needs_mapping=True),
-        Metric("attack_success_rate", "attack success rate", attack_success_rate, False, needs_mapping=True),
-        Metric("target_precision", "target precision", target_precision, needs_mapping=True),
-        Metric("collateral", "collateral accuracy", collateral, needs_mapping=True),
-    )
-}
+METRICS: dict[str, Metric] = {m.name: Metric(**vars(m), function=globals()[m.name]) for m in SHEET}
 
 
 def undefined(name: str, counts: Counts, mapping: Mapping, classes: Sequence[str]) -> str | None:
@@ -300,7 +282,7 @@ def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
     alike: dict[Any, list[int]] = {}
     for i, (mapping, mine) in enumerate(zip(mappings, counts, strict=True)):
         alike.setdefault((mapping, mine.shape), []).append(i)
-    names = [f"{m}{suffix}" for m in METRICS for suffix in ("", f"_last{LAST}", "_clean", "_damage")]
+    names = [f"{m}{suffix}" for m in METRICS for suffix in SUFFIXES]
     columns = {name: np.full(len(done), np.nan) for name in names}
     chunks = ((k, some[i : i + _AT_ONCE]) for k, some in alike.items() for i in range(0, len(some), _AT_ONCE))
     for (mapping, shape), members in chunks:
@@ -311,9 +293,9 @@ def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
         for name, metric in METRICS.items():
             values, twin = metric.function(own, mapping), metric.function(clean, mapping)
             columns[name][members] = values[:, -1]
-            columns[f"{name}_last{LAST}"][members] = values.mean(-1)
-            columns[f"{name}_clean"][members] = twin
-            columns[f"{name}_damage"][members] = metric.damage(twin, values[:, -1])
+            columns[name + LAST_ROUNDS][members] = values.mean(-1)
+            columns[name + CLEAN_VALUE][members] = twin
+            columns[name + DAMAGE][members] = metric.damage(twin, values[:, -1])
     for i, (stamped, target) in enumerate(zip(done["stamped"], done["target"], strict=True)):
         if stamped is not None and target is not None:
             rates = backdoor_success_rate(stamped[-last[i] :], int(target))
@@ -323,7 +305,7 @@ def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
     return columns
 
 
-_BACKDOOR = tuple(f"attack_success_rate{suffix}" for suffix in ("", f"_last{LAST}", "_clean", "_damage"))
+_BACKDOOR = tuple(f"attack_success_rate{suffix}" for suffix in SUFFIXES)
 
 
 def _float(counts: Counts) -> Values:

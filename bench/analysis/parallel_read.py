@@ -1,7 +1,7 @@
-"""The records of many cells, read part by part; where there are many, by a process a core.
+"""Reads the records of many cells as rows; from `MANY` cells on with one child process a core.
 
-Reading a record is parsing: a hundred thousand take half a minute on one core. Child processes
-(`system.subprocess_pipe`) send their parts back with arrays of one shape as one block, so that fetching costs little.
+Parsing a hundred thousand records takes half a minute on one core. Child processes (`system.subprocess_pipe`) send
+arrays of one shape as one block, so that receiving them costs little.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from flipbench.analysis.record_rows import COLUMNS, Share, row
 from flipbench.store.store import Store
-from flipbench.system.subprocess_pipe import Helper
+from flipbench.system.subprocess_pipe import PipedProcess
 
 Part = Sequence[Sequence[Any]]  # a column a name of `COLUMNS`, a value a cell
 
-MANY = 4096  # cells; fewer are read before a helper has started
+MANY = 4096  # cells; fewer are read before a child process has started
 _AT_ONCE = 512
 _BLOCKS = [i for i, name in enumerate(COLUMNS) if name in {"confusion", "influence", "norms", "fedavg_gap"}]
 _SHARED = [
@@ -51,15 +51,15 @@ def read(folder: Path, keys: Sequence[str]) -> Iterator[Part]:
         return
     known: dict[Any, Any] = {}
     with ExitStack() as stack:
-        given = [(folder.absolute(), chunks[i::cores]) for i in range(cores)]
-        helpers = [stack.enter_context(Helper("analysis.parallel_read", one)) for one in given]
+        requests = [(folder.absolute(), chunks[i::cores]) for i in range(cores)]
+        children = [stack.enter_context(PipedProcess("analysis.parallel_read", request)) for request in requests]
         for number in range(len(chunks)):
-            yield _opened(helpers[number % cores].next(), known)
+            yield _opened(children[number % cores].next(), known)
 
 
 def _part(store: Store, keys: Sequence[str], share: Share) -> Part:
     rows = (row(store.read(key), key, share) for key in keys)
-    return list(zip(*(tuple(map(one.get, COLUMNS)) for one in rows), strict=True))
+    return list(zip(*(tuple(map(cell.get, COLUMNS)) for cell in rows), strict=True))
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def _first(value: Any, known: dict[Any, Any]) -> Any:
     return known.setdefault(pickle.dumps(value), value)
 
 
-def parts(wanted: tuple[Path, Sequence[Sequence[str]]]) -> Iterator[list[Any]]:
-    """A helper's side."""
-    folder, chunks = wanted
+def parts(request: tuple[Path, Sequence[Sequence[str]]]) -> Iterator[list[Any]]:
+    """What a child process computes."""
+    folder, chunks = request
     store, share = Store(folder), Share()
     return (_packed(_part(store, chunk, share)) for chunk in chunks)

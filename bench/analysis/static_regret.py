@@ -18,6 +18,7 @@ from flipbench.analysis.columns import level_values, reading_values
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.warnings import STATISTICS, interval
+from flipbench.spec.metric_names import DAMAGE
 
 METRIC = "accuracy"
 COLUMNS = (
@@ -61,7 +62,7 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
     adaptive, flips = searched(page), static(page)
     if not adaptive or not flips:
         return pd.DataFrame(columns=list(COLUMNS))
-    name = f"{METRIC}_damage"
+    name = METRIC + DAMAGE
     cells = page.cells.merge(pivot.tidy[["key", name]], on="key", how="left", validate="1:1")
     cells = cells[cells["attack"].isin([*adaptive, *flips])]
     places = list(zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True))

@@ -16,7 +16,7 @@ from flipbench.grid import yaml_tree
 from flipbench.grid.fields import REFERENCES, FieldError, checked, typed
 from flipbench.grid.yaml_tree import Node
 from flipbench.spec.cell import FIELDS, Cell
-from flipbench.spec.metric_names import MEASURES
+from flipbench.spec.metric_names import DRAWABLE
 from flipbench.spec.reference import parse_chain
 from flipbench.spec.suggestions import near
 
@@ -298,9 +298,9 @@ def _read_figure(sheet: Sheet, node: Node) -> None:
         elif key.value == "kind" and value.value not in FIGURE_KINDS:
             hint = near(value.value, FIGURE_KINDS)
             sheet.wrong(place_of(value), "figures: kind", f"{value.value!r} is none of {', '.join(FIGURE_KINDS)}{hint}")
-        elif key.value == "metric" and value.value not in MEASURES:
-            hint = near(value.value, MEASURES)
-            sheet.wrong(place_of(value), "figures: metric", f"{value.value!r} is none of {', '.join(MEASURES)}{hint}")
+        elif key.value == "metric" and value.value not in DRAWABLE:
+            hint = near(value.value, DRAWABLE)
+            sheet.wrong(place_of(value), "figures: metric", f"{value.value!r} is none of {', '.join(DRAWABLE)}{hint}")
         else:
             figure[key.value] = value.value
     if node.kind != "mapping" or not any(k.value == "kind" for k, _ in node.pairs):

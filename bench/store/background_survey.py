@@ -1,4 +1,4 @@
-"""A look over a folder of results by a helper, while this process has something else to do."""
+"""A survey of a results folder by a child process, while this one reads the grid."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from pathlib import Path
 from types import TracebackType
 
 from flipbench.store.store import Store, Survey
-from flipbench.system.subprocess_pipe import Helper
+from flipbench.system.subprocess_pipe import PipedProcess
 
 
-class Underway:
-    """A survey that begins as soon as its folder is known, and is waited for at the end.
+class BackgroundSurvey:
+    """`Store.survey`, begun as soon as the folder is known and waited for at the end.
 
-    Used as a context, so that no helper outlives the command.
+    Used as a context, so that no child process outlives the command.
     """
 
     def __init__(self) -> None:
-        self._helper: Helper | None = None
+        self._child: PipedProcess | None = None
 
-    def __enter__(self) -> Underway:
+    def __enter__(self) -> BackgroundSurvey:
         return self
 
     def begin(self, folder: Path) -> None:
-        """Look over a folder; a folder that is not there is an empty one."""
+        """Start the survey of a folder; one that does not exist is an empty one."""
         if folder.is_dir():
-            self._helper = Helper("store.background_survey", folder.absolute()).__enter__()
+            self._child = PipedProcess("store.background_survey", folder.absolute()).__enter__()
 
     def result(self) -> Survey:
-        """What was found.
+        """Wait for the survey.
 
         Raises:
             UserError: the folder cannot be read.
         """
-        if self._helper is None:
+        if self._child is None:
             return Survey({}, ())
-        statuses, other = self._helper.next()
+        statuses, other = self._child.next()
         return Survey(statuses, other)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._helper is not None:
-            self._helper.__exit__()
+        if self._child is not None:
+            self._child.__exit__()
 
 
 def parts(folder: Path) -> Iterator[tuple[dict[str, str], tuple[str, ...]]]:
-    """The helper's side."""
-    found = Store(folder).survey()
-    yield dict(found.statuses), found.other
+    """What the child process computes."""
+    survey = Store(folder).survey()
+    yield dict(survey.statuses), survey.other

@@ -1,7 +1,10 @@
-"""A process of our own that works for this one: what is wanted goes in, parts come back through a pipe, in order.
+"""A child process that computes parts of an answer: a request goes in, parts come back through a pipe, in order.
 
-A helper is a fresh interpreter with one module of bench in it, told by name, whose ``parts(wanted)`` gives what goes
-home. It needs no guard in a user's script, copies none of this process's memory, and ends with it.
+The child is a fresh interpreter that imports one module of flipbench, whose ``parts(request)`` yields what is sent
+back. It needs no ``__main__`` guard in a user's script, copies none of this process's memory, loads no torch unless its
+module does, and ends with its parent, by the closed pipe. `concurrent.futures.ProcessPoolExecutor` cannot promise all
+of that: spawned children import the script that started them, and forked ones copy a process that may have torch loaded
+and threads running.
 """
 
 from __future__ import annotations
@@ -17,47 +20,43 @@ from typing import Any
 from flipbench.errors import UserError
 
 
-class Helper:
-    """A process at work from `__enter__` on.
+class PipedProcess:
+    """A child process, at work from `__enter__` on and killed by `__exit__`.
 
     Args:
-        module: in bench, with a function ``parts(wanted)`` that yields what can be pickled.
-        wanted: what it is given; can be pickled.
+        module: in flipbench, like ``analysis.parallel_read``; its ``parts(request)`` yields what can be pickled.
+        request: can be pickled.
     """
 
-    def __init__(self, module: str, wanted: Any) -> None:
-        self._module, self._wanted = module, wanted
+    def __init__(self, module: str, request: Any) -> None:
+        self._module, self._request = module, request
 
-    def __enter__(self) -> Helper:
+    def __enter__(self) -> PipedProcess:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-        command = [
-            sys.executable,
-            "-c",
-            f"from flipbench.system import subprocess_pipe; subprocess_pipe.main({self._module!r})",
-        ]
-        # In a session of its own, for a Ctrl-C is the parent's to handle; without a parent the pipe ends it.
+        code = f"from flipbench.system import subprocess_pipe; subprocess_pipe.main({self._module!r})"
+        # In a session of its own: Ctrl-C is the parent's to handle.
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
-        self._process = subprocess.Popen(command, env=env, **pipes)
+        self._process = subprocess.Popen([sys.executable, "-c", code], env=env, **pipes)
         assert self._process.stdin is not None
         with self._process.stdin as pipe:
-            pickle.dump(self._wanted, pipe)
+            pickle.dump(self._request, pipe)
         return self
 
     def next(self) -> Any:
         """The next part.
 
         Raises:
-            UserError: that the helper met, or that it ended too early.
+            UserError: raised in the child, or the child ended too early.
         """
         assert self._process.stdout is not None
         try:
-            found = pickle.load(self._process.stdout)  # from our own child, through a pipe that no other process has
+            part = pickle.load(self._process.stdout)  # from our own child, through a pipe that no other process has
         except EOFError as error:
             code = self._process.wait()
-            raise UserError(f"a process that reads results ended (exit status {code}): run it again") from error
-        if isinstance(found, UserError):
-            raise found
-        return found
+            raise UserError(f"a child process that reads results ended (exit status {code}): run it again") from error
+        if isinstance(part, UserError):
+            raise part
+        return part
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
@@ -67,15 +66,15 @@ class Helper:
 
 
 def main(module: str) -> None:
-    """The helper's side."""
+    """What the child process runs."""
     gc.disable()  # records have no cycles
-    wanted, out = pickle.load(sys.stdin.buffer), sys.stdout.buffer
+    request, out = pickle.load(sys.stdin.buffer), sys.stdout.buffer
     try:
-        for part in importlib.import_module(f"flipbench.{module}").parts(wanted):
+        for part in importlib.import_module(f"flipbench.{module}").parts(request):
             pickle.dump(part, out, protocol=5)
             out.flush()
     except UserError as error:
         pickle.dump(UserError(str(error)), out)
         out.flush()
-    except BrokenPipeError:  # the rest is not wanted
+    except BrokenPipeError:  # the parent has ended, or needs no more
         os._exit(0)

@@ -25,7 +25,7 @@ def plan(
     """Count the cells that are done, infeasible, failed or to run, and estimate the time. Nothing is run."""
     from flipbench.store import background_survey
 
-    with background_survey.Underway() as looking:  # the store is read while the grid is read
+    with background_survey.BackgroundSurvey() as looking:  # the store is read while the grid is read
         asked = read_grid(grid, overrides, aggregators, device, lambda name: looking.begin(results / name))
         from flipbench.api import planning
 

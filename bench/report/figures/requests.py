@@ -7,8 +7,8 @@ from typing import Any
 
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.errors import UserError
+from flipbench.spec.metric_names import HEADLINES
 
-STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")  # heatmaps
 PAIRED = ("source_recall_damage", "attack_success_rate")  # source x target heatmaps
 LARGE = 5_000  # cells; a grid of more has hundreds of figures, which would take minutes
 MOST_OF_LARGE = 8  # of its figures are drawn, kinds in turn
@@ -18,7 +18,7 @@ WIDEST_OF_LARGE = 48  # columns of a heatmap, 24 inches
 def wanted(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """Measures by kind of figure, and a sentence for each request that names no metric."""
     mine, wrong = asked(plan)
-    found = {"heatmap": (*STANDARD, *mine["heatmap"]), "pairs": (*PAIRED, *mine["pairs"])}
+    found = {"heatmap": (*HEADLINES, *mine["heatmap"]), "pairs": (*PAIRED, *mine["pairs"])}
     return {kind: tuple(dict.fromkeys(names)) for kind, names in found.items()}, wrong
 
 

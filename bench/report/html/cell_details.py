@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 
 from flipbench.analysis.columns import level_values
-from flipbench.analysis.metrics import METRICS, accuracy, malicious_influence
+from flipbench.analysis.metrics import CLEAN_VALUE, METRICS, accuracy, malicious_influence
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.squares import Places
 from flipbench.report.html.packed_json import Dictionary, packed, rounded, tenths
 from flipbench.report.html.rerun_command import Rerun, setting
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import aggregator_label, attack_label, field_label, mapping_label, printable, value_label
+from flipbench.spec.metric_names import DAMAGE
 
 KINDS = ("seeds", "curves", "confusion")
 STATUSES = ("done", "infeasible", "failed")
@@ -155,7 +156,7 @@ def _seeds(shared: Cells, members: list[int]) -> Detail:
         "twin": [local.get(t, -1) for t in cells["twin"]],
         "facts": [[codes[i] for i in members] for codes in shared.codes.values()],
         "numbers": {
-            name: [tenths(of_tidy(name + part)) for part in ("", "_clean", "_damage")]
+            name: [tenths(of_tidy(name + part)) for part in ("", CLEAN_VALUE, DAMAGE)]
             for name in METRICS
             if not np.isnan(of_tidy(name)).all()
         },

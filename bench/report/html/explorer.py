@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize, to_hex
 from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import WORST, Column
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.metrics import LAST, METRICS
+from flipbench.analysis.metrics import CLEAN_VALUE, LAST, LAST_ROUNDS, METRICS
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.squares import BEST, STATES, TIED
@@ -33,9 +33,10 @@ from flipbench.spec.labels import (
     printable,
     value_label,
 )
+from flipbench.spec.metric_names import DAMAGE
 
-SHOWN = ("", "_damage", f"_last{LAST}")
-OWN_TWIN = "_clean"  # after a metric: of the very twins of a square's cells
+SHOWN = ("", DAMAGE, LAST_ROUNDS)
+OWN_TWIN = CLEAN_VALUE  # of the very twins of a square's cells
 MARKS = {None: 0, BEST: 1, TIED: 2}
 _STOPS = 32  # of a colour scale
 _SHOWN = ("last round", "damage", f"last {LAST} rounds")

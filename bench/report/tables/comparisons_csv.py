@@ -12,15 +12,15 @@ from flipbench.analysis.attack_selection import showable
 from flipbench.analysis.columns import Column
 from flipbench.analysis.comparisons import Pairs, Places, compare
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.metrics import LAST
+from flipbench.analysis.metrics import LAST_ROUNDS
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.report.tables.attacks_csv import facts_of, told_of
 from flipbench.report.tables.csv_format import csv_columns
 from flipbench.report.tables.model import about_attack, has_last_rounds
+from flipbench.spec.metric_names import HEADLINES
 
-METRICS = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate")
 _SQUARE = (
     *("n", "mean", "sd", "student_low", "student_high", "interquartile_mean"),
     *("least", "most", "mean_of_last_rounds"),
@@ -122,7 +122,7 @@ def _last(pivot: Pivot, shown: MetricColumn, attacks: list[str], columns: list[C
     """Mean of the metric over the last rounds, square by square; NaN for damage, for clean values that depend on the
     attack, and where it would be the last round alone."""
     found = np.full((len(columns), len(pivot.page.rows)), np.nan)
-    last = None if shown.name.endswith("_damage") else metric_column(f"{shown.name}_last{LAST}")
+    last = None if shown.damage else metric_column(shown.metric + LAST_ROUNDS)
     if last is not None and has_last_rounds(pivot, last):
         values, mine = pivot.by_seed(last, attacks)
         means = statistics.moments(values)[0] if values.size else values
@@ -134,7 +134,7 @@ def _last(pivot: Pivot, shown: MetricColumn, attacks: list[str], columns: list[C
 def _tables(pivots: Sequence[Pivot]) -> Iterator[tuple[Pivot, MetricColumn, list[str]]]:
     """Pivot, metric and attacks of each table that compares rules, as `report.tables.model.sections` has them."""
     for pivot in (p.pooled for p in pivots):
-        for name in METRICS:
+        for name in HEADLINES:
             shown = metric_column(name)
             known = showable(pivot.page, shown)
             for attacks in [[a] for a in known] if shown.needs_mapping else [known]:

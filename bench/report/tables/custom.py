@@ -14,7 +14,7 @@ from flipbench.analysis import squares as squares_of
 from flipbench.analysis.columns import level_values, reading_values
 from flipbench.analysis.comparisons import said
 from flipbench.analysis.metric_columns import MetricColumn, metric_column, why_undefined
-from flipbench.analysis.metrics import LAST, LAST_SAID
+from flipbench.analysis.metrics import LAST_SAID
 from flipbench.analysis.pages import FIRST, declared_is_true
 from flipbench.analysis.squares import DONE, UNDEFINED, Cells, marks, refusals, standing
 from flipbench.errors import UserError
@@ -326,7 +326,7 @@ def _bare(facts: Sequence[str], place: Place) -> list[Any]:
 
 
 def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns: Sequence[str], seeds: int) -> str:
-    when = LAST_SAID if shown.name.endswith(f"_last{LAST}") else "last round"
+    when = LAST_SAID if shown.last_rounds else "last round"
     text = f"Mean ± half width of the 95 % Student interval over {seeds} seed{'s' * (seeds != 1)}, in %, {when}."
     if "aggregator" in rows:
         text += f" Best of the column bold. {said(seeds).format(tied='Underlined')}"

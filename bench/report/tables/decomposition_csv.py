@@ -19,6 +19,7 @@ from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import Pivot
 from flipbench.report.tables.attacks_csv import facts_of, told_of
 from flipbench.report.tables.csv_format import csv_text
+from flipbench.spec.metric_names import DAMAGE
 
 PARTS = ("accuracy", "source_recall", "target_precision", "attack_success_rate", "collateral", "worst_recall")
 _STATISTICS = ("mean", "low", "high", "n")
@@ -40,7 +41,7 @@ def decompose(pivot: Pivot) -> pd.DataFrame:
     numbers: dict[str, Any] = {}
     columns: list[Column] = []
     for part in PARTS:
-        values, columns = pivot.by_seed(metric_column(f"{part}_damage"), plain.attacks)
+        values, columns = pivot.by_seed(metric_column(part + DAMAGE), plain.attacks)
         mean, _, n = statistics.moments(values)
         low, high = statistics.student_interval(values)
         numbers |= dict(zip((f"{part}_{s}" for s in _STATISTICS), (mean, low, high, n), strict=True))

@@ -12,7 +12,7 @@ import pandas as pd
 from flipbench.analysis.attack_selection import attack_name, showable, stamped_note
 from flipbench.analysis.columns import Column, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.metrics import LAST, ROUNDS_IN_LAST
+from flipbench.analysis.metrics import LAST_ROUNDS, ROUNDS_IN_LAST
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot, several_f
 from flipbench.analysis.squares import (
@@ -28,9 +28,10 @@ from flipbench.analysis.squares import (
     per_cent,
 )
 from flipbench.spec.labels import ADAPTIVE, aggregator_label, attack_label, field_label, value_label
+from flipbench.spec.metric_names import HEADLINES
 
 DASH, UNKNOWN, NAN = "–", "?", "n/a"
-STANDARD = ("accuracy", "accuracy_damage", "source_recall", "attack_success_rate", "accuracy_last5")
+STANDARD = (*HEADLINES, f"accuracy{LAST_ROUNDS}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def about_attack(shown: MetricColumn, columns: Sequence[Column]) -> str | None:
 
 def has_last_rounds(pivot: Pivot, shown: MetricColumn) -> bool:
     """Whether a measure says something of its own: a mean of the last rounds that is the last round alone does not."""
-    if not shown.name.endswith(f"_last{LAST}"):
+    if not shown.last_rounds:
         return True
     tidy = pivot.tidy
     return bool((tidy.loc[tidy["key"].isin(pivot.page.cells["key"]), ROUNDS_IN_LAST] > 1).any())

@@ -26,6 +26,7 @@ from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.report.figures import accuracy_curves, catalogue, requests, style
 from flipbench.report.figures import class_pairs as pairs
 from flipbench.report.figures import heatmap as heatmaps
+from flipbench.spec.metric_names import HEADLINES
 from tests.helpers import records
 from tests.helpers.legible import assert_legible
 
@@ -176,7 +177,7 @@ def test_pair_metrics_are_drawn_for_single_pairs_only(grid: tuple[Page, Any, Any
 def test_a_grid_asks_for_more_and_hears_of_its_typos() -> None:
     plan = {"figures": [{"kind": "heatmap", "metric": "macro_f1"}, {"kind": "heatmap", "metric": "acuracy"}]}
     names, wrong = requests.wanted(plan)
-    assert names["heatmap"] == (*requests.STANDARD, "macro_f1")
+    assert names["heatmap"] == (*HEADLINES, "macro_f1")
     assert len(wrong) == 1
     assert "acuracy" in wrong[0]
 
