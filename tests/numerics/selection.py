@@ -1,6 +1,6 @@
 """Do rules that choose among clients choose whom exact arithmetic chooses? 1,000 instances at the scale of weights.
 
-    OMP_NUM_THREADS=1 python tests/numerics/selection.py results/numerics/selection.md        about 15 minutes
+    OMP_NUM_THREADS=1 python -m tests.numerics.selection results/numerics/selection.md        about 15 minutes
 
 Weights are standard normal float32; each client's are moved by 1e-4 to 1e-3 and rounded to float32, as training does.
 A rule gets the differences from the old weights (raw updates), or, harder, the weights themselves: then all clients

@@ -1,6 +1,6 @@
 """Rounds of published protocols on a CUDA device beside one thread of its host; prints a table.
 
-    OMP_NUM_THREADS=1 python tests/speed/devices.py
+    OMP_NUM_THREADS=1 python -m tests.speed.devices
 
 Needs MNIST and Fashion-MNIST where FLIPBENCH_DATA says, and takes about 3 minutes. A round is timed from its first draw
 to its update, without evaluation, after one round that does not count; the device runs four seeds of a cell in one

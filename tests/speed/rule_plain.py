@@ -1,7 +1,7 @@
 """The rules as one writes them first: a few lines, in torch or NumPy alike, on the whole matrix.
 
-Each takes the library (`Torch` or `Numpy`), the updates ``(clients, dim)``, f and the server's own update. They are what
-the speed table compares with, not references for correctness. The oracles (`conformance.oracles`) would be no fair
+Each takes the library (`Torch` or `Numpy`), the updates ``(clients, dim)``, f and the server's own update. They are
+what the speed table compares with, not references for correctness. The oracles (`conformance.oracles`) would be no fair
 comparison: they loop over clients, coordinates or sets in Python, in float64 and partly in fractions. These work in the
 updates' own precision on whole matrices, distances come from plain inner products, and one text serves both libraries.
 A rule without a plain form has no such column; `rules.py` checks that each form gives the rule's answer.

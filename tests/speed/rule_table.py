@@ -1,6 +1,6 @@
 """`results/speed/rules.md` from the JSON of `rules.py`.
 
-python tests/speed/rule_table.py results/speed/rules.json > results/speed/rules.md
+python -m tests.speed.rule_table results/speed/rules.json > results/speed/rules.md
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every rule over clients and dimensions, on one thread: seconds and peak memory, saved as JSON.
 
-    OMP_NUM_THREADS=1 python tests/speed/rules.py results/speed/rules.json           about 15 minutes
-    OMP_NUM_THREADS=1 python tests/speed/rules.py /tmp/rules.json --dims 10000 --names krum,median
+    OMP_NUM_THREADS=1 python -m tests.speed.rules results/speed/rules.json           about 15 minutes
+    OMP_NUM_THREADS=1 python -m tests.speed.rules /tmp/rules.json --dims 10000 --names krum,median
 
 Beside each rule, in the same run: summing the matrix over clients once (the stream, which no rule can beat), the rule
 written plainly in torch and in NumPy, and ByzFL's, where FLIPBENCH_BYZFL names an interpreter that has byzfl. A number
@@ -28,6 +28,7 @@ import torch
 
 from flipbench import aggregators
 from flipbench.aggregators import Infeasible
+from tests.helpers.paths import ROOT
 from tests.speed.rule_memory import ALLOCATOR
 from tests.speed.rule_plain import DRAWS, Numpy, Torch, plain
 from tests.speed.rule_subjects import CLIENTS, DIMS, byzfl_chain, cohort_for, subjects, updates, weiszfeld_steps
@@ -165,9 +166,9 @@ def memory(rows: list[dict[str, Any]]) -> None:
     if platform.system() != "Linux":
         return
     cases = json.dumps([[row["name"], row["clients"], row["dim"]] for row in asked])
-    command = [sys.executable, str(HERE / "rule_memory.py")]
+    command = [sys.executable, "-m", "tests.speed.rule_memory"]
     said = subprocess.run(
-        command, input=cases, env=os.environ | ALLOCATOR, check=True, capture_output=True, text=True
+        command, input=cases, cwd=ROOT, env=os.environ | ALLOCATOR, check=True, capture_output=True, text=True
     ).stdout
     for row, line in zip(asked, said.splitlines(), strict=True):
         row["extra_bytes"] = json.loads(line)
@@ -176,7 +177,7 @@ def memory(rows: list[dict[str, Any]]) -> None:
 def circumstances() -> dict[str, Any]:
     """Where and when: what a number must travel with."""
     cpu = next((r.split(":")[1].strip() for r in _lines("/proc/cpuinfo") if r.startswith("model name")), "")
-    where = {"cwd": HERE, "capture_output": True, "text": True, "check": False}
+    where = {"cwd": ROOT, "capture_output": True, "text": True, "check": False}
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **where).stdout.strip()  # type: ignore[call-overload]
     changed = subprocess.run(["git", "status", "--porcelain", "aggregators"], **where).stdout  # type: ignore[call-overload]
     return {
@@ -188,7 +189,8 @@ def circumstances() -> dict[str, Any]:
         "numpy": np.__version__,
         "commit": commit + (" with local changes in aggregators/" if changed.strip() else ""),
         "start": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": "OMP_NUM_THREADS=1 python " + shlex.join(sys.argv),
+        "command": "OMP_NUM_THREADS=1 python -m "
+        + shlex.join([f"tests.speed.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
     }
 
 

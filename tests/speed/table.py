@@ -1,6 +1,6 @@
 """The federation's speed as a table, from pytest-benchmark's JSON: ratios of one run, with their circumstances.
 
-python tests/speed/table.py results/speed/federation.json > results/speed/federation.md
+python -m tests.speed.table results/speed/federation.json > results/speed/federation.md
 """
 
 from __future__ import annotations
