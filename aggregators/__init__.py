@@ -4,6 +4,8 @@
     krum(updates, Cohort.of(updates, byzantine=4))
 
 ``RULES`` is the registry of rules, ``PREAGGREGATIONS`` that of what can stand in front of one; `compose` joins them.
+
+Read by authors of defences. To extend: a rule is a module in `rules`, and its name here; kernels are in `numerics`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Registry of the attacks, by the names that a grid uses; `contract` says where an attack can act."""
+"""Registry of the attacks, by the names that a grid uses; `contract` says where an attack can act.
+
+Read by authors of attacks. To extend: an attack is a function in `labels`, `examples` or `updates`, and its name here.
+"""
 
 from __future__ import annotations
 

@@ -2,4 +2,6 @@
 
 The way back, rules of ByzFL and Flower in our grids, is `plugins.other_suites`. The other suite is imported when its
 module here is, never before.
+
+Read by users of other suites. To extend: one module for each suite.
 """

@@ -247,7 +247,7 @@ def described(name: str) -> tuple[str, str]:
     """The first paragraph of a package's docstring, and the one that says who reads it."""
     module = "flipbench" if name == "flipbench" else f"flipbench.{name}"
     paragraphs = (ast.get_docstring(ast.parse(PATHS[module].read_text("utf-8"))) or "").split("\n\n")
-    readers = [text for text in paragraphs if text.startswith("Read by")]
+    readers = [text for text in paragraphs if text.startswith(("Read by", "To add"))]
     return _cell(paragraphs[0]), _cell(readers[0] if readers else "")
 
 
