@@ -18,7 +18,7 @@ from flipbench.attacks.updates.mimic import mimic
 from flipbench.attacks.updates.optimised import optimal_alie, optimal_ipm
 from flipbench.attacks.updates.simple import free_rider, gaussian, ipm, scaled, sign_flip
 from flipbench.attacks.updates.within_variance import alie, hidden_z, min_max, min_sum
-from tests.helpers.senders import context_of, drawn, near, send, sent_by
+from tests.helpers.attack_rounds import context_of, drawn, near, send, sent_by
 from tests.oracles import attack_oracles as oracle
 
 PERTURBATIONS = ["std", "unit", "sign"]
@@ -213,7 +213,7 @@ def test_gaussian_is_noise_around_zero() -> None:
     assert sent[0] @ sent[1] / 20_000 == pytest.approx(0, abs=0.3)  # each its own
 
 
-def test_a_fitted_gaussian_has_mean_and_spread_of_what_the_liars_would_have_sent() -> None:
+def test_a_fitted_gaussian_has_mean_and_spread_of_what_the_malicious_clients_would_have_sent() -> None:
     fitted = partial(gaussian, deviation=None)
     own = torch.tensor([[1.0, -4.0], [3.0, -4.0], [8.0, -4.0]]).repeat(400, 1)
     sent = sent_by(fitted, own, context_of(torch.full((3, 2), 1e6), own))  # the honest ones are of no interest

@@ -16,7 +16,7 @@ from flipbench.attacks.updates.mimic import mimic
 from flipbench.attacks.updates.optimised import optimal_alie, optimal_ipm
 from flipbench.attacks.updates.simple import ipm
 from flipbench.attacks.updates.within_variance import alie
-from tests.helpers.senders import RULES, context_of, drawn, near
+from tests.helpers.attack_rounds import RULES, context_of, drawn, near
 from tests.oracles import attack_oracles as oracle
 
 # Search against the real rule
@@ -31,7 +31,7 @@ def test_the_search_is_at_least_as_harmful_as_the_default(
     rule: str, h: int, m: int, search: Callable[..., Tensor], plain: Callable[..., Tensor]
 ) -> None:
     if rule.startswith("bucketing") and m == 8:
-        m = 3  # 8 liars in 10 buckets leave the median nothing
+        m = 3  # 8 malicious clients in 10 buckets leave the median nothing
     for seed in range(5):
         honest, own = drawn(h, m, dim=30, seed=seed)
         context = context_of(honest, own, RULES[rule])
@@ -43,9 +43,9 @@ def harm(sent: Tensor, context: UpdateContext) -> float:
     return float(harms(sent.unsqueeze(0), context))
 
 
-def harms(lies: Tensor, context: UpdateContext) -> Tensor:
+def harms(candidates: Tensor, context: UpdateContext) -> Tensor:
     """How far each lie, (trials, malicious, dim), moves the rule's answer from the honest mean."""
-    return (context.aggregate(lies) - context.honest.mean(0)).norm(dim=-1)
+    return (context.aggregate(candidates) - context.honest.mean(0)).norm(dim=-1)
 
 
 def test_the_search_comes_near_the_best_of_a_fine_scan() -> None:
@@ -54,10 +54,10 @@ def test_the_search_comes_near_the_best_of_a_fine_scan() -> None:
     for rule in (krum, median, trimmed_mean):
         honest, own = drawn(14, 5, dim=20, seed=3)
         context = context_of(honest, own, rule)
-        lies = torch.stack([alie(own, context, z=sign * z) for z in fine for sign in (1, -1)])
-        assert harm(optimal_alie(own, context), context) >= 0.95 * float(harms(lies, context).max())
-        lies = torch.stack([ipm(own, context, epsilon=e) for e in fine])
-        assert harm(optimal_ipm(own, context), context) >= 0.95 * float(harms(lies, context).max())
+        candidates = torch.stack([alie(own, context, z=sign * z) for z in fine for sign in (1, -1)])
+        assert harm(optimal_alie(own, context), context) >= 0.95 * float(harms(candidates, context).max())
+        candidates = torch.stack([ipm(own, context, epsilon=e) for e in fine])
+        assert harm(optimal_ipm(own, context), context) >= 0.95 * float(harms(candidates, context).max())
 
 
 @pytest.mark.parametrize(("search", "trials"), [(optimal_alie, 31), (optimal_ipm, 22)])

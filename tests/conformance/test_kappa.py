@@ -112,7 +112,7 @@ def test_the_honest_are_no_different_for_another_attack():
 
 
 def test_the_quotient_is_that_of_the_definition():
-    """By hand: liar at 9, honest 0, 2, 4: mean 2, variance 8/3; the mean of all is 15/4."""
+    """By hand: malicious at 9, honest 0, 2, 4: mean 2, variance 8/3; the mean of all is 15/4."""
     cases = torch.tensor([[[9.0], [0.0], [2.0], [4.0]]], dtype=torch.float64)
     quotient = kappa._quotients(lambda updates, cohort, /: updates.mean(-2), cases, 1)
     assert quotient.item() == pytest.approx((15 / 4 - 2) ** 2 / (8 / 3))
@@ -178,7 +178,7 @@ def test_the_table_shows_value_and_bound(found):
     text = cli_kappa.text(found)
     assert "n = 5" in text
     assert "n = 7" in text
-    assert "–" in text  # Krum with 5 clients, 2 of them liars
+    assert "–" in text  # Krum with 5 clients, 2 of them malicious
     square = next(x for x in found if (x.rule, x.clients, x.byzantine) == ("trimmed_mean", 5, 1))
     assert f"{square.kappa:.3g} ({square.bound:.3g})" in text
     assert "above its published bound" not in text

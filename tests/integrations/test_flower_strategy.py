@@ -32,7 +32,7 @@ LIARS = {3, 4}
 
 
 def federation(strategy: Any, rounds: int = 4) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Honest clients step half way to the truth, liars far away from it or nonsense; the last and the first model."""
+    """Honest clients step half way to the truth, malicious ones far away or nowhere; the last and the first model."""
     import numpy as np
     from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp

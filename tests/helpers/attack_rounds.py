@@ -1,4 +1,4 @@
-"""Honest updates, lies and rules for the tests of update attacks."""
+"""Rounds drawn for the tests of update attacks: honest updates, contexts and the rules that attacks face."""
 
 from __future__ import annotations
 
