@@ -96,7 +96,7 @@ speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 15 minut
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.speed.rules results/speed/rules.json
 	$(BIN)/python -m tests.speed.rule_table results/speed/rules.json | tee results/speed/rules.md
 
-numerics: $(VENV)/.installed-test ## who is chosen, against float64 brute force (about 25 minutes; goes on where it stopped)
+numerics: $(VENV)/.installed-test ## how often rules choose what float64 brute force chooses (about 25 minutes; goes on where it stopped)
 	@mkdir -p results/numerics
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.numerics.selection results/numerics/selection.md
 

@@ -14,7 +14,8 @@ from tests.helpers.imports import FRONT, MAY, SOURCES, module_of
 from tests.helpers.paths import ROOT
 
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "results/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "results").rglob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs").glob("*.ipynb")),
     *sorted((ROOT / "bench/papers").glob("*.yaml")),
