@@ -65,7 +65,7 @@ def clean_twins(table: pd.DataFrame) -> str:
     if several := several_f(table):
         several_text = ", ".join(map(str, several))
         return f" clean: without the attack, mean over the declared f of the clean twins ({several_text})."
-    return " clean: without the attack, the rule told the same f."
+    return " clean: without the attack, with the declared f less the sybils, if any."
 
 
 def adaptive(names: Iterable[str]) -> str:

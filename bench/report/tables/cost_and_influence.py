@@ -31,8 +31,8 @@ _MOST = 4  # settings or malicious fractions that still get a column each; of mo
 _FACT = "malicious_fraction"
 _ACCURACY = metric_column("accuracy")
 COST_SAID = (
-    "FedAvg's clean accuracy minus the rule's, seed by seed: what the rule costs without an attack; where attacked "
-    "cells are told several f, the mean over these (the heading says which)."
+    "FedAvg's clean accuracy minus the rule's, seed by seed: what the rule costs without an attack; where clean twins "
+    "have several declared f, the mean over these (the heading names them)."
 )
 INFLUENCE_SAID = (
     "Influence: summed least-squares weight of the malicious clients in the update, mean over evaluated rounds; a "

@@ -35,8 +35,8 @@ from flipbench.spec.labels import (
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
 STATEMENT = (
     "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %. Best of each column {best}. "
-    "Clean: the same experiment without the attack, told the same f; under attacks told several f the mean over these, "
-    "and a note says so. "
+    "Clean: the same experiment without the attack, with the declared f less the sybils, if any; of twins with several "
+    "declared f the mean, and a note names them. "
     "Damage: clean minus attacked, seed by seed. "
     "Mean of the last 5 evaluated rounds: of those in the second half of training. "
     "Worst case: the attack with the least mean, and that mean's interval; never bold where an attack or seeds are "

@@ -95,7 +95,7 @@ def test_an_overview_shows_attacks_down_and_rules_across(every: Any) -> None:
     assert [t.get_text() for t in ax.get_xticklabels()] == list(page.rows)
     np.testing.assert_array_equal(mesh(ax).ravel(), table["mean"].to_numpy(dtype=float))
     hatched = {(math.floor(p.get_y()), math.floor(p.get_x())) for p in ax.patches if p.get_hatch()}
-    assert hatched == {(i, page.rows.index("krum")) for i in range(len(names))}  # its clean twin is told the same f
+    assert hatched == {(i, page.rows.index("krum")) for i in range(len(names))}  # its clean twin has the same f
     told = " ".join(words_of(figure)).replace("\n", " ")
     for part in ("malicious fraction 40 %", "†: knows the rule", "95 % Student interval", "the worst mean above"):
         assert part in told
