@@ -16,7 +16,9 @@ from flipbench.analysis import metrics
 from flipbench.errors import UserError
 from flipbench.report import write
 from flipbench.report.html import templates
-from flipbench.report.tables import custom, summary
+from flipbench.report.tables import custom
+from flipbench.report.tables.latex import chosen_latex
+from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.reference import CODE
 from flipbench.store.store import Store
@@ -219,11 +221,11 @@ class Table:
 
     def to_markdown(self) -> str:
         """The table as GitHub's Markdown, with what its marks mean below."""
-        return summary.chosen_markdown(self.chosen.block, self.chosen.said)
+        return chosen_markdown(self.chosen.block, self.chosen.said)
 
     def to_latex(self) -> str:
         """The table as LaTeX; needs the packages booktabs and ulem, as its first line says."""
-        return summary.chosen_latex(self.chosen.block, self.chosen.said)
+        return chosen_latex(self.chosen.block, self.chosen.said)
 
     def __repr__(self) -> str:
         return self.to_markdown()

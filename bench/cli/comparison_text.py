@@ -23,8 +23,8 @@ from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.errors import UserError
 from flipbench.execution.progress import counted
 from flipbench.report.tables.csv_format import csv_text
+from flipbench.report.tables.markdown import md_text
 from flipbench.report.tables.model import number
-from flipbench.report.tables.summary import md_text
 from flipbench.spec.labels import dataset_label, field_label, is_nothing, printable, value_label
 
 FORMATS = ("md", "csv")

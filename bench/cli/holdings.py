@@ -107,11 +107,11 @@ def export(folder: Path, path: Path) -> int:
         return len(records)
     from flipbench.analysis import frame as frames
     from flipbench.analysis import metrics
-    from flipbench.report.tables import summary
+    from flipbench.report.tables.cells_csv import cells_csv
 
     tidy = metrics.evaluate(frames.load(folder))
     if ending == ".csv":
-        raw = summary.cells_csv(tidy).encode()
+        raw = cells_csv(tidy).encode()
     else:
         plain = tidy.copy()
         for name in ("classes", "mapping"):

@@ -26,6 +26,8 @@ from flipbench.papers.verdicts import (
 )
 from flipbench.report.tables import summary
 from flipbench.report.tables.csv_format import csv_text
+from flipbench.report.tables.latex import chosen_latex
+from flipbench.report.tables.markdown import chosen_markdown, md_text
 from flipbench.report.tables.model import DASH, Block, Entry
 
 HEADS = ("published", "ours", "n", "difference", "reproduced if", "verdict")
@@ -68,14 +70,14 @@ def _counted(number: int, word: str) -> str:
 
 def markdown(result: Result, frame: pd.DataFrame, plan: Mapping[str, Any]) -> str:
     """Everything as GitHub's Markdown."""
-    paper, md = result.paper, summary.md_text
+    paper, md = result.paper, md_text
     parts = [f"# {md(paper.title)}", f"**{md(headline(result))}**", md(paper.paper), f"Source: {md(paper.source)}"]
     parts += [md(line) for line in summary.preface(frame, plan)]
     parts += [EXPLANATION]
     for table in result.tables:
-        parts.append(summary.chosen_markdown(number_block(table, paper), _said(table.table, paper)).rstrip("\n"))
+        parts.append(chosen_markdown(number_block(table, paper), _said(table.table, paper)).rstrip("\n"))
         if table.claims:
-            parts.append(summary.chosen_markdown(claim_block(table), CLAIMS_EXPLANATION).rstrip("\n"))
+            parts.append(chosen_markdown(claim_block(table), CLAIMS_EXPLANATION).rstrip("\n"))
     if paper.choices:
         parts += ["### What the paper leaves open", "\n".join(_choices(paper))]
     return "\n\n".join(parts) + "\n"
@@ -84,7 +86,7 @@ def markdown(result: Result, frame: pd.DataFrame, plan: Mapping[str, Any]) -> st
 def _choices(paper: Paper) -> Iterable[str]:
     for choice in paper.choices:
         why = f" {choice.why}" if choice.why else ""
-        yield f"- {summary.md_text(choice.open)}: **{summary.md_text(choice.taken)}**.{summary.md_text(why)}"
+        yield f"- {md_text(choice.open)}: **{md_text(choice.taken)}**.{md_text(why)}"
 
 
 def latex(result: Result) -> str:
@@ -92,9 +94,9 @@ def latex(result: Result) -> str:
     parts = [f"% {summary.title({'title': result.paper.title})}: {headline(result)}"]
     for table in result.tables:
         below = f"{_said(table.table, result.paper)} {EXPLANATION}"
-        parts.append(summary.chosen_latex(number_block(table, result.paper), below))
+        parts.append(chosen_latex(number_block(table, result.paper), below))
         if table.claims:
-            parts.append(summary.chosen_latex(claim_block(table), CLAIMS_EXPLANATION))
+            parts.append(chosen_latex(claim_block(table), CLAIMS_EXPLANATION))
     return "\n".join(parts)
 
 

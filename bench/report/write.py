@@ -28,6 +28,9 @@ from flipbench.report.html import templates
 from flipbench.report.tables import attacks_csv, comparisons_csv, csv_format, decomposition_csv
 from flipbench.report.tables import custom as choosing
 from flipbench.report.tables import summary as tables
+from flipbench.report.tables.cells_csv import cells_parts
+from flipbench.report.tables.latex import chosen_latex
+from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.labels import printable
 from flipbench.store.store import Store
 
@@ -60,7 +63,7 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
     views = pivots(frame, tidy)
     told = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
     texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
-        "cells.csv": lambda: tables.cells_parts(tidy),
+        "cells.csv": lambda: cells_parts(tidy),
         "summary.md": lambda: tables.markdown(frame, views, plan, told),
         "summary.csv": lambda: tables.summary_csv(views),
         "summary.tex": lambda: tables.latex(views, plan),
@@ -157,9 +160,9 @@ def chosen(
     if form == "csv":
         return csv_format.csv_text(made.names, made.lines)
     if form == "tex":
-        return tables.chosen_latex(made.block, made.said)
+        return chosen_latex(made.block, made.said)
     if form == "md":
-        return tables.chosen_markdown(made.block, made.said)
+        return chosen_markdown(made.block, made.said)
     return templates.page(tables.title(plan), [templates.block_table(made.block), f"<p>{escape(made.said)}</p>"])
 
 

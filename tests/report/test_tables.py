@@ -27,7 +27,10 @@ from flipbench.analysis.pages import pages
 from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.errors import UserError
 from flipbench.report.tables import summary
+from flipbench.report.tables.cells_csv import cells_csv
 from flipbench.report.tables.csv_format import csv_columns, csv_text
+from flipbench.report.tables.latex import tex_text
+from flipbench.report.tables.markdown import md_text
 from flipbench.report.tables.model import number
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import aggregator_label, attack_label, printable, slug, value_label
@@ -87,12 +90,12 @@ def test_golden(grid: Path, name: str) -> None:
 def test_equal_cells_give_equal_bytes(grid: Path, tmp_path: Path) -> None:
     again = small_grid(tmp_path / "label_flip")
     assert texts(again) == texts(grid)
-    assert summary.cells_csv(read(again)[1]) == summary.cells_csv(read(grid)[1])
+    assert cells_csv(read(again)[1]) == cells_csv(read(grid)[1])
 
 
 def test_cells_csv_has_a_line_a_finished_cell_with_every_fact_and_metric(grid: Path) -> None:
     frame, tidy, _ = read(grid)
-    lines = list(csv.DictReader(io.StringIO(summary.cells_csv(tidy))))
+    lines = list(csv.DictReader(io.StringIO(cells_csv(tidy))))
     assert len(lines) == (frame["status"] == "done").sum()
     columns = {"key", "split", "data_sha256", "seconds", "flips_changed", "malicious_influence", *FIELDS}
     columns |= {f"{m}{part}" for m in metrics.METRICS for part in ("", "_last5", "_clean", "_damage")}
@@ -189,7 +192,7 @@ def test_hostile_names_stay_text_in_latex(hostile: Path) -> None:
 
 def test_no_cell_of_a_csv_is_a_formula(hostile: Path) -> None:
     frame, tidy, _ = read(hostile)
-    for text in (summary.cells_csv(tidy), summary.summary_csv(pivots(frame, tidy))):
+    for text in (cells_csv(tidy), summary.summary_csv(pivots(frame, tidy))):
         for line in csv.reader(io.StringIO(text)):
             for cell in line:
                 assert cell[:1] not in {"=", "+", "-", "@"} or _is_number(cell)
@@ -225,7 +228,7 @@ def test_a_column_is_written_as_its_cells_are() -> None:
 @given(st.text())
 @example('±→↔–…†"<>|~^\\')
 def test_latex_text_has_no_live_character(text: str) -> None:
-    told = summary._tex(printable(text))
+    told = tex_text(printable(text))
     for macro in ("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"):
         told = told.replace(f"\\{macro}{{}}", "")
     told = told.replace("\\ldots{}", "")
@@ -237,7 +240,7 @@ def test_latex_text_has_no_live_character(text: str) -> None:
 
 @given(st.text())
 def test_markdown_text_has_no_tag_and_one_line(text: str) -> None:
-    told = summary.md_text(printable(text))
+    told = md_text(printable(text))
     assert "<" not in told
     assert "\n" not in told
     assert not re.search(r"(?<!\\)(?:\\\\)*\|", told)
@@ -336,7 +339,7 @@ def test_a_grid_without_a_finished_cell_still_has_tables(tmp_path: Path) -> None
     store.write_plan({"grid": "none", "title": None, "source": "", "command": None, "keys": ["1" * 64], "figures": []})
     frame, tidy, plan = read(folder)
     assert "0 of 1 cells done, 1 not run yet" in summary.markdown(frame, pivots(frame, tidy), plan, [])
-    assert summary.cells_csv(tidy).startswith("key,")
+    assert cells_csv(tidy).startswith("key,")
 
 
 if __name__ == "__main__":

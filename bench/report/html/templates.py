@@ -9,14 +9,13 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from flipbench.report.tables.model import Block
+from flipbench.report.tables.model import Block, header_groups
 
 PARTS = Path(__file__).parents[2] / "page"
 SORTING = ("sort.js",)  # what a page of tables needs
@@ -81,7 +80,7 @@ def block_table(block: Block) -> Markup:
     for place, (name, texts) in enumerate(zip(block.levels, block.header, strict=True)):
         last = place == len(block.levels) - 1
         corner = ", ".join(filter(None, [block.corner, name])) if last else name
-        lines.append((corner, [(t, 1) for t in texts] if last else _groups(texts), last))
+        lines.append((corner, [(t, 1) for t in texts] if last else header_groups(texts), last))
     return _macro("block_table", block, lines, block.width - block.text)
 
 
@@ -93,10 +92,6 @@ def plain_table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str]
 def image(name: str, png: bytes, told: str) -> Markup:
     """A figure inside the file."""
     return _macro("image", name, base64.b64encode(png).decode(), told)
-
-
-def _groups(texts: Sequence[str]) -> list[tuple[str, int]]:
-    return [(text, len(list(same))) for text, same in groupby(texts)]
 
 
 @cache

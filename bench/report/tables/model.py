@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import pandas as pd
@@ -213,6 +213,11 @@ def header_of(
             inner = [*[""] * (len(names) - len(setting) - 1), attack_label(column.attack)]
         lines.append([*setting, *inner])
     return tuple(names), tuple(zip(*lines, strict=True))
+
+
+def header_groups(texts: Sequence[str]) -> list[tuple[str, int]]:
+    """Equal neighbours as (text, how many)."""
+    return [(text, len(list(same))) for text, same in groupby(texts)]
 
 
 def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
