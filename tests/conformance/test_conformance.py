@@ -22,7 +22,9 @@ from flipbench.conformance.aggregators import (
 from flipbench.conformance.attacks import ATTACK_PROPERTIES
 from flipbench.conformance.oracles import DEFINITIONS
 from flipbench.errors import UserError
-from tests.helpers import defective_flips, defective_rules, defective_updates
+from tests.helpers.defective import flips as defective_flips
+from tests.helpers.defective import rules as defective_rules
+from tests.helpers.defective import updates as defective_updates
 
 # Options to bind, for attacks that need some or run long; every other shipped attack is tried as it is.
 OPTIONS = {
@@ -238,7 +240,7 @@ def test_a_failure_is_exit_code_1_with_case_impact_and_fix(call):
 
 
 def test_a_rule_of_a_module_is_checked_as_what_it_claims_to_be(call):
-    result = call("tests.helpers.defective_rules:krum_unsquared", "--definition", "krum", "--except-for", "scale")
+    result = call("tests.helpers.defective.rules:krum_unsquared", "--definition", "krum", "--except-for", "scale")
     assert result.exit_code == 1
     assert "checked as krum" in result.output
     assert "distances that are not squared" in result.output

@@ -14,63 +14,7 @@ from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.key import key
 from flipbench.spec.seeds import named_seed
 from flipbench.spec.twins import clean_twin, normal
-
-BASE = Cell(attack="mirrored", malicious_count=3, local_steps=5, clients_per_round=10)
-NEEDS: dict[str, dict[str, Any]] = {
-    "local_epochs": {"local_steps": None},
-    "malicious_fraction": {"malicious_count": None},
-    "drop_last": {"local_steps": None},
-    "schedule_clock": {"schedule": "step(every=2)"},
-    "schedule_start": {"schedule": "step(every=2)"},
-    "optimiser_state": {"momentum": 0.9},
-}  # facts that a fact goes together with, or that it says nothing without
-OTHER: dict[str, Any] = {
-    "dataset": "mnist",
-    "features": "standard",
-    "partition": "dirichlet(alpha=0.5)",
-    "clients": 21,
-    "clients_per_round": 11,
-    "model": "softmax",
-    "rounds": 31,
-    "local_epochs": 2,
-    "local_steps": 6,
-    "batch_size": 16,
-    "learning_rate": 0.2,
-    "schedule": "cosine",
-    "momentum": 0.5,
-    "weight_decay": 0.1,
-    "client_momentum": 0.9,
-    "server_learning_rate": 0.5,
-    "server_momentum": 0.9,
-    "evaluate_every": 5,
-    "attack": "uniform",
-    "flip_rate": 0.5,
-    "malicious_fraction": 0.3,
-    "malicious_count": 4,
-    "declared_byzantine": 5,
-    "attack_start": 2,
-    "attack_stop": 9,
-    "attack_availability": 0.5,
-    "validation_share": 0.25,
-    "initialisation": "zeros",
-    "sampling": "independent",
-    "drop_last": True,
-    "augmentation": "crop",
-    "loss": "class_balanced",
-    "reduction": "sum",
-    "schedule_clock": "participation",
-    "schedule_start": 5,
-    "optimiser_state": "kept",
-    "clip_update": 2.0,
-    "client_weights": "equal",
-    "evaluate_last": 4,
-    "malicious_data": "fresh",
-    "flips_trained": False,
-    "root_examples": 100,
-    "aggregator": "krum",
-    "seed": 1,
-    "device": "cuda",
-}
+from tests.helpers.varied_cells import BASE, NEEDS, OTHER
 
 
 def test_every_field_has_a_case() -> None:

@@ -22,7 +22,7 @@ from flipbench.spec.field_table import GROUPS, described, descriptions
 from flipbench.spec.key import canonical_json, key
 from flipbench.spec.labels import field_label, fields_line, value_label
 from flipbench.spec.twins import clean_twin, normal
-from tests.spec.test_cell import BASE, NEEDS, OTHER
+from tests.helpers.varied_cells import BASE, NEEDS, OTHER
 
 
 def test_every_field_is_in_one_group_and_its_usual_value_is_what_a_cell_has() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flipbench.attacks.contract import Found, Trials, UpdateContext
 from flipbench.attacks.labels.label_flip import mirrored
-from tests.helpers.defective_flips import middle_keeps_its_name
+from tests.helpers.defective.flips import middle_keeps_its_name
 
 
 def negated(updates: Tensor, context: UpdateContext, /) -> Tensor:
