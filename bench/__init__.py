@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flipbench.api.results import Results as Results
     from flipbench.api.results import Table as Table
     from flipbench.api.results import load as load
+    from flipbench.api.results import summarise as summarise
     from flipbench.api.running import plan as plan
     from flipbench.api.running import run as run
     from flipbench.conformance.aggregators import parametrize_with_checks as parametrize_with_checks
@@ -44,6 +45,7 @@ _HOME = {
     "Results": "flipbench.api.results",
     "Table": "flipbench.api.results",
     "load": "flipbench.api.results",
+    "summarise": "flipbench.api.results",
     "plan": "flipbench.api.running",
     "run": "flipbench.api.running",
     "parametrize_with_checks": "flipbench.conformance.aggregators",
@@ -77,6 +79,7 @@ __all__ = [
     "plan",
     "read_grid",
     "run",
+    "summarise",
 ]
 
 

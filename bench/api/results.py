@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from flipbench.analysis import frame as frames
-from flipbench.analysis import metrics
+from flipbench.analysis import metrics, warnings
 from flipbench.errors import UserError
 from flipbench.report import write
 from flipbench.report.html import templates
@@ -44,6 +44,27 @@ def load(folder: str | Path) -> Results:
         UserError: no grid was run in this folder.
     """
     return Results(Path(folder))
+
+
+def summarise(cells: pd.DataFrame, by: Fields, metric: str) -> pd.DataFrame:
+    """Mean over seeds of a column of `Results.cells`, or of one of your own, for each group of cells.
+
+    >>> means = fb.summarise(results.cells, ["attack", "aggregator"], "accuracy")
+    >>> means.columns.tolist()
+    ['attack', 'aggregator', 'mean', 'sd', 'n', 'low', 'high']
+
+    Args:
+        cells: rows of `Results.cells`, columns added or not.
+        by: columns that make a group; what else varies but the seed is averaged within each seed first.
+        metric: a column of numbers.
+
+    Returns:
+        One row a group, in order of appearance: its columns, mean, sd, n (seeds), low and high (95 % Student interval).
+
+    Raises:
+        UserError: a column is not there.
+    """
+    return warnings.summarise(cells, _listed(by), metric)
 
 
 class Results:

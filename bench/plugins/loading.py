@@ -1,4 +1,4 @@
-"""The doors that run a user's code: a loose file, a module, an entry point. Each fails with one clear message."""
+"""Loads a user's code: a loose file, a module, source text or an entry point; each failure is one clear message."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def from_module(name: str) -> Any:
 
 def from_entry_point(point: EntryPoint) -> Any:
     """The object that an installed package offers."""
-    found: Any = _imported(point.module, point.value)
+    loaded: Any = _imported(point.module, point.value)
     for part in (point.attr or "").split("."):
-        found = _attribute(found, part, point.value) if part else found
-    return found
+        loaded = _attribute(loaded, part, point.value) if part else loaded
+    return loaded
 
 
 def file_hash(name: str) -> str:

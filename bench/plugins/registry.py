@@ -1,8 +1,8 @@
-"""Names in a grid become callables: ``krum(keep=5)``, ``pkg.mod:rule``, ``path/file.py:rule``, an installed one.
+"""Names in a grid become callables: ``krum(keep=5)``, ``pkg.mod:rule``, ``path/file.py:rule``, an installed plug-in.
 
-Four doors, tried by the shape of the name: a shipped name, a name that an installed package offers as an entry
-point, a module, a loose file. Nothing is loaded unless it is named, and options are checked against the signature
-when the grid is read, so that a typo never costs a run.
+The form of a name says where it is looked up: a shipped name, a name that an installed package offers as an entry
+point, a module, a loose file, the source of a function that was passed in Python. Nothing is loaded unless it is named,
+and options are checked against the signature when the grid is read, so that a typo never costs a run.
 
 A shipped function gets its options bound with `functools.partial`; a frozen dataclass (a rule with memory) is built
 with them. Options are the keyword-only parameters; what an author writes as ``**kwargs`` accepts none.
@@ -96,10 +96,10 @@ def resolve(kind: str, ref: str | Reference) -> Any:
     """
     parts = _parts(kind, ref)
     if len(parts) == 1:
-        return _one(kind, parts[0])
+        return _resolve_one(kind, parts[0])
     if kind == "attack":
         try:
-            return Chain.of(*(_one(kind, r) for r in parts))
+            return Chain.of(*(_resolve_one(kind, r) for r in parts))
         except ValueError as error:
             raise PluginError(f"{' | '.join(map(str, parts))}: {error}") from error
     compose: Callable[..., Callable[..., Any]] | None = getattr(
@@ -107,7 +107,7 @@ def resolve(kind: str, ref: str | Reference) -> Any:
     )
     if compose is None:
         raise PluginError(f"{' | '.join(map(str, parts))} is a chain, and this version has no pre-aggregations")
-    return compose(*(_one("preaggregation", r) for r in parts[:-1]), _one(kind, parts[-1]))
+    return compose(*(_resolve_one("preaggregation", r) for r in parts[:-1]), _resolve_one(kind, parts[-1]))
 
 
 def source_hash(kind: str, ref: str | Reference) -> str | None:
@@ -144,7 +144,9 @@ def is_shipped(kind: str, name: str) -> bool:
 
 def catalogue(kind: str) -> list[Entry]:
     """All that can be named without a path: the shipped ones, then what installed packages offer (not loaded)."""
-    lines = [Entry(n, "flipbench", signatures.first_line(f), signatures.shown(f)) for n, f in shipped(kind).items()]
+    lines = [
+        Entry(n, "flipbench", signatures.first_line(f), signatures.option_texts(f)) for n, f in shipped(kind).items()
+    ]
     for name, points in sorted(_installed(_kind(kind).group).items()):
         for point in points:
             lines.append(Entry(name, _distribution(point), f"{point.value} (not loaded before it is named)", ()))
@@ -152,7 +154,7 @@ def catalogue(kind: str) -> list[Entry]:
 
 
 def clear() -> None:
-    """Forget which packages are installed (for one process that installs some)."""
+    """Forget which packages are installed (for a process that installs some)."""
     _installed.cache_clear()
 
 
@@ -169,7 +171,7 @@ def _parts(kind: str, ref: str | Reference) -> tuple[Reference, ...]:
     return parse_chain(ref) if kind in ("aggregator", "attack") else (parse(ref),)
 
 
-def _one(kind: str, ref: Reference) -> Callable[..., Any]:
+def _resolve_one(kind: str, ref: Reference) -> Callable[..., Any]:
     if kind == "aggregator" and other_suites.is_foreign(ref.name):
         return other_suites.resolve(ref)
     target = _find(kind, ref.name)
@@ -196,8 +198,8 @@ def _find(kind: str, name: str) -> Any:
     if len(theirs) + (name in ours) > 1:
         owners = ["flipbench"] * (name in ours) + [_distribution(p) for p in theirs]
         raise PluginError(
-            f"{spec.noun} {name!r} is offered by {' and '.join(owners)}: uninstall all but one, "
-            f"or name the one you mean as {theirs[0].value!r}"
+            f"{spec.noun} {name!r} is offered by {' and '.join(owners)}: uninstall the others, "
+            f"or write the name in full, as {theirs[0].value!r}"
         )
     if name in ours:
         return ours[name]
@@ -241,11 +243,11 @@ def _with_article(noun: str) -> str:
 
 @lru_cache
 def _installed(group: str | None) -> dict[str, tuple[EntryPoint, ...]]:
-    found: dict[str, tuple[EntryPoint, ...]] = {}
+    installed: dict[str, tuple[EntryPoint, ...]] = {}
     for point in entry_points(group=group) if group else ():
-        if point not in found.get(point.name, ()):
-            found[point.name] = (*found.get(point.name, ()), point)
-    return found
+        if point not in installed.get(point.name, ()):
+            installed[point.name] = (*installed.get(point.name, ()), point)
+    return installed
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -65,7 +65,7 @@ def first_line(target: Callable[..., Any]) -> str:
     return (inspect.getdoc(target) or "").strip().partition("\n")[0]
 
 
-def shown(target: Callable[..., Any]) -> tuple[str, ...]:
+def option_texts(target: Callable[..., Any]) -> tuple[str, ...]:
     """Its options as text: ``trim=null``, and ``alpha`` where there is no default."""
     return tuple(n if p.default is Parameter.empty else f"{n}={_text(p.default)}" for n, p in options(target).items())
 
@@ -138,7 +138,7 @@ def _wrong_type(target: Callable[..., Any], name: str, value: Any) -> str | None
 
 
 _OF_TYPE = ("_type", "_parsing", "literal_error")  # kinds of pydantic's errors
-_ONE: dict[Any, tuple[str, str]] = {
+_SIMPLE: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
     bool: ("true or false", "true or false"),
@@ -152,8 +152,8 @@ def _described(hint: Any, many: bool = False) -> str | None:
     Returns:
         ``a whole number or a list of whole numbers``; None for what has no simple words.
     """
-    if hint in _ONE:
-        return _ONE[hint][many]
+    if hint in _SIMPLE:
+        return _SIMPLE[hint][many]
     if hint is types.NoneType:
         return "null"
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

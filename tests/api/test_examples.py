@@ -12,7 +12,7 @@ import pytest
 import flipbench as fb
 from tests.helpers.paths import ROOT
 
-FUNCTIONS = ["read_grid", "plan", "run", "load", "aggregate", "check_aggregator", "check_attack"]
+FUNCTIONS = ["read_grid", "plan", "run", "load", "summarise", "aggregate", "check_aggregator", "check_attack"]
 MODULES = sorted(p.stem for p in (ROOT / "bench/api").glob("*.py") if p.stem != "__init__")
 
 
