@@ -1,7 +1,7 @@
-"""Stacks out to the workers of a Dask cluster, one at a time each, and records back.
+"""Sends stacks of cells to the workers of a Dask cluster, one at a time each, and receives their records.
 
-The driver says which worker gets which stack. So it knows which one a worker died of, nothing waits beside it on the
-same worker, and what Dask would do by itself with tasks of dead workers does not matter.
+The driver chooses the worker of each stack. So it knows at which stack a worker died, no second stack waits on the same
+worker, and Dask's own treatment of tasks whose workers die does not matter.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from flipbench.system.fingerprint import fingerprint
 from flipbench.system.limits import size_text
 from flipbench.system.signals import Stop
 
-SILENCE = logging.CRITICAL + 1  # even a client that leaves is critical to Dask
-_LOOK = 2.0  # seconds between looks at whether the scheduler is still there
+SILENCE = logging.CRITICAL + 1  # Dask logs even a client that leaves as critical
+_CHECK = 2.0  # seconds between checks that the scheduler is still there
 _NEARLY = 0.98  # of the time limit: where exit codes do not travel, a death so late was the limit's
 _GRACE = 5.0  # seconds beyond the time limit after which the driver ends a worker that did not end itself
 _LATE = 60.0  # seconds from being given a stack to saying that the time limit counts
-_LAST = 1.0  # seconds that finished records get to arrive after an interrupt
+_ARRIVING = 1.0  # seconds that finished records get to arrive after an interrupt
 
 
 class ClusterError(UserError):
@@ -43,10 +43,10 @@ class ClusterError(UserError):
 
 @dataclass(frozen=True)
 class Site:
-    """What workers on this machine and those elsewhere have not in common.
+    """How workers on this machine differ from those elsewhere.
 
     Attributes:
-        here: they find data and keep states by themselves, in the driver's folders.
+        here: they load data and keep checkpoints by themselves, in the driver's folders.
         death: how the worker at an address died.
         patience: seconds without a single worker after which there will be none; None: they may come back any day.
         end: ends the worker at an address that is far beyond the time limit; None: not from here.
@@ -73,7 +73,7 @@ class Death:
 
 @dataclass(frozen=True)
 class _Given:
-    """A stack at work."""
+    """A stack that a worker was given."""
 
     stack: Stack
     future: Any
@@ -81,7 +81,7 @@ class _Given:
 
 
 class Dispatch:
-    """The workers of a cluster and what each has been given."""
+    """The workers of a cluster and the stack that each has been given."""
 
     def __init__(self, client: Any, context: RunContext, stop: Stop, site: Site) -> None:
         self.client, self.context, self.stop, self.site = client, context, stop, site
@@ -89,9 +89,9 @@ class Dispatch:
         self.waiting: deque[Stack] = deque()
         self.idle: dict[str, None] = {}  # addresses, in the order that they became idle
         self.busy: dict[str, _Given] = {}
-        self.began: dict[str, float] = {}  # when the worker at an address said that the time limit counts
+        self.began: dict[str, float] = {}  # when the time limit of the worker at an address began to count
         self.sent: dict[tuple[str, str], Any] = {}  # data sets on the cluster
-        self.news: SimpleQueue[Callable[[], Iterator[Record]]] = SimpleQueue()
+        self.events: SimpleQueue[Callable[[], Iterator[Record]]] = SimpleQueue()
         self.alone_since = time.monotonic()
         client.subscribe_topic("all", self._heard)
         client.subscribe_topic(worker.BEGAN, self._heard_beginning)
@@ -111,15 +111,15 @@ class Dispatch:
             if not self.busy and not self.waiting:
                 return
             with self.stop.interruptible():
-                told = self._next()
-            yield from told()
+                event = self._next()
+            yield from event()
 
     def finished_meanwhile(self) -> Iterator[Record]:
-        """What has been finished already when the run is interrupted."""
-        until = time.monotonic() + _LAST
+        """Records that were finished when the run was interrupted."""
+        until = time.monotonic() + _ARRIVING
         while any(given.future.status == "finished" for given in self.busy.values()) and time.monotonic() < until:
             try:
-                yield from self.news.get(timeout=0.05)()
+                yield from self.events.get(timeout=0.05)()
             except (Empty, UserError):
                 continue
 
@@ -134,11 +134,11 @@ class Dispatch:
         while True:
             self._end_the_overdue()
             try:
-                return self.news.get(timeout=_LOOK)
+                return self.events.get(timeout=_CHECK)
             except Empty:
-                self._look()
+                self._check_scheduler()
 
-    def _look(self) -> None:
+    def _check_scheduler(self) -> None:
         if self.client.status in ("closed", "closing") or self.client.scheduler is None:
             raise ClusterError("the scheduler is gone: finished cells are kept, run the same command again")
         alone = time.monotonic() - self.alone_since
@@ -146,7 +146,7 @@ class Dispatch:
             raise ClusterError(f"no worker process has started in {alone:.0f} s; finished cells are kept")
 
     def _end_the_overdue(self) -> None:
-        """A worker ends itself at the time limit, unless something keeps even that from happening: it was stopped."""
+        """A worker ends itself at the time limit, unless it was stopped (SIGSTOP): then the driver ends it."""
         seconds = self.context.limits.seconds
         if seconds is None or self.site.end is None:
             return
@@ -157,14 +157,14 @@ class Dispatch:
 
     def _heard(self, event: tuple[float, Any]) -> None:
         """In Dask's thread: a worker came or went."""
-        told = event[1]
-        if not isinstance(told, dict) or "worker" not in told:
+        news = event[1]
+        if not isinstance(news, dict) or "worker" not in news:
             return
-        address = told["worker"]
-        if told.get("action") == "add-worker":
-            self.news.put(lambda: self._joined(address))
-        elif told.get("action") == "remove-worker":
-            self.news.put(lambda: self._lost(address, bool(told.get("expected"))))
+        address = news["worker"]
+        if news.get("action") == "add-worker":
+            self.events.put(lambda: self._joined(address))
+        elif news.get("action") == "remove-worker":
+            self.events.put(lambda: self._lost(address, bool(news.get("expected"))))
 
     def _heard_beginning(self, event: tuple[float, Any]) -> None:
         self.began[event[1]["worker"]] = time.monotonic()
@@ -204,7 +204,7 @@ class Dispatch:
         return self.client.submit(worker.perform, task, dataset, workers=[address], pure=False, retries=0)
 
     def _data(self, stack: Stack) -> Any:
-        """A data set on its way to whoever needs it; the cluster keeps it under its hash."""
+        """A data set that the cluster keeps under its hash and sends to the workers that need it."""
         cell, content = stack[0].cell, stack[0].content
         place = (cell.dataset, content["dataset"])
         if place not in self.sent:
@@ -213,21 +213,21 @@ class Dispatch:
         return self.sent[place]
 
     async def _fetch(self, address: str, future: Any) -> None:
-        """In Dask's thread: wait for an answer, and have the driver's thread deal with it."""
+        """In Dask's thread: wait for an answer, and leave it to the driver's thread."""
         try:
             answer = await future
         except (Exception, CancelledError, asyncio.CancelledError) as error:
             answer = error
-        self.news.put(lambda: self._answered(address, future, answer))
+        self.events.put(lambda: self._answered(address, future, answer))
 
     def _answered(self, address: str, future: Any, answer: Any) -> Iterator[Record]:
         from distributed.scheduler import KilledWorker
 
         given = self.busy.get(address)
         if given is None or given.future is not future:
-            return  # it was lost meanwhile
+            return  # the worker was lost meanwhile
         if isinstance(answer, KilledWorker) and answer.task == future.key:
-            return  # the news of that death is on its way
+            return  # the event of that death is on its way
         if isinstance(answer, worker.RefusedError):
             raise answer
         if isinstance(answer, CancelledError | asyncio.CancelledError):
@@ -245,7 +245,7 @@ class Dispatch:
             yield self.context.failed(given.stack[0], exception_text.with_type(answer))
 
     def _lost(self, address: str, expected: bool) -> Iterator[Record]:
-        """A worker is gone, on purpose or not; what it was at is run again, or given up."""
+        """A worker is gone, on purpose or not; its stack is run again, or given up."""
         self.idle.pop(address, None)
         given = self.busy.pop(address, None)
         self._count()
@@ -267,7 +267,7 @@ class Dispatch:
             yield self.context.failed(given.stack[0], reason)
 
     def _exceeded(self, address: str, death: Death, cells: int) -> str | None:
-        """Which limit a dead worker went beyond, as the record says it; None: not that."""
+        """Which limit a dead worker exceeded, in the words of the record; None: it exceeded none."""
         limits = self.context.limits
         if limits.seconds is not None:
             took = time.monotonic() - self.began.get(address, float("inf"))
@@ -282,7 +282,7 @@ class Dispatch:
 
 
 def silence() -> None:
-    """Dask logs what the run says in its own words; for good, since some of it comes after the end."""
+    """Turn Dask's logs off for the rest of the process: the run reports the same, and some come after its end."""
     import distributed  # noqa: F401 - which sets levels
 
     for name in ("distributed", "distributed.client"):  # the latter has a level of its own
@@ -290,5 +290,5 @@ def silence() -> None:
 
 
 def _received(dataset: Dataset) -> Dataset:
-    """What the cluster keeps of a data set: itself, under its hash."""
+    """The data set; run on the cluster, which keeps the result under its hash."""
     return dataset

@@ -1,7 +1,7 @@
-"""What a plan tries out: a rule on small random updates, a model on one example that is none.
+"""Trials of a plan: a rule on small random updates, a model on one example without content.
 
-A plug-in's code runs in a process of its own, with a time limit for each trial: it may exit, crash or hang, and the
-plan says so. Shipped code is tried right here.
+Plug-ins run in a child process, with a time limit for each trial: they may exit, crash or hang, and the plan reports
+it. Shipped code is tried in this process.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _LONGEST = 1000  # characters of a reason
 
 
 class Question(NamedTuple):
-    """What is tried.
+    """One trial.
 
     Attributes:
         kind: ``aggregator`` or ``model``.
         ref: names it.
         clients: of the trial cohort.
         byzantine: its declared f.
-        rooted: whether the server has an update of its own.
+        rooted: whether the server has an update from root examples.
         dataset: that a model is made for.
     """
 
@@ -63,11 +63,11 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of it; all null and zero for a rule that works.
+    """The result of a trial; all null and zero for a rule that works.
 
     Attributes:
         refused: why the rule's conditions do not hold.
-        failed: what it did instead of answering.
+        failed: how it failed.
         size: training and test examples, operations of one example's forward pass; of a model.
     """
 
@@ -87,19 +87,19 @@ def of_model(cell: Cell) -> Question:
 
 
 def answers(questions: Sequence[Question]) -> dict[Question, Answer]:
-    """Try everything out, each once."""
-    found: dict[Question, Answer] = {}
-    strange: list[Question] = []
-    for one in dict.fromkeys(questions):
-        if _is_ours(one):
-            found[one] = answer(one)
+    """Run every trial once, plug-ins in child processes."""
+    results: dict[Question, Answer] = {}
+    plugins: list[Question] = []
+    for question in dict.fromkeys(questions):
+        if _is_shipped(question):
+            results[question] = answer(question)
         else:
-            strange.append(one)
-    return found | dict(_fenced(strange))
+            plugins.append(question)
+    return results | dict(_in_child_processes(plugins))
 
 
 def answer(one: Question) -> Answer:
-    """Try it out in this process."""
+    """Run one trial in this process."""
     try:
         return Answer(size=_size(one)) if one.kind == "model" else _taken(one)
     except BaseException as error:  # a plug-in may raise anything
@@ -134,7 +134,7 @@ def _size(one: Question) -> tuple[int, int, float]:
     return len(loaded.train_y), len(loaded.test_y), float(counter.get_total_flops())
 
 
-def _is_ours(one: Question) -> bool:
+def _is_shipped(one: Question) -> bool:
     parts = parse_chain(one.ref)
     kinds = registry.kinds_of(one.kind, len(parts))
     return all(
@@ -143,14 +143,14 @@ def _is_ours(one: Question) -> bool:
     )
 
 
-def _fenced(questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
-    """Tried in processes of their own: a new one after each death, and what caused it is not asked again."""
+def _in_child_processes(questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
+    """Trials in child processes: a new one after each death, and what caused a death is not tried again."""
     left, deadly = list(questions), dict[tuple[str, str], Answer]()
     while left:
         if (known := deadly.get((left[0].kind, left[0].ref))) is not None:
             yield left.pop(0), known
             continue
-        with _Fence([one for one in left if (one.kind, one.ref) not in deadly]) as fence:
+        with _TrialProcess([one for one in left if (one.kind, one.ref) not in deadly]) as fence:
             for one in fence.questions:
                 found = fence.answer(one)
                 if found is None:
@@ -160,14 +160,14 @@ def _fenced(questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
                 yield one, found
 
 
-class _Fence:
-    """A process that answers questions one after the other."""
+class _TrialProcess:
+    """A child process that runs trials one after the other."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
         self.questions, self._late = questions, 0.0
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
-    def __enter__(self) -> _Fence:
+    def __enter__(self) -> _TrialProcess:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from flipbench.execution import preflight; preflight.main()"],
@@ -175,7 +175,7 @@ class _Fence:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a plug-in may say anything
-            start_new_session=True,  # what it starts ends with it
+            start_new_session=True,  # processes that it starts end with it
         )
         child_processes.register(self._process.pid)
         threading.Thread(target=self._read, daemon=True).start()
@@ -187,7 +187,7 @@ class _Fence:
         return self
 
     def answer(self, one: Question) -> Answer | None:
-        """What came of a trial; None when its process ended or had to be ended."""
+        """The result of a trial; None when its process ended or took too long."""
         line = self._line(LIMIT) if self._ready else b""
         if not line:
             return None
@@ -195,12 +195,12 @@ class _Fence:
         return Answer(found["refused"], found["failed"], tuple(found["size"]))
 
     def end(self) -> str:
-        """How the process ended, for the reader."""
+        """How the process ended, for messages."""
         if self._late:
             return f"took longer than {self._late:g} s"
         with suppress(subprocess.TimeoutExpired):
             return child_processes.death(self._process.wait(LIMIT))
-        return "closed what it should answer through"
+        return "closed the pipe that results are read from"
 
     def _line(self, seconds: float) -> bytes:
         try:
@@ -224,16 +224,16 @@ class _Fence:
 
 
 def main() -> None:
-    """The other side: a line when ready, then one an answer."""
+    """In the child process: a line when ready, then one for each result."""
     given: Mapping[str, Any] = json.loads(sys.stdin.buffer.read())
     source_text.add(given["code"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # never interrupted, but ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends this process
     out = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere
     torch.set_num_threads(1)
     os.write(out, b"ready\n")
     for one in given["questions"]:
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 2 * LIMIT)  # should the asker be gone
+            signal.setitimer(signal.ITIMER_REAL, 2 * LIMIT)  # in case the driver is gone
         os.write(out, json.dumps(asdict(answer(Question(**one)))).encode() + b"\n")
     os._exit(0)

@@ -1,4 +1,4 @@
-"""What a run shows while it runs: a live table on a terminal, one plain line a cell elsewhere, or nothing."""
+"""Displays of a run's progress: a live table on a terminal, one plain line a cell elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flipbench.spec.reference import CODE
 
 
 class Progress(Protocol):
-    """Told by the runner what happens, in the driver's own thread or any other."""
+    """What the runner calls as a run goes on, in the driver's own thread or any other."""
 
     def start(self, total: int, done: int) -> None:
         """A run of so many cells begins; so many of them were done before."""
@@ -28,7 +28,7 @@ class Progress(Protocol):
         """A cell ended as ``done``, ``infeasible`` or ``failed`` after so many seconds of work."""
 
     def workers_changed(self, workers: int) -> None:
-        """So many workers are there now."""
+        """The number of workers changed to this."""
 
     def stop(self) -> None:
         """The run ends, for whatever reason."""

@@ -1,8 +1,8 @@
-"""A Dask cluster that is already there: cells and data go out, records come back, and this driver writes.
+"""Connects to a running Dask cluster: cells and data are sent to it, records come back, and this driver stores them.
 
 Workers need flipbench, byte for byte the driver's, with the same torch and plug-ins; they need neither the data, which
-is sent by the cluster's own means and kept there by its hash, nor a common disk. One that differs is refused: its
-numbers would be stored under keys that say otherwise.
+the cluster transfers and keeps by its hash, nor a common disk. A worker that differs is refused: its numbers would not
+belong to the keys that they are stored under.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Address", "ClusterError", "RefusedError", "address", "connected"]
 
 _ADDRESS = re.compile(r"(?:tcp|tls)://(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _PATIENCE = 30.0  # seconds for the scheduler to answer, and for a first worker to join
-_WAIT = 0.5  # seconds for the news to arrive why a worker was ended
+_WAIT = 0.5  # seconds for the announcement to arrive why a worker was ended
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,14 @@ def connected(where: Address, stacks: Sequence[Stack], context: RunContext, stop
 
 
 def _death(address: str, greedy: set[str]) -> Death:
-    """How the worker at an address died, as far as its nanny reports it; exit codes stay where they are."""
+    """How the worker at an address died, as far as its nanny announces it; exit codes are not announced."""
     until = time.monotonic() + _WAIT
     while address not in greedy and time.monotonic() < until:
         time.sleep(0.02)
-    told = (
+    reason = (
         "was ended for its use of memory" if address in greedy else "ended for a reason that the cluster does not tell"
     )
-    return Death(told)
+    return Death(reason)
 
 
 def _client(where: Address) -> Any:
@@ -163,24 +163,24 @@ def _client(where: Address) -> Any:
 
 
 def _inspect(client: Any, where: Address) -> None:
-    """Ask every worker who it is."""
+    """Compare every worker with this driver."""
     try:
-        told = client.run(_about, on_error="return")
+        answers = client.run(_about, on_error="return")
     except OSError as error:
         raise ClusterError(
             f"the scheduler at {where.scheduler} has gone ({error}): run the same command again"
         ) from error
-    wrong = [f"{name}: {why}" for name, about in told.items() if (why := _difference(about)) is not None]
+    wrong = [f"{name}: {why}" for name, about in answers.items() if (why := _difference(about)) is not None]
     if wrong:
-        shown = "\n".join(f"  {line}" for line in wrong[:10])
+        listed = "\n".join(f"  {line}" for line in wrong[:10])
         raise RefusedError(
-            f"{len(wrong)} of {len(told)} workers at {where.scheduler} would not compute what this driver would:\n"
-            f"{shown}\ninstall the same flipbench on all of them (same commit, same constraints.txt)"
+            f"{len(wrong)} of {len(answers)} workers at {where.scheduler} differ from this driver:\n"
+            f"{listed}\ninstall the same flipbench on all of them (same commit, same constraints.txt)"
         )
 
 
 def _about(dask_worker: Any) -> dict[str, Any]:
-    """What a worker is, told by itself; the parameter's name is Dask's."""
+    """What is compared of a worker, run on it; the parameter's name is Dask's."""
     return {"made of": fingerprint(), "threads": dask_worker.state.nthreads}
 
 
@@ -188,8 +188,8 @@ def _difference(about: Any) -> str | None:
     """Why a worker is refused; None where it fits."""
     if isinstance(about, BaseException):
         return f"has no usable flipbench ({type(about).__name__}: {about})"
-    mine = fingerprint()
-    for name, value in mine.items():
+    own = fingerprint()
+    for name, value in own.items():
         if about["made of"].get(name) != value:
             other = about["made of"].get(name)
             if name == "source":

@@ -1,4 +1,4 @@
-"""What a run asks of whoever does the work: stacks of cells out, records back, and a count of the workers lost.
+"""What a run passes to its workers and counts of them: settings of all stacks, records that come back, workers lost.
 
 A stack whose worker dies is run again cell by cell. A cell whose worker died three times is recorded as failed, as is
 one that alone exceeds a limit.
@@ -29,7 +29,7 @@ class RunContext:
         limits: of a worker.
         settled: whether a cell has a result by now, from another driver on the same folder.
         checkpoints: where the states of long cells are kept; None: nowhere.
-        workers_changed: told how many workers there are, whenever that changes.
+        workers_changed: called with the number of workers whenever it changes.
     """
 
     facts: Mapping[str, Any]
@@ -40,9 +40,9 @@ class RunContext:
     workers_changed: Callable[[int], None] = lambda _: None
 
     def task(self, stack: Stack) -> tuple[Any, ...]:
-        """The arguments of `experiment.perform`."""
-        mine = {k: n for job in stack if (n := self.attempts.get(k := key_of(job)))}
-        return stack, self.facts, mine, self.checkpoints
+        """The arguments of `run_stack.perform`."""
+        tries = {k: n for job in stack if (n := self.attempts.get(k := key_of(job)))}
+        return stack, self.facts, tries, self.checkpoints
 
     def wanted(self, stack: Stack) -> Stack:
         """The cells of a stack that are still without a result."""
@@ -55,14 +55,14 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Source:
-    """Records as they come, and after an interrupt those that are finished already."""
+    """Records as they come, and after an interrupt those that were finished by then."""
 
     records: Iterator[Record]
     finished_meanwhile: Callable[[], Iterator[Record]]
 
 
 class Retries:
-    """Which cells were lost with their workers, and how often since they last got further."""
+    """Counts how often each cell was lost with its worker since its last checkpoint."""
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
@@ -87,7 +87,7 @@ class Retries:
         return again, given_up
 
     def _count(self, key: str) -> int:
-        """Deaths without getting any further: a long cell on a machine that kills at random is no poison."""
+        """Deaths since the last checkpoint: a long cell on a machine that kills processes at random is not at fault."""
         places = self.context.checkpoints
         state = 0 if places is None else places.written(key)
         if state != self.states.get(key, 0):

@@ -5,9 +5,6 @@ The same cells give the same bytes. Only files that were written here before are
 
 from __future__ import annotations
 
-import filecmp
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +30,7 @@ from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.labels import printable
 from flipbench.store.store import Store
+from flipbench.system import atomic_files
 
 TABLES, HEATMAPS, PAGE = "tables", "heatmaps", "report.html"
 FORMATS = ("md", "csv", "tex", "html")
@@ -191,20 +189,10 @@ def put(path: Path, raw: bytes | Iterable[bytes]) -> Path:
         path: the file.
         raw: what goes into it, or its parts.
     """
-    temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(raw, bytes) and path.is_file() and path.read_bytes() == raw:
-            return path
-        with temp.open("wb") as file:
-            file.writelines([raw] if isinstance(raw, bytes) else raw)
-        if not (path.is_file() and filecmp.cmp(temp, path, shallow=False)):
-            os.replace(temp, path)
+        atomic_files.replace(path, raw, lasting=False, keep_equal=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); free the place or choose --results") from error
-    finally:
-        with suppress(OSError):
-            temp.unlink(missing_ok=True)
     return path
 
 

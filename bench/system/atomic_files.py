@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whoever is killed: the only lines of the store that write.
+"""Writes files that are whole or absent, even if the writer is killed: cells, plans, checkpoints, caches, reports.
 
 Publishing: temp file in the same folder, write, fsync, link (the first writer wins), fsync the folder, unlink. A
 writer killed at any step leaves either nothing, or the whole file, or a temp file that is never read.
@@ -7,12 +7,13 @@ writer killed at any step leaves either nothing, or the whole file, or a temp fi
 from __future__ import annotations
 
 import errno
+import filecmp
 import os
 import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -140,23 +141,39 @@ def publish(path: Path, raw: bytes) -> bool:
     return True
 
 
-def replace(path: Path, raw: bytes) -> None:
-    """Write a file over what lies there, whole or not at all."""
+def replace(path: Path, raw: bytes | Iterable[bytes], *, lasting: bool = True, keep_equal: bool = False) -> None:
+    """Write a file over what lies there, whole or not at all.
+
+    Args:
+        path: the file; its folder is made.
+        raw: what goes into it, or its parts.
+        lasting: wait until the disk has it; without, a power failure may leave an older or an empty file.
+        keep_equal: leave a file with the same content as it is, with its date.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    if keep_equal and isinstance(raw, bytes) and path.is_file() and path.read_bytes() == raw:
+        return
     make(path.parent)
-    with _temp(path, raw) as temp:
+    with _temp(path, raw, lasting) as temp:
+        if keep_equal and path.is_file() and filecmp.cmp(temp, path, shallow=False):
+            return
         os.replace(temp, path)
-        _sync(path.parent)
+        if lasting:
+            _sync(path.parent)
 
 
 @contextmanager
-def _temp(path: Path, raw: bytes) -> Iterator[Path]:
-    """A written and synced temp file beside ``path``; gone afterwards, whatever happens."""
+def _temp(path: Path, raw: bytes | Iterable[bytes], lasting: bool = True) -> Iterator[Path]:
+    """A written (and synced, if lasting) temp file beside ``path``; gone afterwards, whatever happens."""
     temp = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         with open(temp, "xb") as file:
-            file.write(raw)
+            file.writelines([raw] if isinstance(raw, bytes) else raw)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         yield temp
     finally:
         temp.unlink(missing_ok=True)

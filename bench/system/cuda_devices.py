@@ -1,4 +1,4 @@
-"""Which CUDA device each worker sees, and how much of its memory is the worker's."""
+"""Assigns CUDA devices to worker processes, and shares out their memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LEAST = 4 << 30  # bytes of a device that a worker needs: its context takes half
 
 
 def devices_of_workers(workers: int) -> list[str | None]:
-    """The device of each worker, dealt out in turn.
+    """The device of each worker, assigned in turn.
 
     Small models keep a device waiting for the next launch, so several workers share one, as far as its memory reaches.
 
@@ -21,16 +21,16 @@ def devices_of_workers(workers: int) -> list[str | None]:
         Of each worker a name for ``CUDA_VISIBLE_DEVICES``, at least one and no more than asked for; None: as the
         driver, where no device is seen.
     """
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = told.split(",") if told else [str(i) for i in range(torch.cuda.device_count())]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
     most = len(names) * max(1, _free() // LEAST) if names else 1
     return [names[i % len(names)] if names else None for i in range(max(1, min(workers, most)))]
 
 
 def memory(workers: int) -> int:
     """Bytes of a device that each of so many workers may use."""
-    seats = devices_of_workers(workers)
-    return _free() // max(1, seats.count(seats[0]))
+    devices = devices_of_workers(workers)
+    return _free() // max(1, devices.count(devices[0]))
 
 
 def _free() -> int:

@@ -1,4 +1,4 @@
-"""Which flipbench this is, to the byte: two processes with equal fingerprints compute equal numbers."""
+"""Identifies this flipbench to the byte: two processes with equal fingerprints compute equal numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a cell may take and how much memory a worker may use; both are fences, not facts: no key depends on them."""
+"""Limits of a cell's time and of a worker's memory, and sizes as text; no key depends on them."""
 
 from __future__ import annotations
 

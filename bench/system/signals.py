@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: the first ends the run in order, the second at once.
+"""Handlers of Ctrl-C and SIGTERM: the first signal ends the run in order, the second at once.
 
-While a run lasts, a signal is an interrupt only where the run says that it may be one (at work, waiting); elsewhere,
-as in the middle of publishing, it is kept until then. Before there is anything to put in order, the first one ends the
-program at once: an interrupt in the middle of an import may be swallowed, or come out as anything.
+While a run lasts, a signal raises an interrupt only where the run allows it (training, waiting); elsewhere, as in the
+middle of publishing, it is kept until then. Before a run begins, the first signal ends the program at once: an
+interrupt in the middle of a library's import may be swallowed, or come out as another exception.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 def is_users(error: BaseException) -> bool:
-    """Whether an exception is the user's wish to stop; where Python itself handles SIGINT, its exception is that."""
+    """Whether an exception comes from the user's signal; where Python itself handles SIGINT, KeyboardInterrupt does."""
     if isinstance(error, Interrupted):
         return True
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 class Stop:
-    """What signals have asked for so far."""
+    """The signals of a run so far."""
 
     def __init__(self) -> None:
         self.asked, self._open, self._raised = 0, False, False
@@ -65,20 +65,20 @@ class Stop:
 
 
 def from_the_start() -> None:
-    """Let either signal end the program in a word, until a run or a drawing takes over; an ignored one stays so."""
+    """Let either signal end the program with one word, until a run or a drawing takes over; ignored ones stay so."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave_in_a_word)
+            signal.signal(number, _leave_with_a_word)
 
 
 def as_python_does() -> None:
-    """Handle signals as without us: for what has an end of its own."""
+    """Handle signals as Python does: for commands with a clean end of their own."""
     for number in _SIGNALS:
-        if signal.getsignal(number) is _leave_in_a_word:
+        if signal.getsignal(number) is _leave_with_a_word:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-def _leave_in_a_word(number: int, frame: FrameType | None) -> None:
+def _leave_with_a_word(number: int, frame: FrameType | None) -> None:
     with suppress(OSError):
         os.write(2, b"interrupted\n")
     leave_at_once()
@@ -86,7 +86,7 @@ def _leave_in_a_word(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def in_order() -> Iterator[None]:
-    """Here the first signal is one KeyboardInterrupt, whatever the code at work makes of it, and the second the end."""
+    """Here the first signal is one KeyboardInterrupt, whatever the running code does with it; the second ends all."""
     with stoppable() as stop:
         try:
             with stop.interruptible():
@@ -100,7 +100,7 @@ def in_order() -> Iterator[None]:
 
 
 def leave_at_once() -> None:
-    """End this process and its workers, whatever they do."""
+    """End this process and its child processes at once."""
     child_processes.kill_all()
     child_processes.kill_server()
     if sys.stdout.isatty():

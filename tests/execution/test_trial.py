@@ -85,7 +85,7 @@ def test_whatever_a_rule_does_on_trial_is_told_and_the_others_are_answered(
 
 
 def test_shipped_ones_are_tried_right_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "_Fence", None)
+    monkeypatch.setattr(preflight, "_TrialProcess", None)
     krum = Question("aggregator", "krum", 4, 1)
     softmax = Question("model", "softmax", dataset="digits")
     found = preflight.answers([krum, softmax, Question("aggregator", "nnm | median", 5, 1)])
