@@ -123,6 +123,7 @@ def test_dirichlet_tops_up_to_the_minimum_from_the_largest():
     assert [len(p) for p in dirichlet(LABELS, 10, draw(), alpha=1e-3, minimum=100)] == [100] * 10
 
 
+@pytest.mark.timing
 def test_topping_up_many_examples_takes_the_fewest_moves_at_once():
     labels = torch.arange(60_000) % 10  # a move at a time needs 13 s
     before = time.perf_counter()
