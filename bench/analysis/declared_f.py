@@ -15,7 +15,7 @@ from flipbench.analysis.columns import Values, level_values
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
-from flipbench.analysis.warnings import STATISTICS, interval
+from flipbench.analysis.summaries import STATISTICS, interval
 from flipbench.spec.cell import CLEAN, expected_malicious
 
 AXES = ("declared_byzantine", "malicious_fraction")

@@ -17,7 +17,7 @@ import pandas as pd
 from flipbench.analysis.columns import level_values, reading_values
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
-from flipbench.analysis.warnings import STATISTICS, interval
+from flipbench.analysis.summaries import STATISTICS, interval
 from flipbench.spec.metric_names import DAMAGE
 
 METRIC = "accuracy"

@@ -16,10 +16,10 @@ import pandas as pd
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
-from flipbench.analysis import warnings as summary
 from flipbench.analysis.comparisons import said
 from flipbench.analysis.pivot import pivots
 from flipbench.analysis.statistics import LEAST_SEEDS
+from flipbench.analysis.warnings import guards as all_guards
 from flipbench.errors import UserError
 from flipbench.report.html import templates
 from flipbench.report.tables import attacks_csv, comparisons_csv, csv_format, decomposition_csv
@@ -168,7 +168,7 @@ def warnings(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -
     """What to know before believing the numbers, one sentence each."""
     from flipbench.report.figures import requests
 
-    guards = [printable(g.text, 500) for g in summary.guards(frame, tidy)]
+    guards = [printable(g.text, 500) for g in all_guards(frame, tidy)]
     return [*guards, *requests.wanted(plan)[1]]
 
 

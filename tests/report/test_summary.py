@@ -17,7 +17,8 @@ from scipy import stats
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis.metrics import evaluate
-from flipbench.analysis.warnings import Guard, damage, guards, interval, summarise
+from flipbench.analysis.summaries import damage, interval, summarise
+from flipbench.analysis.warnings import Guard, guards
 from flipbench.errors import UserError
 from flipbench.spec.cell import Cell
 from flipbench.spec.twins import clean_twin
