@@ -1,4 +1,4 @@
-"""Which figures a grid gets, and what they are called: the standard ones, and those that its file asks for."""
+"""Lists the figures of a grid and their names: the standard ones, and those that its file asks for."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _by_metric(pivots: Sequence[Pivot], narrow: Sequence[Pivot], names: Names) -
 
 
 def _others(pivots: Sequence[Pivot]) -> Iterator[Iterator[NamedFigure]]:
-    """Figures that show what they show, in order."""
+    """Figures of no metric that a file could choose, in order."""
     yield _crossovers(pivots)
     for pivot in pivots:
         yield _ranks(pivot)
@@ -117,15 +117,15 @@ def _others(pivots: Sequence[Pivot]) -> Iterator[Iterator[NamedFigure]]:
 
 
 def _in_turn(kinds: Iterable[Iterator[NamedFigure]]) -> Iterator[NamedFigure]:
-    """The first of each, then the second of each that has one, ..."""
-    going = list(kinds)
-    while going:
-        still = []
-        for one in going:
-            if (planned := next(one, None)) is not None:
+    """The first of each, then the second of each that has one, and so on."""
+    left = list(kinds)
+    while left:
+        drawn = left
+        left = []
+        for kind in drawn:  # one by one: what nobody takes is not computed
+            if (planned := next(kind, None)) is not None:
                 yield planned
-                still.append(one)
-        going = still
+                left.append(kind)
 
 
 _FEW_ROUNDS = 2  # two evaluated rounds are a table, not a curve
@@ -142,7 +142,7 @@ def _heatmaps(pivots: Sequence[Pivot], shown: MetricColumn) -> Iterator[NamedFig
     ]
     norm = style.scale([v for _, table, _ in found for v in table["mean"]], harm=not shown.higher_is_better, gains=True)
     for name, _, draw in found:
-        yield NamedFigure(name, _later(draw, norm))
+        yield NamedFigure(name, partial(draw, norm))
 
 
 def _worst(pivots: Sequence[Pivot], shown: MetricColumn) -> Iterator[Drawing]:
@@ -161,8 +161,7 @@ def _overviews(pivots: Sequence[Pivot], shown: MetricColumn) -> Iterator[Drawing
         for place in places(page) if has_overview(page, shown.name) else ():
             table = overview(pivot, shown, place)
             if table["attack"].nunique() > 1:
-                told = [slug(text) for text in place_label(page, place)]
-                name = "_".join([_name(page, f"{shown.name}_every-attack"), *told])
+                name = _name(page, f"{shown.name}_every-attack", more=place_label(page, place))
                 yield name, table, partial(attack_overview.draw, page, table, shown, place)
 
 
@@ -171,8 +170,8 @@ def _one_by_one(pivots: Sequence[Pivot], shown: MetricColumn) -> Iterator[Drawin
     for pivot in (p.pooled for p in pivots):
         page = pivot.page
         clean_only = [] if page.attacks or shown.clean is None or shown.needs_mapping else [CLEAN]
-        told = showable(page, shown) if shown.name in _SINGLE else page.attacks
-        for attack in [*told, *clean_only]:
+        attacks = showable(page, shown) if shown.name in _SINGLE else page.attacks
+        for attack in [*attacks, *clean_only]:
             table = pivot.squares(shown, [attack] if attack != CLEAN else [])
             if (table["state"] != "undefined").any():  # an attack without class map
                 yield _name(page, shown.name, attack), table, partial(heatmap.draw, page, table, shown, attack)
@@ -192,13 +191,9 @@ def _misdeclared(pivots: Sequence[Pivot], shown: MetricColumn) -> Iterator[Named
         harm = regret or not shown.higher_is_better
         norm = style.scale([v for *_, t in found for v in t[column]], harm=harm, gains=True)
         for page, attack, values, table in found:
-            told = [
-                slug(f"{field_label(f)} {value_label(f, v)}")
-                for f, v in zip(declared_table.rest(page), values, strict=True)
-            ]
             what = f"{shown.name}_declared" + ("_regret" if regret else "")
-            name = "_".join([_name(page, what, attack), *told])
-            yield NamedFigure(name, _later(declared_f.draw, page, table, shown, norm, attack, values, regret))
+            name = _name(page, what, attack, _with_labels(declared_table.rest(page), values))
+            yield NamedFigure(name, partial(declared_f.draw, page, table, shown, norm, attack, values, regret))
 
 
 def _crossovers(pivots: Sequence[Pivot]) -> Iterator[NamedFigure]:
@@ -208,14 +203,13 @@ def _crossovers(pivots: Sequence[Pivot]) -> Iterator[NamedFigure]:
         for place in partition_crossover.all_places(group):
             table = partition_crossover.points([of_page[id(page)] for page in group], place)
             if (table["state"] == "done").any():
-                about = [slug(value_label(f, v)) for f, v in group[0].about.items() if f != "partition"]
-                told = [slug(text) for text in place_label(group[0], place)]
-                name = "_".join([*about, "accuracy_by-partition", *told])
-                yield NamedFigure(name, _later(partition_crossover.draw, group, table, place))
+                alike = replace(group[0], about={f: v for f, v in group[0].about.items() if f != "partition"})
+                name = _name(alike, "accuracy_by-partition", more=place_label(group[0], place))
+                yield NamedFigure(name, partial(partition_crossover.draw, group, table, place))
 
 
 def _pairs(pivot: Pivot, shown: MetricColumn) -> Iterator[NamedFigure]:
-    """One a combination of the other varying facts, all on one scale."""
+    """One a combination of the other varying fields, all on one scale."""
     page = pivot.page
     rest = (*page.settings, *page.levels)
     places = level_values(page.cells, rest)
@@ -223,28 +217,27 @@ def _pairs(pivot: Pivot, shown: MetricColumn) -> Iterator[NamedFigure]:
     keys = list(dict.fromkeys(p for p, a in zip(places, attacked, strict=True) if a))
     parts = []
     for key in keys:
-        told = dict(zip(rest, key, strict=True))
+        fixed = dict(zip(rest, key, strict=True))
         mine = [p == key and a for p, a in zip(places, attacked, strict=True)]
-        part = replace(page, cells=page.cells[mine], constant={**page.constant, **told})
-        parts.append((part, pairs.matrices(part, pivot.tidy, shown), told))
+        part = replace(page, cells=page.cells[mine], constant={**page.constant, **fixed})
+        parts.append((part, pairs.matrices(part, pivot.tidy, shown), fixed))
     values = [float(v) for _, panels, _ in parts for m in panels.values() for v in m.ravel()]
     norm = style.scale(values, harm=not shown.higher_is_better, gains=True)
-    for part, panels, told in parts:
-        name = "_".join([_name(page, f"pairs_{shown.name}"), *(slug(f"{f} {v}") for f, v in told.items())])
-        yield NamedFigure(name, _later(pairs.draw, part, panels, shown, norm))
+    for part, panels, fixed in parts:
+        name = _name(page, f"pairs_{shown.name}", more=(f"{f} {v}" for f, v in fixed.items()))
+        yield NamedFigure(name, partial(pairs.draw, part, panels, shown, norm))
 
 
 def _curves(page: Page) -> Iterator[NamedFigure]:
-    """One an attack, and one a setting where facts vary that are not the attack's."""
+    """One an attack, and one a setting where fields vary that are not the attack's."""
     for attack in page.attacks:
         lines = accuracy_curves.series(page, attack)
         if not len(lines) or lines["round"].nunique() <= _FEW_ROUNDS:
             continue
         for setting in dict.fromkeys(lines["down"].map(lambda down: down[: len(page.settings)])) if len(lines) else ():
             mine = lines[lines["down"].map(lambda down, setting=setting: down[: len(setting)] == setting)]
-            told = [slug(f"{field_label(f)} {value_label(f, v)}") for f, v in zip(page.settings, setting, strict=True)]
-            name = "_".join([_name(page, "rounds", attack), *told])
-            yield NamedFigure(name, _later(accuracy_curves.draw, page, attack, mine))
+            name = _name(page, "rounds", attack, _with_labels(page.settings, setting))
+            yield NamedFigure(name, partial(accuracy_curves.draw, page, attack, mine))
 
 
 def _bars(pivot: Pivot) -> Iterator[NamedFigure]:
@@ -256,9 +249,8 @@ def _bars(pivot: Pivot) -> Iterator[NamedFigure]:
     for place in places(plain):
         here = table["column"].map(lambda c, place=place: (c.setting, c.level) == place)
         if (table.loc[here, "state"] == "done").any():
-            told = [slug(text) for text in place_label(plain, place)]
-            name = "_".join([_name(page, "damage-bars"), *told])
-            yield NamedFigure(name, _later(damage_bars.draw, plain, table[here], shown, place))
+            name = _name(page, "damage-bars", more=place_label(plain, place))
+            yield NamedFigure(name, partial(damage_bars.draw, plain, table[here], shown, place))
 
 
 def _ranks(pivot: Pivot) -> Iterator[NamedFigure]:
@@ -266,7 +258,7 @@ def _ranks(pivot: Pivot) -> Iterator[NamedFigure]:
     page, shown = pivot.page, metric_column("accuracy")
     found = rank(pivot, shown)
     if found is not None and len(found.rules) > 2:
-        yield NamedFigure(_name(page, "ranks"), _later(rank_diagram.draw, page, found, shown))
+        yield NamedFigure(_name(page, "ranks"), partial(rank_diagram.draw, page, found, shown))
 
 
 def _influence(page: Page) -> Iterator[NamedFigure]:
@@ -274,17 +266,18 @@ def _influence(page: Page) -> Iterator[NamedFigure]:
     for attack in page.attacks:
         lines = influence_curves.series(page, attack)
         if len(lines) and lines["mean"].notna().any() and lines["round"].nunique() > _FEW_ROUNDS:
-            yield NamedFigure(_name(page, "influence", attack), _later(influence_curves.draw, page, attack, lines))
+            yield NamedFigure(_name(page, "influence", attack), partial(influence_curves.draw, page, attack, lines))
 
 
-def _later(draw: Callable[..., Figure], *given: Any) -> Callable[[], Figure]:
-    return lambda: draw(*given)
+def _name(page: Page, what: str, attack: str | None = None, more: Iterable[str] = ()) -> str:
+    """Name of a figure's files: what varies between pages, what is drawn, the attack, and what else sets it apart."""
+    about = [slug(value_label(f, v)) for f, v in page.about.items()]
+    attacks = [] if attack is None else [slug(attack_label(attack, page.classes))]
+    return "_".join([*about, what, *attacks, *map(slug, more)])
 
 
-def _name(page: Page, what: str, attack: str | None = None) -> str:
-    parts = [slug(value_label(f, v)) for f, v in page.about.items()]
-    parts += [what] if attack is None else [what, slug(attack_label(attack, page.classes))]
-    return "_".join(parts)
+def _with_labels(fields: Iterable[str], values: Iterable[Any]) -> list[str]:
+    return [f"{field_label(f)} {value_label(f, v)}" for f, v in zip(fields, values, strict=True)]
 
 
 def _short_hash(text: str, place: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -145,11 +145,14 @@ class Sheet:
             bottom = self._put_panels(sizes, _PROVISIONAL)
         room = sizes.width - 2 * _EDGE
         # Fitted to whole pixels, letters come out a little wider than they are, bold ones more so.
-        heading = [
+        heading: list[Text | Legend] = [
             *self._text(wrapped(title, 0.95 * room, NORMAL + 1, "bold"), NORMAL + 1, "bold"),
             *self._text(wrapped(subtitle, 0.97 * room)),
         ]
-        foot = [*self._legend(legend, columns, room), *self._text(wrapped(caption, room, SMALL), SMALL)]
+        foot: list[Text | Legend] = [
+            *self._legend(legend, columns, room),
+            *self._text(wrapped(caption, room, SMALL), SMALL),
+        ]
         top = _TOP + sum(self._height(part) + _LINE for part in heading) + _LINE
         height = top + (_PROVISIONAL - bottom) + sum(_SPACE + self._height(part) for part in foot) + _BOTTOM
         self.figure.set_size_inches(sizes.width, height)
@@ -205,9 +208,9 @@ class Sheet:
         y, ends = top, []
         rows = zip(self._axes, self._rows, self._headings, sizes.widths, sizes.rooms, strict=True)
         for axes, row, headings, wide, (above, below) in rows:
-            for heading in headings:
-                self._put_text(heading, y)
-                y -= self._height(heading) + _LINE
+            for text in headings:
+                self._put_text(text, y)
+                y -= self._height(text) + _LINE
             y -= above
             ends += [y, y - row.height]
             for place, ax in enumerate(axes):
@@ -235,7 +238,7 @@ class Sheet:
 
     def _legend(self, entries: Sequence[Artist], columns: int, room: float) -> list[Legend]:
         """A legend of as many columns as fit; none without entries."""
-        plain = {"loc": "upper left", "frameon": False, "borderaxespad": 0, "borderpad": 0}
+        plain: dict[str, Any] = {"loc": "upper left", "frameon": False, "borderaxespad": 0, "borderpad": 0}
         for across in range(min(columns, len(entries)), 0, -1):
             made = self.figure.legend(handles=list(entries), ncols=across, **plain)
             width = made.get_window_extent(self.figure.canvas.get_renderer()).width  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What a grid's file asks to be drawn, on top of the standard figures."""
+"""Reads which figures a grid's file asks for, on top of the standard ones."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ WIDEST_OF_LARGE = 48  # columns of a heatmap, 24 inches
 
 
 def wanted(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Measures by kind of figure, and a sentence for each request that names no metric."""
-    mine, wrong = asked(plan)
-    found = {"heatmap": (*HEADLINES, *mine["heatmap"]), "pairs": (*PAIRED, *mine["pairs"])}
-    return {kind: tuple(dict.fromkeys(names)) for kind, names in found.items()}, wrong
+    """Metrics by kind of figure, and a sentence for each request that names no metric."""
+    extra, wrong = asked(plan)
+    names = {"heatmap": (*HEADLINES, *extra["heatmap"]), "pairs": (*PAIRED, *extra["pairs"])}
+    return {kind: tuple(dict.fromkeys(chosen)) for kind, chosen in names.items()}, wrong
 
 
 def asked(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str]]:

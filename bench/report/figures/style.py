@@ -1,7 +1,7 @@
-"""What all figures share: one style whatever the user's matplotlibrc, colour scales, text in squares, files.
+"""Style of all figures, whatever the user's matplotlibrc; colour scales, marks of squares, and the bytes of files.
 
-A drawing is a value: functions give a Figure, and only `save` writes. Equal figures give equal bytes: no dates, no
-random ids. Single-hue scales and hatches, so that neither colour vision nor a grey printer matters; blue is good to
+A figure is a value: functions return it, and only `report.write` writes files. Equal figures give equal bytes: no
+dates, no random ids. Single-hue scales and hatches, so that neither colour vision nor a grey printer matters; blue is good to
 have much of, orange is harm.
 """
 
@@ -152,11 +152,11 @@ def unknown(x: float, y: float) -> Rectangle:
 
 def keys_of(states: set[str]) -> list[Patch]:
     """Legend entries for the squares that have no colour."""
-    found = []
+    entries = []
     if "infeasible" in states:
-        found.append(Patch(facecolor="white", edgecolor="0.45", hatch=HATCH, linewidth=0, label="infeasible"))
+        entries.append(Patch(facecolor="white", edgecolor="0.45", hatch=HATCH, linewidth=0, label="infeasible"))
     if states & {"failed", "missing"}:
-        found.append(Patch(facecolor="0.9", edgecolor="none", label="? failed or not run"))
+        entries.append(Patch(facecolor="0.9", edgecolor="none", label="? failed or not run"))
     if "undefined" in states:
-        found.append(Patch(facecolor="0.9", edgecolor="none", label="n/a not defined on this test set"))
-    return found
+        entries.append(Patch(facecolor="0.9", edgecolor="none", label="n/a not defined on this test set"))
+    return entries
