@@ -1,8 +1,8 @@
 """Style of all figures, whatever the user's matplotlibrc; colour scales, marks of squares, and the bytes of files.
 
 A figure is a value: functions return it, and only `report.write` writes files. Equal figures give equal bytes: no
-dates, no random ids. Single-hue scales and hatches, so that neither colour vision nor a grey printer matters; blue is good to
-have much of, orange is harm.
+dates, no random ids. Single-hue scales and hatches, so that neither colour vision nor a grey printer matters; blue is
+good to have much of, orange is harm.
 """
 
 from __future__ import annotations
