@@ -10,21 +10,11 @@ from tests.helpers.paths import TESTS
 
 FROM = r"from tests(?:\.\w+)*"
 WRONG = re.compile(rf"^\s*(?:{FROM}\.test_\w+ import|{FROM} import test_\w+|sys\.path\.insert)", re.MULTILINE)
-STILL_SHARED = {  # to be emptied
-    "execution/test_cluster.py",
-    "execution/test_workers.py",
-    "federation/test_cuda.py",
-    "system/test_stopping.py",
-    "torture/slurm.py",
-    "torture/test_clusters.py",
-    "torture/test_disk.py",
-    "torture/test_runs.py",
-}
 MODULES = {str(path.relative_to(TESTS)): path for path in sorted(TESTS.rglob("*.py"))}
 
 
 def test_no_test_module_imports_another() -> None:
-    assert {name for name, path in MODULES.items() if WRONG.search(path.read_text("utf-8"))} <= STILL_SHARED
+    assert [name for name, path in MODULES.items() if WRONG.search(path.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize(

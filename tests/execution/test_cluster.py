@@ -21,10 +21,10 @@ from flipbench.grid.reader import contents
 from flipbench.spec.cell import Cell
 from flipbench.system import fingerprint
 from flipbench.system.limits import Limits
-from tests.execution.test_runner import numbers
-from tests.execution.test_workers import POISON, read, reasons, run
 from tests.helpers.calibration import scaled
 from tests.helpers.paths import ROOT, TESTS
+from tests.helpers.poisoned_runs import POISON, read, reasons, run
+from tests.helpers.tiny_runs import numbers
 
 # The limit only ends tests that hang: a busy machine does not reach it.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]

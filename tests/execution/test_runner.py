@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,37 +15,8 @@ from flipbench.errors import UserError
 from flipbench.execution import runner
 from flipbench.execution.progress import Quiet
 from flipbench.federation.records import commit_of
-from flipbench.grid import reader as grids
-from flipbench.grid.reader import Grid
 from flipbench.store.store import Store
-
-GRID = """
-name: tiny
-base: {dataset: digits, clients: 10, model: softmax, rounds: 3, local_steps: 2, batch_size: 8, malicious_fraction: 0.3}
-axes:
-  aggregator: [fedavg, median, krum]
-  attack: [mirrored, "all_to_one(target=0)"]
-  seed: [0, 1]
-"""
-
-
-def read(folder: Path, text: str = GRID, **more: Any) -> Grid:
-    path = folder / "tiny.yaml"
-    path.write_text(textwrap.dedent(text))
-    return grids.read(path, **more)
-
-
-def run(grid: Grid, folder: Path, workers: int = 1, **more: Any) -> runner.Outcome:
-    return runner.run(grid, folder, workers=workers, progress=Quiet(), **more)
-
-
-def numbers(folder: Path) -> dict[str, str]:
-    """What is stored, provenance and seconds aside."""
-    store = Store(folder)
-    kept = ("status", "facts", "content", "mapping", "task", "reason", "result", "twin")
-    return {
-        k: json.dumps({n: (store.read(k) or {}).get(n) for n in kept}, sort_keys=True) for k in sorted(store.keys())
-    }
+from tests.helpers.tiny_runs import GRID, numbers, read, run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -15,113 +14,21 @@ import psutil
 import pytest
 
 from flipbench.errors import UserError
-from flipbench.execution import dask_dispatch, runner
-from flipbench.execution.progress import Quiet
+from flipbench.execution import dask_dispatch
 from flipbench.execution.run_context import Retries, RunContext, key_of
-from flipbench.execution.runner import WorkerOptions
 from flipbench.federation.checkpoint_files import Checkpoints
 from flipbench.federation.records import Job
-from flipbench.grid import reader
-from flipbench.grid.reader import Grid
 from flipbench.spec.cell import Cell
 from flipbench.store.store import Store
 from flipbench.system import child_processes
 from flipbench.system.limits import LEAST, Limits, parse_size, size_text
-from tests.execution.test_runner import numbers
 from tests.helpers.calibration import eventually, scaled
 from tests.helpers.paths import ROOT
+from tests.helpers.poisoned_runs import marked, read, reasons, run
+from tests.helpers.tiny_runs import numbers
 
 # The limit only ends tests that hang: a busy machine does not reach it.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
-
-GRID = """
-name: tiny
-base: {dataset: digits, clients: 5, model: softmax, rounds: 3, local_steps: 1, batch_size: 8}
-axes:
-  aggregator: [fedavg, median]
-  seed: [0, 1]
-"""
-POISON = '''
-"""Rules that end their process, each in its own way."""
-import ctypes, os, signal, sys, time
-from pathlib import Path
-import torch
-
-def mean(updates): return updates.mean(-2)
-
-def killed(updates, cohort, /):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def segfault(updates, cohort, /):
-    ctypes.string_at(0)
-
-def leaves(updates, cohort, /):
-    os._exit(7)
-
-def half(updates, cohort, /):
-    """Deadly for one cell of the stack."""
-    if bool((cohort.seeds == 1).any()):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return mean(updates)
-
-def exits(updates, cohort, /):
-    sys.exit(3)
-
-def stops(updates, cohort, /):
-    """Its own process, alarm included."""
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-def leaves_like_a_generator(updates, cohort, /):
-    raise GeneratorExit
-
-def interrupts(updates, cohort, /):
-    raise KeyboardInterrupt
-
-class Mute(Exception):
-    def __str__(self): raise RuntimeError("no text")
-
-def mute(updates, cohort, /):
-    raise Mute
-
-def hangs(updates, cohort, /):
-    """In C, with the interpreter locked: nothing inside the process could end it."""
-    import re
-    re.match(r"(a+)+$", "a" * 64 + "b")
-    return mean(updates)
-
-def greedy(updates, cohort, /):
-    kept = []
-    while True:
-        kept.append(torch.ones(8 << 20))
-
-def stumbles(updates, cohort, /):
-    """Dies once, in round 3."""
-    once = Path(os.environ["FLIPBENCH_TEST_ONCE"])
-    if cohort.round == 3 and not once.exists():
-        once.write_text("died")
-        os.kill(os.getpid(), signal.SIGKILL)
-    return mean(updates)
-'''
-
-
-def read(folder: Path, *rules: str, text: str = GRID, **more: Any) -> Grid:
-    path = folder / "tiny.yaml"
-    path.write_text(textwrap.dedent(text))
-    (folder / "poison.py").write_text(POISON)
-    return reader.read(path, add_aggregators=[f"{folder / 'poison.py'}:{rule}" for rule in rules], **more)
-
-
-def run(of: Grid, folder: Path, workers: int = 2, **more: Any) -> runner.Outcome:
-    return runner.run(of, folder, workers=workers, progress=Quiet(), options=WorkerOptions(**more))
-
-
-def reasons(folder: Path, outcome: runner.Outcome) -> dict[str, set[str]]:
-    """Rule -> why its cells failed."""
-    found: dict[str, set[str]] = {}
-    for key, why in outcome.failed:
-        facts = (Store(folder).read(key) or {})["facts"]
-        found.setdefault(facts["aggregator"].split(":")[-1].strip("'\""), set()).add(why)
-    return found
 
 
 def test_whatever_a_rule_does_to_its_process_costs_its_own_cells_alone(tmp_path: Path) -> None:
@@ -221,18 +128,6 @@ def test_a_killed_worker_goes_on_from_the_state_it_left(tmp_path: Path, monkeypa
     assert run(of, tmp_path / "plain", workers=1).done == 2  # which does not stumble a second time
     assert numbers(tmp_path / "plain") == numbers(folder)
     assert list((folder / "checkpoints").iterdir()) == []  # done cells need none
-
-
-def marked(mark: str) -> list[int]:
-    """Processes that were started with this mark in their environment."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (path / "environ").read_bytes() and "Z" not in (path / "stat").read_text().split()[2]:
-                found.append(int(path.name))
-        except OSError:
-            continue
-    return found
 
 
 def listening(pids: list[int]) -> set[str]:

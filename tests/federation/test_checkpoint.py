@@ -21,13 +21,14 @@ from flipbench.attacks.updates.mimic import Memory
 from flipbench.federation import attack_search, checkpoint_files, run_stack
 from flipbench.federation.checkpoint import Keeper
 from flipbench.federation.checkpoint_files import Checkpoints, UntrustedError
-from flipbench.federation.federation import Federation, run
+from flipbench.federation.federation import run
 from flipbench.federation.records import Job
 from flipbench.federation.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.grid.reader import contents
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import key
 from flipbench.system.fingerprint import fingerprint
+from tests.helpers.tiny_runs import broken_off
 
 BASE = Cell(
     dataset="digits",
@@ -63,21 +64,6 @@ def jobs_of(cells: list[Cell]) -> list[Job]:
 
 def numbers(records: list[dict[str, Any]]) -> str:
     return json.dumps([(r["status"], r["mapping"], r["attack"], r["result"]) for r in records], sort_keys=True)
-
-
-def broken_off(jobs: list[Job], places: Checkpoints, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run until round ``after`` is done and its state written, then stop as a kill would: with nothing tidied up."""
-    real = Federation.round
-
-    def deadly(self: Federation, r: int) -> None:
-        if r > after:
-            raise KeyboardInterrupt
-        real(self, r)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Federation, "round", deadly)
-        with pytest.raises(KeyboardInterrupt):
-            run_stack.perform(jobs, {}, None, places)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -19,8 +19,7 @@ from flipbench.federation.records import Job
 from flipbench.grid.reader import contents
 from flipbench.spec.cell import Cell
 from flipbench.system import cuda_devices
-from tests.execution.test_runner import GRID, numbers, read, run
-from tests.federation.test_checkpoint import broken_off
+from tests.helpers.tiny_runs import GRID, broken_off, numbers, read, run
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from flipbench.system.signals import Interrupted, in_order, is_users, stoppable
-from tests.execution.test_workers import marked
 from tests.helpers.calibration import eventually, scaled
 from tests.helpers.paths import ROOT
+from tests.helpers.poisoned_runs import marked
 
 # The limit only ends tests that hang: a busy machine does not reach it.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.execution.test_workers import marked
 from tests.helpers.calibration import scaled
+from tests.helpers.poisoned_runs import marked
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "sinfo")
 CONF = """

@@ -20,10 +20,10 @@ import pytest
 
 from flipbench.execution.remote_cluster import address
 from flipbench.grid import reader
-from tests.execution.test_runner import numbers
-from tests.execution.test_workers import marked, read, run
 from tests.helpers.calibration import eventually, scaled
 from tests.helpers.paths import ROOT
+from tests.helpers.poisoned_runs import marked, read, run
+from tests.helpers.tiny_runs import numbers
 from tests.torture import slurm
 from tests.torture.torture_size import FULL
 

@@ -23,9 +23,9 @@ from flipbench.report import write
 from flipbench.store.record_format import defect, encode
 from flipbench.store.store import Store
 from flipbench.system import atomic_files as disk
-from tests.execution.test_runner import numbers
 from tests.helpers.paths import ROOT
 from tests.helpers.records import record
+from tests.helpers.tiny_runs import numbers
 
 pytestmark = pytest.mark.torture
 

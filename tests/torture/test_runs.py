@@ -15,10 +15,10 @@ import pytest
 
 from flipbench.grid.reader import Grid
 from flipbench.store.store import Store
-from tests.execution.test_runner import numbers
-from tests.execution.test_workers import marked, read, run
 from tests.helpers.calibration import eventually
 from tests.helpers.paths import ROOT
+from tests.helpers.poisoned_runs import marked, read, run
+from tests.helpers.tiny_runs import numbers
 from tests.torture.torture_size import FULL, size
 
 pytestmark = pytest.mark.torture
