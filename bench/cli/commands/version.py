@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
-
 import typer
 
 
 def version() -> None:
     """Print the versions of flipbench, PyTorch, NumPy and Python."""
+    import platform
+    from importlib import metadata
+
     for package in ("flipbench", "torch", "numpy"):
         try:
             typer.echo(f"{package} {metadata.version(package)}")
