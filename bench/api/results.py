@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from flipbench.analysis import frame as frames
-from flipbench.analysis import metrics, warnings
+from flipbench.analysis import metrics, summaries
 from flipbench.errors import UserError
 from flipbench.report import write
 from flipbench.report.html import templates
@@ -64,7 +64,7 @@ def summarise(cells: pd.DataFrame, by: Fields, metric: str) -> pd.DataFrame:
     Raises:
         UserError: a column is not there.
     """
-    return warnings.summarise(cells, _listed(by), metric)
+    return summaries.summarise(cells, _listed(by), metric)
 
 
 class Results:
