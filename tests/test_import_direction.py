@@ -19,7 +19,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "training": ("layers",),
 }
 TORCH = {"torch", "torchvision", "numba", "llvmlite"}
-DRAWING = {"pandas", "scipy", "matplotlib", "jinja2"}
+DRAWING = {"pandas", "scipy", "seaborn", "matplotlib", "jinja2"}
 LEAF_MAY = {"flipbench", "torch", "numpy", "numba", "llvmlite"}  # llvmlite: what numba compiles with
 WITHOUT_TORCH = {"errors", "spec", "store", "analysis", "report"}
 WITHOUT_DRAWING = {"aggregators", "attacks", "plugins", "data", "grid", "training", "federation", "execution"}

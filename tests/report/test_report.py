@@ -100,7 +100,7 @@ def test_a_place_that_is_taken_is_told(folder: Path) -> None:
 
 
 def test_the_terminal_does_without_matplotlib() -> None:
-    code = "import sys, flipbench.report.write; print(*sorted({'matplotlib'} & set(sys.modules)))"
+    code = "import sys, flipbench.report.write; print(*sorted({'matplotlib', 'seaborn'} & set(sys.modules)))"
     root = ROOT
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
