@@ -100,7 +100,8 @@ def mesh(ax: Axes, values: np.ndarray[Any, Any], norm: Normalize, cmap: Colormap
         axis.set_major_locator(locator)
         axis.set_major_formatter(formatter)
     ax.tick_params(length=0)
-    drawn: QuadMesh = ax.collections[-1]
+    drawn = ax.collections[-1]
+    assert isinstance(drawn, QuadMesh)
     return drawn
 
 
