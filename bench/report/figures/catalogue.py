@@ -122,7 +122,7 @@ def _in_turn(kinds: Iterable[Iterator[NamedFigure]]) -> Iterator[NamedFigure]:
     while left:
         drawn = left
         left = []
-        for kind in drawn:  # one by one: what nobody takes is not computed
+        for kind in drawn:  # one by one: a figure that is not taken is not computed
             if (planned := next(kind, None)) is not None:
                 yield planned
                 left.append(kind)
