@@ -1,0 +1,128 @@
+"""The numbers of the README, computed anew from the committed tables with pandas and scipy alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from tests.helpers.paths import ROOT
+
+README = " ".join((ROOT / "README.md").read_text("utf-8").split())
+
+
+def cells(grid: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results" / grid / "tables" / "cells.csv", low_memory=False)
+
+
+def interval(by_seed: pd.Series) -> tuple[float, float]:
+    """Mean over seeds and the half width of its 95 % Student interval, in per cent."""
+    values = 100 * by_seed.to_numpy(dtype=float)
+    n = len(values)
+    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return float(values.mean()), float(half)
+
+
+def where(frame: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
+    for name, value in wanted.items():
+        frame = frame[frame[name] == value]
+    return frame
+
+
+def shown(pattern: str) -> list[float]:
+    """The numbers of one sentence of the README."""
+    found = re.search(pattern, README)
+    assert found, f"README.md no longer says {pattern!r}"
+    return [float(number) for number in found.groups()]
+
+
+def agree(printed: list[float], *computed: tuple[float, float]) -> None:
+    """Printed with or without a decimal: half a unit of the last digit that stands there."""
+    exact = [number for pair in computed for number in pair]
+    assert len(printed) == len(exact)
+    for text, value in zip(printed, exact, strict=True):
+        assert abs(text - value) <= (0.5 if text == int(text) and text > 2 else 0.05) + 1e-9, (text, value)
+
+
+@pytest.fixture(scope="module")
+def label_flip() -> pd.DataFrame:
+    return cells("label_flip")
+
+
+def test_label_flip(label_flip: pd.DataFrame) -> None:
+    attacked = {"attack": "all_to_one(target=0)", "flip_rate": 1.0, "malicious_count": 8, "clean": False}
+    clean = label_flip[label_flip["clean"]].groupby(["aggregator", "seed"])["accuracy"].mean()
+
+    def at_40(aggregator: str) -> tuple[float, float]:
+        rows = where(label_flip, attacked | {"aggregator": aggregator})
+        assert len(rows) == 3
+        return interval(rows["accuracy"])
+
+    number = r"([\d.]+)"
+    pair = f"{number} ± {number} %"
+    agree(
+        shown(
+            f"FedAvg falls from {pair} to {pair}, the trimmed mean to {pair} and the median to {pair}. "
+            f"Krum keeps {pair}"
+        ),
+        interval(clean["fedavg"]),
+        at_40("fedavg"),
+        at_40("trimmed_mean"),
+        at_40("median"),
+        at_40("krum"),
+    )
+    assert "without an attack it is six points below FedAvg" in README
+    assert round(interval(clean["fedavg"])[0] - interval(clean["krum"])[0]) == 6
+
+
+def test_the_worst_of_all_attacks() -> None:
+    frame = cells("attacks")
+    attacked = frame[~frame["clean"] & (frame["malicious_fraction"] == 0.4)]
+    assert attacked["attack"].nunique() == 26
+
+    def worst(aggregator: str) -> tuple[float, float]:
+        rows = where(attacked, {"aggregator": aggregator})
+        means = rows.groupby("attack")["accuracy"].mean()
+        return interval(where(rows, {"attack": means.idxmin()})["accuracy"])
+
+    number = r"([\d.]+)"
+    pair = f"{number} ± {number} %"
+    printed = shown(
+        f"worst of 26 attacks, FedAvg keeps {number} % and Krum {pair}, the median {pair}, and nearest-neighbour "
+        f"mixing with the trimmed mean {pair}"
+    )
+    fedavg = worst("fedavg")
+    assert fedavg[1] < 0.05  # every seed ends with one class: no interval is printed
+    agree([printed[0], 0.0, *printed[1:]], fedavg, worst("krum"), worst("median"), worst("nnm | trimmed_mean"))
+
+
+def test_ham10000_study() -> None:
+    frame = cells("ham10000_study")
+    number = r"([\d.]+)"
+    printed = shown(
+        f"FedAvg misses {number} ± {number} of 100 melanomas instead of {number} ± {number} .*?"
+        f"Krum misses {number} ± {number}, and the median {number} ± {number}"
+    )
+    to_naevi = frame[~frame["clean"] & (frame["malicious_fraction"] == 0.3) & (frame["flip_rate"] == 1.0)]
+    to_naevi = to_naevi[to_naevi["attack"] == "targeted(source=6, target=4)"]
+
+    def missed(aggregator: str, partition: str, column: str = "source_recall") -> tuple[float, float]:
+        rows = where(to_naevi, {"aggregator": aggregator, "partition": partition})
+        assert len(rows) == rows["seed"].nunique() == 6, aggregator
+        return interval(1 - rows[column])
+
+    agree(
+        printed,
+        missed("fedavg", "iid"),
+        missed("fedavg", "iid", "source_recall_clean"),
+        missed("krum", "iid"),
+        missed("median", "iid"),
+    )
+    unlike = to_naevi[to_naevi["partition"] == "dirichlet(alpha=0.5)"]
+    least = min(missed(a, "dirichlet(alpha=0.5)")[0] for a in unlike["aggregator"].unique())
+    assert f"every rule misses {np.floor(10 * least) / 10} or more" in README
