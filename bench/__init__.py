@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flipbench.errors import UserError as UserError
     from flipbench.grid.reader import Grid as Grid
     from flipbench.grid.reader import GridError as GridError
-    from flipbench.plugins.source_code import SourceError as SourceError
+    from flipbench.plugins.definitions import SourceError as SourceError
 
     __version__: str
 
@@ -54,7 +54,7 @@ _HOME = {
     "UserError": "flipbench.errors",
     "Grid": "flipbench.grid.reader",
     "GridError": "flipbench.grid.reader",
-    "SourceError": "flipbench.plugins.source_code",
+    "SourceError": "flipbench.plugins.definitions",
 }  # name -> the module that is loaded when it is used
 
 __all__ = [

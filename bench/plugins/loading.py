@@ -38,6 +38,12 @@ def from_file(name: str) -> Any:
 
 def from_text(name: str) -> Any:
     """The object that ``code_<hash>:attribute`` names: a function or class that was passed in Python."""
+    attribute = _split(name)[1]
+    return _attribute(text_module(name), attribute, attribute)
+
+
+def text_module(name: str) -> ModuleType:
+    """The module that the source text behind ``code_<hash>:attribute`` defines."""
     source = source_text.text(name)
     module, attribute = _split(name)
     where = f"<{attribute} of {module}>"
@@ -47,7 +53,7 @@ def from_text(name: str) -> Any:
         raise PluginFileError(
             f"{attribute} imports {' and '.join(changed)}, which changed since the grid was read: read the grid again"
         )
-    return _attribute(loaded, attribute, attribute)
+    return loaded
 
 
 def _module(name: str, source: bytes, where: str, path: str) -> ModuleType:

@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from flipbench.attacks.chain import Chain
-from flipbench.plugins import registry, source_text
-from flipbench.plugins.source_code import SourceError, importable, module_text
+from flipbench.plugins import loading, registry, source_check, source_text
+from flipbench.plugins.definitions import SourceError
+from flipbench.plugins.source_code import importable, source_of
 from flipbench.spec.reference import Reference
 
 
@@ -68,7 +69,10 @@ def _name_of(kind: str, value: Any) -> str:
             return str(name)
     if (module := importable(value)) is not None:
         return f"{module}:{name}"
-    return f"{source_text.register(module_text(value))}:{name}"
+    source = source_of(value)
+    reference_name = f"{source_text.register(source.text)}:{name}"
+    source_check.check(source, loading.text_module(reference_name))
+    return reference_name
 
 
 def _plain_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,33 +12,40 @@ import ast
 import builtins
 import importlib.util
 import inspect
-import linecache
 import math
-import symtable
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from flipbench.errors import UserError
-from flipbench.plugins import source_text
+from flipbench.plugins import definitions, source_text
+from flipbench.plugins.definitions import Definition, SourceError, kind_of, unwrapped, wrappers
 
-_ANNOTATIONS = 0x1000000  # CO_FUTURE_ANNOTATIONS: annotations are text
-_FUTURE = "from __future__ import annotations\n"
 _OWN_NAMES = {"__name__", "__doc__", "__builtins__", "__spec__", "__class__"}  # every module and class has its own
-_HOLDERS = ("torch", "torch.nn.functional", "numpy", "math")  # of built-in functions that do not say where they are
+_HOLDERS = (  # of built-in functions that do not say where they are
+    *("torch", "torch.nn.functional", "torch.linalg", "torch.special", "torch.fft"),
+    *("numpy", "math", "scipy.special"),
+)
 _MAIN = ("__main__", "__mp_main__")
-Defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-class SourceError(UserError):
-    """A function or class that cannot be sent to worker processes; the message says why and what to do."""
+@dataclass(frozen=True)
+class Source:
+    """The module that defines a function or class.
+
+    Attributes:
+        text: of the module.
+        values: name -> the function or class that the text defines under it.
+    """
+
+    text: str
+    values: Mapping[str, Any]
 
 
-def module_text(value: Any) -> str:
-    """The module that defines a function or class, as text.
+def source_of(value: Any) -> Source:
+    """The module that defines a function or class.
 
     Args:
         value: a function or class with a name.
@@ -48,7 +55,7 @@ def module_text(value: Any) -> str:
     """
     collector = _Collector(_name(value))
     collector.define(value)
-    return collector.text()
+    return Source(collector.text(), {name: collector.meant[name] for name in collector.needs})
 
 
 def importable(value: Any) -> str | None:
@@ -76,47 +83,71 @@ class _Collector:
         self.imports: set[str] = set()
         self.constants: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
+        self.needs: dict[str, Definition] = {}  # of the functions and classes among the definitions
         self.meant: dict[str, Any] = {}  # name -> what it stands for in this module
-        self.future = False
 
     def text(self) -> str:
         """The module."""
         first = [f'"""{self.root}, as it was passed to flipbench in Python."""']
-        first += [_FUTURE.rstrip()] if self.future else []
+        first += [definitions.FUTURE.rstrip()] if any(d.future for d in self.needs.values()) else []
         parts = ["\n".join([*first, *sorted(self.imports)]), "\n".join(v for _, v in sorted(self.constants.items()))]
-        return "\n\n".join(part for part in [*parts, *self.definitions.values()] if part) + "\n"
+        return "\n\n".join(part for part in [*parts, *self._ordered()] if part) + "\n"
+
+    def _ordered(self) -> list[str]:
+        """The definitions: each after those that it needs at once, also where two need each other."""
+        order: list[str] = []
+        visited: set[str] = set()
+
+        def place(name: str, deep: bool) -> None:
+            if name in visited or name not in self.definitions:
+                return
+            visited.add(name)
+            if (found := self.needs.get(name)) is not None:
+                for needed in sorted(found.at_once | (found.later if deep else frozenset())):
+                    place(needed, True)
+            order.append(self.definitions[name])
+
+        for name in self.definitions:
+            place(name, False)
+        return order
 
     def define(self, value: Any) -> None:
         """Add the definition of a function or class, and before it all that it refers to."""
         name = _name(value)
         if self._known(name, value):
             return
-        core = _unwrapped(value)
-        _refuse_what_has_no_source(core, name)
-        text, node, namespace = _definition(core, name)
-        if (wrapped := _wrappers(value)) > len(node.decorator_list):
+        found = definitions.find(unwrapped(value), name)
+        if (wrapped := wrappers(value)) > len(found.node.decorator_list):
             raise SourceError(
                 f"{name} is a function with {wrapped} wrapper{'s' * (wrapped > 1)} that its definition does not show; "
                 "write them as decorators above def"
             )
-        parts = [core] if isinstance(core, FunctionType) else _methods(core)
-        future = any(part.__code__.co_flags & _ANNOTATIONS for part in parts)
-        self.future |= future
-        required, welcome = _names(_FUTURE + text if future else text, node)
-        for needed in sorted(required | welcome):
-            if needed in namespace:
-                try:
-                    self._add(needed, namespace[needed], node, name)
-                except SourceError:
-                    if needed in required:
-                        raise
-            elif not hasattr(builtins, needed) and needed in required and needed not in _OWN_NAMES:
-                raise SourceError(f"{name} uses {needed}, which is not defined where {name} is")
-        self.definitions[name] = text + "".join(_attributes(value, name))
+        required = found.at_once | found.later
+        for needed in sorted(required | found.optional):
+            if needed not in found.namespace:
+                if not hasattr(builtins, needed) and needed in required and needed not in _OWN_NAMES:
+                    raise SourceError(f"{name} uses {needed}, which is not defined where {name} is")
+            elif needed in required:
+                self._add(needed, found.namespace[needed], found.node, name)
+            else:
+                self._add_if_possible(needed, found.namespace[needed], found.node, name)
+        for module in _imported_inside(found.node):
+            self.imports |= source_text.uses(module)
+        self.definitions[name] = found.text + "".join(_attributes(value, name))
+        self.needs[name] = found
+
+    def _add_if_possible(self, name: str, value: Any, node: ast.AST, user: str) -> None:
+        """Add what a definition may do without; nothing of it stays where it has no text."""
+        kept = ("imports", "constants", "definitions", "needs", "meant")
+        before = {part: getattr(self, part).copy() for part in kept}
+        try:
+            self._add(name, value, node, user)
+        except SourceError:
+            vars(self).update(before)
 
     def _known(self, name: str, value: Any) -> bool:
         """Whether a name stands for this value already; noted if it is new."""
-        if name in self.meant and self.meant[name] is not value and self.meant[name] != value:
+        if name in self.meant and self.meant[name] is not value and not _alike(self.meant[name], value):
             raise SourceError(f"{self.root} uses two different things called {name}: rename one of them")
         known = name in self.meant
         self.meant[name] = value
@@ -126,24 +157,27 @@ class _Collector:
         """Make a global name mean in the text what it means in the notebook."""
         if name in _OWN_NAMES:
             return
+        if inspect.isfunction(value) and value.__name__ == "<lambda>":
+            raise SourceError(f"{user} uses {name}, a lambda: write it with def")
         if isinstance(value, ModuleType):
             if not self._known(name, value):
                 self._import_module(name, value, user)
             self.imports |= set(_submodules(name, value, node))
-        elif (line := _import_line(name, value)) is not None:
+        elif (home := _home(value)) is not None:
             if not self._known(name, value):
-                self._import(line, importable(value) or str(_holder(value)))
+                line = f"from {home[0]} import {home[1]}" + ("" if home[1] == name else f" as {name}")
+                self._import(line, importable(value) or home[0])
         elif isinstance(value, type) or callable(getattr(value, "__wrapped__", None)) or inspect.isfunction(value):
             self.define(value)
             if _name(value) != name and not self._known(name, value):
                 self.definitions[f"{name} ="] = f"{name} = {_name(value)}"
-        elif (literal := _literal(value)) is not None:
+        elif (written := literal(value)) is not None:
             if not self._known(name, value):
-                self.constants[name] = f"{name} = {literal}"
-                self.imports |= {"from pathlib import Path"} if "Path(" in literal else set()
+                self.constants[name] = f"{name} = {written}"
+                self.imports |= {"from pathlib import Path"} if "Path(" in written else set()
         else:
             raise SourceError(
-                f"{user} uses {name}, {_kind_of(value)} that cannot be written as source: make or load it inside the "
+                f"{user} uses {name}, {kind_of(value)} that cannot be written as source: make or load it inside the "
                 "function, or pass what it holds as a keyword-only option"
             )
 
@@ -154,164 +188,25 @@ class _Collector:
         self._import(line, module.__name__)
 
     def _import(self, line: str, module: str) -> None:
-        self.imports.add(line)
-        if (content := source_text.uses(module)) is not None:
-            self.imports.add(content)
+        self.imports |= {line} | source_text.uses(module)
 
 
 def _name(value: Any) -> str:
     return str(getattr(value, "__name__", type(value).__name__))
 
 
-def _kind_of(value: Any) -> str:
-    kind = type(value)
-    return f"{'an' if kind.__name__[:1].lower() in 'aeiou' else 'a'} {kind.__name__}"
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two values are the same constant; 1, 1.0 and True are not."""
+    return (literal(a) or a) == (literal(b) or b)
 
 
-def _unwrapped(value: Any) -> Any:
-    """The function under decorators that say what they wrap, and under numba's."""
-    core = inspect.unwrap(value) if callable(value) else value
-    return getattr(core, "py_func", core)
-
-
-def _wrappers(value: Any) -> int:
-    """How many wrappers a function is in."""
-    count = 0
-    while (inner := getattr(value, "__wrapped__", None)) is not None:
-        value, count = inner, count + 1
-    return count
-
-
-def _refuse_what_has_no_source(value: Any, name: str) -> None:
-    if name == "<lambda>":
-        raise SourceError("a lambda has no name for keys and tables: write it with def")
-    if not isinstance(value, FunctionType | type):
-        raise SourceError(f"{name} is {_kind_of(value)}, not a function or a class that is written in Python")
-    code = getattr(value, "__code__", None)
-    if code is not None and code.co_freevars:
-        listed = ", ".join(code.co_freevars)
-        raise SourceError(
-            f"{name} is a closure: it uses {listed} of the function that made it, and worker processes cannot; "
-            f"pass what it needs as keyword-only options, like def {name}(..., *, {code.co_freevars[0]}=...) and "
-            f"functools.partial({name}, {code.co_freevars[0]}=...)"
-        )
-
-
-def _definition(value: Any, name: str) -> tuple[str, Defined, Mapping[str, Any]]:
-    """The text of a definition, its syntax tree, and the names that it sees."""
-    if isinstance(value, FunctionType):
-        code = value.__code__
-        found = [n for n in _nodes(code.co_filename, name, value.__globals__) if _first_line(n) == code.co_firstlineno]
-        namespace: Mapping[str, Any] = value.__globals__
-        file = code.co_filename
-    else:
-        file, found, namespace = _class_nodes(value, name)
-    if len(found) != 1:
-        raise SourceError(
-            f"the source of {name} cannot be found (it was typed at a plain Python prompt, or made by exec): define it "
-            "in a notebook cell or in a file"
-        )
-    node = found[0]
-    lines = linecache.getlines(file, dict(namespace))[_first_line(node) - 1 : node.end_lineno]
-    text = _flush_left("".join(lines), node)
-    if isinstance(value, FunctionType) and not _same_code(value.__code__, "".join(linecache.getlines(file)), text):
-        raise SourceError(f"the source of {name} has changed since it was defined: run its definition again")
-    return text, node, namespace
-
-
-def _nodes(file: str, name: str, namespace: Mapping[str, Any]) -> list[Defined]:
-    """The definitions of a name in a file or a notebook cell."""
-    linecache.checkcache(file)
-    try:
-        tree = ast.parse("".join(linecache.getlines(file, dict(namespace))))
-    except (SyntaxError, ValueError):
-        return []
-    return [n for n in ast.walk(tree) if isinstance(n, Defined) and n.name == name]
-
-
-def _class_nodes(value: type, name: str) -> tuple[str, list[Defined], Mapping[str, Any]]:
-    """Where a class is defined: around its own methods, else in its module's file, else in a cell of the notebook."""
-    module: Mapping[str, Any] = vars(sys.modules[value.__module__]) if value.__module__ in sys.modules else {}
-    for method in _methods(value):
-        file, line = method.__code__.co_filename, method.__code__.co_firstlineno
-        around = [n for n in _nodes(file, name, method.__globals__) if _first_line(n) <= line <= (n.end_lineno or 0)]
-        if around:
-            return file, around[-1:], method.__globals__
-    if "__file__" in module:
-        return module["__file__"], _nodes(module["__file__"], name, module), module
-    cells = [f for f in linecache.cache if f.startswith("<ipython-input-") or "ipykernel_" in f]
-    found = {file: nodes for file in cells if (nodes := _nodes(file, name, module))}
-    if len(found) > 1:
-        raise SourceError(f"several cells define {name}, and it has no method that tells which: give it another name")
-    return next(((file, nodes, module) for file, nodes in found.items()), ("", [], module))
-
-
-def _methods(value: type) -> Iterator[FunctionType]:
-    """The functions that the body of a class defines; not those that a decorator made."""
-    for member in vars(value).values():
-        inner = getattr(member, "__func__", getattr(member, "fget", member))
-        core = inspect.unwrap(inner) if callable(inner) else inner
-        own = isinstance(core, FunctionType) and core.__qualname__.startswith(value.__qualname__ + ".")
-        if own and not core.__code__.co_filename.startswith("<string>"):
-            yield core
-
-
-def _first_line(node: Defined) -> int:
-    return min(n.lineno for n in (node, *node.decorator_list))
-
-
-def _flush_left(lines: str, node: Defined) -> str:
-    """A definition that stands indented, without its indentation; texts of several lines in it stay as they are."""
-    moved = textwrap.dedent(lines).rstrip() + "\n"
-    try:
-        alike = ast.dump(ast.parse(moved).body[0]) == ast.dump(node)
-    except SyntaxError:  # a text of several lines stands further left
-        alike = False
-    return moved if alike else "if True:  # it stood indented\n" + lines.rstrip() + "\n"
-
-
-def _same_code(code: CodeType, *texts: str) -> bool:
-    """Whether one of some texts is what the function was compiled from.
-
-    A script is compiled whole and a notebook cell statement by statement; what is imported above changes the code.
-    """
-
-    def within(outer: CodeType) -> Iterator[CodeType]:
-        for inner in outer.co_consts:
-            if isinstance(inner, CodeType):
-                yield inner
-                yield from within(inner)
-
-    flags = code.co_flags & _ANNOTATIONS | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    wholes = (compile(text, "<source>", "exec", flags=flags, dont_inherit=True) for text in texts)
-    same_name = (c for whole in wholes for c in within(whole) if c.co_name == code.co_name)
-    return any(_shape(c) == _shape(code) for c in same_name)
-
-
-def _shape(code: CodeType) -> tuple[Any, ...]:
-    """What a function does, apart from where it stands."""
-    constants = tuple(_shape(c) if isinstance(c, CodeType) else (type(c), _plain(c)) for c in code.co_consts)
-    return code.co_code, code.co_names, code.co_varnames, constants
-
-
-def _plain(constant: Any) -> str:
-    return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
-
-
-def _names(text: str, node: Defined) -> tuple[set[str], set[str]]:
-    """Global names that a definition needs, and those that only its annotations have."""
-    required: set[str] = set()
-
-    def visit(table: symtable.SymbolTable, top: bool) -> None:
-        required.update(s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global()))
-        for child in table.get_children():
-            visit(child, False)
-
-    visit(symtable.symtable(text, "<source>", "exec"), True)
-    hints = [a.annotation for a in ast.walk(node) if isinstance(a, ast.arg | ast.AnnAssign) and a.annotation]
-    hints += [f.returns for f in ast.walk(node) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) and f.returns]
-    welcome = {n.id for hint in hints for n in ast.walk(hint) if isinstance(n, ast.Name)}
-    return required, welcome - required
+def _imported_inside(node: ast.AST) -> Iterator[str]:
+    """Modules that a definition imports when it runs."""
+    for statement in ast.walk(node):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            yield from (statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names))
 
 
 def _submodules(name: str, module: ModuleType, node: ast.AST) -> Iterator[str]:
@@ -330,8 +225,8 @@ def _submodules(name: str, module: ModuleType, node: ast.AST) -> Iterator[str]:
                 yield f"import {path}"
 
 
-def _holder(value: Any) -> str | None:
-    """The package or module nearest the top that a fresh process can import a value from by its own name.
+def _home(value: Any) -> tuple[str, str] | None:
+    """The package or module nearest the top that a fresh process can import a value from, and its name there.
 
     Where inside ``torch`` or ``flipbench.aggregators`` it is defined may change with the version; no key should.
     """
@@ -341,8 +236,10 @@ def _holder(value: Any) -> str | None:
     for holder in (*tops, getattr(value, "__module__", None), type(value).__module__, *_HOLDERS):
         if not isinstance(holder, str) or holder == "builtins" or not _can_import(holder):
             continue
-        if name.isidentifier() and getattr(sys.modules[holder], name, None) is value:
-            return holder
+        there = name.removeprefix(holder.rpartition(".")[2] + "_")  # torch.linalg.norm says linalg_norm
+        for candidate in (name, there):
+            if candidate.isidentifier() and getattr(sys.modules[holder], candidate, None) is value:
+                return holder, candidate
     return None
 
 
@@ -351,31 +248,23 @@ def _own_name(value: Any) -> str:
     return str(getattr(value, "__name__", None) or getattr(value, "_name", None) or str(value).rpartition(".")[2])
 
 
-def _import_line(name: str, value: Any) -> str | None:
-    """``from torch import Tensor as Updates``; None for what a fresh process cannot import."""
-    if (holder := _holder(value)) is None:
-        return None
-    own = _own_name(value)
-    return f"from {holder} import {own}" + ("" if own == name else f" as {name}")
-
-
-def _literal(value: Any) -> str | None:
-    """A simple constant as source: numbers, texts, paths, and lists, tuples, sets and mappings of them."""
-    if value is None or type(value) in (bool, int, str, bytes, complex):
+def literal(value: Any) -> str | None:
+    """A simple constant as source: numbers, texts, paths, ranges, and lists, tuples, sets and mappings of them."""
+    if value is None or type(value) in (bool, int, str, bytes, complex, range):
         return repr(value)
     if type(value) is float:
         return repr(value) if math.isfinite(value) else f"float('{value}')"
     if isinstance(value, PurePath):
         return f"Path({str(value)!r})"
     if type(value) in (list, tuple, set, frozenset):
-        parts = [_literal(v) for v in value]
+        parts = [literal(v) for v in value]
         if None in parts:
             return None
         inside = ", ".join(sorted(map(str, parts)) if isinstance(value, set | frozenset) else map(str, parts))
         forms: dict[type, str] = {list: f"[{inside}]", tuple: f"({inside}{',' * (len(parts) == 1)})"}
         return forms.get(type(value), f"{type(value).__name__}([{inside}])")
     if type(value) is dict:
-        pairs = [(_literal(k), _literal(v)) for k, v in value.items()]
+        pairs = [(literal(k), literal(v)) for k, v in value.items()]
         return None if any(None in pair for pair in pairs) else "{" + ", ".join(f"{k}: {v}" for k, v in pairs) + "}"
     return None
 
@@ -386,6 +275,6 @@ def _attributes(value: Any, name: str) -> Iterator[str]:
         for attribute, held in sorted(vars(value).items()):
             if attribute == "__wrapped__":
                 continue
-            if (literal := _literal(held)) is None:
-                raise SourceError(f"{name}.{attribute} is {_kind_of(held)}, which cannot be written as source")
-            yield f"{name}.{attribute} = {literal}\n"
+            if (written := literal(held)) is None:
+                raise SourceError(f"{name}.{attribute} is {kind_of(held)}, which cannot be written as source")
+            yield f"{name}.{attribute} = {written}\n"

@@ -7,11 +7,13 @@ Dask cluster and a later kernel see the same function under the same name, where
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.util
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from flipbench.errors import UserError
@@ -72,21 +74,62 @@ _USES = re.compile(r"^# uses (\S+) sha256:([0-9a-f]{64})$", re.MULTILINE)
 _INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
-def uses(module: str) -> str | None:
-    """The line by which the content of a user's own module enters the hash of a text that imports it.
+def uses(module: str) -> set[str]:
+    """Lines by which the content of a user's own modules enters the hash of a text that imports one of them.
 
-    None for a module that is Python's, flipbench's or an installed package's.
+    The modules that it imports in turn are among them. None for a module that is Python's, flipbench's or an installed
+    package's.
     """
+    lines: dict[str, str] = {}
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in lines or (path := _own_file(name)) is None:
+            continue
+        content = path.read_bytes()
+        lines[name] = f"# uses {name} sha256:{hashlib.sha256(content).hexdigest()}"
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        todo += [*_parents(name), *_imports(content, package)]
+    return set(lines.values())
+
+
+def _own_file(module: str) -> Path | None:
+    """The file of a user's own module."""
+    if module.partition(".")[0] in {"flipbench", *sys.stdlib_module_names}:
+        return None
     file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None or module.partition(".")[0] == "flipbench" or not file.endswith(".py"):
+    if module not in sys.modules:
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError, AttributeError):  # not a module, but a name that a module holds
+            return None
+        file = spec.origin if spec is not None else None
+    if file is None or not file.endswith(".py"):
         return None
     path = Path(file).resolve()
     installed = {Path(p).resolve() for n, p in sysconfig.get_paths().items() if n in _INSTALLED}
     if {"site-packages", "dist-packages"} & set(path.parts) or installed & set(path.parents):
         return None
-    return f"# uses {module} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return path
+
+
+def _parents(module: str) -> list[str]:
+    """The packages around a module, which Python imports before it."""
+    parts = module.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _imports(content: bytes, package: str) -> Iterator[str]:
+    """The modules that a module imports, and names it imports from them, which may be modules too."""
+    for statement in ast.walk(ast.parse(content)):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - statement.level + 1] if statement.level else []
+            base = ".".join([*above, *([statement.module] if statement.module else [])])
+            yield from (base, *(f"{base}.{alias.name}" for alias in statement.names))
 
 
 def changed(source: str) -> list[str]:
     """Users' own modules that a text imports, and that are not what they were when the text was made."""
-    return [found[1] for found in _USES.finditer(source) if uses(found[1]) != found[0]]
+    return [line[1] for line in _USES.finditer(source) if line[0] not in uses(line[1])]
