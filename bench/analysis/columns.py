@@ -55,6 +55,11 @@ def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:
     return tuple(dict.fromkeys(table["column"]))
 
 
+def by_place(table: pd.DataFrame) -> dict[tuple[str, Column], dict[Any, Any]]:
+    """(aggregator, column) -> the square there, of a table as `analysis.pivot.Pivot.squares` gives it."""
+    return {(square["aggregator"], square["column"]): square for square in table.to_dict("records")}
+
+
 def reading_values(values: Values, facts: Sequence[str] = ()) -> tuple[tuple[int, float, str], ...]:
     """A sorting key: nothing, then numbers, then text.
 

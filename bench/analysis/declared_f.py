@@ -6,21 +6,18 @@ seed by seed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+import numpy as np
 import pandas as pd
 
-from flipbench.analysis.columns import Values, level_values
+from flipbench.analysis.columns import Values, coded, level_values
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
-from flipbench.analysis.summaries import STATISTICS, interval
+from flipbench.analysis.squares import ABSENT, DONE, UNDEFINED, Cells, standing
+from flipbench.analysis.statistics import over_seeds
 from flipbench.spec.cell import CLEAN, expected_malicious
 
 AXES = ("declared_byzantine", "malicious_fraction")
-
-Key = tuple[str, int, int]  # aggregator, declared, true
 
 
 def applies(page: Page) -> bool:
@@ -51,50 +48,34 @@ def table(pivot: Pivot, shown: MetricColumn, attack: str, values: Values) -> pd.
     Returns:
         One row an aggregator, ``declared`` (f, whole) and ``true`` (malicious clients): ``right`` (whether declared is
         what a round of so many should be told: under client sampling the expected number, rounded up), ``state, mean,
-        sd, n, low, high, planned`` of the metric, and with ``regret_`` before them those of the paired regret (state
-        absent where the plan has no cell that declares the true number, infeasible also where the rule refuses that).
+        sd, n, low, high, planned`` (`analysis.squares`) of the metric, and with ``regret_`` before them those of the
+        paired regret (state absent where the plan has no cell that declares the true number; of a square with a number
+        whose true one has none, that of the true one).
     """
-    page = pivot.page
-    cells = page.cells.merge(pivot.tidy[["key", shown.name]], on="key", how="left", validate="1:1")
-    settings = [f for f in rest(page) if f in page.settings]
-    wanted = {f: v for f, v in zip(rest(page), values, strict=True) if f in settings}
-    theirs = pd.Series(level_values(cells, rest(page)), index=cells.index, dtype=object)
-    alike = pd.Series(level_values(cells, settings), index=cells.index, dtype=object)
-    mine = (cells["attack"] == attack) & theirs.map(lambda v: v == values)
-    clean = (cells["attack"] == CLEAN) & (not shown.needs_mapping) & alike.map(lambda v: v == tuple(wanted.values()))
-    groups: dict[Key, list[dict[Any, Any]]] = {}
-    for cell in cells[mine | clean].to_dict("records"):
-        key = (str(cell["aggregator"]), int(cell["declared_byzantine"]), int(cell["malicious_count"]))
-        groups.setdefault(key, []).append(cell)
-    told = {(k[0], k[2]): k for k, found in groups.items() if k[1] == expected_malicious(found[0])}
-    rows = []
-    for key, found in groups.items():
-        right = told.get((key[0], key[2]))
-        seeds = _seeds(found, shown)
-        best = {} if right is None else _seeds(groups[right], shown)
-        sign = 1.0 if shown.higher_is_better else -1.0
-        lost = [sign * (best[s] - v) for s, v in seeds.items() if s in best]
-        own, regret = _statement(found, list(seeds.values())), _statement(found, lost)
-        if right is None:
-            regret["state"] = "absent"
-        elif own["state"] == "done" and all(c["status"] == "infeasible" for c in groups[right]):
-            regret["state"] = "infeasible"  # as the truth is
-        rows.append(
-            dict(zip(("aggregator", "declared", "true"), key, strict=True))
-            | {"right": key == right}
-            | own
-            | {f"regret_{name}": value for name, value in regret.items()}
-        )
-    names = ["state", *STATISTICS, "planned"]
-    columns = ["aggregator", "declared", "true", "right", *names, *(f"regret_{n}" for n in names)]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _seeds(cells: Sequence[Mapping[Any, Any]], shown: MetricColumn) -> dict[int, float]:
-    return {int(c["seed"]): float(c[shown.name]) for c in cells if c[shown.name] == c[shown.name]}
-
-
-def _statement(cells: Sequence[Mapping[Any, Any]], values: Sequence[float]) -> dict[str, Any]:
-    able = [c for c in cells if c["status"] != "infeasible"]
-    state = "done" if values else "failed" if able else "infeasible"
-    return {"state": state, **dict(zip(STATISTICS, interval(values), strict=True)), "planned": len(able)}
+    cells = pivot.page.cells
+    cut = len(pivot.page.settings)  # `rest` begins with the settings, which are all that clean cells have of it
+    wanted = [
+        own == values if name == attack else name == CLEAN and not shown.needs_mapping and own[:cut] == values[:cut]
+        for name, own in zip(cells["attack"], level_values(cells, rest(pivot.page)), strict=True)
+    ]
+    cells = cells[np.array(wanted, dtype=bool)]
+    codes, keys = coded(cells, ("aggregator", "declared_byzantine", "malicious_count"))
+    first = cells.iloc[np.unique(codes, return_index=True)[1]].to_dict("records")
+    truth = {
+        (k[0], k[2]): i for i, (k, cell) in enumerate(zip(keys, first, strict=True)) if k[1] == expected_malicious(cell)
+    }
+    right = np.array([truth.get((rule, true), -1) for rule, _, true in keys], dtype=np.int64)
+    placed, shape = Cells.of(cells, codes, np.zeros_like(codes)), (len(keys), 1)
+    number = pivot.tidy.set_index("key")[shown.name].reindex(cells["key"]).to_numpy(dtype=np.float64)
+    values_here, states = placed.by_seed(number, shape)[:, 0], standing(placed, shape)
+    best = np.where(right[:, None] >= 0, values_here[right], np.nan)
+    own, lost = over_seeds(values_here), over_seeds((best - values_here) * (1 if shown.higher_is_better else -1))
+    state = np.where(own["n"] > 0, DONE, states.state[:, 0])
+    of_lost = np.where(state == DONE, np.where(state[right] == DONE, UNDEFINED, state[right]), state)
+    of_lost = np.where(right < 0, ABSENT, np.where(lost["n"] > 0, DONE, of_lost))
+    table = pd.DataFrame(keys, columns=["aggregator", "declared", "true"])
+    table["right"] = right == np.arange(len(keys))
+    for prefix, named, numbers in (("", state, own), ("regret_", of_lost, lost)):
+        columns = {"state": named, **numbers, "planned": states.planned[:, 0]}
+        table = table.assign(**{f"{prefix}{name}": column for name, column in columns.items()})
+    return table

@@ -331,12 +331,10 @@ def _placement(page: Page, tidy: pd.DataFrame) -> Placement:
     of_twin = np.where(np.isnan(of_twin), told, of_twin).astype(np.int64)  # a twin without a record
     return Placement(
         tuple(ordered),
-        Cells(
+        Cells.of(
+            cells[["seed", "status", "reason"]].iloc[cell],
             np.array([code_of[c] for c in own], dtype=np.int64),
             pd.Index(page.rows).get_indexer(pd.Index(cells["aggregator"])).astype(np.int64)[cell],
-            cells["seed"].to_numpy(dtype=np.int64)[cell],
-            cells["status"].to_numpy(dtype=object)[cell],
-            cells["reason"].to_numpy(dtype=object)[cell],
             np.concatenate([told[kinds[0]], told[kinds[1]], of_twin[kinds[2]]]),
             np.array([c.clean for c in own], dtype=bool),
         ),

@@ -250,8 +250,7 @@ def _judged(tables: Sequence[_Table], tolerance: float, *, overall: bool) -> lis
     at = 0
     for one, a, b, changed in tables:
         d, sign = b - a, 1.0 if one.higher_is_better else -1.0
-        mean, _, n = statistics.moments(d)
-        low, high = statistics.student_interval(d)
+        mean, _, n, low, high = statistics.over_seeds(d).values()
         means = statistics.moments(a)[0], statistics.moments(b)[0]
         for i in np.flatnonzero(n > 0).tolist():
             verdict = NOT_TOLD if changed[i] else SAME

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from flipbench.analysis import statistics
@@ -49,6 +50,29 @@ class Cells:
     reason: Objects
     declared_f: Places
     clean: Mask
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        column: Places,
+        row: Places,
+        declared_f: Places | None = None,
+        clean: Mask | None = None,
+    ) -> Cells:
+        """Cells of a frame that has their seed, status and reason.
+
+        Args:
+            frame: one row a cell.
+            column, row: codes of their squares.
+            declared_f: what the rules were told; None: what the frame says.
+            clean: which stand for clean twins; None: none.
+        """
+        told = frame["declared_byzantine"].to_numpy(dtype=np.int64) if declared_f is None else declared_f
+        status, reason = (frame[name].to_numpy(dtype=object) for name in ("status", "reason"))
+        none = np.zeros(len(frame), dtype=bool)
+        seed = frame["seed"].to_numpy(dtype=np.int64)
+        return cls(column, row, seed, status, reason, told, none if clean is None else clean)
 
     def by_seed(self, value: Values, shape: Shape) -> Values:
         """A number a cell as ``(columns, rows, seeds)``: `analysis.comparisons.seed_table`."""
@@ -182,15 +206,13 @@ def numbers(values: Values, higher_is_better: bool, families: Sequence[Sequence[
         higher_is_better: of the values.
         families: columns of each table that makes claims of its own; None: all columns are one table.
     """
-    mean, sd, n = statistics.moments(values)
-    low, high = statistics.student_interval(values)
-    equal = np.zeros(mean.shape, dtype=bool)
+    equal = np.zeros(values.shape[:2], dtype=bool)
     for columns in [range(len(values))] if families is None else families:
         own = values[list(columns)]
         own = own[..., ~np.isnan(own).all((0, 1))]  # seeds that other tables have
         for column, row in tied(own, higher_is_better):
             equal[columns[column], row] = True
-    return Numbers(mean, sd, low, high, n, equal)
+    return Numbers(**statistics.over_seeds(values), tied=equal)
 
 
 def marks(mean: Values, equal: Mask, higher_is_better: bool, partial: Mask | None = None) -> Objects:

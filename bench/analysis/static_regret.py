@@ -9,15 +9,20 @@ Positive: whoever tested the rule with static flips only was too sure of it by s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from flipbench.analysis.columns import level_values, reading_values
+from flipbench.analysis.columns import Column, by_place
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
-from flipbench.analysis.summaries import STATISTICS, interval
+from flipbench.analysis.squares import DONE, INFEASIBLE, MISSING
+from flipbench.analysis.statistics import STATISTICS, Values, over_seeds
+from flipbench.analysis.worst_case import places
 from flipbench.spec.metric_names import DAMAGE
 
 METRIC = "accuracy"
@@ -38,10 +43,10 @@ def static(page: Page) -> tuple[str, ...]:
     return _attacks(page, lambda c: not c["adaptive"] and not c["dynamic"] and c["places"] == ("labels",))
 
 
-def _attacks(page: Page, wanted: Any) -> tuple[str, ...]:
+def _attacks(page: Page, wanted: Callable[[Mapping[Any, Any]], bool]) -> tuple[str, ...]:
     # An infeasible or failed cell may lack what its attack is; the others of the same attack tell.
-    told = page.cells[page.cells["status"] == "done"].drop_duplicates("attack").to_dict("records")
-    found = {c["attack"] for c in told if wanted(c)}
+    known = page.cells[page.cells["status"] == DONE].drop_duplicates("attack").to_dict("records")
+    found = {c["attack"] for c in known if wanted(c)}
     return tuple(a for a in page.attacks if a in found)
 
 
@@ -62,55 +67,47 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
     adaptive, flips = searched(page), static(page)
     if not adaptive or not flips:
         return pd.DataFrame(columns=list(COLUMNS))
-    name = METRIC + DAMAGE
-    cells = page.cells.merge(pivot.tidy[["key", name]], on="key", how="left", validate="1:1")
-    cells = cells[cells["attack"].isin([*adaptive, *flips])]
-    places = list(zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True))
-    order = sorted(set(places), key=lambda p: (reading_values(p[0], page.settings), reading_values(p[1], page.levels)))
-    cells = cells.assign(place=pd.Series(places, index=cells.index, dtype=object))
-    by_square = dict(iter(cells.groupby(["aggregator", "place"], sort=False)))
+    shown, attacks = metric_column(METRIC + DAMAGE), [a for a in page.attacks if a in {*adaptive, *flips}]
+    values, columns = pivot.by_seed(shown, attacks)
+    by_seed = dict(zip(columns, values, strict=True))
+    squares = by_place(pivot.squares(shown, attacks))
     rows = []
-    for aggregator in page.rows:
-        for place in order:
-            for attack in adaptive:
-                here = by_square.get((aggregator, place))
-                if here is not None and (here["attack"] == attack).any():
-                    told = {"aggregator": aggregator, "setting": place[0], "level": place[1], "attack": attack}
-                    rows.append({**told, **_regret(here, attack, flips, name)})
+    for (row, aggregator), place, attack in product(enumerate(page.rows), places(page), adaptive):
+        column = Column(attack, *place)
+        square = squares.get((aggregator, column))
+        if square is None or not (square["planned"] or square["state"] == INFEASIBLE):
+            continue  # not in the grid
+        line = {"aggregator": aggregator, "setting": place[0], "level": place[1], "attack": attack}
+        if square["state"] == INFEASIBLE:
+            line |= {"state": INFEASIBLE, "reason": square["reason"]}
+        else:
+            fixed = {a: by_seed[c][row] for a in flips if (c := Column(a, *place)) in by_seed}
+            line |= _regret(by_seed[column][row], fixed) or {"state": MISSING}
+            line |= _search(pivot, column, row) if line["state"] == DONE else {}
+        rows.append(line)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _regret(cells: pd.DataFrame, attack: str, flips: Sequence[str], name: str) -> dict[str, Any]:
-    """One square's numbers, from its cells under the searched attack and the static flips."""
-    mine = cells[cells["attack"] == attack]
-    if (mine["status"] == "infeasible").all():
-        return {"state": "infeasible", "reason": str(mine["reason"].iloc[0])}
-    by_seed = {a: _seeds(cells[cells["attack"] == a], name) for a in (attack, *flips)}
-    means = {a: sum(seeds.values()) / len(seeds) for a, seeds in by_seed.items() if seeds and a != attack}
-    if not means or not by_seed[attack]:
-        return {"state": "missing"}
+def _regret(own: Values, fixed: Mapping[str, Values]) -> dict[str, Any]:
+    """From the damage of a square and of each static flip there, ``(seeds,)``; empty where either has no number."""
+    means = {attack: over_seeds(damage)["mean"] for attack, damage in fixed.items() if not np.isnan(damage).all()}
+    if not means or np.isnan(own).all():
+        return {}
     best = max(means, key=means.__getitem__)
-    both = [s for s in by_seed[attack] if s in by_seed[best]]
-    searches = [s for s in mine["search"] if s is not None]
-    maps = Counter(m for m in mine["mapping"] if m is not None)
-    trials = [s["trials"] for s in searches if s.get("trials") is not None]
+    each = {"static": fixed[best], "searched": own, "regret": own - fixed[best]}
+    numbers = {f"{what}_{name}": v.item() for what, d in each.items() for name, v in over_seeds(d).items()}
+    return {"state": DONE, "static": best, **numbers}
+
+
+def _search(pivot: Pivot, column: Column, row: int) -> dict[str, Any]:
+    """What the search of a square was for, the maps it found and how many federations it took."""
+    placed = pivot.placement
+    here = (placed.cells.row == row) & (placed.cells.column == placed.columns.index(column))
+    cells = pivot.page.cells.iloc[placed.cell[here]]
+    searches = [s for s in cells["search"] if s is not None]
+    maps = Counter(m for m in cells["mapping"] if m is not None)
     return {
-        "state": "done",
-        "static": best,
         "objective": next((str(s["objective"]) for s in searches if s.get("objective") is not None), None),
         "maps": dict(maps.most_common()),
-        "trials": max(trials, default=None),
-        **dict(_statistics("static", by_seed[best].values())),
-        **dict(_statistics("searched", by_seed[attack].values())),
-        **dict(_statistics("regret", [by_seed[attack][s] - by_seed[best][s] for s in both])),
+        "trials": max((s["trials"] for s in searches if s.get("trials") is not None), default=None),
     }
-
-
-def _seeds(cells: pd.DataFrame, name: str) -> Mapping[int, float]:
-    known = cells[cells[name].notna()]
-    return dict(zip(known["seed"].astype(int), known[name].astype(float), strict=True))
-
-
-def _statistics(what: str, values: Any) -> Iterator[tuple[str, float]]:
-    for statistic, value in zip(STATISTICS, interval(list(values)), strict=True):
-        yield f"{what}_{statistic}", value

@@ -18,6 +18,7 @@ CONFIDENCE = 1 - LEVEL
 LEAST_SEEDS = 6  # with fewer, no exact two-sided signed-rank test reaches 0.05: `analysis.rank_tests.least_p`
 
 Values = NDArray[np.float64]
+STATISTICS = ("mean", "sd", "n", "low", "high")  # of `over_seeds`
 
 
 def moments(values: ArrayLike) -> tuple[Values, Values, NDArray[np.int64]]:
@@ -49,6 +50,16 @@ def student_interval(values: ArrayLike) -> tuple[Values, Values]:
     mean, sd, n = moments(values)
     half = stdtrit(np.where(n > 1, n - 1, np.nan), 1 - LEVEL / 2) * sd / np.sqrt(np.maximum(n, 1))
     return mean - half, mean + half
+
+
+def over_seeds(values: ArrayLike) -> dict[str, Any]:
+    """`moments` and `student_interval` of each row, by the names of `STATISTICS`.
+
+    Args:
+        values: ``(..., seeds)``.
+    """
+    low, high = student_interval(values)
+    return dict(zip(STATISTICS, (*moments(values), low, high), strict=True))
 
 
 def interquartile_mean(values: ArrayLike) -> Values:

@@ -7,41 +7,16 @@ The seed is the replicate: it draws partition, malicious clients, flips, initial
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import stdtrit  # quantile of t; scipy.stats takes twice as long to import
 
+from flipbench.analysis.columns import coded
+from flipbench.analysis.comparisons import seed_table
 from flipbench.analysis.metrics import METRICS
-from flipbench.analysis.statistics import LEVEL
+from flipbench.analysis.statistics import STATISTICS, over_seeds
 from flipbench.errors import UserError
 from flipbench.spec.metric_names import DAMAGE
-
-STATISTICS = ("mean", "sd", "n", "low", "high")
-
-
-def interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, int, float, float]:
-    """Mean, standard deviation, n, and the 95 % interval of the mean.
-
-    mean +- t(0.975, n - 1) sd / sqrt(n), sd with n - 1 (Student 1908, Biometrika 6:1-25; exact for normal values).
-    NaN values are left out of n; sd and interval are NaN for n < 2, the mean for n = 0.
-    """
-    known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)]
-    n = len(known)
-    if n < 2:
-        return (float(known[0]) if n else np.nan), np.nan, n, np.nan, np.nan
-    mean, sd = float(known.mean()), float(known.std(ddof=1))
-    half = _quantile(n - 1) * sd / n**0.5
-    return mean, sd, n, mean - half, mean + half
-
-
-@lru_cache(maxsize=1024)
-def _quantile(degrees: int) -> float:
-    return float(stdtrit(degrees, 1 - LEVEL / 2))
 
 
 def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
@@ -54,22 +29,19 @@ def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFram
         metric: a column of numbers: a metric, or one with ``_last5``, ``_clean`` or ``_damage``, seconds, ...
 
     Returns:
-        One row a group, in order of appearance: ``by``, then mean, sd, n, low, high (`interval`).
+        One row a group, in order of appearance: ``by``, then `analysis.statistics.STATISTICS`.
 
     Raises:
         UserError: a column is not there.
     """
     _need(tidy, [*by, metric, "seed"])
-    across = [name for name in by if name != "seed"]
-    groups: dict[tuple[Any, ...], dict[int, list[float]]] = {}
-    columns = [_plain(tidy[name]) for name in by]
-    for seed, value, *group in zip(tidy["seed"], tidy[metric].astype(np.float64), *columns, strict=True):
-        of_seed = groups.setdefault(tuple(group), {})
-        of_seed.setdefault(seed, []).append(value)
-    rows = [(*group, *interval([_known_mean(v) for v in seeds.values()])) for group, seeds in groups.items()]
+    codes, groups = coded(tidy, by)
+    values = seed_table(codes, np.zeros_like(codes), tidy["seed"], tidy[metric], (len(groups), 1))[:, 0]
+    numbers = zip(*(array.tolist() for array in over_seeds(values).values()), strict=True)
+    rows = [(*group, *of_group) for group, of_group in zip(groups, numbers, strict=True)]
     frame = pd.DataFrame(rows, columns=[*by, *STATISTICS])
-    for name in across:
-        if name in tidy and len(frame) and not frame[name].isna().any():
+    for name in by:
+        if len(frame) and not frame[name].isna().any():
             frame[name] = frame[name].astype(tidy[name].dtype)
     return frame
 
@@ -90,18 +62,6 @@ def damage(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
         raise UserError(f"{metric!r} is no metric: choose one of {', '.join(METRICS)}")
     _need(tidy, ["clean"])
     return summarise(tidy[~tidy["clean"].astype(bool)], by, metric + DAMAGE)
-
-
-def _known_mean(values: Sequence[float]) -> float:
-    if len(values) == 1:
-        return float(values[0])
-    known = [v for v in values if not np.isnan(v)]
-    return float(np.mean(known)) if known else np.nan
-
-
-def _plain(column: pd.Series[Any]) -> list[Any]:
-    """Values that can name a group: None for NaN, which equals nothing."""
-    return [None if v != v else v for v in column.tolist()]
 
 
 def _need(tidy: pd.DataFrame, names: Sequence[str]) -> None:

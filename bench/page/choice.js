@@ -1,11 +1,11 @@
 // What can be chosen, as a form; and which columns are left by the choice.
 
 function buildChoice(form, changed) {
-  const metrics = DATA.metrics.filter((one) => DATA.shown.some((s) => page().measures[one.name + s.name]));
+  const metrics = DATA.metrics.filter((metric) => DATA.shown.some((part) => page().metrics[metric.name + part.name]));
   const fields = [
-    DATA.pages.length > 1 ? field("page", "grid part", DATA.pages.map((one) => [one.name, one.name])) : null,
-    field("metric", "metric", metrics.map((one) => [one.name, one.label])),
-    field("show", "shown", DATA.shown.map((one) => [one.name, one.label])),
+    DATA.pages.length > 1 ? field("page", "grid part", DATA.pages.map(({ name }) => [name, name])) : null,
+    field("metric", "metric", metrics.map(({ name, label }) => [name, label])),
+    field("show", "shown", DATA.shown.map(({ name, label }) => [name, label])),
     ...page().facets.filter((facet) => facet.values.length > 1).map((facet) => {
       const worst = facet.name === "attack" && page().kinds.includes("worst") ? [["worst", "worst attack of each rule"]] : [];
       return field(facet.name, facet.label, [["", `all (${facet.values.length})`], ...worst, ...facet.values.map((v) => [v, v])]);
@@ -36,28 +36,28 @@ function field(name, label, options) {
   return element("label", {}, label, element("select", { name }, ...items));
 }
 
-// The places of the columns that the choice leaves. An attack without a number of the measure (no fixed class map) is
+// The places of the columns that the choice leaves. An attack without a number of the metric (no fixed class map) is
 // left out.
-function chosenColumns(shown, numbers) {
+function chosenColumns(metric, numbers) {
   const { kinds, facets, rules } = page(), attacks = facets[0].of;
   const some = new Set(attacks.filter((_, i) => numbers.mean.slice(i * rules.length, (i + 1) * rules.length).some((m) => m !== null)));
   return kinds.map((_, i) => i).filter((i) => {
-    if (shown.mapped && attacks[i] !== -1 && !some.has(attacks[i])) return false;
+    if (metric.mapped && attacks[i] !== -1 && !some.has(attacks[i])) return false;
     const kind = kinds[i];
-    if (kind === "clean" && (shown.mapped || shown.name.endsWith("_damage"))) return false;
-    if (kind === "clean_of" && (!shown.mapped || state.show)) return false;
-    if (kind === "worst" && (shown.mapped || (state.attack && state.attack !== "worst") || state.target)) return false;
+    if (kind === "clean" && (metric.mapped || metric.name.endsWith("_damage"))) return false;
+    if (kind === "clean_of" && (!metric.mapped || state.show)) return false;
+    if (kind === "worst" && (metric.mapped || (state.attack && state.attack !== "worst") || state.target)) return false;
     return facets.every((facet) => {
       const wanted = state[facet.name], value = facet.of[i];
       if (!wanted) return true;
       if (facet.name === "attack" && wanted === "worst") return kind === "clean" || kind === "worst";
-      if (value === -1) return true; // a clean column has no facts of the attack
+      if (value === -1) return true; // a clean column has no fields of the attack
       return facet.values[value] === wanted;
     });
   });
 }
 
-// The facts that tell the chosen columns apart, the attack first; and what is the same in all of them, as text.
+// The fields that tell the chosen columns apart, the attack first; and what is the same in all of them, as text.
 function heads(columns) {
   const { facets, kinds } = page();
   const values = (facet) => new Set(columns.filter((i) => facet.of[i] !== -1 && kinds[i] !== "clean").map((i) => facet.of[i]));

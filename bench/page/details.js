@@ -1,16 +1,16 @@
 // A square opened: every metric of it, its seeds, and of one seed curves, confusion matrices, configuration, command.
 
-async function drawSquare(place, one, chooseSeed) {
-  const parts = [await metricsTable(one)];
-  const behind = page().details, rule = one.rule;
-  if (one.reason) parts.unshift(element("p", { class: "warning" }, `${WORDS[one.state]}: ${one.reason}`));
+async function drawSquare(place, here, chooseSeed) {
+  const parts = [await metricsTable(here)];
+  const behind = page().details, rule = here.rule;
+  if (here.reason) parts.unshift(element("p", { class: "warning" }, `${WORDS[here.state]}: ${here.reason}`));
   if (!behind.parts.seeds) {
     parts.push(element("p", { class: "notes" }, "Seeds, curves and confusion matrices of so many cells do not fit into one file; tables/cells.csv has every cell."));
     place.replaceChildren(...parts);
     return;
   }
   const cells = await unpacked(behind.parts.seeds[rule]);
-  const column = page().kinds[one.column] === "clean_of" ? cleanColumn(one.column) : one.column;
+  const column = page().kinds[here.column] === "clean_of" ? cleanColumn(here.column) : here.column;
   const members = cells.column.map((c, i) => (c === column ? i : -1)).filter((i) => i !== -1).sort((a, b) => cells.seed[a] - cells.seed[b]);
   if (!members.length) {
     parts.push(element("p", { class: "notes" }, "No cell of this square has been run."));
@@ -39,22 +39,22 @@ function cleanColumn(column, kind = "clean", attack = false) {
   }));
 }
 
-async function metricsTable(one) {
+async function metricsTable(here) {
   const rules = page().rules.length;
   const at = async (name, column) => {
-    const found = page().measures[name];
+    const found = page().metrics[name];
     if (!found || column === -1) return "–";
-    const numbers = await unpacked(found.packed), i = column * rules + one.rule;
+    const numbers = await unpacked(found.packed), i = column * rules + here.rule;
     return plusMinus(numbers.mean[i], numbers.half[i]);
   };
-  const attacked = page().kinds[one.column] === "attacked";
+  const attacked = page().kinds[here.column] === "attacked";
   const rows = [];
   for (const metric of DATA.metrics) {
-    const column = metric.mapped ? cleanColumn(one.column, "clean_of", true) : cleanColumn(one.column);
-    const clean = page().pooled ? await at(metric.name + "_clean", one.column) : await at(metric.name, column);
+    const column = metric.mapped ? cleanColumn(here.column, "clean_of", true) : cleanColumn(here.column);
+    const clean = page().pooled ? await at(metric.name + "_clean", here.column) : await at(metric.name, column);
     const values = attacked
-      ? [await at(metric.name, one.column), clean, await at(metric.name + "_damage", one.column), await at(metric.name + DATA.shown[2].name, one.column)]
-      : [await at(metric.name, one.column), await at(metric.name + DATA.shown[2].name, one.column)];
+      ? [await at(metric.name, here.column), clean, await at(metric.name + "_damage", here.column), await at(metric.name + DATA.shown[2].name, here.column)]
+      : [await at(metric.name, here.column), await at(metric.name + DATA.shown[2].name, here.column)];
     if (values.some((text) => text !== "–")) rows.push([metric.label, ...values]);
   }
   if (!rows.length) return element("p", { class: "notes" }, "No number (yet).");
@@ -137,16 +137,16 @@ function matrices(told, chosen, twin) {
 }
 
 function configuration(cells, chosen) {
-  const varied = page().details.facts.map((fact, i) => [fact.label, fact.values[cells.facts[i][chosen]]]);
+  const varied = page().details.fields.map((field, i) => [field.label, field.values[cells.fields[i][chosen]]]);
   const rows = [...varied, ...page().constant].map(([label, value]) => element("tr", {}, element("th", { scope: "row" }, label), element("td", { class: "text" }, value)));
-  return element("details", { class: "part" }, element("summary", {}, "Configuration"), element("div", { class: "wide" }, element("table", { class: "facts" }, element("tbody", {}, ...rows))));
+  return element("details", { class: "part" }, element("summary", {}, "Configuration"), element("div", { class: "wide" }, element("table", { class: "fields" }, element("tbody", {}, ...rows))));
 }
 
 function command(cells, chosen) {
-  const { start, facts } = page().details;
+  const { start, fields } = page().details;
   const key = element("p", {}, "Key ", element("code", { id: "key" }, cells.key[chosen]));
   if (start === null) return [key, element("p", { class: "notes" }, "How this grid was run is not recorded, so no command can be told.")];
-  const options = facts.map((fact, i) => (fact.options ? fact.options[cells.facts[i][chosen]] : null)).filter(Boolean);
+  const options = fields.map((field, i) => (field.options ? field.options[cells.fields[i][chosen]] : null)).filter(Boolean);
   const text = [start, ...options].join(" ");
   const said = element("span", { role: "status" });
   const copy = element("button", { type: "button", onclick: () => copied(text, said) }, "Copy");

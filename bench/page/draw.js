@@ -23,10 +23,10 @@ function drawn(tag, given, ...children) {
   return made;
 }
 
-// The colour of a number of the shown measure, and black or white for the text on it.
-function colour(element, tenths, shown) {
-  const stops = DATA.colours[shown.higher ? "good" : "harm"];
-  const [low, high] = shown.range;
+// The colour of a number of the shown metric, and black or white for the text on it.
+function colour(element, tenths, metric) {
+  const stops = DATA.colours[metric.higher ? "good" : "harm"];
+  const [low, high] = metric.range;
   const at = Math.round((Math.min(Math.max((tenths - low) / (high - low || 1), 0), 1)) * (stops.length - 1));
   element.style.backgroundColor = stops[at][0];
   element.style.color = stops[at][1];

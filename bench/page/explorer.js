@@ -5,14 +5,14 @@ let drawing = 0; // of several drawings under way the last one counts
 let opener = null; // what had the focus before a square was opened
 
 async function draw() {
-  const mine = ++drawing, shown = measure();
-  $("circumstances").textContent = page().circumstances;
-  if (!shown) return drawNothing();
-  const numbers = await unpacked(shown.packed);
+  const mine = ++drawing, metric = shownMetric();
+  $("about").textContent = page().about;
+  if (!metric) return drawNothing();
+  const numbers = await unpacked(metric.packed);
   if (mine !== drawing) return;
   const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
   const rules = page().rules.map((_, i) => i).filter((i) => words.every((word) => page().rules[i].toLowerCase().includes(word)));
-  const columns = chosenColumns(shown, numbers), { kinds } = page();
+  const columns = chosenColumns(metric, numbers), { kinds } = page();
   if (!rules.length || !columns.length) {
     for (const id of ["heatmap", "legend", "list"]) $(id).replaceChildren();
     $("said").textContent = "Nothing is left by this choice: widen the attack, the target class or the names.";
@@ -20,13 +20,13 @@ async function draw() {
   }
   const attacks = (kind) => kind === "attacked" || kind === "worst";
   const lone = kinds.some(attacks) && !columns.some((i) => attacks(kinds[i])) ? " No attack is left by this choice." : "";
-  const cut = drawHeatmap($("heatmap"), numbers, shown, rules, columns, openSquare, sortBy);
+  const cut = drawHeatmap($("heatmap"), numbers, metric, rules, columns, openSquare, sortBy);
   const states = new Set(rules.flatMap((r) => columns.map((c) => square(numbers, c, r).state)));
-  drawLegend($("legend"), shown, states);
-  if ($("list-part").open) drawList($("list"), numbers, shown, rules, columns, openSquare, sortList);
+  drawLegend($("legend"), metric, states);
+  if ($("list-part").open) drawList($("list"), numbers, metric, rules, columns, openSquare, sortList);
   const left = cut ? `; the last ${counted(cut, "column")} not drawn, for there are too many: choose fewer` : "";
   const missing = page().left_out.length ? ` Not in this file, for want of room: ${page().left_out.join(", ")}.` : "";
-  $("said").textContent = `${shown.label}: ${counted(rules.length, "rule")}, ${counted(rules.length * columns.length, "square")}${left}.${lone}${missing}`;
+  $("said").textContent = `${metric.label}: ${counted(rules.length, "rule")}, ${counted(rules.length * columns.length, "square")}${left}.${lone}${missing}`;
 }
 
 function counted(number, noun) {
@@ -60,9 +60,9 @@ function sortList(key) {
   changed(false);
 }
 
-function openSquare(one) {
-  const column = one.worst === -1 ? one.column : one.worst; // the worst attack of a rule is one of its attacks
-  state.square = `${page().rules[one.rule]} | ${page().columns[column]}`;
+function openSquare(here) {
+  const column = here.worst === -1 ? here.column : here.worst; // the worst attack of a rule is one of its attacks
+  state.square = `${page().rules[here.rule]} | ${page().columns[column]}`;
   state.seed = "";
   opener = document.activeElement;
   writeAddress(true);
@@ -77,16 +77,16 @@ async function showSquare() {
   }
   const [rule, column] = [page().rules, page().columns].map((names, side) =>
     names.findIndex((name) => (side ? state.square.endsWith(` | ${name}`) : state.square.startsWith(`${name} | `)) && known(state.square, name, side)));
-  const shown = measure() || { name: "accuracy", ...page().measures.accuracy };
-  if (rule === -1 || column === -1 || !shown.packed) {
+  const metric = shownMetric() || { name: "accuracy", ...page().metrics.accuracy };
+  if (rule === -1 || column === -1 || !metric.packed) {
     $("strange").textContent = `Not in this report, and left out of the link: square=${state.square}.`;
     Object.assign(state, { square: "", seed: "" });
     writeAddress(false);
     return;
   }
-  const one = square(await unpacked(shown.packed), column, rule);
+  const here = square(await unpacked(metric.packed), column, rule);
   $("square-name").textContent = `${page().rules[rule]}: ${page().columns[column]}`;
-  await drawSquare($("square-body"), one, (seed) => {
+  await drawSquare($("square-body"), here, (seed) => {
     state.seed = seed;
     writeAddress(false);
     showSquare().then(() => $("square-body").querySelector('[aria-pressed="true"]').focus());

@@ -3,7 +3,7 @@ const MOST_SQUARES = 4000, MOST_LINES = 500;
 const WORDS = { infeasible: "infeasible", failed: "failed", missing: "not run yet", undefined: "not defined", absent: "not in the grid" };
 const SIGNS = { infeasible: "–", failed: "!", missing: "?", undefined: "n/a", absent: "·" };
 
-// Everything about one square. numbers: of the shown measure.
+// Everything about one square. numbers: of the shown metric.
 function square(numbers, column, rule) {
   const at = column * page().rules.length + rule, mean = numbers.mean[at];
   const state_ = mean === null ? DATA.states[page().states[at]] : "done";
@@ -13,35 +13,35 @@ function square(numbers, column, rule) {
 }
 
 // A square in words.
-function described(one) {
-  const where = `${page().rules[one.rule]}, ${page().columns[one.column]}`;
-  if (one.state !== "done") return `${where}: ${WORDS[one.state]}${one.reason ? `, ${one.reason}` : ""}`;
-  const mark = { best: ", best of the rules", tied: ", cannot be told from the best" }[one.mark] || "";
-  const worst = one.worst === -1 ? "" : `, under ${page().columns[one.worst]}`;
-  return `${where}: ${plusMinus(one.mean, one.half)} %${worst}${mark}; ${one.n} of ${Math.max(one.n, one.planned)} seeds`;
+function described(here) {
+  const where = `${page().rules[here.rule]}, ${page().columns[here.column]}`;
+  if (here.state !== "done") return `${where}: ${WORDS[here.state]}${here.reason ? `, ${here.reason}` : ""}`;
+  const mark = { best: ", best of the rules", tied: ", cannot be told from the best" }[here.mark] || "";
+  const worst = here.worst === -1 ? "" : `, under ${page().columns[here.worst]}`;
+  return `${where}: ${plusMinus(here.mean, here.half)} %${worst}${mark}; ${here.n} of ${Math.max(here.n, here.planned)} seeds`;
 }
 
-function button(one, shown, open) {
-  const text = one.state === "done" ? percent(one.mean) : SIGNS[one.state];
-  const made = element("button", { type: "button", class: `square ${one.state} ${one.mark}`, tabindex: "-1", title: described(one), "aria-label": described(one) }, element("b", {}, text));
-  if (one.state === "done") {
-    colour(made, one.mean, shown);
-    const partly = one.n < one.planned ? ` (${one.n}/${one.planned})` : "";
-    made.append(element("small", {}, one.half === null ? partly || "one seed" : `± ${percent(one.half)}${partly}`));
+function button(here, metric, open) {
+  const text = here.state === "done" ? percent(here.mean) : SIGNS[here.state];
+  const made = element("button", { type: "button", class: `square ${here.state} ${here.mark}`, tabindex: "-1", title: described(here), "aria-label": described(here) }, element("b", {}, text));
+  if (here.state === "done") {
+    colour(made, here.mean, metric);
+    const partly = here.n < here.planned ? ` (${here.n}/${here.planned})` : "";
+    made.append(element("small", {}, here.half === null ? partly || "one seed" : `± ${percent(here.half)}${partly}`));
   }
-  made.dataset.at = `${one.rule} ${one.column}`;
-  made.addEventListener("click", () => open(one));
+  made.dataset.at = `${here.rule} ${here.column}`;
+  made.addEventListener("click", () => open(here));
   return made;
 }
 
 // rules: numbers of the rules shown; columns: of the columns. Returns how many columns were left out for want of room.
-function drawHeatmap(place, numbers, shown, rules, columns, open, sortBy) {
+function drawHeatmap(place, numbers, metric, rules, columns, open, sortBy) {
   const head = heads(columns);
   const down = state.layout ? state.layout === "down" : columns.length > 12 && columns.length > rules.length;
   const most = Math.max(1, Math.floor(MOST_SQUARES / Math.max(1, rules.length)));
   const kept = columns.slice(0, most);
-  const at = (rule, column) => button(square(numbers, column, rule), shown, open);
-  const table = element("table", { class: "heatmap" }, element("caption", {}, caption(shown, head)));
+  const at = (rule, column) => button(square(numbers, column, rule), metric, open);
+  const table = element("table", { class: "heatmap" }, element("caption", {}, caption(metric, head)));
   if (down) rulesAcross(table, head, sorted(kept, numbers, true), rules, at, sortBy);
   else rulesDown(table, head, kept, sorted(rules, numbers, false), at, sortBy);
   place.replaceChildren(table);
@@ -51,9 +51,9 @@ function drawHeatmap(place, numbers, shown, rules, columns, open, sortBy) {
   return columns.length - kept.length;
 }
 
-function caption(shown, head) {
+function caption(metric, head) {
   const pooled = page().pooled ? ["clean: the mean over the f that rules are told under the attacks"] : [];
-  return [`${shown.label} (%)`, ...head.fixed, ...pooled].join(", ");
+  return [`${metric.label} (%)`, ...head.fixed, ...pooled].join(", ");
 }
 
 // What stands in lines, in the order that a click on a head asks for: "name" best first, "-name" worst first.
@@ -61,7 +61,7 @@ function sorted(lines, numbers, down) {
   const name = state.sort.replace(/^-/, ""), names = down ? page().rules : page().columns;
   const by = names.indexOf(name);
   if (!state.sort || by === -1) return lines;
-  const higher = page().measures[measure().name].higher === !state.sort.startsWith("-");
+  const higher = page().metrics[shownMetric().name].higher === !state.sort.startsWith("-");
   const value = (line) => numbers.mean[down ? line * page().rules.length + by : by * page().rules.length + line];
   const key = (line) => (value(line) === null ? NaN : value(line));
   return lines.slice().sort((a, b) => compared(key(a), key(b), !higher));
@@ -137,26 +137,26 @@ function focusSquare(made) {
 }
 
 // The squares as a list, one line each; state.list is "open", or what it is sorted by.
-function drawList(place, numbers, shown, rules, columns, open, sortBy) {
+function drawList(place, numbers, metric, rules, columns, open, sortBy) {
   const facets = page().facets.filter((facet) => facet.values.length > 1);
   const keys = ["rule", ...facets.map((facet) => facet.label), "value", "±", "seeds"];
   const lines = rules.flatMap((rule) => columns.map((column) => {
-    const one = square(numbers, column, rule), kind = page().kinds[column];
-    const facts = facets.map((facet) => {
+    const here = square(numbers, column, rule), kind = page().kinds[column];
+    const fields = facets.map((facet) => {
       if (facet.name === "attack" && kind !== "attacked") return { clean: "clean", worst: "worst attack" }[kind] || `${facet.values[facet.of[column]]}, clean`;
       return facet.of[column] === -1 ? "" : facet.values[facet.of[column]];
     });
-    return { one, texts: [page().rules[rule], ...facts], values: [one.mean, one.half, one.n] };
+    return { here, texts: [page().rules[rule], ...fields], values: [here.mean, here.half, here.n] };
   })).filter((line) => line.one.state !== "absent");
   const by = keys.indexOf(state.list.replace(/^-/, "")), up = !state.list.startsWith("-");
   if (by >= 0) lines.sort((a, b) => order(a, b, by, up));
   const rows = lines.slice(0, MOST_LINES).map((line) => {
-    const { one, texts } = line;
-    const link = element("button", { type: "button", class: "link", onclick: () => open(one) }, texts[0]);
-    const value = one.state === "done" ? percent(one.mean) : `${SIGNS[one.state]} ${WORDS[one.state]}`;
+    const { here, texts } = line;
+    const link = element("button", { type: "button", class: "link", onclick: () => open(here) }, texts[0]);
+    const value = here.state === "done" ? percent(here.mean) : `${SIGNS[here.state]} ${WORDS[here.state]}`;
     return element("tr", {}, element("th", { scope: "row" }, link), ...texts.slice(1).map((text) => element("td", { class: "text" }, text)),
-      element("td", { class: one.mark || null, title: described(one) }, value), element("td", {}, one.half === null ? "" : percent(one.half)),
-      element("td", {}, one.planned ? `${one.n} of ${Math.max(one.n, one.planned)}` : ""));
+      element("td", { class: here.mark || null, title: described(here) }, value), element("td", {}, here.half === null ? "" : percent(here.half)),
+      element("td", {}, here.planned ? `${here.n} of ${Math.max(here.n, here.planned)}` : ""));
   });
   const headRow = keys.map((key) => {
     const now = state.list === key ? "ascending" : state.list === "-" + key ? "descending" : null;
@@ -164,7 +164,7 @@ function drawList(place, numbers, shown, rules, columns, open, sortBy) {
     return element("th", { scope: "col", class: kind, "aria-sort": now }, element("button", { type: "button", class: "sort", onclick: () => sortBy(key) }, key));
   });
   const cut = lines.length > rows.length ? `, the first ${rows.length} of ${lines.length}: choose or sort for others` : "";
-  place.replaceChildren(element("table", {}, element("caption", {}, `${shown.label} (%)${cut}`),
+  place.replaceChildren(element("table", {}, element("caption", {}, `${metric.label} (%)${cut}`),
     element("thead", {}, element("tr", {}, ...headRow)), element("tbody", {}, ...rows)));
 }
 
@@ -175,11 +175,11 @@ function order(a, b, by, up) {
 }
 
 // What the colours and signs mean.
-function drawLegend(place, shown, states) {
-  const stops = DATA.colours[shown.higher ? "good" : "harm"];
-  const bar = element("span", { class: "bar", role: "img", "aria-label": `colours from ${percent(shown.range[0])} to ${percent(shown.range[1])} per cent` });
+function drawLegend(place, metric, states) {
+  const stops = DATA.colours[metric.higher ? "good" : "harm"];
+  const bar = element("span", { class: "bar", role: "img", "aria-label": `colours from ${percent(metric.range[0])} to ${percent(metric.range[1])} per cent` });
   bar.style.backgroundImage = `linear-gradient(to right, ${stops.map((stop) => stop[0]).join(", ")})`;
   const keys = Object.keys(WORDS).filter((name) => states.has(name)).map((name) =>
     element("span", { class: "entry" }, element("span", { class: `square ${name}`, "aria-hidden": "true" }, SIGNS[name]), WORDS[name]));
-  place.replaceChildren(element("span", { class: "entry" }, percent(shown.range[0]), bar, `${percent(shown.range[1])} %`), ...keys);
+  place.replaceChildren(element("span", { class: "entry" }, percent(metric.range[0]), bar, `${percent(metric.range[1])} %`), ...keys);
 }

@@ -3,20 +3,20 @@
 //
 // DATA.pages[i]: rules, columns (names), kinds of columns (clean, clean_of, attacked, worst), facets ({name, label,
 // values, of: the number of each column's value, -1 for none}), and arrays of (column, rule) one column after the
-// other: states, planned, reason. measures[name].packed holds mean, half, n, mark, worst in the same order. Numbers
+// other: states, planned, reason. metrics[name].packed holds mean, half, n, mark, worst in the same order. Numbers
 // are tenths of a per cent, rounded as the tables round them; here nothing is computed from them.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const PLAIN = ["page", "metric", "show", "layout", "find", "sort", "list", "square", "seed", "theme"];
 const state = {};
 
 function page() {
-  return DATA.pages.find((one) => one.name === state.page) || DATA.pages[0];
+  return DATA.pages.find(({ name }) => name === state.page) || DATA.pages[0];
 }
 
-// The measure that is shown, or null where the page has none under this name.
-function measure() {
+// The metric that is shown, or null where the page has none under this name.
+function shownMetric() {
   const name = state.metric + state.show;
-  return page().measures[name] ? { name, ...page().measures[name] } : null;
+  return page().metrics[name] ? { name, ...page().metrics[name] } : null;
 }
 
 // Returns what of the address is not understood.
@@ -26,8 +26,8 @@ function readAddress() {
   Object.assign(state, { page: "", metric: "accuracy", show: "", layout: "", find: "", sort: "", list: "" });
   Object.assign(state, { square: "", seed: "", theme: "" });
   for (const name of PLAIN) if (given.has(name)) state[name] = given.get(name);
-  if (!DATA.metrics.some((one) => one.name === state.metric)) state.metric = "accuracy";
-  if (!DATA.shown.some((one) => one.name === state.show)) state.show = "";
+  if (!DATA.metrics.some(({ name }) => name === state.metric)) state.metric = "accuracy";
+  if (!DATA.shown.some(({ name }) => name === state.show)) state.show = "";
   for (const facet of page().facets) {
     const value = given.get(facet.name) || "";
     state[facet.name] = facet.values.includes(value) || (facet.name === "attack" && value === "worst") ? value : "";

@@ -148,7 +148,7 @@ def test_details_are_those_of_the_records(folder: Path, pivot: Pivot) -> None:
         assert seeds["key"][seeds["twin"][i]] == raw["twin"]
         square = pivot.placement.columns[seeds["column"][i]]
         assert square.attack == raw["facts"]["attack"]
-        facts = {f["label"]: f["values"][c[i]] for f, c in zip(found["facts"], seeds["facts"], strict=True)}
+        facts = {f["label"]: f["values"][c[i]] for f, c in zip(found["fields"], seeds["fields"], strict=True)}
         assert facts["seed"] == str(raw["facts"]["seed"])
         assert facts["aggregator"] == "median"
         if raw["facts"]["malicious_count"]:
@@ -168,11 +168,11 @@ def test_details_are_left_out_from_the_last_kind_on_when_there_is_no_room(pivot:
 def test_metrics_that_do_not_fit_are_named(pivot: Pivot) -> None:
     whole, _ = explorer.choices(pivot, NOTHING, 10**7, 0)
     assert whole["left_out"] == []
-    assert len(whole["measures"]) > 20
+    assert len(whole["metrics"]) > 20
     part, _ = explorer.choices(pivot, NOTHING, 2000, 0)
-    assert {*part["measures"]} < {*whole["measures"]}
-    assert "accuracy" in part["measures"]
-    assert set(part["left_out"]) >= {m["label"] for n, m in whole["measures"].items() if n not in part["measures"]}
+    assert {*part["metrics"]} < {*whole["metrics"]}
+    assert "accuracy" in part["metrics"]
+    assert set(part["left_out"]) >= {m["label"] for n, m in whole["metrics"].items() if n not in part["metrics"]}
 
 
 def test_names_of_columns_and_rules_are_distinct(pivot: Pivot) -> None:

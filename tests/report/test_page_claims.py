@@ -62,7 +62,7 @@ def test_the_command_that_the_page_shows_is_that_of_the_cell_also_where_all_are_
         cells = unpacked(packed)
         for i, key in enumerate(cells["key"]):
             options = [
-                fact["options"][cells["facts"][at][i]] for at, fact in enumerate(told["facts"]) if fact["options"]
+                fact["options"][cells["fields"][at][i]] for at, fact in enumerate(told["fields"]) if fact["options"]
             ]
             command = " ".join([told["start"], *options])
             assert command == str(found.command(by_key[key])).replace("=0.0 ", "=0 ")
@@ -85,10 +85,10 @@ def test_an_opened_square_has_its_own_twins_where_the_clean_column_pools_several
                 assert own.mean[at, rule] == pytest.approx(tidy.loc[mine["twin"], "accuracy"].mean())
     told, _ = choices(one, rerun(PLAN, frame), 10**7, 10**7)
     assert told["pooled"]
-    assert f"accuracy{OWN_TWIN}" in told["measures"]
+    assert f"accuracy{OWN_TWIN}" in told["metrics"]
     alone, frame = pivot_of(grid(tmp_path / "h"))
     assert not pools_twins(alone)
-    assert f"accuracy{OWN_TWIN}" not in choices(alone, rerun(PLAN, frame), 10**7, 10**7)[0]["measures"]
+    assert f"accuracy{OWN_TWIN}" not in choices(alone, rerun(PLAN, frame), 10**7, 10**7)[0]["metrics"]
 
 
 def test_an_infeasible_square_has_no_twin_from_elsewhere(tmp_path: Path) -> None:

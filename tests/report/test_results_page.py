@@ -191,7 +191,7 @@ def test_a_page_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path: Path, mo
     sizes = []
     for room, kinds in ((900_000, 3), (103_000, 0)):
         monkeypatch.setattr(results_page, "MOST_BYTES", room)
-        monkeypatch.setattr(results_page, "_FOR_MEASURES", 3_000)
+        monkeypatch.setattr(results_page, "_FOR_METRICS", 3_000)
         monkeypatch.setattr(results_page, "_FOR_FIGURES", 0)
         text = results_page.write(frame, pivots(frame, tidy), {"grid": "g"}, [], {})
         (told,) = json.loads(text.partition('id="data">')[2].partition("</script>")[0])["pages"]

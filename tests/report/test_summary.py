@@ -17,7 +17,8 @@ from scipy import stats
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis.metrics import evaluate
-from flipbench.analysis.summaries import damage, interval, summarise
+from flipbench.analysis.statistics import over_seeds
+from flipbench.analysis.summaries import damage, summarise
 from flipbench.analysis.warnings import Guard, guards
 from flipbench.errors import UserError
 from flipbench.spec.cell import Cell
@@ -26,6 +27,10 @@ from flipbench.store.store import Store
 from tests.helpers.records import BASE, LABEL_FLIPS, record, write_grid
 
 # ---- means and intervals --------------------------------------------------------------------------------------------
+
+
+def interval(values: Sequence[float]) -> list[float]:
+    return [float(number) for number in over_seeds(values).values()]
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12).filter(lambda v: np.ptp(v) > 1e-3))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from flipbench.analysis.attack_selection import attack_name
-from flipbench.analysis.columns import columns_of
+from flipbench.analysis.columns import by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.analysis.worst_case import Place
@@ -57,7 +57,7 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
 def _draw_bars(ax: Axes, rules: Sequence[str], table: pd.DataFrame, group: float) -> None:
     """Bars and whiskers; attacks are ``group`` inches apart."""
     columns = columns_of(table)
-    at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}
+    at = by_place(table)
     means = table["mean"].dropna().to_numpy(dtype=float)
     low, high = min(0.0, float(means.min(initial=0.0))), max(0.05, float(means.max(initial=0.0)))
     air = 0.08 * (high - low)

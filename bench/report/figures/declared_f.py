@@ -20,7 +20,7 @@ from flipbench.analysis.columns import Values
 from flipbench.analysis.declared_f import rest
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
-from flipbench.analysis.summaries import STATISTICS
+from flipbench.analysis.statistics import STATISTICS
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.heatmap import draw_square
 from flipbench.report.figures.layout import WIDTH, Bar, Sheet, grid, wrapped

@@ -64,13 +64,13 @@ def details(pivot: Pivot, rerun: Rerun, room: int) -> tuple[Detail, int]:
         room: bytes.
 
     Returns:
-        ``parts``: kind -> one packed text a rule, in the page's order; ``facts``: those that vary, each with labels of
+        ``parts``: kind -> one packed text a rule, in the page's order; ``fields``: those that vary, each with labels of
         its values and the options that set them; ``start``: of every command; ``texts``: of reasons and class maps;
         ``left_out``: kinds that do not fit. And how many bytes the parts take.
     """
     parts: dict[str, list[str]] = {}
     if len(pivot.page.cells) * _LEAST > room:
-        return {"parts": parts, "facts": [], "start": rerun.start, "texts": [], "left_out": list(KINDS)}, 0
+        return {"parts": parts, "fields": [], "start": rerun.start, "texts": [], "left_out": list(KINDS)}, 0
     shared = _shared(pivot, rerun.facts)
     for kind in KINDS:
         made = _fitting(shared, kind, room - sum(len(text) for texts in parts.values() for text in texts))
@@ -78,7 +78,7 @@ def details(pivot: Pivot, rerun: Rerun, room: int) -> tuple[Detail, int]:
             break  # a curve needs its seeds
         parts[kind] = made
     classes = pivot.page.classes
-    facts = [
+    fields = [
         {
             "label": field_label(fact),
             "values": [_label(fact, v, classes) for v in values],
@@ -86,7 +86,7 @@ def details(pivot: Pivot, rerun: Rerun, room: int) -> tuple[Detail, int]:
         }
         for fact, values in shared.values.items()
     ]
-    told = {"parts": parts, "facts": facts, "start": rerun.start, "texts": shared.texts.texts}
+    told = {"parts": parts, "fields": fields, "start": rerun.start, "texts": shared.texts.texts}
     return told | {"left_out": [k for k in KINDS if k not in parts]}, sum(len(t) for p in parts.values() for t in p)
 
 
@@ -154,7 +154,7 @@ def _seeds(shared: Cells, members: list[int]) -> Detail:
         "mapping": [shared.texts.number(m) for m in mapping],
         "key": cells["key"].tolist(),
         "twin": [local.get(t, -1) for t in cells["twin"]],
-        "facts": [[codes[i] for i in members] for codes in shared.codes.values()],
+        "fields": [[codes[i] for i in members] for codes in shared.codes.values()],
         "numbers": {
             name: [tenths(of_tidy(name + part)) for part in ("", CLEAN_VALUE, DAMAGE)]
             for name in METRICS

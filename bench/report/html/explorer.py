@@ -76,7 +76,7 @@ def choices(pivot: Pivot, rerun: Rerun, room: int, most_details: int) -> tuple[d
     behind, size = details(pivot, rerun, most_details + room - used)
     told = {
         "name": ", ".join(value_label(f, v) for f, v in page.about.items()),
-        "circumstances": fields_line({**page.about, **page.constant}),
+        "about": fields_line({**page.about, **page.constant}),
         "constant": [
             [field_label(f), value_label(f, v)] for f, v in {**page.about, **page.constant}.items() if not is_nothing(v)
         ],
@@ -91,7 +91,7 @@ def choices(pivot: Pivot, rerun: Rerun, room: int, most_details: int) -> tuple[d
         "planned": standing.planned.ravel().tolist(),
         "reasons": reasons.texts,
         "reason": reason,
-        "measures": found,
+        "metrics": found,
         "left_out": left_out,
         "details": behind,
     }

@@ -114,13 +114,12 @@ def _costs(pivot: Pivot, shown: MetricColumn) -> list[str]:
     if not lost.size:
         return [DASH] * len(pivot.page.rows)
     each = statistics.moments(np.moveaxis(lost, 0, -1))[0]
-    mean, _, n = statistics.moments(each)
-    low, high = statistics.student_interval(each)
-    told = []
-    for rule in range(len(each)):
-        half = f" ± {half_width({'low': low[rule], 'high': high[rule]})}" if n[rule] > 1 else ""
-        told.append(f"{number(mean[rule])}{half}" if n[rule] else DASH)
-    return told
+    texts = []
+    for rule in each:
+        square = statistics.over_seeds(rule)
+        half = f" ± {half_width(square)}" if square["n"] > 1 else ""
+        texts.append(f"{number(square['mean'])}{half}" if square["n"] else DASH)
+    return texts
 
 
 def _milliseconds(pivot: Pivot) -> dict[str, float]:

@@ -28,7 +28,7 @@ from flipbench.report.tables.model import number
 from flipbench.spec.labels import aggregator_label, attack_label, value_label
 
 MOST_BYTES = 4_900_000  # of the file
-_FOR_MEASURES, _FOR_FIGURES = 1_800_000, 600_000  # of them; the details of cells have the rest, figures what is left
+_FOR_METRICS, _FOR_FIGURES = 1_800_000, 600_000  # of them; the details of cells have the rest, figures what is left
 _MOST_FIGURES = 1_500_000  # more only repeat what the explorer shows
 _MOST_PAIRS = 200  # lines of the table of comparisons; comparisons.csv has all
 # Parts of the names of figures that show what the explorer does not, the most telling first.
@@ -115,13 +115,13 @@ def _data(
     commands = rerun(plan, frame[frame["status"] != "missing"])
     told: list[dict[str, Any]] = []
     used += 100_000  # style, script, the rest of the text
-    measures = _FOR_MEASURES
+    for_metrics = _FOR_METRICS
     for left, pivot in zip(range(len(pivots), 0, -1), pivots, strict=True):
-        behind = MOST_BYTES - _FOR_FIGURES - used - measures
-        made, size = choices(pivot, commands, measures // left, max(0, behind) // left)
+        behind = MOST_BYTES - _FOR_FIGURES - used - for_metrics
+        made, size = choices(pivot, commands, for_metrics // left, max(0, behind) // left)
         told.append(made)
         used += size
-        measures -= min(measures, sum(len(m["packed"]) for m in made["measures"].values()))
+        for_metrics -= min(for_metrics, sum(len(m["packed"]) for m in made["metrics"].values()))
     return {**common(), "pages": told}, used
 
 

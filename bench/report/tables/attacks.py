@@ -10,7 +10,7 @@ import pandas as pd
 
 from flipbench.analysis import declared_f
 from flipbench.analysis.attack_selection import attack_name, stamped_note
-from flipbench.analysis.columns import Column, columns_of
+from flipbench.analysis.columns import Column, by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot, several_f
@@ -51,7 +51,7 @@ def worst_blocks(pivot: Pivot, most: int, *, named: bool = True) -> Iterator[Blo
     shown = metric_column("accuracy")
     table = worst(pivot, shown)
     columns = columns_of(table)
-    at = {(s["aggregator"], s["column"]): s for s in table.to_dict("records")}
+    at = by_place(table)
     several = several_f(table)
     for part in pieces(columns, most):
         own = twins_shown(part, columns)
@@ -205,7 +205,8 @@ def _declared_entry(square: Mapping[Any, Any] | None, notes: dict[str, str]) -> 
     if square["right"]:
         return Entry("true")
     told = {name: square[f"regret_{name}"] for name in ("state", "mean", "low", "high", "n", "planned")}
-    return entry_of({**told, "reason": "the rule refuses this f or the true one"}, notes)
+    why = "the rule refuses this f or the true one" if told["state"] == "infeasible" else None
+    return entry_of({**told, "reason": why}, notes)
 
 
 def _maps(page: Page, maps: Mapping[Any, int]) -> str:

@@ -10,7 +10,7 @@ from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.static_regret import regrets
-from flipbench.analysis.summaries import STATISTICS
+from flipbench.analysis.statistics import STATISTICS
 from flipbench.analysis.worst_case import worst
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.spec.labels import dataset_label

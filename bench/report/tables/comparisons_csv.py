@@ -58,13 +58,13 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
 def _numbers(pairs: Pairs, shown: MetricColumn) -> dict[str, Any]:
     """What `comparisons_csv` says of every pair, ``(columns, pairs)`` each."""
     d, sign = pairs.differences, 1.0 if shown.higher_is_better else -1.0
-    mean, sd, n = statistics.moments(d)
-    low, high = statistics.student_interval(d)
+    found = statistics.over_seeds(d)
+    mean, n = found.pop("mean"), found["n"]
     wilcoxon = rank_tests.wilcoxon(d)
     claim = np.where(sign * mean > 0, "first", "second")
     claim = np.where(pairs.claimed, claim, "none")
     return {
-        **{"n": n, "difference": mean, "sd": sd, "low": low, "high": high, "p_t": pairs.p, "p_t_holm": pairs.corrected},
+        **{"n": n, "difference": mean, **found, "p_t": pairs.p, "p_t_holm": pairs.corrected},
         **{"p_wilcoxon": wilcoxon, "p_wilcoxon_holm": statistics.holm(wilcoxon)},
         "comparisons": np.full(n.shape, int((~np.isnan(pairs.p)).sum())),
         "claim": np.where(n < LEAST_SEEDS, "too few seeds", claim).astype(object),
@@ -81,17 +81,15 @@ def statistics_csv(pivots: Sequence[Pivot]) -> str:
         values, columns = pivot.by_seed(shown, attacks)
         if not values.size:
             continue
-        mean, sd, n = statistics.moments(values)
-        low, high = statistics.student_interval(values)
-        numbers = {"n": n, "mean": mean, "sd": sd, "student_low": low, "student_high": high}
-        numbers["interquartile_mean"] = statistics.interquartile_mean(values)
-        numbers |= {"least": _end(values, -1.0), "most": _end(values, 1.0)}
-        numbers["mean_of_last_rounds"] = _last(pivot, shown, attacks, columns)
+        mean, sd, n, low, high = statistics.over_seeds(values).values()
+        ends = _end(values, -1.0), _end(values, 1.0)
+        last = _last(pivot, shown, attacks, columns)
+        numbers = (n, mean, sd, low, high, statistics.interquartile_mean(values), *ends, last)
         column, rule = np.nonzero(n > 0)
         about = _about(page, facts, shown, columns, column)
         parts.append(
             {"metric": [shown.name] * len(column), "aggregator": np.array(page.rows, dtype=object)[rule], **about}
-            | {name: number[column, rule] for name, number in numbers.items()}
+            | {name: number[column, rule] for name, number in zip(_SQUARE, numbers, strict=True)}
         )
     names = ["metric", "aggregator", "attack", "of_attack", *facts, *_SQUARE]
     return csv_columns(_stacked(parts) if parts else dict.fromkeys(names, ()))

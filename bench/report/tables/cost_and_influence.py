@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from flipbench.analysis import statistics
-from flipbench.analysis.columns import level_values
+from flipbench.analysis.columns import by_place, level_values
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import KEPT
 from flipbench.analysis.pages import FIRST, Page
@@ -85,7 +85,7 @@ def _costs(pivot: Pivot) -> Iterator[tuple[dict[str, Any], list[Square]]]:
     are many."""
     page = pivot.page
     lost, clean = pivot.robustness_cost(_ACCURACY)
-    at = {(s["aggregator"], s["column"]): s for s in pivot.squares(_ACCURACY, page.attacks).to_dict("records")}
+    at = by_place(pivot.squares(_ACCURACY, page.attacks))
     if len(clean) > _MOST:
         each = statistics.moments(np.moveaxis(lost, 0, -1))[0]
         behind = [[at[rule, column] for column in clean] for rule in page.rows]
@@ -112,9 +112,7 @@ def _mean_of(behind: Sequence[Square], values: Values) -> Square:
 
 def _numbers(values: Values) -> dict[str, Any]:
     """Mean, interval and n over seeds ``(seeds,)``."""
-    mean, _, n = statistics.moments(values)
-    low, high = statistics.student_interval(values)
-    return {"mean": float(mean), "low": float(low), "high": float(high), "n": int(n)}
+    return {name: value.item() for name, value in statistics.over_seeds(values).items()}
 
 
 def influence_blocks(pivot: Pivot) -> Iterator[Block]:
@@ -159,15 +157,8 @@ def _by_fraction(pivot: Pivot, name: str) -> list[tuple[str, list[Square]]]:
     fractions = [v[0] for v in level_values(frame, [_FACT])]
     order = sorted(set(fractions))
     several = len(order) <= _MOST
-    cells = Cells(
-        np.array([order.index(f) if several else 0 for f in fractions], dtype=np.int64),
-        pd.Index(rules).get_indexer(pd.Index(frame["aggregator"])).astype(np.int64),
-        frame["seed"].to_numpy(dtype=np.int64),
-        frame["status"].to_numpy(dtype=object),
-        frame["reason"].to_numpy(dtype=object),
-        frame["declared_byzantine"].to_numpy(dtype=np.int64),
-        np.zeros(len(frame), dtype=bool),
-    )
+    column = np.array([order.index(f) if several else 0 for f in fractions], dtype=np.int64)
+    cells = Cells.of(frame, column, pd.Index(rules).get_indexer(pd.Index(frame["aggregator"])).astype(np.int64))
     shape = (len(order) if several else 1, len(rules))
     states, values = standing(cells, shape), cells.by_seed(value, shape)
     found: list[tuple[str, list[Square]]] = []

@@ -253,15 +253,8 @@ def _squares(
         claims: whether aggregators stand below one another, so that one of them can be the best.
     """
     clean = (frame["attack"] == CLEAN).to_numpy(dtype=bool)
-    cells = Cells(
-        np.array(at[0], dtype=np.int64),
-        np.array(at[1], dtype=np.int64),
-        frame["seed"].to_numpy(dtype=np.int64),
-        frame["status"].to_numpy(dtype=object),
-        frame["reason"].to_numpy(dtype=object),
-        frame["twin_f"].to_numpy(dtype=np.int64),
-        clean,
-    )
+    column, row = (np.array(places, dtype=np.int64) for places in at)
+    cells = Cells.of(frame, column, row, frame["twin_f"].to_numpy(dtype=np.int64), clean)
     values = cells.by_seed(frame["value"].to_numpy(dtype=float), shape)
     states, reasons = standing(cells, shape), refusals(cells, shape)
     numbers = squares_of.numbers(values, shown.higher_is_better, None if claims else ())

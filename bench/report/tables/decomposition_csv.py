@@ -42,9 +42,8 @@ def decompose(pivot: Pivot) -> pd.DataFrame:
     columns: list[Column] = []
     for part in PARTS:
         values, columns = pivot.by_seed(metric_column(part + DAMAGE), plain.attacks)
-        mean, _, n = statistics.moments(values)
-        low, high = statistics.student_interval(values)
-        numbers |= dict(zip((f"{part}_{s}" for s in _STATISTICS), (mean, low, high, n), strict=True))
+        found = statistics.over_seeds(values)
+        numbers |= {f"{part}_{s}": found[s] for s in _STATISTICS}
     worst = _worst_pairs(pivot)
     there = np.any([numbers[f"{part}_n"] > 0 for part in PARTS], axis=0) if columns else np.empty((0, 0))
     rule, column = np.nonzero(there.T)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis.attack_selection import attack_name, showable, stamped_note
-from flipbench.analysis.columns import Column, columns_of
+from flipbench.analysis.columns import Column, by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST_ROUNDS, ROUNDS_IN_LAST
 from flipbench.analysis.pages import Page
@@ -173,7 +173,7 @@ def clean_note(table: pd.DataFrame) -> tuple[tuple[str, str], ...]:
 
 def _block(page: Page, shown: MetricColumn, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
     table = table[table["column"].isin(list(columns))]
-    at = {(r["aggregator"], r["column"]): r for r in table.to_dict("records")}
+    at = by_place(table)
     attacks = [attack_name(page, a) for a in dict.fromkeys(c.attack for c in columns if not c.clean)]
     alone = len(attacks) <= 1
     levels, header = header_of(page, columns, with_attack=not alone)
