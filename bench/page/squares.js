@@ -147,7 +147,7 @@ function drawList(place, numbers, metric, rules, columns, open, sortBy) {
       return facet.of[column] === -1 ? "" : facet.values[facet.of[column]];
     });
     return { here, texts: [page().rules[rule], ...fields], values: [here.mean, here.half, here.n] };
-  })).filter((line) => line.one.state !== "absent");
+  })).filter((line) => line.here.state !== "absent");
   const by = keys.indexOf(state.list.replace(/^-/, "")), up = !state.list.startsWith("-");
   if (by >= 0) lines.sort((a, b) => order(a, b, by, up));
   const rows = lines.slice(0, MOST_LINES).map((line) => {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flipbench.errors import UserError
@@ -119,7 +119,12 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("→", "-to-")).strip("-")[:60].strip("-") or "x"
 
 
+def labelled(fields: Iterable[str], values: Iterable[Any]) -> list[str]:
+    """Fields with their values, as "malicious fraction 20 %"; of more fields than values the first."""
+    return [f"{field_label(f)} {value_label(f, v)}" for f, v in zip(fields, values, strict=False)]
+
+
 def fields_line(values: Mapping[str, Any]) -> str:
     """Fields that hold for a whole table, on one line; left out are null and later fields at their usual value."""
     shown_values = {f: v for f, v in values.items() if not is_nothing(v) and LATER.get(f) != v}
-    return ", ".join(f"{field_label(f)} {value_label(f, v)}" for f, v in shown_values.items())
+    return ", ".join(labelled(shown_values, shown_values.values()))

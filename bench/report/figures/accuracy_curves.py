@@ -6,7 +6,8 @@ error for two seeds) that it would hide the lines, so it is the range of the see
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ from flipbench.analysis.summaries import summarise
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import Sheet, grid, width_of, wrapped
 from flipbench.report.figures.style import SMALL
-from flipbench.spec.labels import aggregator_label, field_label, value_label
+from flipbench.spec.labels import aggregator_label, field_label, labelled, value_label
 
 FACETS = "malicious_fraction"  # across; what else varies goes down
 _HIGH = 1.35  # inches, of a panel
@@ -74,13 +75,7 @@ def band(lines: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
-    """Malicious fractions across, what else varies down; solid: attacked, dashed: clean twin.
-
-    Args:
-        page: whose rows.
-        attack: its reference.
-        lines: of `series`, not empty.
-    """
+    """Malicious fractions across, what else varies down; ``lines``: of `series`, not empty."""
     across, every = sorted(set(lines["across"])), list(dict.fromkeys(lines["down"]))
     down = every[:_MOST_ROWS]
     fields = [f for f in (*page.settings, *page.levels) if f != FACETS]
@@ -93,7 +88,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
             draw_into(ax, page.rows, lines[(lines["across"] == column) & (lines["down"] == row)], band(lines)[:2])
             rounds_axis(ax, lowest)
             ax.set_xlim(first - air, last + air)
-            ax.set_ylim(*_limits(lines))
+            ax.set_ylim(*limits(lines["mean"], 0.0, 1.0))
             style.percent_ticks(ax.yaxis)
             ax.tick_params(left=leftmost, labelleft=leftmost)
             ax.set_ylabel(_beside(fields, row) if leftmost else "", fontsize=SMALL)
@@ -112,7 +107,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
 
 
 def draw_into(ax: Axes, rules: Sequence[str], lines: pd.DataFrame, ends: tuple[str, str] = ("low", "high")) -> None:
-    """One panel's lines and bands in axes of the caller's; no labels, legend or limits.
+    """One panel's lines and bands in axes of the caller's, dashed for clean twins; no labels, legend or limits.
 
     Args:
         ax: the axes, rounds across, shares (0.5 for 50 %) up.
@@ -155,7 +150,7 @@ def rounds_axis(ax: Axes, lowest: bool) -> None:
 
 def _beside(fields: Sequence[str], values: Sequence[Any]) -> str:
     """What tells a row of panels from the next, above the unit of its axis."""
-    text = ", ".join(f"{field_label(f)} {value_label(f, v)}" for f, v in zip(fields, values, strict=True))
+    text = ", ".join(labelled(fields, values))
     return "\n".join([*([wrapped(text, _HIGH + 0.1, SMALL)] if text else []), "accuracy (%)"])
 
 
@@ -166,11 +161,12 @@ def look(place: int, marker: bool = True) -> dict[str, Any]:
     return {"color": style.COLOURS[place % n], **shape}
 
 
-def _limits(lines: pd.DataFrame) -> tuple[float, float]:
+def limits(means: Iterable[float], least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:
     """One range for all panels, of the means with a little air: a wild interval must not flatten every line."""
-    low, high = float(lines["mean"].min()), float(lines["mean"].max())
+    known = [mean for mean in means if not math.isnan(mean)]
+    low, high = min(known), max(known)
     air = max(0.02, 0.05 * (high - low))
-    return max(0.0, low - air), min(1.0, high + air)
+    return max(least, low - air), min(most, high + air)
 
 
 def keys_of(rules: Sequence[str]) -> list[Line2D]:

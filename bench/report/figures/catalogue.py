@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.colors import Normalize
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from flipbench.analysis import declared_f as declared_table
 from flipbench.analysis.attack_selection import MOST_PAIRS, showable, single_pairs
-from flipbench.analysis.columns import WORST, level_values
+from flipbench.analysis.columns import WORST, coded
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
@@ -36,21 +36,15 @@ from flipbench.report.figures import class_pairs as pairs
 from flipbench.report.figures.requests import MOST_OF_LARGE, WIDEST_OF_LARGE, asked, large, wanted
 from flipbench.report.tables.attacks import place_label
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import attack_label, field_label, slug, value_label
+from flipbench.spec.labels import attack_label, labelled, slug, value_label
 
 _SINGLE = {f"{m}{part}" for m in ("source_recall", "attack_success_rate") for part in ("", "_damage")}
 
 
-@dataclass(frozen=True)
-class NamedFigure:
-    """A figure to draw.
+class NamedFigure(NamedTuple):
+    """A figure to draw."""
 
-    Attributes:
-        name: of its files, without suffix: lower-case letters, digits, hyphens and underscores.
-        draw: makes the figure.
-    """
-
-    name: str
+    name: str  # of its files, without suffix: lower-case letters, digits, hyphens and underscores
     draw: Callable[[], Figure]
 
 
@@ -64,33 +58,25 @@ def figures(pivots: Sequence[Pivot], plan: Mapping[str, Any], every: bool = Fals
     """
     cells = sum(len(pivot.page.cells) for pivot in pivots) + max((pivot.page.unknown for pivot in pivots), default=0)
     taken: set[str] = set()
-    for planned in _few(pivots, plan) if large(cells) and not every else _all(pivots, wanted(plan)[0]):
-        name = planned.name if planned.name not in taken else f"{planned.name}-{_short_hash(planned.name, len(taken))}"
-        taken.add(name)
-        yield replace(planned, name=name)
+    whole = chain.from_iterable(chain(_by_metric(pivots, pivots, wanted(plan)[0]), _others(pivots)))
+    for name, draw in _few(pivots, plan) if large(cells) and not every else whole:
+        own = f"{name}-{sha256(f'{name}{len(taken)}'.encode()).hexdigest()[:8]}" if name in taken else name
+        taken.add(own)
+        yield NamedFigure(own, draw)
 
 
 Names = Mapping[str, Sequence[str]]
 
 
-def _all(pivots: Sequence[Pivot], names: Names) -> Iterator[NamedFigure]:
-    yield from chain.from_iterable(_by_metric(pivots, pivots, names))
-    yield from chain.from_iterable(_others(pivots))
-
-
 def _few(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> Iterator[NamedFigure]:
     """What the grid's file asks for, and some of the standard figures, kinds in turn."""
-    mine = asked(plan)[0]
-    rest = {kind: [name for name in names if name not in mine[kind]] for kind, names in wanted(plan)[0].items()}
-    yield from chain.from_iterable(_by_metric(pivots, pivots, mine))
-    narrow = [p for p in pivots if _breadth(p.page) <= WIDEST_OF_LARGE]
+    own = asked(plan)[0]
+    rest = {kind: [name for name in names if name not in own[kind]] for kind, names in wanted(plan)[0].items()}
+    yield from chain.from_iterable(_by_metric(pivots, pivots, own))
+    columns = (len(p.page.cells[[*p.page.settings, *p.page.levels]].drop_duplicates()) for p in pivots)  # about
+    narrow = [p for p, breadth in zip(pivots, columns, strict=True) if breadth <= WIDEST_OF_LARGE]
     standard = chain(_by_metric(pivots, narrow, rest), _others(pivots))
     yield from islice(_in_turn(standard), MOST_OF_LARGE)
-
-
-def _breadth(page: Page) -> int:
-    """Columns of a heatmap, about."""
-    return len(page.cells[[*page.settings, *page.levels]].drop_duplicates())
 
 
 def _by_metric(pivots: Sequence[Pivot], narrow: Sequence[Pivot], names: Names) -> Iterator[Iterator[NamedFigure]]:
@@ -120,8 +106,7 @@ def _in_turn(kinds: Iterable[Iterator[NamedFigure]]) -> Iterator[NamedFigure]:
     """The first of each, then the second of each that has one, and so on."""
     left = list(kinds)
     while left:
-        drawn = left
-        left = []
+        drawn, left = left, []
         for kind in drawn:  # one by one: a figure that is not taken is not computed
             if (planned := next(kind, None)) is not None:
                 yield planned
@@ -192,7 +177,7 @@ def _misdeclared(pivots: Sequence[Pivot], shown: MetricColumn) -> Iterator[Named
         norm = style.scale([v for *_, t in found for v in t[column]], harm=harm, gains=True)
         for page, attack, values, table in found:
             what = f"{shown.name}_declared" + ("_regret" if regret else "")
-            name = _name(page, what, attack, _with_labels(declared_table.rest(page), values))
+            name = _name(page, what, attack, labelled(declared_table.rest(page), values))
             yield NamedFigure(name, partial(declared_f.draw, page, table, shown, norm, attack, values, regret))
 
 
@@ -212,17 +197,15 @@ def _pairs(pivot: Pivot, shown: MetricColumn) -> Iterator[NamedFigure]:
     """One a combination of the other varying fields, all on one scale."""
     page = pivot.page
     rest = (*page.settings, *page.levels)
-    places = level_values(page.cells, rest)
-    attacked = (page.cells["attack"] != CLEAN).tolist()
-    keys = list(dict.fromkeys(p for p, a in zip(places, attacked, strict=True) if a))
+    attacked = page.cells[page.cells["attack"] != CLEAN]
+    codes, values = coded(attacked, rest)
     parts = []
-    for key in keys:
+    for code, key in enumerate(values):
         fixed = dict(zip(rest, key, strict=True))
-        mine = [p == key and a for p, a in zip(places, attacked, strict=True)]
-        part = replace(page, cells=page.cells[mine], constant={**page.constant, **fixed})
+        part = replace(page, cells=attacked[codes == code], constant={**page.constant, **fixed})
         parts.append((part, pairs.matrices(part, pivot.tidy, shown), fixed))
-    values = [float(v) for _, panels, _ in parts for m in panels.values() for v in m.ravel()]
-    norm = style.scale(values, harm=not shown.higher_is_better, gains=True)
+    drawn = [float(v) for _, panels, _ in parts for m in panels.values() for v in m.ravel()]
+    norm = style.scale(drawn, harm=not shown.higher_is_better, gains=True)
     for part, panels, fixed in parts:
         name = _name(page, f"pairs_{shown.name}", more=(f"{f} {v}" for f, v in fixed.items()))
         yield NamedFigure(name, partial(pairs.draw, part, panels, shown, norm))
@@ -234,10 +217,11 @@ def _curves(page: Page) -> Iterator[NamedFigure]:
         lines = accuracy_curves.series(page, attack)
         if not len(lines) or lines["round"].nunique() <= _FEW_ROUNDS:
             continue
-        for setting in dict.fromkeys(lines["down"].map(lambda down: down[: len(page.settings)])) if len(lines) else ():
-            mine = lines[lines["down"].map(lambda down, setting=setting: down[: len(setting)] == setting)]
-            name = _name(page, "rounds", attack, _with_labels(page.settings, setting))
-            yield NamedFigure(name, partial(accuracy_curves.draw, page, attack, mine))
+        settings = lines["down"].map(lambda down: down[: len(page.settings)])
+        for setting in dict.fromkeys(settings):
+            own = lines[[other == setting for other in settings]]
+            name = _name(page, "rounds", attack, labelled(page.settings, setting))
+            yield NamedFigure(name, partial(accuracy_curves.draw, page, attack, own))
 
 
 def _bars(pivot: Pivot) -> Iterator[NamedFigure]:
@@ -274,11 +258,3 @@ def _name(page: Page, what: str, attack: str | None = None, more: Iterable[str] 
     about = [slug(value_label(f, v)) for f, v in page.about.items()]
     attacks = [] if attack is None else [slug(attack_label(attack, page.classes))]
     return "_".join([*about, what, *attacks, *map(slug, more)])
-
-
-def _with_labels(fields: Iterable[str], values: Iterable[Any]) -> list[str]:
-    return [f"{field_label(f)} {value_label(f, v)}" for f, v in zip(fields, values, strict=True)]
-
-
-def _short_hash(text: str, place: int) -> str:
-    return sha256(f"{text}{place}".encode()).hexdigest()[:8]

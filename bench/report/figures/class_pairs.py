@@ -17,7 +17,8 @@ from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import Bar, Sheet, grid, widest, wrapped
-from flipbench.report.figures.style import NORMAL, SMALL
+from flipbench.report.figures.style import NORMAL, SMALL, middles
+from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import aggregator_label, class_name, percent
 
 Matrix = NDArray[np.float64]  # (L, L), source down, target across
@@ -28,42 +29,30 @@ _ACROSS, _SIDE = 2, 3.0  # panels side by side; inches, the largest
 def matrices(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> dict[str, Matrix]:
     """The mean over seeds for each aggregator, ``(L, L)``; NaN where there is no number."""
     pairs, size = single_pairs(page), len(page.classes)
-    mine = tidy[tidy["key"].isin(page.cells["key"]) & tidy["attack"].isin(list(pairs))]
-    means = mine.groupby(["aggregator", "attack"], sort=False)[shown.name].mean()
+    cells = tidy[tidy["key"].isin(page.cells["key"]) & tidy["attack"].isin(list(pairs))]
     found = {row: np.full((size, size), np.nan) for row in page.rows}
-    for one in means.reset_index().to_dict("records"):
-        found[one["aggregator"]][pairs[one["attack"]]] = one[shown.name]
+    for (rule, attack), mean in cells.groupby(["aggregator", "attack"], sort=False)[shown.name].mean().items():
+        found[rule][pairs[attack]] = mean
     return found
 
 
 def refused(page: Page) -> Mapping[str, str]:
     """Aggregators that are infeasible in every attacked cell, with the reason."""
-    attacked = page.cells[page.cells["attack"] != "none"]
-    found = {}
-    for row, cells in attacked.groupby("aggregator", sort=False):
-        if (cells["status"] == "infeasible").all():
-            found[str(row)] = str(cells["reason"].iloc[0])
-    return found
+    attacked = page.cells[page.cells["attack"] != CLEAN]
+    each = attacked.groupby("aggregator", sort=False)
+    return {str(r): str(c["reason"].iloc[0]) for r, c in each if (c["status"] == "infeasible").all()}
 
 
 def draw(page: Page, panels: Mapping[str, Matrix], metric: MetricColumn, norm: Normalize) -> Figure:
-    """Panels in a grid of two columns; class names as labels, diagonal blank.
-
-    Args:
-        page: whose classes.
-        panels: of `matrices`.
-        metric: what is shown.
-        norm: the colour scale.
-    """
+    """Panels in a grid of two columns; class names as labels, diagonal blank; ``panels``: of `matrices`."""
     names = [class_name(i, page.classes) for i in range(len(page.classes))]
     why = refused(page)
     label = metric.label.replace(" damage", " lost") if metric.clean is None else metric.label
     bar = Bar(norm, style.colours(metric.higher_is_better, norm), f"{label} (%)")
-    middles = [i + 0.5 for i in range(len(names))]
     with style.style():
         sheet = Sheet(grid(len(panels), _ACROSS), panel=(0.0, _SIDE), least=4.5, gap=0.25, bar=bar)
         for ax, leftmost, _ in sheet.panels:
-            ax.set_yticks(middles, names if leftmost else [""] * len(names), fontsize=SMALL)
+            ax.set_yticks(middles(names), names if leftmost else [""] * len(names), fontsize=SMALL)
             ax.set_ylabel("source class" if leftmost else "", labelpad=2)
         side = sheet.fit()[0]
         sheet.set_height(side)
@@ -71,7 +60,7 @@ def draw(page: Page, panels: Mapping[str, Matrix], metric: MetricColumn, norm: N
         for (ax, _, lowest), (row, matrix) in zip(sheet.panels, panels.items(), strict=True):
             _draw_matrix(ax, matrix, bar, side, why.get(row))
             ax.set_title(wrapped(aggregator_label(row), side), fontsize=NORMAL, pad=3)
-            ax.set_xticks(middles, names if lowest else [""] * len(names), fontsize=SMALL, rotation=90 * upright)
+            ax.set_xticks(middles(names), names if lowest else [""] * len(names), fontsize=SMALL, rotation=90 * upright)
             ax.set_xlabel("target class" if lowest else "", labelpad=2)
             ax.tick_params(pad=2)
         holes = any(np.isnan(m[~np.eye(len(m), dtype=bool)]).any() for row, m in panels.items() if row not in why)

@@ -28,14 +28,7 @@ _HATCHES = ("", "////", "....")  # when colours start again
 
 
 def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) -> Figure:
-    """Attacks down, a bar a rule; whiskers: the 95 % interval.
-
-    Args:
-        page: whose rules.
-        table: of `analysis.pivot.Pivot.squares`, of a damage, at one place.
-        metric: the damage.
-        place: settings and levels, for the title.
-    """
+    """Attacks down, a bar a rule; ``table``: of `analysis.pivot.Pivot.squares`, of a damage, at one place."""
     attacks = [column.attack for column in columns_of(table)]
     with style.style():
         names = [wrapped(attack_name(page, attack), _LONGEST, SMALL) for attack in attacks]

@@ -5,12 +5,10 @@ On the diagonal the true number is declared; above it f is over-declared, below 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -22,10 +20,10 @@ from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.analysis.statistics import STATISTICS
 from flipbench.report.figures import captions, style
-from flipbench.report.figures.heatmap import draw_square
+from flipbench.report.figures.heatmap import draw_squares
 from flipbench.report.figures.layout import WIDTH, Bar, Sheet, grid, wrapped
-from flipbench.report.figures.style import SMALL
-from flipbench.spec.labels import aggregator_label, field_label, value_label
+from flipbench.report.figures.style import SMALL, middles
+from flipbench.spec.labels import aggregator_label, labelled
 
 _SQUARE, _HIGH, _LOW = 0.42, 0.3, 0.2  # inches: width; height with an interval, without
 _TIGHT = 0.34  # inches, the width without an interval
@@ -45,11 +43,8 @@ def draw(
     """Small multiples, one an aggregator, with one colour bar.
 
     Args:
-        page: whose aggregators.
+        page, metric, norm, attack: as all figures (`report.figures`).
         squares: of `analysis.declared_f.table`.
-        metric: what is shown.
-        norm: the colour scale.
-        attack: its reference.
         values: of `analysis.declared_f.rest`, for the subtitle.
         regret: whether what the wrong f costs is drawn, in place of the metric.
     """
@@ -67,47 +62,36 @@ def draw(
         rows = grid(len(page.rows), across, high)
         sheet = Sheet(rows, panel=(wide, wide), least=4.5, gap=_GAP, bar=bar)
         for (ax, leftmost, lowest), row in zip(sheet.panels, page.rows, strict=True):
-            at = _by_place(known[known["aggregator"] == row], prefix)
-            _draw_squares(ax, [[at.get((d, t), _ABSENT) for t in true] for d in declared], bar, dense)
+            at = _by_place(known[known["aggregator"] == row], prefix, dense)
+            here = [at.get((d, t), _ABSENT) for d in declared for t in true]
+            draw_squares(ax, here, len(true), bar, gap=0.6)
+            for place in (place for place, square in enumerate(here) if square["right"]):
+                corner = place % len(true) + 0.03, place // len(true) + 0.03
+                ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="black", linewidth=1.0))
             ax.set_title(wrapped(aggregator_label(row), wide + 0.1, SMALL), fontsize=SMALL, pad=3)
-            ax.set_yticks(_middles(declared), declared if leftmost else [""] * len(declared), fontsize=SMALL)
-            ax.set_xticks(_middles(true), true if lowest else [""] * len(true), fontsize=SMALL)
+            ax.set_yticks(middles(declared), declared if leftmost else [""] * len(declared), fontsize=SMALL)
+            ax.set_xticks(middles(true), true if lowest else [""] * len(true), fontsize=SMALL)
             ax.set_ylabel("declared f" if leftmost else "", labelpad=2, fontsize=SMALL)
             ax.set_xlabel("malicious clients" if lowest else "", labelpad=2, fontsize=SMALL)
             ax.tick_params(pad=2)
         what = f"{label} to a wrong declared f" if regret else f"{label}, declared f against the true number"
         name = attack_name(page, attack)
-        fields = [f"{field_label(f)} {value_label(f, v)}" for f, v in zip(rest(page), values, strict=True)]
         caption = _caption(dense, regret, "infeasible" in states) + captions.adaptive([name])
-        subtitle = ", ".join([captions.subtitle(page), *fields])
+        subtitle = ", ".join([captions.subtitle(page), *labelled(rest(page), values)])
         return sheet.finish(f"{what}: {name}", subtitle, caption, style.keys_of(states))
 
 
-_ABSENT: Mapping[str, Any] = {"state": "absent", "mean": float("nan")}
+_ABSENT: Mapping[str, Any] = {"state": "absent", "mean": float("nan"), "right": False}
 
 
-def _middles(places: Sequence[int]) -> list[float]:
-    return [place + 0.5 for place in range(len(places))]
-
-
-def _by_place(squares: pd.DataFrame, prefix: str) -> dict[tuple[int, int], dict[str, Any]]:
-    """(declared, true) -> square, as `report.figures.heatmap.draw_square` takes it."""
+def _by_place(squares: pd.DataFrame, prefix: str, dense: bool) -> dict[tuple[int, int], dict[str, Any]]:
+    """(declared, true) -> square, as `report.figures.heatmap.draw_squares` takes it; dense: without interval."""
     found = {}
     for row in squares.to_dict("records"):
         square = {name: row[f"{prefix}{name}"] for name in ("state", *STATISTICS, "planned")}
-        found[(int(row["declared"]), int(row["true"]))] = {**square, "right": bool(row["right"])}
+        square |= {"n": 1, "planned": 1} if dense else {}
+        found[row["declared"], row["true"]] = {**square, "right": row["right"]}
     return found
-
-
-def _draw_squares(ax: Axes, squares: Sequence[Sequence[Mapping[str, Any]]], bar: Bar, dense: bool) -> None:
-    """One aggregator's squares, those framed where the true number is declared."""
-    style.mesh(ax, np.array([[float(s["mean"]) for s in row] for row in squares]), bar.norm, bar.cmap, gap=0.6)
-    for i, row in enumerate(squares):
-        for j, square in enumerate(row):
-            draw_square(ax, i, j, {**square, "n": 1, "planned": 1} if dense else square, bar)
-            if square.get("right"):
-                frame = Rectangle((j + 0.03, i + 0.03), 0.94, 0.94, fill=False, edgecolor="black", linewidth=1.0)
-                ax.add_patch(frame)
 
 
 def _caption(dense: bool, regret: bool, hatched: bool) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, zip_longest
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -19,7 +20,7 @@ from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import Bar, Sheet, grid, widest, wrapped
-from flipbench.report.figures.style import NORMAL, SMALL
+from flipbench.report.figures.style import NORMAL, SMALL, middles
 from flipbench.report.tables.model import half_width, header_of, number
 from flipbench.spec.labels import aggregator_label
 
@@ -33,12 +34,10 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, attack: str, nor
     """One attack, one metric: the mean over seeds in each square, half its interval below.
 
     Args:
-        page: whose squares.
+        page, metric, norm: as all figures (`report.figures`).
         table: of `analysis.pivot.Pivot.squares`, of this attack; or of `analysis.worst_case.worst`, whose squares also
             name the attack.
-        metric: what is shown.
         attack: its reference, or `analysis.columns.WORST`.
-        norm: the colour scale, shared by all heatmaps of the metric.
     """
     columns = len(columns_of(table))
     bar = Bar(norm, style.colours(metric.higher_is_better, norm), f"{metric.label} (%)")
@@ -70,9 +69,8 @@ def draw_into(
 
     Args:
         ax: empty axes; their limits, ticks and spines are set.
-        page: whose squares.
+        page, metric: as all figures.
         table: of `analysis.pivot.Pivot.squares` for one attack, or of `analysis.worst_case.worst`.
-        metric: what is shown.
         norm: the colour scale; None: from the numbers of this table.
 
     Returns:
@@ -95,29 +93,46 @@ def _worst_attacks(page: Page, table: pd.DataFrame, inches: float) -> dict[Any, 
 
 
 def _labels(ax: Axes, page: Page, table: pd.DataFrame, room: Callable[[], float]) -> list[str]:
-    """Names of aggregators and labels of columns (`_label_columns` tells of ``room``); the names."""
+    """Names of aggregators and labels of columns; the names.
+
+    Args:
+        ax, page, table: as `draw_into`.
+        room: gives the inches from the first column to the last, when the names on the left are drawn.
+    """
     names = [wrapped(aggregator_label(row), _AGGREGATOR) for row in page.rows]
     ax.set(xlim=(0, len(columns_of(table))), ylim=(len(names), 0), xticks=[])
-    ax.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=NORMAL)
+    ax.set_yticks(middles(names), names, fontsize=NORMAL)
     _label_columns(ax, page, columns_of(table), room)
     return names
 
 
 def _squares(ax: Axes, page: Page, table: pd.DataFrame, bar: Bar, worst: Mapping[Any, str]) -> QuadMesh:
-    """The mesh, a text in every square, hatches and marks; row 0 on top."""
-    columns = columns_of(table)
-    drawn = style.mesh(
-        ax, table["mean"].to_numpy(dtype=float).reshape(len(page.rows), len(columns)), bar.norm, bar.cmap, 0.8
-    )
-    for place, square in enumerate(table.to_dict("records")):
-        draw_square(ax, *divmod(place, len(columns)), square, bar, worst.get((square["aggregator"], square["column"])))
+    """All squares; white lines between groups of columns."""
+    columns, squares = columns_of(table), table.to_dict("records")
+    drawn = draw_squares(ax, squares, len(columns), bar, [worst.get((s["aggregator"], s["column"])) for s in squares])
     for j, (before, here) in enumerate(pairwise(columns), 1):  # clean twins stand apart, then groups of the outer level
         if before.clean or here.clean or before.level[:1] != here.level[:1]:
             ax.axvline(j, color="white", linewidth=4 if before.clean or here.clean else 2)
     return drawn
 
 
-def draw_square(ax: Axes, i: int, j: int, square: Mapping[Any, Any], bar: Bar, more: str | None = None) -> None:
+def draw_squares(
+    ax: Axes,
+    squares: Sequence[Mapping[Any, Any]],
+    across: int,
+    bar: Bar,
+    more: Sequence[str | None] = (),
+    gap: float = 0.8,
+) -> QuadMesh:
+    """Coloured squares, row by row from the top, ``across`` in each, with texts or marks; ``more``: last lines."""
+    means = np.array([s["mean"] for s in squares], dtype=float).reshape(-1, across)
+    drawn = style.mesh(ax, means, bar.norm, bar.cmap, gap)
+    for place, (square, line) in enumerate(zip_longest(squares, more)):
+        _draw_square(ax, *divmod(place, across), square, bar, line)
+    return drawn
+
+
+def _draw_square(ax: Axes, i: int, j: int, square: Mapping[Any, Any], bar: Bar, more: str | None) -> None:
     """The text or the mark of the square in row i (from the top) and column j: mean, half its interval, ``more``."""
     middle: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
     state = square["state"]
@@ -136,14 +151,7 @@ def draw_square(ax: Axes, i: int, j: int, square: Mapping[Any, Any], bar: Bar, m
 
 
 def _label_columns(ax: Axes, page: Page, columns: Sequence[Column], room: Callable[[], float]) -> None:
-    """Grouped labels below the squares, the innermost level nearest, each level's name left of its line.
-
-    Args:
-        ax: the axes.
-        page: whose levels.
-        columns: of the table.
-        room: gives the inches from the first column to the last, when the names on the left are drawn.
-    """
+    """Grouped labels below the squares, the innermost level nearest, each level's name left of its line."""
     names, header = header_of(page, columns, with_attack=False)
     left: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": SMALL, "style": "italic"}
     named = [ax.text(0, 0, name, transform=_below(ax, 0, -0.05), **left) for name in names]

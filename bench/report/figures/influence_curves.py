@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -13,7 +12,16 @@ from flipbench.analysis.columns import level_values
 from flipbench.analysis.metrics import malicious_influence
 from flipbench.analysis.pages import Page
 from flipbench.report.figures import captions, style
-from flipbench.report.figures.accuracy_curves import DASHES, dashed, keys_of, look, plot_means, rounds_axis, spread
+from flipbench.report.figures.accuracy_curves import (
+    DASHES,
+    dashed,
+    keys_of,
+    limits,
+    look,
+    plot_means,
+    rounds_axis,
+    spread,
+)
 from flipbench.report.figures.layout import COLUMN, Sheet, grid
 from flipbench.report.figures.style import SMALL
 from flipbench.spec.labels import value_label
@@ -42,13 +50,7 @@ def series(page: Page, attack: str) -> pd.DataFrame:
 
 
 def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
-    """A panel a malicious fraction, a line a rule.
-
-    Args:
-        page: whose rows.
-        attack: its reference.
-        lines: of `series`, not empty.
-    """
+    """A panel a malicious fraction, a line a rule; ``lines``: of `series`, not empty."""
     fractions = sorted(set(lines["across"]))
     with style.style():
         across = min(_ACROSS, len(fractions))
@@ -60,7 +62,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
                     plot_means(ax, line, rule, look(place))
             ax.axhline(float(fraction), color="0.4", linewidth=1.0, linestyle=DASHES)
             ax.set_title(f"{value_label('malicious_fraction', fraction)} malicious", fontsize=SMALL, pad=3)
-            ax.set_ylim(*_limits(lines, fractions))
+            ax.set_ylim(*limits([*lines["mean"], 0.0, *fractions]))
             rounds_axis(ax, lowest)
             style.lines_behind(ax)
             ax.tick_params(left=leftmost, labelleft=leftmost)
@@ -75,11 +77,3 @@ _CAPTION = (
     "seeds. 0: kept out; dashed: their share of the clients (what averaging without weights gives them). "
     "Weights can be negative or above 1 where a rule steps outside its clients' span."
 )
-
-
-def _limits(lines: pd.DataFrame, fractions: list[float]) -> tuple[float, float]:
-    known = lines["mean"].dropna().to_numpy()
-    known = np.concatenate([known, [0.0, *fractions]])
-    low, high = float(known.min()), float(known.max())
-    air = max(0.02, 0.05 * (high - low))
-    return low - air, high + air

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -35,21 +34,13 @@ _BAR, _BESIDE = 0.12, 0.1  # width of a colour bar, its distance from the panels
 _PROVISIONAL = 10.0  # height while parts are measured
 
 
-@dataclass(frozen=True)
-class Row:
-    """Panels side by side.
-
-    Attributes:
-        panels: how many.
-        height: of each.
-        places: how many share the width; more than ``panels`` where the row is not full.
-        heading: stands above them, bold.
-    """
+class Row(NamedTuple):
+    """Panels side by side."""
 
     panels: int
     height: float
-    places: int
-    heading: str = ""
+    places: int  # that share the width; more than panels where the row is not full
+    heading: str = ""  # above them, bold
 
 
 class Panel(NamedTuple):
@@ -77,8 +68,8 @@ class Sheet:
     """A figure whose parts are placed when all are known; make and use it under `style.style`.
 
     Args:
-        rows: of panels.
-        width: of the figure, which the panels of each row share.
+        rows: of panels, which share the width.
+        width: of the figure.
         panel: the least and the greatest width of a panel; the figure is as wide as that makes it.
         least: the least width of the figure, for its texts.
         gap: between panels side by side; more where their labels need it.
@@ -102,14 +93,12 @@ class Sheet:
         self._bar = bar
         self.panels: list[Panel] = []
         self._axes: list[list[Axes]] = []
-        for place, row in enumerate(self._rows):
-            below = self._rows[place + 1].panels if place + 1 < len(self._rows) else 0
+        for row, below in zip(self._rows, [*(row.panels for row in self._rows[1:]), 0], strict=False):
             room = (width - 1.5) / row.places
             axes = [self.figure.add_axes((0, 0, room / width, row.height / _PROVISIONAL)) for _ in range(row.panels)]
             self._axes.append(axes)
             self.panels += [Panel(ax, at == 0, at >= below) for at, ax in enumerate(axes)]
-        titles = [wrapped(row.heading, width - 0.3, NORMAL, "bold") for row in self._rows]
-        self._headings = [self._text(title, weight="bold") for title in titles]
+        self._headings = [self._text(row.heading, width - 0.3, weight="bold") for row in self._rows]
         self._bar_axes = None
         if bar is not None:
             high = sum(row.height for row in self._rows) / _PROVISIONAL
@@ -120,7 +109,7 @@ class Sheet:
 
     def set_height(self, height: float) -> None:
         """Give all panels another height."""
-        self._rows = [Row(row.panels, height, row.places, row.heading) for row in self._rows]
+        self._rows = [row._replace(height=height) for row in self._rows]
 
     def fit(self) -> list[float]:
         """The width of each panel that the labels drawn so far leave."""
@@ -145,14 +134,8 @@ class Sheet:
             bottom = self._put_panels(sizes, _PROVISIONAL)
         room = sizes.width - 2 * _EDGE
         # Fitted to whole pixels, letters come out a little wider than they are, bold ones more so.
-        heading: list[Text | Legend] = [
-            *self._text(wrapped(title, 0.95 * room, NORMAL + 1, "bold"), NORMAL + 1, "bold"),
-            *self._text(wrapped(subtitle, 0.97 * room)),
-        ]
-        foot: list[Text | Legend] = [
-            *self._legend(legend, columns, room),
-            *self._text(wrapped(caption, room, SMALL), SMALL),
-        ]
+        heading = [*self._text(title, 0.95 * room, NORMAL + 1, "bold"), *self._text(subtitle, 0.97 * room)]
+        foot = [*self._legend(legend, columns, room), *self._text(caption, room, SMALL)]
         top = _TOP + sum(self._height(part) + _LINE for part in heading) + _LINE
         height = top + (_PROVISIONAL - bottom) + sum(_SPACE + self._height(part) for part in foot) + _BOTTOM
         self.figure.set_size_inches(sizes.width, height)
@@ -193,13 +176,12 @@ class Sheet:
     def _over(self, ax: Axes) -> _Overhang:
         """How far ticks, labels and texts reach beyond their axes."""
         frame = ax.get_window_extent()
-        box = ax.get_tightbbox(self.figure.canvas.get_renderer()) or frame  # type: ignore[attr-defined]
+        box = ax.get_tightbbox() or frame
         beyond = (frame.x0 - box.x0, frame.y0 - box.y0, box.x1 - frame.x1, box.y1 - frame.y1)
         return _Overhang(*(max(0.0, float(pixels)) / self.figure.dpi for pixels in beyond))
 
     def _height(self, part: Text | Legend) -> float:
-        box = part.get_window_extent(self.figure.canvas.get_renderer())  # type: ignore[attr-defined]
-        return float(box.height) / self.figure.dpi
+        return float(part.get_window_extent().height) / self.figure.dpi
 
     # ---- placing ----------------------------------------------------------------------------------------------------
 
@@ -227,43 +209,37 @@ class Sheet:
     def _put_text(self, part: Text | Legend, y: float) -> None:
         """Its upper left corner at this height."""
         w, h = self.figure.get_size_inches()
-        if isinstance(part, Legend):
-            part.set_bbox_to_anchor((_EDGE / w, y / h), self.figure.transFigure)
-        else:
-            part.set_position((_EDGE / w, y / h))
+        put = part.set_bbox_to_anchor if isinstance(part, Legend) else part.set_position
+        put((_EDGE / w, y / h))
 
-    def _text(self, text: str, size: float = NORMAL, weight: str = "normal") -> list[Text]:
-        """The text in the figure; none for an empty one."""
-        return [self.figure.text(0, 0, text, fontsize=size, fontweight=weight, va="top")] if text else []
+    def _text(self, text: str, inches: float, size: float = NORMAL, weight: str = "normal") -> list[Text | Legend]:
+        """The text in the figure, in lines of so many inches; none for an empty one."""
+        lines = wrapped(text, inches, size, weight)
+        return [self.figure.text(0, 0, lines, fontsize=size, fontweight=weight, va="top")] if lines else []
 
-    def _legend(self, entries: Sequence[Artist], columns: int, room: float) -> list[Legend]:
+    def _legend(self, entries: Sequence[Artist], columns: int, room: float) -> list[Text | Legend]:
         """A legend of as many columns as fit; none without entries."""
         plain: dict[str, Any] = {"loc": "upper left", "frameon": False, "borderaxespad": 0, "borderpad": 0}
         for across in range(min(columns, len(entries)), 0, -1):
             made = self.figure.legend(handles=list(entries), ncols=across, **plain)
-            width = made.get_window_extent(self.figure.canvas.get_renderer()).width  # type: ignore[attr-defined]
-            if across == 1 or width / self.figure.dpi <= room:
+            if across == 1 or made.get_window_extent().width / self.figure.dpi <= room:
                 return [made]
             made.remove()
         return []
 
 
 class _Sizes(NamedTuple):
-    """Of a figure: its width, of a panel in each row, left of the first panels, between two panels, above and below the
-    panels of each row, from the left edge to the colour bar.
-    """
+    """Sizes of the parts of a figure."""
 
-    width: float
-    widths: list[float]
-    left: float
-    gap: float
-    rooms: list[tuple[float, float]]
-    bar: float
+    width: float  # of the figure
+    widths: list[float]  # of a panel in each row
+    left: float  # of the first panels: room for their labels
+    gap: float  # between two panels
+    rooms: list[tuple[float, float]]  # above and below the panels of each row
+    bar: float  # from the left edge to the colour bar
 
 
 class _Overhang(NamedTuple):
-    """How far labels reach beyond their axes."""
-
     left: float
     below: float
     right: float

@@ -23,7 +23,7 @@ from flipbench.report.figures.layout import Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import printable, value_label
-from flipbench.spec.reference import Reference, parse
+from flipbench.spec.reference import parse
 
 _HIGH, _ACROSS = 1.7, 3  # inches, of a panel; panels side by side
 _SPREAD = 0.5  # of the distance between two partitions, over which the rules' points are spread
@@ -41,9 +41,8 @@ def groups(all_pages: Sequence[Page]) -> list[Group]:
     ordered = []
     for pages in found.values():
         if len(pages) > 1:
-            first, middle = pages[:1], pages[1:]
-            middle.sort(key=lambda p: p.about["partition"] == "iid")  # stable: the others keep their order
-            ordered.append((*first, *middle))
+            rest = sorted(pages[1:], key=lambda p: p.about["partition"] == "iid")  # stable: the others keep their order
+            ordered.append((pages[0], *rest))
     return ordered
 
 
@@ -69,13 +68,7 @@ def all_places(group: Group) -> list[Place]:
 
 
 def draw(group: Group, table: pd.DataFrame, place: Place) -> Figure:
-    """A panel an attack, the partitions to the right, a line a rule; bars: the 95 % interval.
-
-    Args:
-        group: of `groups`.
-        table: of `points`, with at least one number.
-        place: of settings and levels, for the title.
-    """
+    """A panel an attack, the partitions to the right, a line a rule; ``table``: of `points`, with at least a number."""
     page = group[0]
     attacks = list(dict.fromkeys(table["attack"]))
     names = [attack_name(page, attack) for attack in attacks]
@@ -96,7 +89,9 @@ def draw(group: Group, table: pd.DataFrame, place: Place) -> Figure:
             ax.set_xticks(range(len(group)), ticks if lowest else [""] * len(ticks), fontsize=SMALL)
             ax.set_xlabel(axis if lowest else "", fontsize=SMALL, labelpad=2)
         title = captions.at_place("Accuracy by partition", page, place)
-        return sheet.finish(title, _subtitle(page), _caption(table) + captions.adaptive(names), keys_of(rules))
+        partition = value_label("partition", page.about["partition"])
+        subtitle = captions.subtitle(page).replace(f"{partition}, ", "", 1)
+        return sheet.finish(title, subtitle, _caption(table) + captions.adaptive(names), keys_of(rules))
 
 
 def draw_into(ax: Axes, rules: Sequence[str], points: pd.DataFrame, partitions: int) -> None:
@@ -134,20 +129,10 @@ def tick_labels(partitions: Sequence[str]) -> tuple[list[str], str]:
     names, options = {p.name for p in numbered}, {o for p in numbered for o in p.options}
     if len(names) == 1 and len(options) == 1 and len(numbered) > 1:
         option = next(iter(options))
-        return [_short(p, option) for p in parsed], f"partition: {next(iter(names))}, {option}"
+        values = [p.options.get(option, p.name) for p in parsed]
+        shown = [f"{v:g}" if isinstance(v, int | float) else printable(str(v)) for v in values]
+        return shown, f"partition: {next(iter(names))}, {option}"
     return [value_label("partition", p) for p in partitions], "partition"
-
-
-def _short(partition: Reference, option: str) -> str:
-    value = partition.options.get(option)
-    if value is None:
-        return partition.name
-    return f"{value:g}" if isinstance(value, int | float) else printable(str(value))
-
-
-def _subtitle(page: Page) -> str:
-    """That of the page, less the partition."""
-    return captions.subtitle(page).replace(f"{value_label('partition', page.about['partition'])}, ", "", 1)
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:

@@ -22,13 +22,7 @@ _LONGEST = 1.2  # inches, of a rule's name
 
 
 def draw(page: Page, ranking: Ranking, metric: MetricColumn) -> Figure:
-    """One page's ranking; the best rule stands on the left.
-
-    Args:
-        page: for the subtitle.
-        ranking: of `analysis.ranking.rank`.
-        metric: what the ranks are of.
-    """
+    """One page's ranking, of `analysis.ranking.rank`; the best rule stands on the left."""
     names = [_cut(aggregator_label(rule)) for rule in ranking.rules]
     order = sorted(range(len(names)), key=lambda i: ranking.ranks[i])
     groups = cliques(ranking.ranks, ranking.difference)

@@ -110,6 +110,11 @@ def percent_ticks(axis: Axis) -> None:
     axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
 
 
+def middles(names: Sequence[Any]) -> list[float]:
+    """Where the labels of squares stand."""
+    return [place + 0.5 for place in range(len(names))]
+
+
 def lines_behind(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     """Thin grey lines at the ticks, behind all that is drawn."""
     ax.grid(axis=axis, color="0.9", linewidth=0.5)

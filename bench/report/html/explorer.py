@@ -30,6 +30,7 @@ from flipbench.spec.labels import (
     field_label,
     fields_line,
     is_nothing,
+    labelled,
     printable,
     value_label,
 )
@@ -202,8 +203,7 @@ def _name(page: Page, column: Column) -> str:
     """A column in words, as links and lists call it."""
     first = {"clean": "clean", "worst": "worst attack"}.get(kind_of(column)) or attack_name(page, column.about)
     first = f"clean, for {first}" if column.of else first
-    fields = dict(zip((*page.settings, *page.levels), (*column.setting, *column.level), strict=False))
-    return ", ".join([first, *(f"{field_label(f)} {value_label(f, v)}" for f, v in fields.items())])
+    return ", ".join([first, *labelled((*page.settings, *page.levels), (*column.setting, *column.level))])
 
 
 def _distinct(names: list[str]) -> list[str]:

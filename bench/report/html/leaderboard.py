@@ -17,7 +17,7 @@ from flipbench.analysis.ranking import rank
 from flipbench.analysis.squares import FAILED, worst_of
 from flipbench.analysis.statistics import Values
 from flipbench.report.tables.model import DASH, Block, Entry, half_width, number
-from flipbench.spec.labels import aggregator_label, field_label, value_label
+from flipbench.spec.labels import aggregator_label, labelled
 
 HEADS = (
     *("worst case", "mean under attack", "clean", "robustness cost", "mean rank", "ms a round"),
@@ -104,8 +104,8 @@ def _worst(pivot: Pivot, shown: MetricColumn) -> dict[str, Worst]:
 
 
 def _place(page: Page, column: Column) -> str:
-    facts = zip((*page.settings, *page.levels), (*column.setting, *column.level), strict=True)
-    return ", ".join([attack_name(page, column.attack), *(f"{field_label(f)} {value_label(f, v)}" for f, v in facts)])
+    fields = labelled((*page.settings, *page.levels), (*column.setting, *column.level))
+    return ", ".join([attack_name(page, column.attack), *fields])
 
 
 def _costs(pivot: Pivot, shown: MetricColumn) -> list[str]:

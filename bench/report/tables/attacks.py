@@ -32,7 +32,7 @@ from flipbench.report.tables.model import (
     pieces,
     twins_shown,
 )
-from flipbench.spec.labels import aggregator_label, field_label, mapping_label, value_label
+from flipbench.spec.labels import aggregator_label, field_label, labelled, mapping_label, value_label
 
 _MAPS = 2  # class maps told in a row; the rest are counted
 
@@ -126,8 +126,7 @@ def _overview_block(page: Page, shown: MetricColumn, table: pd.DataFrame, place:
 
 def place_label(page: Page, place: Place) -> list[str]:
     """The facts of a place with their values: "malicious fraction 20 %"."""
-    facts = zip((*page.settings, *page.levels), (*place[0], *place[1]), strict=True)
-    return [f"{field_label(f)} {value_label(f, v)}" for f, v in facts]
+    return labelled((*page.settings, *page.levels), (*place[0], *place[1]))
 
 
 def regret_blocks(pivot: Pivot) -> Iterator[Block]:
@@ -185,12 +184,14 @@ def declared_blocks(pivot: Pivot) -> Iterator[Block]:
                 for d in sorted({int(d) for rule, d, _ in at if rule == r})
             ]
             if rows and across:
-                facts = [
-                    f"{field_label(f)} {value_label(f, v)}" for f, v in zip(declared_f.rest(page), values, strict=True)
-                ]
                 what = f"Regret of declared f: {METRIC} (%) lost against declaring the true number"
                 yield Block(
-                    "; ".join([", ".join([what, attack_name(page, attack), *facts]), "paired by seed"]),
+                    "; ".join(
+                        [
+                            ", ".join([what, attack_name(page, attack), *labelled(declared_f.rest(page), values)]),
+                            "paired by seed",
+                        ]
+                    ),
                     ("malicious clients",),
                     (tuple(map(str, across)),),
                     tuple(rows),
