@@ -103,19 +103,14 @@ def tied(values: Values, higher_is_better: bool) -> set[tuple[int, int]]:
     return found
 
 
-def said(seeds: int, tests: int | None = None) -> str:
-    """What a table says of its claims.
-
-    Args:
-        seeds: how many the grid has.
-        tests: pairs of rules over all columns, where known.
-    """
+def said(seeds: int) -> str:
+    """What a table says of its claims; ``seeds``: how many the grid has."""
     if seeds >= LEAST_SEEDS:
         return (
-            "{tied}: cannot be told from the best (paired t test over the same seeds, Holm-corrected over every pair "
-            "of rules in every column of the table, 5 %)."
+            "Underlined: cannot be told from the best (paired t test over the same seeds, Holm-corrected over every "
+            "pair of rules in every column of the table, 5 %)."
         )
-    return f"No difference between rules is claimed: {too_few(seeds, tests)}."
+    return f"No difference between rules is claimed: {too_few(seeds)}."
 
 
 def too_few(seeds: int, tests: int | None = None) -> str:

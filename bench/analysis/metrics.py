@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flipbench.analysis.frame import typed
+from flipbench.analysis.statistics import ratio
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.metric_names import DAMAGE, SHEET, MetricName
 
@@ -33,12 +34,12 @@ _AT_ONCE = 2048  # cells whose counts are stacked: 8 MB of float64 with ten clas
 
 def accuracy(counts: Counts, mapping: Mapping = None) -> Values:
     """Share of the test set that is recognised: sum_c C[c,c] / sum C."""
-    return _ratio(_diagonal(counts).sum(-1), _support(counts).sum(-1))
+    return ratio(_diagonal(counts).sum(-1), _support(counts).sum(-1))
 
 
 def recall(counts: Counts, mapping: Mapping = None) -> Values:
     """C[c,c] / C[c,.] for each class, ``(..., L)``."""
-    return _ratio(_diagonal(counts), _support(counts))
+    return ratio(_diagonal(counts), _support(counts))
 
 
 def balanced_accuracy(counts: Counts, mapping: Mapping = None) -> Values:
@@ -51,7 +52,7 @@ def macro_f1(counts: Counts, mapping: Mapping = None) -> Values:
 
     The mean of F1s, not the F1 of means (Opitz & Burst 2019 on the two).
     """
-    f1 = _ratio(2 * _diagonal(counts), _support(counts) + _predicted(counts))
+    f1 = ratio(2 * _diagonal(counts), _support(counts) + _predicted(counts))
     return _mean(np.where(_support(counts) > 0, f1, np.nan))
 
 
@@ -74,19 +75,19 @@ def attack_success_rate(counts: Counts, mapping: Mapping = None) -> Values:
     if not mapping:
         return _unknown(counts)
     sources, targets = (list(side) for side in zip(*mapping, strict=True))
-    return _mean(_ratio(_float(counts)[..., sources, targets], _support(counts)[..., sources]))
+    return _mean(ratio(_float(counts)[..., sources, targets], _support(counts)[..., sources]))
 
 
 def backdoor_success_rate(stamped: Counts, target: int) -> Values:
     """Share of the test images with the trigger (none of the target's class) that are taken for the target."""
-    return _ratio(_float(stamped)[..., target].sum(-1), _support(stamped).sum(-1))
+    return ratio(_float(stamped)[..., target].sum(-1), _support(stamped).sum(-1))
 
 
 def target_precision(counts: Counts, mapping: Mapping = None) -> Values:
     """C[t,t] / C[.,t]; with several targets the mean over them; NaN where nothing is taken for a target."""
     if not mapping:
         return _unknown(counts)
-    return _mean(_ratio(_diagonal(counts), _predicted(counts))[..., sorted({t for _, t in mapping})])
+    return _mean(ratio(_diagonal(counts), _predicted(counts))[..., sorted({t for _, t in mapping})])
 
 
 def collateral(counts: Counts, mapping: Mapping = None) -> Values:
@@ -94,7 +95,7 @@ def collateral(counts: Counts, mapping: Mapping = None) -> Values:
     if not mapping:
         return _unknown(counts)
     rest = sorted(set(range(counts.shape[-1])) - {s for s, _ in mapping})
-    return _ratio(_diagonal(counts)[..., rest].sum(-1), _support(counts)[..., rest].sum(-1))
+    return ratio(_diagonal(counts)[..., rest].sum(-1), _support(counts)[..., rest].sum(-1))
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,6 @@ def undefined(name: str, counts: Counts, mapping: Mapping, classes: Sequence[str
     return f"the test set has no example of {', '.join(classes[c] for c in sorted(rows))}"
 
 
-def absent_classes(counts: Counts) -> list[int]:
-    """The classes without test examples, from one confusion matrix ``(L, L)``."""
-    return [int(c) for c in np.flatnonzero(_support(counts) == 0)]
-
-
 def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     """The tidy frame: one row a finished cell, in the order of ``frame``.
 
@@ -159,18 +155,18 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
 
         The best round is never looked at.
     """
-    told = frame["status"] == "done"
-    done = frame if told.all() else frame[told].reset_index(drop=True)
+    finished = frame["status"] == "done"
+    done = frame if finished.all() else frame[finished].reset_index(drop=True)
     known_as = ["key", "twin", "clean", *FIELDS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
     # Whole numbers are whole again where a missing cell made them objects.
     facts = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
     last = _last_of_each(done)
     added: dict[str, Any] = dict(_values(done, last)) | {ROUNDS_IN_LAST: np.array(last, dtype=np.int64)}
     flips = done["flips"].tolist()
-    each = {id(one): one for one in flips}  # rules share their flips
+    each = {id(of_cell): of_cell for of_cell in flips}  # rules share their flips
     for kind in ("eligible", "selected", "changed"):
-        total = {name: sum(f[kind] for f in one) for name, one in each.items()}
-        added[f"flips_{kind}"] = np.array([total[id(one)] for one in flips], dtype=np.int64)
+        total = {name: sum(flip[kind] for flip in of_cell) for name, of_cell in each.items()}
+        added[f"flips_{kind}"] = np.array([total[id(of_cell)] for of_cell in flips], dtype=np.int64)
     added["adaptive"] = done["adaptive"].to_numpy(dtype=bool)
     added["search_trials"] = done["trials"].to_numpy(dtype=np.float64)
     added |= _influences(done)
@@ -242,7 +238,7 @@ def malicious_kept(
     if attacked is not None:
         counts &= np.isin(rounds, np.array(attacked, dtype=np.int64))
     kept = (theirs & (influence > KEPT / influence.shape[-1])).any(-1)  # no NaN is above it
-    return _ratio((kept & counts).sum(-1).astype(np.float64), counts.sum(-1).astype(np.float64))
+    return ratio((kept & counts).sum(-1), counts.sum(-1))
 
 
 def _theirs(participants: NDArray[np.int64], malicious: Any) -> NDArray[np.bool_]:
@@ -299,13 +295,9 @@ def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
     for i, (stamped, target) in enumerate(zip(done["stamped"], done["target"], strict=True)):
         if stamped is not None and target is not None:
             rates = backdoor_success_rate(stamped[-last[i] :], int(target))
-            told = dict(zip(_BACKDOOR, (rates[-1], rates.mean(), np.nan, np.nan), strict=True))
-            for name, rate in told.items():
-                columns[name][i] = rate
+            for suffix, rate in zip(SUFFIXES, (rates[-1], rates.mean(), np.nan, np.nan), strict=True):
+                columns[f"attack_success_rate{suffix}"][i] = rate
     return columns
-
-
-_BACKDOOR = tuple(f"attack_success_rate{suffix}" for suffix in SUFFIXES)
 
 
 def _float(counts: Counts) -> Values:
@@ -328,11 +320,7 @@ def _unknown(counts: Counts) -> Values:
     return np.full(counts.shape[:-2], np.nan)
 
 
-def _ratio(part: Values, whole: Values) -> Values:
-    return np.asarray(np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0))
-
-
 def _mean(values: Values) -> Values:
     """Mean over the last axis of what is known; NaN where nothing is."""
     known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1).astype(np.float64))
+    return ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1))

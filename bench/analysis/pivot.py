@@ -152,7 +152,8 @@ class Pivot:
         values, columns = self.by_seed(shown, self.page.attacks)
         clean = [i for i, c in enumerate(columns) if c.clean and FIRST in self.page.rows]
         row = self.page.rows.index(FIRST) if clean else 0
-        return squares.lost_against(values[clean], row, shown.higher_is_better), [columns[i] for i in clean]
+        lost = values[clean][:, [row]] - values[clean]
+        return lost if shown.higher_is_better else -lost, [columns[i] for i in clean]
 
     @cached_property
     def standing(self) -> Standing:

@@ -5,13 +5,13 @@ Arrays end in the seeds (or, for `ranks`, in the rules), NaN is a seed without a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flipbench.analysis.statistics import CONFIDENCE, LEVEL, Values, as_rows, zero
+from flipbench.analysis.statistics import CONFIDENCE, LEVEL, Values
 
 _MOST = 2**22  # comparisons of two numbers that are held at once
 
@@ -27,24 +27,19 @@ def wilcoxon(differences: ArrayLike) -> Values:
     Args:
         differences: ``(..., seeds)``.
     """
-    x = as_rows(differences)
-    p = np.array([_tail(*one) for one in _patterns(x)], dtype=np.float64).reshape(x.shape[:-1])
-    return np.where(np.isnan(x).all(-1), np.nan, p)
+    x = np.asarray(differences, dtype=np.float64)
+    signed = _signed_ranks(x).reshape(-1, x.shape[-1])
+    sums = np.where(signed > 0, signed, 0).sum(-1)  # of the ranks of positive differences
+    ordered = np.sort(np.abs(signed), axis=-1)
+    p = [_tail(ranks.tobytes(), w) for ranks, w in zip(ordered, sums.tolist(), strict=True)]
+    return np.where(np.isnan(x).all(-1), np.nan, np.array(p, dtype=np.float64).reshape(x.shape[:-1]))
 
 
 def _signed_ranks(x: Values) -> NDArray[np.int64]:
     """Twice the mean rank of each |d|, with the sign of d; 0 for no number and for no difference."""
-    counts = ~np.isnan(x) & ~zero(np.where(np.isnan(x), 0.0, x))
+    counts = np.abs(np.where(np.isnan(x), 0.0, x)) >= 1e-12  # less between equal shares is rounding
     size = np.where(counts, np.abs(x), np.inf)
     return np.where(counts, _doubled_ranks(size) * np.sign(np.where(counts, x, 0.0)).astype(np.int64), 0)
-
-
-def _patterns(x: Values) -> Iterator[tuple[bytes, int]]:
-    """For each row the doubled ranks that take part, ascending, and the sum of those of positive differences."""
-    signed = _signed_ranks(x).reshape(-1, x.shape[-1])
-    sums = np.where(signed > 0, signed, 0).sum(-1)
-    ordered = np.sort(np.abs(signed), axis=-1)
-    yield from zip((row.tobytes() for row in ordered), sums.tolist(), strict=True)
 
 
 def _doubled_ranks(values: Values) -> NDArray[np.int64]:
@@ -53,9 +48,8 @@ def _doubled_ranks(values: Values) -> NDArray[np.int64]:
     found = np.empty(flat.shape, dtype=np.int64)
     step = max(1, _MOST // max(1, flat.shape[-1]) ** 2)
     for start in range(0, len(flat), step):
-        one = flat[start : start + step, :, None]
-        other = flat[start : start + step, None, :]
-        found[start : start + step] = 2 * (other < one).sum(-1) + (other == one).sum(-1) + 1
+        own, other = flat[start : start + step, :, None], flat[start : start + step, None, :]
+        found[start : start + step] = 2 * (other < own).sum(-1) + (other == own).sum(-1) + 1
     return found.reshape(values.shape)
 
 
@@ -99,7 +93,7 @@ def ranks(scores: ArrayLike, higher_is_better: bool = True) -> Values:
         scores: ``(..., rules)``, without NaN.
         higher_is_better: of the scores.
     """
-    x = as_rows(scores)
+    x = np.asarray(scores, dtype=np.float64)
     return np.asarray(_doubled_ranks(-x if higher_is_better else x) / 2)
 
 

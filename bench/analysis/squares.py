@@ -266,14 +266,3 @@ def worst_of(mean: Values, n: Places, columns: Sequence[int], higher_is_better: 
         most[fewest, 0],
         there.any(0) & (lacks | short.any(0)),
     )
-
-
-def lost_against(values: Values, row: int, higher_is_better: bool = True) -> Values:
-    """What each row loses against one of them, seed by seed: robustness cost where the values are clean ones.
-
-    Args:
-        values: ``(columns, rows, seeds)``.
-        row: the yardstick.
-        higher_is_better: of the values.
-    """
-    return (1.0 if higher_is_better else -1.0) * (values[:, [row]] - values)

@@ -30,7 +30,7 @@ def moments(values: ArrayLike) -> tuple[Values, Values, NDArray[np.int64]]:
     Returns:
         ``(...)`` each; the mean is NaN for n = 0, the standard deviation for n < 2.
     """
-    x = as_rows(values)
+    x = np.asarray(values, dtype=np.float64)
     known = ~np.isnan(x)
     n = known.sum(-1)
     mean = ratio(np.where(known, x, 0.0).sum(-1), n)
@@ -71,7 +71,7 @@ def interquartile_mean(values: ArrayLike) -> Values:
     Args:
         values: ``(..., seeds)``.
     """
-    x = np.sort(as_rows(values), axis=-1)  # NaN last
+    x = np.sort(np.asarray(values, dtype=np.float64), axis=-1)  # NaN last
     n = (~np.isnan(x)).sum(-1)
     cut, place = n // 4, np.arange(x.shape[-1])
     kept = (place >= cut[..., None]) & (place < (n - cut)[..., None])
@@ -112,16 +112,6 @@ def holm(p: ArrayLike) -> Values:
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * flat[order]))
     return adjusted.reshape(values.shape)
-
-
-def zero(differences: Values) -> NDArray[np.bool_]:
-    """Differences of equal shares are 0 or rounding."""
-    return np.abs(differences) < 1e-12
-
-
-def as_rows(values: ArrayLike) -> Values:
-    """Numbers as float64."""
-    return np.asarray(values, dtype=np.float64)
 
 
 def ratio(part: Any, whole: Any) -> Values:

@@ -1,7 +1,8 @@
 """Means over seeds of columns of the tidy frame, one row a group, with the interval of Student's t.
 
 The seed is the replicate: it draws partition, malicious clients, flips, initial weights and batches. Damage is paired
-(the same seed with and without the attack), so that its interval is that of the differences, not of two separate means.
+(the same seed with and without the attack), so that its interval is that of the differences, not of two separate means
+(the paired t test, Student 1908).
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ import pandas as pd
 
 from flipbench.analysis.columns import coded
 from flipbench.analysis.comparisons import seed_table
-from flipbench.analysis.metrics import METRICS
 from flipbench.analysis.statistics import STATISTICS, over_seeds
 from flipbench.errors import UserError
-from flipbench.spec.metric_names import DAMAGE
 
 
 def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
@@ -44,24 +43,6 @@ def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFram
         if len(frame) and not frame[name].isna().any():
             frame[name] = frame[name].astype(tidy[name].dtype)
     return frame
-
-
-def damage(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
-    """What the attack cost, paired with the clean twin of the same seed; positive is harm.
-
-    d_k = clean_k - attacked_k (attack success rate: attacked_k - clean_k) for each seed k; mean, sd and interval are
-    those of the d_k, as in the paired t test (Student 1908). Clean cells and cells without a finished twin are left
-    out.
-
-    Args:
-        tidy: of `analysis.metrics.evaluate`.
-        by: columns that make a group.
-        metric: a name in `analysis.metrics.METRICS`.
-    """
-    if metric not in METRICS:
-        raise UserError(f"{metric!r} is no metric: choose one of {', '.join(METRICS)}")
-    _need(tidy, ["clean"])
-    return summarise(tidy[~tidy["clean"].astype(bool)], by, metric + DAMAGE)
 
 
 def _need(tidy: pd.DataFrame, names: Sequence[str]) -> None:

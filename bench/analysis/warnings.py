@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flipbench.analysis.metrics import absent_classes
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, expected_malicious
 from flipbench.spec.labels import aggregator_label, attack_label, field_label, value_label
 
@@ -40,11 +39,11 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
         frame: of `analysis.frame.load`.
         tidy: of `analysis.metrics.evaluate` on it.
     """
-    told = (frame["status"] == "done") & frame["key"].isin(tidy["key"])
-    done = frame if told.all() else frame[told]
+    known = (frame["status"] == "done") & frame["key"].isin(tidy["key"])
+    done = frame if known.all() else frame[known]
     same = done["key"].tolist() == tidy["key"].tolist()
     numbers = tidy if same else tidy.set_index("key").loc[done["key"].tolist()].reset_index()
-    found = [
+    return [
         *_unfinished(frame),
         *_no_effect(done),
         *_no_twin(numbers),
@@ -56,7 +55,6 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
         *_row_split(numbers),
         *_absent_class(done),
     ]
-    return found
 
 
 def _unfinished(frame: pd.DataFrame) -> Iterator[Guard]:
@@ -143,14 +141,11 @@ def _equals_fedavg(done: pd.DataFrame) -> Iterator[Guard]:
     for aggregator, cells in done.groupby("aggregator", sort=False):
         if aggregator in ("fedavg", "mean"):
             continue
-        same = [bool((gap <= ROUNDING).all()) and p.shape[1] > 1 for gap, p in _pairs(cells)]
+        pairs = zip(cells["fedavg_gap"], cells["participants"], strict=True)
+        same = [bool((gap <= ROUNDING).all()) and clients.shape[1] > 1 for gap, clients in pairs]
         keys = tuple(cells.loc[same, "key"])
         if keys:
             yield Guard("equals_fedavg", f"{aggregator} did what FedAvg does in {_cells(keys, len(cells))}", keys)
-
-
-def _pairs(cells: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
-    return zip(cells["fedavg_gap"], cells["participants"], strict=True)
 
 
 def _nonfinite(numbers: pd.DataFrame) -> Iterator[Guard]:
@@ -165,12 +160,11 @@ def _chance(done: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[Guard]:
     shares = np.array([sizes.max() / max(1, sizes.sum()) for sizes in _class_sizes(done)], dtype=np.float64)
     low = numbers["accuracy"].to_numpy() <= shares + 1e-12
     clean = numbers["clean"].to_numpy(dtype=bool)
-    for which, kind in ((low & clean, "clean"), (low & ~clean, "attacked")):
-        keys = tuple(numbers.loc[which, "key"])
+    for which, where in ((clean, "without attack"), (~clean, "under attack")):
+        keys = tuple(numbers.loc[low & which, "key"])
         if keys:
-            text = f"{_cells(keys, int((clean == (kind == 'clean')).sum()))} without attack" if kind == "clean" else ""
-            text = text or f"{_cells(keys, int((~clean).sum()))} under attack"
-            yield Guard("chance", f"{text} end no better than always naming the largest class", keys)
+            text = f"{_cells(keys, int(which.sum()))} {where} end no better than always naming the largest class"
+            yield Guard("chance", text, keys)
 
 
 def _declared_f(numbers: pd.DataFrame) -> Iterator[Guard]:
@@ -236,10 +230,9 @@ def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:
 
 def _absent_class(done: pd.DataFrame) -> Iterator[Guard]:
     absent: dict[tuple[str, ...], list[str]] = {}
-    told = zip(done["key"], _class_sizes(done), done["confusion"], done["classes"], strict=True)
-    for key, sizes, counts, classes in told:
+    for key, sizes, classes in zip(done["key"], _class_sizes(done), done["classes"], strict=True):
         if not sizes.all():
-            absent.setdefault(tuple(classes[c] for c in absent_classes(counts[-1])), []).append(key)
+            absent.setdefault(tuple(classes[c] for c in np.flatnonzero(sizes == 0)), []).append(key)
     for names, keys in absent.items():
         text = f"the test set has no example of {', '.join(names)}: left out of means over classes"
         yield Guard("absent_class", f"{text} in {_cells(keys, len(done))}", tuple(keys))

@@ -31,7 +31,8 @@ def matrices(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> dict[str, M
     pairs, size = single_pairs(page), len(page.classes)
     cells = tidy[tidy["key"].isin(page.cells["key"]) & tidy["attack"].isin(list(pairs))]
     found = {row: np.full((size, size), np.nan) for row in page.rows}
-    for (rule, attack), mean in cells.groupby(["aggregator", "attack"], sort=False)[shown.name].mean().items():
+    means = cells.groupby(["aggregator", "attack"], sort=False, as_index=False)[shown.name].mean()
+    for rule, attack, mean in means.itertuples(index=False):
         found[rule][pairs[attack]] = mean
     return found
 

@@ -322,7 +322,7 @@ def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns
     when = LAST_SAID if shown.last_rounds else "last round"
     text = f"Mean ± half width of the 95 % Student interval over {seeds} seed{'s' * (seeds != 1)}, in %, {when}."
     if "aggregator" in rows:
-        text += f" Best of the column bold. {said(seeds).format(tied='Underlined')}"
+        text += f" Best of the column bold. {said(seeds)}"
     attacked = cells[cells["attack"] != CLEAN] if (cells["attack"] != CLEAN).any() else cells
     implied = {"seed", "malicious_count"} | ({"declared_byzantine"} if declared_is_true(attacked) else set())
     rest = [f for f in FIELDS if f not in {*rows, *columns, *implied} and len(set(level_values(attacked, [f]))) > 1]

@@ -35,7 +35,7 @@ from flipbench.spec.labels import (
 
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
 STATEMENT = (
-    "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %. Best of each column {best}. "
+    "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %. Best of each column bold. "
     "Clean: the same experiment without the attack, with the declared f less the sybils, if any; of twins with several "
     "declared f the mean, and a note names them. "
     "Damage: clean minus attacked, seed by seed. "
@@ -78,14 +78,14 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
     parts = [
         f"# {md_text(title(plan))}",
         *(md_text(line) for line in preface(frame, plan)),
-        STATEMENT.format(best="bold"),
+        STATEMENT,
     ]
     for block in cost_and_influence.cost_blocks(pivots):
         parts += [f"### {md_text(block.heading)}", md_table(block), md_text(cost_and_influence.COST_SAID)]
     for pivot in pivots:
         page = pivot.page
         parts += [f"## {md_text(about(page))}"] if page.about else []
-        parts += [said(page.seeds).format(tied="Underlined")] if len(page.rows) > 1 else []
+        parts += [said(page.seeds)] if len(page.rows) > 1 else []
         parts.append(f"All: {md_text(fields_line(page.constant))}.")
         for block in _blocks(pivot):
             parts += [f"### {md_text(block.heading)}", md_table(block)]
@@ -105,31 +105,31 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
     for pivot in pivots:
         page = pivot.page
         facts = fields_line({**page.about, **page.constant})
-        claims = f" {said(page.seeds).format(tied='Underlined')}" if len(page.rows) > 1 else ""
+        claims = f" {said(page.seeds)}" if len(page.rows) > 1 else ""
         for place, block in enumerate(_blocks(pivot)):
-            caption = f"{block.heading}. {STATEMENT.format(best='bold')}{claims}" if place == 0 else f"{block.heading}."
+            caption = f"{block.heading}. {STATEMENT}{claims}" if place == 0 else f"{block.heading}."
             parts.append(tex_table(block, f"{caption} All: {facts}." if place == 0 else caption))
         blocks_here = cost_and_influence.influence_blocks(pivot)
         parts += [tex_table(b, f"{b.heading}. {cost_and_influence.INFLUENCE_SAID}") for b in blocks_here]
     return "\n\n".join(parts) + "\n"
 
 
-def terminal(pivots: Sequence[Pivot], width: int, names: Sequence[str] = ("accuracy",)) -> str:
-    """The summary as plain lines of at most ``width`` characters, where the names of the rules leave room."""
+def terminal(pivots: Sequence[Pivot], width: int) -> str:
+    """Accuracy as plain lines of at most ``width`` characters, where the names of the rules leave room."""
     parts = []
     for pivot in pivots:
         page = pivot.page
         parts += [about(page)] if page.about else []
         label = max([len("aggregator"), *(len(field_label(f)) for f in (*page.settings, *page.levels))])
         label = max([label, *(min(len(aggregator_label(r)), 40) for r in page.rows)])
-        if names[0] == "accuracy":
-            whole = list(attacks.worst_blocks(pivot, len(page.cells), named=False))
-            most = max(1, (width - label) // column_width(whole)) if whole else 1
-            parts += [lines_of(b, label, column_width(whole)) for b in attacks.worst_blocks(pivot, most, named=False)]
+        if whole := list(attacks.worst_blocks(pivot, len(page.cells), named=False)):
+            cell = column_width(whole)
+            most = max(1, (width - label) // cell)
+            parts += [lines_of(b, label, cell) for b in attacks.worst_blocks(pivot, most, named=False)]
         if overview_only(page):
             parts.append(f"{len(page.attacks)} attacks one by one: see tables/summary.md")
             continue
-        for shown, table in sections(pivot, names):
+        for shown, table in sections(pivot, ["accuracy"]):
             cell = column_width(blocks(pivot, shown, table, len(table) + 1))
             parts += [lines_of(b, label, cell) for b in blocks(pivot, shown, table, max(1, (width - label) // cell))]
     return "\n\n".join(parts)
