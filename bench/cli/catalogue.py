@@ -35,10 +35,10 @@ def text(kind: str | None) -> str:
     kinds = ["grid", *TITLES]
     if kind is None:
         return "\n\n".join(_section(k) for k in kinds if k == "grid" or registry.catalogue(k))
-    known = kind if kind in kinds else kind.removesuffix("s")  # people write `list attacks`
-    if known not in kinds:
+    singular = kind if kind in kinds else kind.removesuffix("s")  # `flipbench list attacks` is a natural request
+    if singular not in kinds:
         raise UserError(f"nothing is listed under {kind!r}{near(kind, kinds)}; there are {', '.join(kinds)}")
-    return _section(known)
+    return _section(singular)
 
 
 def _section(kind: str) -> str:
@@ -48,13 +48,13 @@ def _section(kind: str) -> str:
     for entry in registry.catalogue(kind):
         options = f"({', '.join(entry.options)})" if entry.options else ""
         origin = "" if entry.origin == "flipbench" else f"  [{entry.origin}]"
-        lines.append(f"  {entry.name}{options}{origin}{_acts(kind, entry)}")
+        lines.append(f"  {entry.name}{options}{origin}{_place(kind, entry)}")
         lines += [f"      {entry.doc}"] if entry.doc else []
     return "\n".join(lines + (_foreign() if kind == "aggregator" else []))
 
 
-def _acts(kind: str, entry: registry.Entry) -> str:
-    """Where a shipped attack acts, and which extra inputs it declares."""
+def _place(kind: str, entry: registry.Entry) -> str:
+    """``on labels, dynamic``: what a shipped attack changes, and what it declares."""
     if kind != "attack" or entry.origin != "flipbench":
         return ""
     attack = registry.shipped(kind)[entry.name]

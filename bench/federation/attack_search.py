@@ -7,8 +7,8 @@ with their true labels. Nothing here sees test data.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import Found, LabelFlip, Trials
 from flipbench.errors import UserError
 from flipbench.federation.federation import Federation, run
-from flipbench.federation.population import Partition, generator, populate
+from flipbench.federation.population import Partition, Population, generator, populate
 from flipbench.federation.task import Parts, Task
 from flipbench.federation.trial_checkpoint import TrialLog
 from flipbench.spec.cell import Cell
@@ -34,7 +34,7 @@ def confusion(cell: Cell, labels: Tensor, partition: Partition, task: Task, part
     """How a clean federation's model spreads the training examples of each class over the classes.
 
     Args:
-        cell: that runs; the rule, the attack and the malicious clients do not enter.
+        cell: the attacked cell; its rule, attack and malicious clients do not enter.
         labels: ``(examples,)`` int64, true.
         partition: deals the training set.
         task: the data.
@@ -71,61 +71,74 @@ def clean_of(cell: Cell) -> Cell:
     )
 
 
-def search(
-    cell: Cell,
-    labels: Tensor,
-    partition: Partition,
-    task: Task,
-    parts: Parts,
-    chain: Chain,
-    confusion_of_clean: Callable[[], Tensor],
-    alone: bool,
-    log: TrialLog | None = None,
-) -> Found:
-    """What the cell's adaptive label attack finds in its trials.
+@dataclass(frozen=True)
+class Search:
+    """The search of one cell's adaptive label attack.
 
-    Args:
-        cell: whose attack searches.
+    Attributes:
+        cell: the attacked cell.
         labels: ``(examples,)`` int64, true.
         partition: deals the training set.
         task: the data.
-        parts: model, schedule and the rule that it faces.
+        parts: model, schedule and the rule that the attack faces.
         chain: the attack; what it does elsewhere than on labels it does in the trials too.
-        confusion_of_clean: for flips that ask for it.
-        alone: whether the rule cannot be asked about a stack of cells.
-        log: remembers trials; None: they are run again when a worker dies.
-
-    Raises:
-        UserError: it answers something else than `Found`.
+        confusion: of a clean model, for flips that ask for it.
+        log: remembers trials; None: they are run again when a worker process dies.
     """
-    more: dict[str, Any] = {"sybil_data": parts.sybil_data}
-    population = populate(cell, labels, task.classes, partition, replace(chain, labels=None), **more)
-    held = torch.cat([population.parts[c] for c in population.malicious])
-    proxy = _proxy(cell, labels, task)
 
-    def run_trials(flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:
+    cell: Cell
+    labels: Tensor
+    partition: Partition
+    task: Task
+    parts: Parts
+    chain: Chain
+    confusion: Callable[[], Tensor]
+    log: TrialLog | None = None
+
+    def run(self) -> Found:
+        """What the attack finds in its trials.
+
+        Raises:
+            UserError: it answers something else than `Found`.
+        """
+        population = self._population(self.cell, None)
+        rows = torch.cat([population.parts[c] for c in population.malicious])
+        counts = torch.bincount(population.labels[rows], minlength=self.task.classes)
+        draws = generator(self.cell.seed, "search")
+        answer = self.chain.labels.search(Trials(self.task.classes, counts, self._trials, self.cell.rounds, draws))
+        if not isinstance(answer, Found):
+            raise UserError(f"attack {self.cell.attack}: search must return attacks.Found, got {type(answer).__name__}")
+        return answer
+
+    def _population(self, cell: Cell, flip: LabelFlip | None) -> Population:
+        chain = replace(self.chain, labels=flip)
+        more: dict[str, Any] = {"confusion": self.confusion, "sybil_data": self.parts.sybil_data}
+        return populate(cell, self.labels, self.task.classes, self.partition, chain, **more)
+
+    def _trials(self, flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:
+        """The confusion that each flip leaves after some rounds."""
+        size = 1 if hasattr(self.parts.rule, "init") else _STACK  # a rule with memory serves one cell at a time
         answers = []
-        size = 1 if alone else _STACK
         for low in range(0, len(flips), size):
-            side_by_side = partial(run_stack, few := flips[low : low + size], rounds)
-            answers += side_by_side() if log is None else log.answers(few, rounds, side_by_side)
+            stack = flips[low : low + size]
+            compute = partial(self._stack, stack, rounds)
+            answers += compute() if self.log is None else self.log.answers(stack, rounds, compute)
         return answers
 
-    def run_stack(flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:
-        trial = _shorter(cell, rounds)
-        chains = [replace(chain, labels=flip) for flip in flips]
-        populations = [
-            populate(trial, labels, task.classes, partition, c, confusion=confusion_of_clean, **more) for c in chains
-        ]
-        ends = run([trial] * len(populations), populations, proxy, parts)
+    def _stack(self, flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:
+        """The same of a few flips, side by side."""
+        trial = _shorter(self.cell, rounds)
+        populations = [self._population(trial, flip) for flip in flips]
+        ends = run([trial] * len(flips), populations, self._proxy, self.parts)
         return [torch.tensor(result["confusion"][-1]) for result, _ in ends]
 
-    counts = torch.bincount(population.labels[held], minlength=task.classes)
-    trials = Trials(task.classes, counts, run_trials, cell.rounds, generator(cell.seed, "search"))
-    answer = chain.labels.search(trials)
-    if not isinstance(answer, Found):
-        raise UserError(f"attack {cell.attack}: search must return attacks.Found, got {type(answer).__name__}")
-    return answer
+    @cached_property
+    def _proxy(self) -> Task:
+        """The task with some training examples in the place of the test images."""
+        rows = torch.randperm(len(self.labels), generator=generator(self.cell.seed, "proxy"))[:_PROXY].sort().values
+        device = self.task.train.device
+        images, labels = self.task.train[rows.to(device)], self.labels[rows].to(device)
+        return replace(self.task, test=images, test_labels=labels, stamped_test=None, stamped_labels=None)
 
 
 def _shorter(cell: Cell, rounds: int) -> Cell:
@@ -134,11 +147,3 @@ def _shorter(cell: Cell, rounds: int) -> Cell:
     if cell.attack_start > rounds:
         changes |= {"attack_start": 1, "attack_stop": None}
     return replace(cell, **changes)
-
-
-def _proxy(cell: Cell, labels: Tensor, task: Task) -> Task:
-    """The task with some training examples in the place of the test images."""
-    rows = torch.randperm(len(labels), generator=generator(cell.seed, "proxy"))[:_PROXY].sort().values
-    device = task.train.device
-    seen = task.train[rows.to(device)]
-    return replace(task, test=seen, test_labels=labels[rows].to(device), stamped_test=None, stamped_labels=None)

@@ -1,4 +1,4 @@
-"""What the clients of a round are given to do: batches with labels, weights and draws, and their learning rates."""
+"""Local training of a round, prepared: batches with labels, example weights and draws, and learning rates."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _ROOT = "root batches"
 
 @dataclass(frozen=True)
 class Habits:
-    """How all clients train, beside what a cell says in numbers.
+    """Settings of local training that all clients share, beyond the numbers of a cell.
 
     Attributes:
         schedule: ``(t, rounds) -> factor on the learning rate``, t from `Cell.schedule_start`.
-        loss: `training.losses`.
-        augment: `training.augmentation`.
-        black: ``(channels, height, width)``, a black image, scaled; needed by an augmentation.
-        dropout: whether the model needs keys to draw from.
+        loss: one of `training.losses`.
+        augment: one of `training.augmentation`.
+        black: ``(channels, height, width)``, a black image at the data's pixel scale; needed by an augmentation.
+        dropout: whether the model draws random numbers (`Batches.keys`).
     """
 
     schedule: Schedule
@@ -45,19 +45,19 @@ class Habits:
 
 
 class Work:
-    """What the clients of one cell, and the server with its own examples, do in a round."""
+    """Batches and learning rates of one cell's clients, and of the server's training on its own examples."""
 
     def __init__(self, cell: Cell, population: Population, classes: int, habits: Habits) -> None:
         self.cell, self.population, self.classes, self.habits = cell, population, classes, habits
         self.stream = BatchStream(cell, population.parts, population.labels)
         self.root = BatchStream(cell, (population.root,), population.labels, _ROOT)
-        everybody = torch.cat(population.parts[: cell.clients])
-        self._counts = torch.bincount(population.labels[everybody], minlength=classes)
+        rows = torch.cat(population.parts[: cell.clients])
+        self._counts = torch.bincount(population.labels[rows], minlength=classes)
         self._weights: dict[tuple[int, bool], Tensor | None] = {}  # (client, attack on) -> (L,)
         self._frozen: Tensor | None = None  # draws of each training example
 
     def drawn(self, clients: list[int], turns: list[int]) -> Batches:
-        """Examples, augmentation and dropout of a round, which depend on the seed alone; labels are yet to come."""
+        """Examples, augmentation and dropout of a round, which depend on the seed alone; labels are not set yet."""
         return self._drawn(self.stream, clients, turns)
 
     def of_round(
@@ -68,13 +68,13 @@ class Work:
         relabeller: Relabeller | None,
         scores: Callable[[Tensor], Tensor],
     ) -> Batches:
-        """What is drawn, with the labels and weights of the round.
+        """Drawn batches with the labels and example weights of the round.
 
         Args:
-            drawn: `drawn`, of this cell or of another one of its seed.
-            clients: who takes part.
+            drawn: from `drawn`, of this cell or of another one with its seed.
+            clients: ids of the clients in this round.
             r: the round.
-            relabeller: of a dynamic attack.
+            relabeller: of a dynamic attack; None: labels do not depend on the model.
             scores: rows of the training set -> logits of the current global model, for a dynamic attack.
         """
         p, index = self.population, drawn.index
@@ -88,19 +88,19 @@ class Work:
         return Batches(rows, labels, drawn.counts, self._emphasis(clients, labels, on), drawn.draws, drawn.keys)
 
     def of_root(self, r: int) -> Batches:
-        """What the server trains on, as if it were one client that takes part in every round."""
-        one = self._drawn(self.root, [0], [r - 1])
-        one = replace(one, labels=self.population.labels[one.index])
+        """Batches of the server, which trains like one client that takes part in every round."""
+        drawn = self._drawn(self.root, [0], [r - 1])
+        batches = replace(drawn, labels=self.population.labels[drawn.index])
         counts = torch.bincount(self.population.labels[self.population.root], minlength=self.classes)
         weights = self.habits.loss.weights(counts, self._counts)
-        return one if weights is None else replace(one, emphasis=weights[one.labels])
+        return batches if weights is None else replace(batches, emphasis=weights[batches.labels])
 
     def factors(self, clients: list[int], turns: list[int]) -> Tensor:
-        """Factors on the learning rate by the cell's clock, ``(clients, steps)``; of clocks that are not the round.
+        """Factors on the learning rate, ``(clients, steps)``, of a cell whose schedule does not count rounds.
 
         Args:
-            clients: who takes part.
-            turns: of all clients, how many rounds each has taken part in before.
+            clients: ids of the clients in this round.
+            turns: for every client of the cell, the number of rounds it has taken part in before.
         """
         steps = [self.stream.steps(c) for c in clients]
         before = 0  # steps of all clients so far
@@ -113,7 +113,7 @@ class Work:
         return out
 
     def root_factors(self, r: int) -> Tensor:
-        """`factors` of the server, by a clock of its own, ``(1, steps)``."""
+        """`factors` of the server, ``(1, steps)``; it takes part in every round."""
         steps = self.root.steps(0)
         return self._rates(r - 1, steps, (r - 1) * steps).unsqueeze(0)
 
@@ -129,9 +129,8 @@ class Work:
         index, counts = stream.round(clients, turns)
         keys = None
         if self.habits.dropout:
-            seeds = [
-                named_seed(self.cell.seed, f"dropout of {stream.purpose}", *who) for who in self._who(clients, turns)
-            ]
+            purpose = f"dropout of {stream.purpose}"
+            seeds = [named_seed(self.cell.seed, purpose, *pair) for pair in zip(clients, turns, strict=True)]
             keys = step_keys(torch.tensor(seeds), index.shape[1])
         draws = self._draws(stream.purpose, clients, turns, index, counts)
         return Batches(index, index, counts, None, draws, keys)
@@ -139,7 +138,7 @@ class Work:
     def _draws(
         self, purpose: str, clients: list[int], turns: list[int], index: Tensor, counts: Tensor | None
     ) -> Tensor | None:
-        """What augmentation does to each example, the shape of index."""
+        """Random draws of the augmentation, one for each example: the shape of index."""
         augment = self.habits.augment
         if not hasattr(augment, "draw"):
             return None
@@ -151,27 +150,24 @@ class Work:
             return self._frozen[index if source is None else source[index]]
         out = torch.zeros_like(index)
         places = torch.arange(index.shape[2])
-        for i, who in enumerate(self._who(clients, turns)):
-            draws = generator(self.cell.seed, f"augmentation of {purpose}", *who)
+        for i, pair in enumerate(zip(clients, turns, strict=True)):
+            draws = generator(self.cell.seed, f"augmentation of {purpose}", *pair)
             if counts is None:
                 out[i] = augment.draw(index[i].numel(), draws).view_as(index[i])
             else:  # one draw a real example, so that padding changes nothing
                 out[i][places < counts[i][:, None]] = augment.draw(int(counts[i].sum()), draws)
         return out
 
-    @staticmethod
-    def _who(clients: list[int], turns: list[int]) -> list[tuple[int, int]]:
-        return list(zip(clients, turns, strict=True))
-
     def _emphasis(self, clients: list[int], labels: Tensor, on: bool) -> Tensor | None:
         """The weight of each example in the loss, the shape of labels."""
-        weights = [self._of_client(c, on) for c in clients]
+        weights = [self._class_weights(c, on) for c in clients]
         known = [w for w in weights if w is not None]
         if not known:
             return None
         return torch.stack([w[own] for w, own in zip(known, labels, strict=True)])
 
-    def _of_client(self, client: int, on: bool) -> Tensor | None:
+    def _class_weights(self, client: int, on: bool) -> Tensor | None:
+        """``(L,)``, the loss's weights of the classes for one client; None: all 1."""
         if (client, on) not in self._weights:
             p = self.population
             own = (p.flipped if on else p.labels)[p.parts[client]]
@@ -180,20 +176,20 @@ class Work:
         return self._weights[client, on]
 
 
-def _at(facts: Tensor, index: Tensor) -> Tensor:
-    """``facts[index]``, in half the time."""
-    return facts.index_select(0, index.reshape(-1)).view(index.shape)
+def _at(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]``, in half the time."""
+    return values.index_select(0, index.reshape(-1)).view(index.shape)
 
 
 def recipe(cell: Cell, habits: Habits, r: int, factors: Sequence[Tensor], device: torch.device) -> Recipe:
-    """Local SGD of a round of a stack of cells.
+    """Settings of local SGD in one round of a stack of cells.
 
     Args:
-        cell: any of them.
-        habits: of all.
+        cell: any cell of the stack; they share what is read here.
+        habits: of the stack.
         r: the round.
-        factors: of each cell ``(clients, steps)``; empty: the clock is the round.
-        device: where factors go.
+        factors: for each cell ``(clients, steps)``; empty: the schedule counts rounds.
+        device: of the factors in the result.
     """
     augment = habits.augment
     change = partial(augment.apply, black=habits.black) if hasattr(augment, "apply") else None

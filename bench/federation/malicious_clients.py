@@ -1,4 +1,4 @@
-"""Malicious clients within a round: their labels chosen against the current model, their updates replaced."""
+"""Attacks within a round: labels chosen against the current model, and updates of malicious clients replaced."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class BadAttackError(RuntimeError):
 
 @dataclass
 class Relabeller:
-    """The labels that a dynamic attack gives the examples of a round; counts what it changed.
+    """Asks a dynamic attack for the labels of a round's examples, and counts what it changes.
 
     Attributes:
-        cell: its facts.
+        cell: the attacked cell.
         population: of the cell.
         classes: L.
-        asked: examples that it was asked about, by client.
-        changed: of them, those that got another label.
+        asked: client -> number of examples that the attack was asked about so far.
+        changed: client -> number of them with another label than the true one.
     """
 
     cell: Cell
@@ -44,7 +44,7 @@ class Relabeller:
         """Labels ``(clients, steps, batch)`` of a round's batches.
 
         Args:
-            clients: who takes part.
+            clients: ids of the clients in this round.
             index: rows of the training set, of the same shape.
             r: the round.
             scores: rows of the training set -> logits ``(rows, L)`` of the current global model.
@@ -80,10 +80,10 @@ class UpdateAttacker:
     """An attack on the updates of one cell, with its memory.
 
     Attributes:
-        cell: its facts.
-        attack: the attack.
+        cell: the attacked cell.
+        attack: an update attack.
         malicious: ids of the malicious clients.
-        memory: of an attack that has one.
+        memory: of an attack with memory; None before its first round.
     """
 
     cell: Cell
@@ -92,81 +92,85 @@ class UpdateAttacker:
     memory: Any = None
 
     def sent(self, updates: Tensor, cohort: Cohort, r: int, ask: Callable[[Tensor, Cohort], Tensor]) -> Tensor:
-        """What the clients of one cell send in a round.
+        """The updates of one cell's clients in a round, those of malicious clients replaced.
 
         Args:
-            updates: ``(clients, dim)``, what they would send honestly (or after a flip of labels).
+            updates: ``(clients, dim)``, as local training gave them.
             cohort: of this cell alone, without leading dimensions.
             r: the round.
-            ask: the rule, ``(trials, clients, dim)`` and a cohort of as many cells to ``(trials, dim)``.
+            ask: the rule: updates ``(trials, clients, dim)`` and a cohort of as many cells give ``(trials, dim)``.
 
         Raises:
             BadAttackError: the attack's answer has a wrong shape or type, or its inputs were changed.
             Infeasible: no client of the round is honest, or the attack's own conditions do not hold.
         """
-        bad = torch.tensor([int(c) in self.malicious for c in cohort.clients.tolist()], device=updates.device)
-        if not bool(bad.any()):
+        clients = cohort.clients.tolist()
+        malicious_rows = torch.tensor([c in self.malicious for c in clients], device=updates.device)
+        if not bool(malicious_rows.any()):
             return updates  # client sampling left all malicious clients out of this round
-        if bool(bad.all()):
+        if bool(malicious_rows.all()):
             raise Infeasible(
                 f"attack {self.cell.attack} needs an honest client in every attacked round; "
-                f"all {len(bad)} clients of round {r} are malicious"
+                f"all {len(malicious_rows)} clients of round {r} are malicious"
             )
-        good = ~bad & torch.isfinite(torch.linalg.vector_norm(updates, dim=1))  # a client that diverged is no model
-        if not bool(good.any()):
+        finite = torch.isfinite(torch.linalg.vector_norm(updates, dim=1))
+        honest_rows = ~malicious_rows & finite  # a diverged client is no example to learn from
+        if not bool(honest_rows.any()):
             return updates
-        mine, honest = updates[bad], updates[good]
+        trained, honest = updates[malicious_rows], updates[honest_rows]
         context = UpdateContext(
             honest,
-            torch.cat([cohort.weights[good], cohort.weights[bad]]),
+            torch.cat([cohort.weights[honest_rows], cohort.weights[malicious_rows]]),
             cohort.previous,
             cohort.layout,
             r,
             generator(self.cell.seed, "update attack", r),
-            clients=torch.cat([cohort.clients[good], cohort.clients[bad]]),
+            clients=torch.cat([cohort.clients[honest_rows], cohort.clients[malicious_rows]]),
         )
         if declares(self.attack, "adaptive"):
-            context = replace(context, aggregate=lambda c: _asked(c, updates, bad, cohort, ask))
-        versions = mine._version, honest._version
+            context = replace(context, aggregate=lambda c: _try(c, updates, malicious_rows, cohort, ask))
+        versions = trained._version, honest._version
         if hasattr(self.attack, "init"):
             if self.memory is None:
-                self.memory = self.attack.init(mine, context)
-            answer, self.memory = self.attack(mine, context, self.memory)
+                self.memory = self.attack.init(trained, context)
+            answer, self.memory = self.attack(trained, context, self.memory)
         else:
-            answer = self.attack(mine, context)
-        if (mine._version, honest._version) != versions:
+            answer = self.attack(trained, context)
+        if (trained._version, honest._version) != versions:
             raise BadAttackError(
                 f"{self._name} changed the updates that it was given; work on a copy (updates.clone())"
             )
-        self._check(answer, mine)
+        self._check(answer, trained)
         out = updates.clone()
-        out[bad] = answer
+        out[malicious_rows] = answer
         return out
 
     @property
     def _name(self) -> str:
         return f"attack {self.cell.attack}"
 
-    def _check(self, answer: Any, mine: Tensor) -> None:
-        if not isinstance(answer, Tensor) or answer.shape not in (mine.shape, mine.shape[1:]):
-            came = str(tuple(answer.shape)) if isinstance(answer, Tensor) else type(answer).__name__
-            wanted = f"updates of shape (malicious, dim) = {tuple(mine.shape)}"
-            raise BadAttackError(f"{self._name} must return {wanted}, got {came}")
-        if answer.dtype != mine.dtype or answer.device != mine.device:
-            came, wanted = f"{answer.dtype} on {answer.device}", f"{mine.dtype} on {mine.device}"
-            raise BadAttackError(f"{self._name} must return {wanted}, got {came}")
+    def _check(self, answer: Any, trained: Tensor) -> None:
+        if not isinstance(answer, Tensor) or answer.shape not in (trained.shape, trained.shape[1:]):
+            actual = str(tuple(answer.shape)) if isinstance(answer, Tensor) else type(answer).__name__
+            wanted = f"updates of shape (malicious, dim) = {tuple(trained.shape)}"
+            raise BadAttackError(f"{self._name} must return {wanted}, got {actual}")
+        if answer.dtype != trained.dtype or answer.device != trained.device:
+            actual, wanted = f"{answer.dtype} on {answer.device}", f"{trained.dtype} on {trained.device}"
+            raise BadAttackError(f"{self._name} must return {wanted}, got {actual}")
 
 
-def _asked(candidates: Tensor, updates: Tensor, bad: Tensor, cohort: Cohort, ask: Callable[..., Tensor]) -> Tensor:
+def _try(
+    candidates: Tensor, updates: Tensor, malicious_rows: Tensor, cohort: Cohort, ask: Callable[..., Tensor]
+) -> Tensor:
     """The rule's answer to each candidate ``(trials, malicious, dim)``, as many at once as fit."""
     size = min(len(candidates), max(1, _TRIAL_BYTES // max(1, updates.numel() * updates.element_size())))
     room = updates.expand(size, *updates.shape).clone()  # the honest rows are copied once
     answers = []
-    for some in candidates.split(size):
-        many = room[: len(some)]
-        many[:, bad] = some
+    for batch in candidates.split(size):
+        stacked = room[: len(batch)]
+        stacked[:, malicious_rows] = batch
 
-        def spread(t: Tensor, trials: int = len(some)) -> Tensor:
+        def spread(t: Tensor, trials: int = len(batch)) -> Tensor:
             return t.expand(trials, *t.shape)
 
         trial = replace(
@@ -177,12 +181,12 @@ def _asked(candidates: Tensor, updates: Tensor, bad: Tensor, cohort: Cohort, ask
             seeds=spread(cohort.seeds),
             trusted=lambda: spread(cohort.trusted()),
         )
-        answers.append(ask(many, trial))
+        answers.append(ask(stacked, trial))
     return torch.cat(answers)
 
 
 def without_trace(rule: Any, state: Any) -> Callable[[Tensor, Cohort], Tensor]:
-    """The rule as a question: asking moves no memory. A rule with memory is asked about one trial at a time.
+    """The rule as a function that leaves its memory as it is; a rule with memory is applied to one trial at a time.
 
     Args:
         rule: the aggregator.
@@ -195,7 +199,7 @@ def without_trace(rule: Any, state: Any) -> Callable[[Tensor, Cohort], Tensor]:
             return answer
         answers = []
         for i in range(len(updates)):
-            one = replace(
+            trial = replace(
                 cohort,
                 weights=cohort.weights[i : i + 1],
                 clients=cohort.clients[i : i + 1],
@@ -203,9 +207,9 @@ def without_trace(rule: Any, state: Any) -> Callable[[Tensor, Cohort], Tensor]:
                 seeds=cohort.seeds[i : i + 1],
                 trusted=lambda: cohort.trusted()[:1],
             )
-            mine = updates[i : i + 1]
-            memory = rule.init(mine, one) if state is None else copy.deepcopy(state)
-            answers.append(rule(mine, one, memory)[0])
+            sent = updates[i : i + 1]
+            memory = rule.init(sent, trial) if state is None else copy.deepcopy(state)
+            answers.append(rule(sent, trial, memory)[0])
         return torch.cat(answers)
 
     return ask

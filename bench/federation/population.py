@@ -1,4 +1,4 @@
-"""Who holds which examples, who is malicious, and which labels they flip.
+"""Deals the training set to clients, draws the malicious ones, and flips labels or stamps images of theirs.
 
 Everything is drawn per purpose from the cell's seed: two cells that differ in the rule, the attack or the number of
 malicious clients share the partition; malicious sets are nested over fractions (the first m of one permutation) and
@@ -26,14 +26,14 @@ Partition = Callable[..., list[Tensor]]
 
 @dataclass(frozen=True)
 class Flip:
-    """What became of one malicious client's labels or images.
+    """Counts of one malicious client's examples.
 
     Attributes:
         client: its id.
-        examples: that it holds.
-        eligible: of them, in the attack's eyes.
-        selected: of the eligible, exactly round(rate * eligible).
-        changed: examples that carry another label now; of a dynamic attack known only when the federation is over.
+        examples: number that the client holds.
+        eligible: number of them that the attack may change.
+        selected: number of the eligible ones that are chosen, exactly round(rate * eligible).
+        changed: number with another label than the true one; of a dynamic attack known only after the last round.
         place: ``labels`` or ``examples``.
     """
 
@@ -52,17 +52,18 @@ class Population:
     Attributes:
         parts: for each client the sorted rows that it trains on; no row is held twice. Rows are those of the training
             set, followed by a copy for each sybil of what it holds (`source`).
-        root: rows that the server holds itself.
+        root: rows of the server's own examples.
         malicious: ids of the malicious clients, ascending.
         labels: ``(examples,)`` int64, the true labels of all rows.
         flipped: ``(examples,)`` int64, the labels that are trained on while the attack is on.
         flips: one record a malicious client and place.
         moved: ``(examples,)`` int64, which row of [training set, stamped training set] is trained on while the attack
             is on; None: nothing is stamped.
-        dynamic: ``(examples,)`` bool, whose labels a dynamic attack chooses anew in every round; None: none.
-        chain: what the malicious clients do.
-        attack_rounds: the rounds in which they do it.
-        source: ``(examples,)`` int64, the row of the training set that a row is; None: itself, there are no copies.
+        dynamic: ``(examples,)`` bool, rows whose labels a dynamic attack chooses anew in every round; None: none.
+        chain: the attacks of the malicious clients.
+        attack_rounds: the rounds with an attack.
+        source: ``(examples,)`` int64, for each row the row of the training set that it copies; None: there are no
+            copies, each row is its own source.
     """
 
     parts: tuple[Tensor, ...]
@@ -102,27 +103,27 @@ def populate(
     """Deal the training set to the clients and let the malicious ones prepare their examples.
 
     Args:
-        cell: the facts.
+        cell: numbers of clients and shares, and the seed.
         labels: ``(examples,)`` int64, the true training labels.
         classes: L.
         partition: ``(labels, clients, generator) -> rows of each client``.
         attack: an attack or a chain of them, or None.
-        confusion: of a clean model, for an attack that asks.
-        stamped: the whole training set as the chain's attack on examples would have it.
-        sybil_data: what each of the cell's sybils holds; needed where it has some.
+        confusion: computes the confusion matrix of a clean model, for an attack that declares ``confusion``.
+        stamped: the whole training set after the chain's attack on examples.
+        sybil_data: draws the rows of each sybil; needed by a cell with sybils.
 
     Raises:
         UserError: more root examples than there are, or a partition or attack that does not fit the data.
     """
-    dealt = _dealt(cell, labels, partition)
-    root, held, malicious, source, pool = dealt.root, dealt.held, _malicious(cell), None, labels
+    dealt = _deal(cell, labels, partition)
+    root, parts, malicious, source, pool = dealt.root, dealt.parts, _malicious(cell), None, labels
     if cell.sybils:
         assert sybil_data is not None
-        held, source = _with_sybils(cell, labels, dealt, sybil_data)
+        parts, source = _with_sybils(cell, labels, dealt, sybil_data)
         labels = labels[source]
-    held = _without_validation(cell, held)
+    parts = _without_validation(cell, parts)
     if attack is None or not malicious:
-        return Population(held, root, malicious, labels, labels, (), source=source)
+        return Population(parts, root, malicious, labels, labels, (), source=source)
     chain = Chain.of(attack)
     if not cell.flips_trained and (chain.labels is None or stamped is not None):
         raise UserError(f"flips_trained false is for attacks on labels alone, and attack {cell.attack} is none of them")
@@ -131,35 +132,27 @@ def populate(
     origin = torch.arange(len(labels)) if source is None else source
     moved = origin.clone() if stamped is not None else None
     for client in malicious:
-        rows = held[client]
+        rows = parts[client]
         if chain.labels is not None:
-            facts: dict[str, Any] = {}
-            if confusion is not None and declares(chain.labels, "confusion"):
-                facts["confusion"] = confusion
-            context = LabelContext(classes, pool, generator(cell.seed, "flipped labels", client), **facts)
-            try:
-                proposal = chain.labels(labels[rows], context)
-            except ValueError as error:
-                raise UserError(f"attack {cell.attack}: {error}") from error
-            chosen = _choose(proposal, cell.flip_rate, generator(cell.seed, "flipped examples", client))
+            offer = _proposal(cell, chain.labels, labels[rows], pool, classes, client, confusion)
+            chosen = _choose(offer, cell.flip_rate, generator(cell.seed, "flipped examples", client))
             if dynamic is not None:
                 dynamic[rows[chosen]] = True
             else:
-                flipped[rows[chosen]] = proposal.labels[chosen]
+                flipped[rows[chosen]] = offer.labels[chosen]
             changed = int((flipped[rows] != labels[rows]).sum())
-            flips.append(Flip(client, len(rows), int(proposal.eligible.sum()), len(chosen), changed))
+            flips.append(Flip(client, len(rows), int(offer.eligible.sum()), len(chosen), changed))
         if stamped is not None and moved is not None:
-            eligible = stamped.eligible[origin[rows]]
-            offer = Proposal(stamped.labels[origin[rows]], eligible)
+            offer = Proposal(stamped.labels[origin[rows]], stamped.eligible[origin[rows]])
             chosen = _choose(offer, cell.flip_rate, generator(cell.seed, "flipped examples", client))
             flipped[rows[chosen]] = offer.labels[chosen]
             moved[rows[chosen]] += len(pool)
             changed = int((offer.labels[chosen] != labels[rows[chosen]]).sum())
-            flips.append(Flip(client, len(rows), int(eligible.sum()), len(chosen), changed, "examples"))
-    if not cell.flips_trained:  # the flips are known, and no client trains on them
+            flips.append(Flip(client, len(rows), int(offer.eligible.sum()), len(chosen), changed, "examples"))
+    if not cell.flips_trained:  # the flips are counted, and no client trains on them
         flipped, dynamic = labels, None
     rounds = attack_rounds(cell)
-    return Population(held, root, malicious, labels, flipped, tuple(flips), moved, dynamic, chain, rounds, source)
+    return Population(parts, root, malicious, labels, flipped, tuple(flips), moved, dynamic, chain, rounds, source)
 
 
 def _malicious(cell: Cell) -> tuple[int, ...]:
@@ -173,16 +166,16 @@ def _malicious(cell: Cell) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class _Dealt:
+class _Deal:
     """Rows of the training set: the server's own, those of all clients together, those of each of the N."""
 
     root: Tensor
     rest: Tensor
-    held: tuple[Tensor, ...]
+    parts: tuple[Tensor, ...]
 
 
-def _dealt(cell: Cell, labels: Tensor, partition: Partition) -> _Dealt:
-    """The server's own examples and each client's."""
+def _deal(cell: Cell, labels: Tensor, partition: Partition) -> _Deal:
+    """Split the training set into the server's own examples and each client's."""
     if cell.root_examples >= len(labels):
         raise UserError(f"root_examples is {cell.root_examples}, but there are only {len(labels)} training examples")
     shuffled = torch.randperm(len(labels), generator=generator(cell.seed, "root"))
@@ -194,14 +187,14 @@ def _dealt(cell: Cell, labels: Tensor, partition: Partition) -> _Dealt:
         raise
     except ValueError as error:
         raise UserError(f"partition {cell.partition}: {error}") from error
-    return _Dealt(root, rest, tuple(rest[p] for p in parts))
+    return _Deal(root, rest, tuple(rest[p] for p in parts))
 
 
 def _with_sybils(
-    cell: Cell, labels: Tensor, dealt: _Dealt, sybil_data: MaliciousData
+    cell: Cell, labels: Tensor, dealt: _Deal, sybil_data: MaliciousData
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Rows of all clients with those of the sybils, and the row of the training set that each row is."""
-    held, sources, end = list(dealt.held), [torch.arange(len(labels))], len(labels)
+    parts, sources, end = list(dealt.parts), [torch.arange(len(labels))], len(labels)
     for client in range(cell.clients, cell.members):
         draws = generator(cell.seed, "sybil data", client - cell.clients)
         try:
@@ -210,18 +203,18 @@ def _with_sybils(
             raise
         except ValueError as error:
             raise UserError(f"malicious_data {cell.malicious_data}: {error}") from error
-        held.append(torch.arange(end, end + len(rows)))
+        parts.append(torch.arange(end, end + len(rows)))
         sources.append(dealt.rest[rows])
         end += len(rows)
-    return tuple(held), torch.cat(sources)
+    return tuple(parts), torch.cat(sources)
 
 
-def _without_validation(cell: Cell, held: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What is left to train on of what each client holds, ascending."""
+def _without_validation(cell: Cell, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Each client's rows without its validation share, ascending."""
     if not cell.validation_share:
-        return held
+        return parts
     left = []
-    for client, rows in enumerate(held):
+    for client, rows in enumerate(parts):
         order = torch.randperm(len(rows), generator=generator(cell.seed, "validation", client))
         left.append(rows[order[round(cell.validation_share * len(rows)) :].sort().values])
     return tuple(left)
@@ -234,6 +227,27 @@ def attack_rounds(cell: Cell) -> frozenset[int]:
         return frozenset(window)
     order = torch.randperm(len(window), generator=generator(cell.seed, "attack rounds")).tolist()
     return frozenset(window[i] for i in order[: round(cell.attack_availability * len(window))])
+
+
+def _proposal(
+    cell: Cell,
+    flip: Any,
+    labels: Tensor,
+    pool: Tensor,
+    classes: int,
+    client: int,
+    confusion: Callable[[], Tensor] | None,
+) -> Proposal:
+    """The labels that an attack proposes for one client's examples."""
+    given: dict[str, Any] = {}
+    if confusion is not None and declares(flip, "confusion"):
+        given["confusion"] = confusion
+    context = LabelContext(classes, pool, generator(cell.seed, "flipped labels", client), **given)
+    try:
+        proposal: Proposal = flip(labels, context)
+    except ValueError as error:
+        raise UserError(f"attack {cell.attack}: {error}") from error
+    return proposal
 
 
 def _choose(proposal: Proposal, rate: float, draws: torch.Generator) -> Tensor:
@@ -257,11 +271,11 @@ def class_map(attack: Any, classes: int) -> list[tuple[int, int]] | None:
     proposal = flip(labels, LabelContext(classes, labels, torch.Generator().manual_seed(0)))
     pairs = []
     for c in range(classes):
-        mine = labels == c
-        if not proposal.eligible[mine].any():
+        members = labels == c
+        if not proposal.eligible[members].any():
             continue
-        targets = proposal.labels[mine].unique()
-        if len(targets) != 1 or not proposal.eligible[mine].all():
+        targets = proposal.labels[members].unique()
+        if len(targets) != 1 or not proposal.eligible[members].all():
             return None
         pairs.append((c, int(targets[0])))
     return pairs or None

@@ -1,4 +1,4 @@
-"""Turns the names in cells into what runs: data sets, models, rules, partitions, attacks; each is loaded once."""
+"""Resolves the names in cells: data sets, models, rules, partitions, attacks; each is loaded once."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from flipbench.data.dataset import Dataset
 from flipbench.data.pixel_scaling import SCALES
 from flipbench.errors import UserError
 from flipbench.federation import attack_search
+from flipbench.federation.attack_search import Search
 from flipbench.federation.checkpoint_files import Checkpoints
 from flipbench.federation.population import Partition, Population, class_map, populate
 from flipbench.federation.records import Job
@@ -65,11 +66,9 @@ def prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> Prepared:
             }
             confusion = partial(_confusion, attack_search.clean_of(cell))
             if chain.declares("adaptive") and hasattr(chain.labels, "search"):
-                alone = hasattr(parts.rule, "init")
                 log = None if checkpoints is None else TrialLog(checkpoints, key(job.cell, job.content))
-                answer = attack_search.search(
-                    cell, dataset.train_y, partition, task, parts, chain, confusion, alone, log
-                )
+                search = Search(cell, dataset.train_y, partition, task, parts, chain, confusion, log)
+                answer = search.run()
                 chain = replace(chain, labels=answer.flip)
                 mapping = None if answer.mapping is None else sorted(answer.mapping.items())
                 description["search"] = {**answer.report, "mapping": mapping}
