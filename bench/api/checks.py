@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal
 
@@ -12,7 +12,6 @@ from flipbench.conformance import aggregators as conformance
 from flipbench.conformance.cases import Defect
 from flipbench.conformance.declared_exceptions import Exceptions
 
-_WIDTH = 110
 OnFail = Literal["raise", "return"]
 
 
@@ -25,12 +24,16 @@ class Checks:
         passed: names of the properties that hold.
         failed: property -> the smallest failing case found.
         excused: property -> why it does not apply, as its author declares.
+        titles: property -> what must hold; all that were looked at, in order.
+        kind: ``aggregator``, ``aggregator, checked as krum`` or ``attack on labels``.
     """
 
     name: str
     passed: tuple[str, ...]
     failed: dict[str, Defect]
     excused: dict[str, str]
+    titles: dict[str, str]
+    kind: str
 
     def __bool__(self) -> bool:
         """Whether every property holds that is not excused."""
@@ -38,15 +41,13 @@ class Checks:
 
     def __iter__(self) -> Iterator[str]:
         """The names of all properties that were looked at."""
-        return iter((*self.passed, *self.failed, *self.excused))
+        return iter(self.titles)
 
     def __repr__(self) -> str:
         lines = [f"{self.name}: {len(self.passed)} pass, {len(self.failed)} fail, {len(self.excused)} excused"]
         for name, defect in self.failed.items():
             lines.append(f"  FAIL {name}")
-            for label, text in (("case", defect.case), ("impact", defect.impact), ("fix", defect.fix)):
-                first, rest = f"      {label + ':':<8}", " " * 14
-                lines.append(textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=rest))
+            lines += case_lines(defect)
         lines += [f"  excused {name}: {why}" for name, why in self.excused.items()]
         return "\n".join(lines)
 
@@ -84,7 +85,11 @@ def check_aggregator(
     """
     found = conformance.checks(rule, name=name, definition=definition, except_for=except_for)
     excused = {one.name: one.excuse for one in found if one.excuse is not None}
-    return _run(found[0].subject.name, ((one.name, one) for one in found if one.excuse is None), excused, on_fail)
+    claim = found[0].subject.definition
+    kind = f"aggregator, checked as {claim}" if claim else "aggregator"
+    titles = {one.name: conformance.PROPERTIES[one.name].title for one in found}
+    to_run = {one.name: one for one in found if one.excuse is None}
+    return _run(Checks(found[0].subject.name, (), {}, excused, titles, kind), to_run, on_fail)
 
 
 def check_attack(attack: Callable[..., Any] | str, *, name: str | None = None, on_fail: OnFail = "raise") -> Checks:
@@ -102,23 +107,29 @@ def check_attack(attack: Callable[..., Any] | str, *, name: str | None = None, o
         Defect: (an AssertionError) a property does not hold, with the smallest failing case found.
         UserError: a reference that leads nowhere, or an attack that does not say where it acts.
     """
-    found = list(conformance.check_attack(attack, name=name))
-    shown = name or (attack if isinstance(attack, str) else getattr(attack, "__name__", type(attack).__name__))
-    return _run(str(shown), found, {}, on_fail)
+    where, found = conformance.attack_checks(attack, name=name)
+    label = name or (attack if isinstance(attack, str) else getattr(attack, "__name__", type(attack).__name__))
+    titles = {check.name: check.property.title for check in found}
+    checks = Checks(str(label), (), {}, {}, titles, f"attack on {where}")
+    return _run(checks, {check.name: check for check in found}, on_fail)
 
 
-def _run(
-    name: str, checks: Iterable[tuple[str, Callable[[], None]]], excused: dict[str, str], on_fail: OnFail
-) -> Checks:
+def case_lines(defect: Defect, width: int = 110) -> Iterator[str]:
+    """The smallest failing case of a defect, its impact and its fix, as indented lines."""
+    for label, text in (("case", defect.case), ("impact", defect.impact), ("fix", defect.fix)):
+        yield textwrap.fill(text, width, initial_indent=f"      {label + ':':<8}", subsequent_indent=" " * 14)
+
+
+def _run(checks: Checks, to_run: Mapping[str, Callable[[], None]], on_fail: OnFail) -> Checks:
     passed: list[str] = []
     failed: dict[str, Defect] = {}
-    for which, check in checks:
+    for name, check in to_run.items():
         try:
             check()
         except Defect as defect:
-            failed[which] = defect
+            failed[name] = defect
         else:
-            passed.append(which)
+            passed.append(name)
     if failed and on_fail == "raise":
         raise next(iter(failed.values()))
-    return Checks(name, tuple(passed), failed, excused)
+    return replace(checks, passed=tuple(passed), failed=failed)

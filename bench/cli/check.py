@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
+from flipbench.api.checks import Checks, case_lines, check_aggregator, check_attack
 from flipbench.attacks.contract import PLACES
-from flipbench.conformance.aggregators import PROPERTIES, Check, Defect, attack_checks, checks
 from flipbench.errors import UserError
 from flipbench.plugins import loading, other_suites, registry
 from flipbench.spec.reference import Reference, parse_chain
 
 _WIDTH = 118
-
-
-class Line(NamedTuple):
-    """One property: its name, ``pass``, ``FAIL`` or ``declared``, what must hold, and the defect found."""
-
-    name: str
-    result: str
-    title: str
-    defect: Defect | None = None
 
 
 def check(ref: str, kind: str | None, except_for: Sequence[str] = (), definition: str | None = None) -> tuple[str, int]:
@@ -46,60 +36,32 @@ def check(ref: str, kind: str | None, except_for: Sequence[str] = (), definition
     torch.set_num_threads(1)
     chain = parse_chain(ref)
     if (kind or _kind(chain)) == "aggregator":
-        return _checked_rule(ref, except_for, definition)
+        run = partial(check_aggregator, except_for=except_for, definition=definition, on_fail="return")
+        return _timed(ref, run)
     if except_for or definition:
         raise UserError("attacks have no exceptions and no definitions to claim: leave these options out")
-    checked = [_checked_attack(str(link)) for link in chain]
+    checked = [_timed(str(link), partial(check_attack, on_fail="return")) for link in chain]
     return "\n\n".join(text for text, _ in checked), sum(failures for _, failures in checked)
 
 
-def _checked_rule(ref: str, except_for: Sequence[str], definition: str | None) -> tuple[str, int]:
+def _timed(ref: str, run: Callable[[str], Checks]) -> tuple[str, int]:
     started = time.monotonic()
-    checked = checks(ref, except_for=except_for, definition=definition)
-    claim = checked[0].subject.definition
-    head = f"{ref} (aggregator{f', checked as {claim}' if claim else ''})"
-    return _table(head, list(_rule_lines(checked)), started)
+    checks = run(ref)
+    return _text(ref, checks, time.monotonic() - started), len(checks.failed)
 
 
-def _checked_attack(ref: str) -> tuple[str, int]:
-    started = time.monotonic()
-    where, checked = attack_checks(ref)
-    return _table(f"{ref} (attack on {where})", [_run(c.name, c.property.title, c) for c in checked], started)
-
-
-def _table(head: str, lines: Sequence[Line], started: float) -> tuple[str, int]:
-    return _text(head, lines, time.monotonic() - started), sum(line.result == "FAIL" for line in lines)
-
-
-def _rule_lines(checked: Sequence[Check]) -> Iterator[Line]:
-    for one in checked:
-        title = PROPERTIES[one.name].title
-        if one.excuse is not None:
-            yield Line(one.name, "declared", f"{title}; excused: {one.excuse}")
+def _text(ref: str, checks: Checks, seconds: float) -> str:
+    width = max(len(name) for name in checks.titles)
+    lines = [f"{ref} ({checks.kind})"]
+    for name, title in checks.titles.items():
+        if name in checks.excused:
+            lines.append(f"  {name:<{width}}  declared  {title}; excused: {checks.excused[name]}")
+        elif name in checks.failed:
+            lines += [f"  {name:<{width}}  FAIL      {title}", *case_lines(checks.failed[name], _WIDTH)]
         else:
-            yield _run(one.name, title, one)
-
-
-def _run(name: str, title: str, one: Callable[[], None]) -> Line:
-    try:
-        one()
-    except Defect as defect:
-        return Line(name, "FAIL", title, defect)
-    return Line(name, "pass", title)
-
-
-def _text(head: str, lines: Sequence[Line], seconds: float) -> str:
-    wide = max(len(line.name) for line in lines)
-    out = [head]
-    for line in lines:
-        out.append(f"  {line.name:<{wide}}  {line.result:<8}  {line.title}")
-        if line.defect is not None:
-            for label, text in (("case", line.defect.case), ("impact", line.defect.impact), ("fix", line.defect.fix)):
-                first, rest = f"      {label + ':':<8}", " " * 14
-                out.append(textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=rest))
-    count = {r: sum(line.result == r for line in lines) for r in ("pass", "FAIL", "declared")}
-    out.append(f"{count['pass']} pass, {count['FAIL']} fail, {count['declared']} declared, in {seconds:.1f} s")
-    return "\n".join(out)
+            lines.append(f"  {name:<{width}}  pass      {title}")
+    counts = f"{len(checks.passed)} pass, {len(checks.failed)} fail, {len(checks.excused)} declared"
+    return "\n".join([*lines, f"{counts}, in {seconds:.1f} s"])
 
 
 def _kind(chain: Sequence[Reference]) -> str:
