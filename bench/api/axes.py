@@ -80,7 +80,7 @@ def _attack(page: Page, known: Any, attack: str | None) -> str:
 
 
 def _title(label: str, page: Page, attack: str | None, **more: Any) -> str:
-    """What is shown of how much: the attack, and of a grid with several data sets or partitions which one."""
+    """The shown part of the grid: the attack, and of several data sets or partitions which one."""
     about = {**page.about, **more}
     parts = [label, *([attack_name(page, attack)] if attack and attack != CLEAN else [])]
     parts += [f"{field_label(name)} {value_label(name, value)}" for name, value in about.items()]

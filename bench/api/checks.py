@@ -72,7 +72,7 @@ def check_aggregator(
     Args:
         rule: a function ``(updates, cohort) -> update``, a class with ``init``, or a reference as in a grid.
         name: as messages say it; None: its own.
-        definition: the published rule that it claims to be, like ``krum``; None: told by its name.
+        definition: the published rule that it claims to be, like ``krum``; None: recognised by its name.
         except_for: properties that it is excused from, with reasons if it is a mapping.
         on_fail: ``raise`` the first defect at the end of all checks, or ``return`` them with the others.
 

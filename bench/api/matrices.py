@@ -61,18 +61,18 @@ def aggregate(rule: Rule, updates: Any, byzantine: int = 0, **cohort: Any) -> An
     clients = matrix.shape[-2]
     if isinstance(byzantine, bool) or not isinstance(byzantine, int) or not 0 <= byzantine < clients:
         raise UserError(f"byzantine is a whole number from 0 to {clients - 1} for {clients} clients, got {byzantine!r}")
-    told = Cohort.of(matrix, byzantine, **_fields(matrix, cohort))
+    given_cohort = Cohort.of(matrix, byzantine, **_fields(matrix, cohort))
     called: Any = registry.resolve("aggregator", rule) if isinstance(rule, str) else rule
     if not callable(called):
         raise UserError(f"a rule is a name or a function, got {type(rule).__name__}")
     called = called() if isinstance(called, type) else called
-    memory = (called.init(matrix, told),) if hasattr(called, "init") else ()
-    answer = called(matrix, told, *memory)
+    memory = (called.init(matrix, given_cohort),) if hasattr(called, "init") else ()
+    answer = called(matrix, given_cohort, *memory)
     answer = answer[0] if memory else answer
     wanted = (*matrix.shape[:-2], matrix.shape[-1])
     if not isinstance(answer, Tensor) or tuple(answer.shape) != wanted:
-        shown = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        raise UserError(f"the rule gave {shown} in place of a tensor of shape {wanted}")
+        actual = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise UserError(f"the rule gave {actual} in place of a tensor of shape {wanted}")
     if isinstance(updates, Tensor):
         return answer
     return answer.numpy() if isinstance(updates, np.ndarray) else answer.tolist()

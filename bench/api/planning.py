@@ -101,7 +101,7 @@ def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
     """Seconds that a cell takes on one thread, from its operations alone: a guess before anything was measured.
 
     Args:
-        cell: its facts.
+        cell: the cell to estimate.
         size: training and test examples, operations of one example's forward pass.
     """
     train, test, flops = size

@@ -18,9 +18,9 @@ _NEAR = 0.01  # of the distance from the honest mean: what float32 may lose
 
 def form(attack: Attack) -> None:
     """One row a malicious client, of the updates' type, for float64 and for long vectors too."""
-    for one in (*rounds(attack), long(attack)):
+    for case in (*rounds(attack), long(attack)):
         for kind in (torch.float32, torch.float64):
-            same = cast(one, kind)
+            same = cast(case, kind)
             answer = ask(attack, same)[0]
             if answer.dtype != kind:
                 raise Broken(f"{attack.name}, {same}", f"answered {answer.dtype} where the updates are {kind}")
@@ -28,43 +28,43 @@ def form(attack: Attack) -> None:
 
 def finite(attack: Attack) -> None:
     """No NaN and no infinity: the bench would leave such a client out, and the attack would be none."""
-    for one in (*rounds(attack), long(attack)):
-        answer = ask(attack, one)[0]
+    for case in (*rounds(attack), long(attack)):
+        answer = ask(attack, case)[0]
         if not bool(torch.isfinite(answer).all()):
             bad = int((~torch.isfinite(answer)).sum())
             raise Broken(
-                f"{attack.name}, {one}", f"{bad} of {answer.numel()} numbers are not finite: {as_text(answer)}"
+                f"{attack.name}, {case}", f"{bad} of {answer.numel()} numbers are not finite: {as_text(answer)}"
             )
 
 
 def untouched(attack: Attack) -> None:
     """Neither what the clients would send, nor what the honest ones do send, nor the rest of the context changes."""
-    for one in rounds(attack):
-        before = {name: t.clone() for name, t in tensors(one).items()}
-        answer = ask(attack, one)[0]
-        for name, t in tensors(one).items():
+    for case in rounds(attack):
+        before = {name: t.clone() for name, t in tensors(case).items()}
+        answer = ask(attack, case)[0]
+        for name, t in tensors(case).items():
             if not torch.equal(t, before[name]):
-                raise Broken(f"{attack.name}, {one}", f"{name} changed")
+                raise Broken(f"{attack.name}, {case}", f"{name} changed")
         kept = answer.clone()
         ask(attack, draw(8, 2, 12, seed=5))
         if not torch.equal(answer, kept):
-            raise Broken(f"{attack.name}, {one}", "its earlier answer changed when it was asked again")
+            raise Broken(f"{attack.name}, {case}", "its earlier answer changed when it was asked again")
 
 
 def randomness(attack: Attack) -> None:
     """No global generator is read, moved or seeded."""
-    for one in rounds(attack):
-        with quiet_generators(f"{attack.name}, {one}"):
-            ask(attack, one)
+    for case in rounds(attack):
+        with quiet_generators(f"{attack.name}, {case}"):
+            ask(attack, case)
 
 
 def repeatable(attack: Attack) -> None:
     """The same round and the same generator: the same answer, whatever was asked between."""
-    for one in rounds(attack):
-        first = ask(attack, one)[0].clone()
+    for case in rounds(attack):
+        first = ask(attack, case)[0].clone()
         ask(attack, draw(8, 2, 12, seed=5))
-        if not torch.equal(first, ask(attack, one)[0]):
-            raise Broken(f"{attack.name}, {one}", "the same generator gave another answer the second time")
+        if not torch.equal(first, ask(attack, case)[0]):
+            raise Broken(f"{attack.name}, {case}", "the same generator gave another answer the second time")
 
 
 def memory(attack: Attack) -> None:
@@ -78,8 +78,8 @@ def memory(attack: Attack) -> None:
         answer, own = ask(attack, a, own)
         mixed.append(answer.clone())
         others = ask(attack, b, others)[1]
-    for number, (one, two) in enumerate(zip(alone, mixed, strict=True), 1):
-        if not torch.equal(one, two):
+    for number, (apart, together) in enumerate(zip(alone, mixed, strict=True), 1):
+        if not torch.equal(apart, together):
             raise Broken(f"{attack.name}, {here[number - 1]}", "answers otherwise beside another federation")
     try:
         kept = pickle.loads(states[0])
@@ -95,11 +95,11 @@ def _played(attack: Attack, played: list[Round]) -> tuple[list[Tensor], list[byt
     answers: list[Tensor] = []
     states: list[bytes] = []
     state: Any = None
-    for one in played:
+    for case in played:
         before = None if state is None else pickle.dumps(_plain(state))
-        answer, after = ask(attack, one, state)
+        answer, after = ask(attack, case, state)
         if before is not None and pickle.dumps(_plain(state)) != before:
-            raise Broken(f"{attack.name}, {one}", "changed the state that it was given")
+            raise Broken(f"{attack.name}, {case}", "changed the state that it was given")
         answers.append(answer.clone())
         state = after
         try:
@@ -125,9 +125,9 @@ def _plain(state: Any) -> Any:
 def rule(attack: Attack) -> None:
     """Only an attack that declares it asks the rule, and one that declares it does ask."""
     asked = False
-    for one in rounds(attack):
-        ask(attack, one)
-        asked |= bool(one.asked)
+    for case in rounds(attack):
+        ask(attack, case)
+        asked |= bool(case.asked)
     if attack.declares("adaptive") and not asked:
         raise Broken(
             attack.name,
@@ -139,33 +139,33 @@ def rule(attack: Attack) -> None:
 
 def alive(attack: Attack) -> None:
     """What is sent is not what would be sent honestly."""
-    for one in rounds(attack):
-        if one.note or one.updates.shape[1] == 1:
+    for case in rounds(attack):
+        if case.note or case.updates.shape[1] == 1:
             continue  # where all agree there may be nothing to do
-        sizes = (len(one.context.honest), *one.updates.shape)
+        sizes = (len(case.context.honest), *case.updates.shape)
         state, changed = None, False
         for number in (2, 3, 4) if attack.remembers else (2,):  # a memory may need rounds to fill
             now = draw(*sizes, number=number)
             answer, state = ask(attack, now, state)
             changed |= not torch.equal(answer, now.updates)
         if not changed:
-            raise Broken(f"{attack.name}, {one}", "the malicious clients send what they would send honestly")
+            raise Broken(f"{attack.name}, {case}", "the malicious clients send what they would send honestly")
 
 
 def precision(attack: Attack) -> None:
     """float32 is near float64 where honest updates nearly agree; not asked of draws and of searches."""
-    one = long(attack, apart=1e-5, note="updates that differ by 1e-5")
-    first = ask(attack, one)[0]
-    if not torch.equal(first, ask(attack, replace(one, seed=9))[0]):
+    case = long(attack, apart=1e-5, note="updates that differ by 1e-5")
+    first = ask(attack, case)[0]
+    if not torch.equal(first, ask(attack, replace(case, seed=9))[0]):
         return  # drawn at random, and another type draws other numbers
-    exact = ask(attack, cast(one, torch.float64))[0]
+    exact = ask(attack, cast(case, torch.float64))[0]
     gap = float((first.double() - exact).norm())
-    honest = one.context.honest.double()
+    honest = case.context.honest.double()
     away = honest - honest.mean(0)
     size = max(float((exact - honest.mean(0)).norm(dim=-1).max()), float(away.norm(dim=-1).max()))
     if gap > _NEAR * size:
         raise Broken(
-            f"{attack.name}, {one}",
+            f"{attack.name}, {case}",
             f"float32 is off by {gap:.3g} from float64, where {size:.3g} from the honest mean are meant",
         )
 

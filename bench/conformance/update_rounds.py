@@ -98,16 +98,16 @@ def rounds(attack: Attack) -> list[Round]:
         Broken: it takes none of them.
     """
     taken, reason = [], ""
-    for one in _all_rounds():
+    for case in _all_rounds():
         try:
-            ask(attack, one)
+            ask(attack, case)
         except Infeasible as error:
             reason = str(error)
         except Broken:  # a finding of the checks, not of this question
-            taken.append(one)
+            taken.append(case)
         else:
-            taken.append(one)
-    if not any(len(one.updates) > 1 for one in taken):
+            taken.append(case)
+    if not any(len(case.updates) > 1 for case in taken):
         raise Broken(attack.name, f"calls every round infeasible: {reason}")
     return taken
 
@@ -123,9 +123,9 @@ def _all_rounds() -> Iterator[Round]:
     first = draw(3, 2, 12, number=1, note="no update before it")
     yield replace(first, context=replace(first.context, previous=torch.zeros(12)))
     for sizes in ((2, 1, 12), (8, 2, 12)):
-        one = draw(*sizes, note="all honest updates the same")
-        same = one.context.honest[:1].expand(sizes[0], -1).clone()
-        yield replace(one, context=replace(one.context, honest=same))
+        case = draw(*sizes, note="all honest updates the same")
+        same = case.context.honest[:1].expand(sizes[0], -1).clone()
+        yield replace(case, context=replace(case.context, honest=same))
     still = draw(3, 2, 12, note="all updates zero")
     yield replace(
         still,
@@ -134,7 +134,7 @@ def _all_rounds() -> Iterator[Round]:
     )
 
 
-def ask(attack: Attack, one: Round, state: Any = None) -> tuple[Tensor, Any]:
+def ask(attack: Attack, case: Round, state: Any = None) -> tuple[Tensor, Any]:
     """The attack's answer to a round and its memory after it (None without one); a memory starts afresh by default.
 
     Raises:
@@ -142,25 +142,25 @@ def ask(attack: Attack, one: Round, state: Any = None) -> tuple[Tensor, Any]:
         Broken: it raised something else, asked a rule that it may not, or answered no tensor of the updates' shape.
     """
     call: Any = attack.call
-    context = one.fresh(attack.declares("adaptive"))
-    one.asked.clear()
+    context = case.fresh(attack.declares("adaptive"))
+    case.asked.clear()
     problem: Exception | None = None
     answer: Any = None
     try:
         if attack.remembers:
-            state = call.init(one.updates, context) if state is None else state
-            answer = call(one.updates, context, state)
+            state = call.init(case.updates, context) if state is None else state
+            answer = call(case.updates, context, state)
             if not isinstance(answer, tuple) or len(answer) != 2:
                 raise TypeError(f"an attack with memory answers (updates, state), got {type(answer).__name__}")
             answer, state = answer
         else:
-            answer = call(one.updates, context)
+            answer = call(case.updates, context)
     except (Broken, Infeasible):
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
         problem = error
-    where = f"{attack.name}, {one}"
-    if "refused" in one.asked:
+    where = f"{attack.name}, {case}"
+    if "refused" in case.asked:
         raise Broken(
             where,
             "asks context.aggregate, the rule that it faces, without declaring it",
@@ -169,26 +169,26 @@ def ask(attack: Attack, one: Round, state: Any = None) -> tuple[Tensor, Any]:
         )
     if problem is not None:
         raise Broken(where, raised(problem), "the attack stops the experiment with an error of its own") from problem
-    if not isinstance(answer, Tensor) or answer.shape != one.updates.shape:
+    if not isinstance(answer, Tensor) or answer.shape != case.updates.shape:
         came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
-        raise Broken(where, f"answered {came} where (malicious, dim) = {tuple(one.updates.shape)} was needed")
+        raise Broken(where, f"answered {came} where (malicious, dim) = {tuple(case.updates.shape)} was needed")
     return answer.detach(), state
 
 
-def cast(one: Round, kind: torch.dtype) -> Round:
+def cast(case: Round, kind: torch.dtype) -> Round:
     """The same round in another type."""
-    context = one.context
+    context = case.context
     other = replace(
         context, honest=context.honest.to(kind), weights=context.weights.to(kind), previous=context.previous.to(kind)
     )
-    return replace(one, updates=one.updates.to(kind), context=other, asked=[])
+    return replace(case, updates=case.updates.to(kind), context=other, asked=[])
 
 
-def tensors(one: Round) -> dict[str, Tensor]:
+def tensors(case: Round) -> dict[str, Tensor]:
     """What an attack must leave as it was, by name."""
-    context = one.context
+    context = case.context
     return {
-        "the malicious clients' own updates": one.updates,
+        "the malicious clients' own updates": case.updates,
         "context.honest": context.honest,
         "context.weights": context.weights,
         "context.previous": context.previous,

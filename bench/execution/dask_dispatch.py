@@ -193,14 +193,17 @@ class Dispatch:
                 asyncio.run_coroutine_threadsafe(self._fetch(address, future), self.client.loop.asyncio_loop)
 
     def _submit(self, address: str, stack: Stack) -> Any:
-        jobs, facts, attempts, places = self.context.task(stack)
+        jobs, provenance, attempts, places = self.context.task(stack)
         limit = self.context.limits.seconds
         seconds = None if limit is None else limit * len(stack)
         code = source_text.mentioned(v for job in jobs for v in vars(job.cell).values() if isinstance(v, str))
         if self.site.here:
-            task, dataset = worker.Task(jobs, facts, attempts, places, seconds, None, code), None
+            task, dataset = worker.Task(jobs, provenance, attempts, places, seconds, None, code), None
         else:
-            task, dataset = worker.Task(jobs, facts, attempts, None, seconds, fingerprint(), code), self._data(stack)
+            task, dataset = (
+                worker.Task(jobs, provenance, attempts, None, seconds, fingerprint(), code),
+                self._data(stack),
+            )
         return self.client.submit(worker.perform, task, dataset, workers=[address], pure=False, retries=0)
 
     def _data(self, stack: Stack) -> Any:

@@ -44,7 +44,7 @@ class Task:
 
     Attributes:
         jobs: alike cells.
-        facts: provenance that the driver knows.
+        provenance: what the driver records about itself.
         attempts: how often each key failed before.
         checkpoints: where the states of long cells are kept; None: nowhere.
         seconds: until the worker's end; None: no limit.
@@ -53,7 +53,7 @@ class Task:
     """
 
     jobs: Sequence[Job]
-    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     attempts: Mapping[str, int]
     checkpoints: Checkpoints | None
     seconds: float | None
@@ -97,7 +97,7 @@ def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
             check_content(job, dataset)
         if dataset is not None:
             tasks.supply(task.jobs[0].cell.dataset, dataset)
-        return run_stack.perform(task.jobs, task.facts, task.attempts, task.checkpoints)
+        return run_stack.perform(task.jobs, task.provenance, task.attempts, task.checkpoints)
 
 
 def check_content(job: Job, dataset: Dataset | None) -> None:

@@ -98,23 +98,23 @@ def answers(questions: Sequence[Question]) -> dict[Question, Answer]:
     return results | dict(_in_child_processes(plugins))
 
 
-def answer(one: Question) -> Answer:
+def answer(question: Question) -> Answer:
     """Run one trial in this process."""
     try:
-        return Answer(size=_size(one)) if one.kind == "model" else _taken(one)
+        return Answer(size=_size(question)) if question.kind == "model" else _taken(question)
     except BaseException as error:  # a plug-in may raise anything
         if is_users(error):
             raise
-        return Answer(failed=f"{one.name}: {exception_text.with_type(error)}"[:_LONGEST])
+        return Answer(failed=f"{question.name}: {exception_text.with_type(error)}"[:_LONGEST])
 
 
-def _taken(one: Question) -> Answer:
-    updates = torch.randn(one.clients, _DIM, generator=torch.Generator().manual_seed(0))
-    facts: dict[str, Any] = {"layout": _LAYOUT}
-    if one.rooted:
-        facts["trusted"] = lambda: updates.mean(dim=-2)
-    rule: Any = registry.resolve("aggregator", one.ref)
-    cohort = Cohort.of(updates, one.byzantine, **facts)
+def _taken(question: Question) -> Answer:
+    updates = torch.randn(question.clients, _DIM, generator=torch.Generator().manual_seed(0))
+    fields: dict[str, Any] = {"layout": _LAYOUT}
+    if question.rooted:
+        fields["trusted"] = lambda: updates.mean(dim=-2)
+    rule: Any = registry.resolve("aggregator", question.ref)
+    cohort = Cohort.of(updates, question.byzantine, **fields)
     try:
         if hasattr(rule, "init"):
             rule(updates, cohort, rule.init(updates, cohort))
@@ -125,18 +125,18 @@ def _taken(one: Question) -> Answer:
     return Answer()
 
 
-def _size(one: Question) -> tuple[int, int, float]:
-    loaded = data.load(one.dataset)
+def _size(question: Question) -> tuple[int, int, float]:
+    loaded = data.load(question.dataset)
     with torch.device("meta"):
-        net = registry.resolve("model", one.ref)(loaded.shape, len(loaded.classes)).eval()
+        net = registry.resolve("model", question.ref)(loaded.shape, len(loaded.classes)).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             net(torch.empty(1, *loaded.shape))
     return len(loaded.train_y), len(loaded.test_y), float(counter.get_total_flops())
 
 
-def _is_shipped(one: Question) -> bool:
-    parts = parse_chain(one.ref)
-    kinds = registry.kinds_of(one.kind, len(parts))
+def _is_shipped(question: Question) -> bool:
+    parts = parse_chain(question.ref)
+    kinds = registry.kinds_of(question.kind, len(parts))
     return all(
         registry.is_shipped(kind, part.name) and not other_suites.is_foreign(part.name)
         for kind, part in zip(kinds, parts, strict=True)
@@ -150,14 +150,14 @@ def _in_child_processes(questions: Sequence[Question]) -> Iterator[tuple[Questio
         if (known := deadly.get((left[0].kind, left[0].ref))) is not None:
             yield left.pop(0), known
             continue
-        with _TrialProcess([one for one in left if (one.kind, one.ref) not in deadly]) as fence:
-            for one in fence.questions:
-                found = fence.answer(one)
+        with _TrialProcess([question for question in left if (question.kind, question.ref) not in deadly]) as fence:
+            for question in fence.questions:
+                found = fence.answer(question)
                 if found is None:
-                    deadly[one.kind, one.ref] = Answer(failed=f"{one.name}: its trial {fence.end()}")
+                    deadly[question.kind, question.ref] = Answer(failed=f"{question.name}: its trial {fence.end()}")
                     break
-                left.remove(one)
-                yield one, found
+                left.remove(question)
+                yield question, found
 
 
 class _TrialProcess:
@@ -181,12 +181,16 @@ class _TrialProcess:
         threading.Thread(target=self._read, daemon=True).start()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin as pipe:
-            code = source_text.mentioned(text for one in self.questions for text in (one.ref, one.dataset))
-            pipe.write(json.dumps({"code": code, "questions": [one._asdict() for one in self.questions]}).encode())
+            code = source_text.mentioned(
+                text for question in self.questions for text in (question.ref, question.dataset)
+            )
+            pipe.write(
+                json.dumps({"code": code, "questions": [question._asdict() for question in self.questions]}).encode()
+            )
         self._ready = self._line(_PATIENCE)
         return self
 
-    def answer(self, one: Question) -> Answer | None:
+    def answer(self, question: Question) -> Answer | None:
         """The result of a trial; None when its process ended or took too long."""
         line = self._line(LIMIT) if self._ready else b""
         if not line:
@@ -232,8 +236,8 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere
     torch.set_num_threads(1)
     os.write(out, b"ready\n")
-    for one in given["questions"]:
+    for question in given["questions"]:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 2 * LIMIT)  # in case the driver is gone
-        os.write(out, json.dumps(asdict(answer(Question(**one)))).encode() + b"\n")
+        os.write(out, json.dumps(asdict(answer(Question(**question)))).encode() + b"\n")
     os._exit(0)

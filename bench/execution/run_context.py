@@ -24,7 +24,7 @@ class RunContext:
     """What all stacks of a run have in common.
 
     Attributes:
-        facts: provenance that the driver knows.
+        provenance: what the driver records about itself.
         attempts: how often each key failed in earlier runs.
         limits: of a worker.
         settled: whether a cell has a result by now, from another driver on the same folder.
@@ -32,7 +32,7 @@ class RunContext:
         workers_changed: called with the number of workers whenever it changes.
     """
 
-    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     attempts: Mapping[str, int]
     limits: Limits = field(default_factory=Limits)
     settled: Callable[[str], bool] = lambda _: False
@@ -42,7 +42,7 @@ class RunContext:
     def task(self, stack: Stack) -> tuple[Any, ...]:
         """The arguments of `run_stack.perform`."""
         tries = {k: n for job in stack if (n := self.attempts.get(k := key_of(job)))}
-        return stack, self.facts, tries, self.checkpoints
+        return stack, self.provenance, tries, self.checkpoints
 
     def wanted(self, stack: Stack) -> Stack:
         """The cells of a stack that are still without a result."""
@@ -50,7 +50,7 @@ class RunContext:
 
     def failed(self, job: Job, reason: str) -> Record:
         """The record of a cell that could not be run."""
-        return failure(job, self.facts, reason, self.attempts)
+        return failure(job, self.provenance, reason, self.attempts)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Pending cells -> stacks of alike cells -> this process, local workers or a Dask cluster -> store.
 
-The driver alone writes. A cell's stored numbers depend on its facts only: not on its stack, the order or the workers.
+The driver alone writes. A cell's stored numbers depend on its fields only: not on its stack, the order or the workers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Outcome:
         total: cells of the grid, twins included.
         done: of them with a result now.
         ran: run and stored this time, whatever came of them.
-        infeasible: whose rule's conditions do not hold.
+        infeasible: number of cells where the conditions of the rule do not hold.
         failed: (key, reason) of those that failed.
         interrupted: the user stopped the run; what was finished is kept.
         elsewhere: run in vain, for another run on the same folder was first.
@@ -85,7 +85,7 @@ def run(
         grid: the cells.
         folder: ``results/<grid>``.
         workers: processes; 1 runs in this one.
-        progress: told of every finished cell.
+        progress: notified of every finished cell.
         command: stored with the plan, for the reader of the tables.
         retry_failed: run cells again that failed before.
         options: limits, or a cluster in place of this machine.

@@ -35,7 +35,7 @@ class BatchStream:
         """The batches of one round.
 
         Args:
-            clients: who takes part.
+            clients: ids of the clients in the round.
             turns: for each, how many rounds it has taken part in before.
 
         Returns:

@@ -15,7 +15,7 @@ from flipbench.federation.state_codec import UnsaveableError
 
 
 class Resumable(Protocol):
-    """A stack of cells at work whose state can be taken and put back."""
+    """A running stack of cells with a state that can be saved and restored."""
 
     def state_of(self, s: int) -> dict[str, Any]:
         """All that moves in a cell, as plain values."""

@@ -110,10 +110,10 @@ def stackable(cell: Cell) -> tuple[Any, ...]:
 
     An attack on examples is among it: a stack has one stamped training set.
     """
-    facts = asdict(normal(cell))
+    fields = asdict(normal(cell))
     for name in _VARYING if tasks.chain_of(cell).examples is None else _VARYING - {"attack"}:
-        del facts[name]
-    return (cell.members, *facts.items())
+        del fields[name]
+    return (cell.members, *fields.items())
 
 
 def width(cell: Cell, workers: int = 1) -> int:

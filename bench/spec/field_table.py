@@ -38,8 +38,8 @@ class Description:
         since: 1: the key of every cell holds the field. A higher number: the field is newer than stored cells and is
             left out of a key at its usual value, which therefore never changes; a new field has the next number.
         label: how tables, figures and pages call it.
-        unit: how its value is shown: a share as ``percent``; None: as it is.
-        null: how null is shown.
+        unit: unit of its value in tables and figures: a share as ``percent``; None: as it is.
+        null: text for null.
     """
 
     name: str
