@@ -1,4 +1,4 @@
-"""The attacks of a page: which stand side by side, which measures say something of them, what they are called."""
+"""The attacks of a page: which stand side by side, which metrics say something of them, what they are called."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def single_pairs(page: Page) -> dict[str, tuple[int, int]]:
 
 
 def showable(page: Page, shown: MetricColumn) -> list[str]:
-    """The attacks that a measure says something of: that of source and target only those on one pair.
+    """The attacks that a metric says something of: that of source and target only those on one pair.
 
     With several sources and targets a mean over them would hide more than it tells. The attack success rate of a
     backdoor has no damage: the clean twin sees no stamped image.

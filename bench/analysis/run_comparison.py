@@ -244,7 +244,7 @@ _Table = tuple[
 
 
 def _judged(tables: Sequence[_Table], tolerance: float, *, overall: bool) -> list[Difference]:
-    """Verdicts over a family of tests, a table a measure."""
+    """Verdicts over a family of tests, a table a metric."""
     found, p = [], np.concatenate([np.where(c, statistics.paired_t(b - a), np.nan) for _, a, b, c in tables])
     corrected = p if overall else statistics.holm(p)
     at = 0

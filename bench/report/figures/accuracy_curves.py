@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -46,14 +47,14 @@ def series(page: Page, attack: str) -> pd.DataFrame:
     by_key = dict(zip(done["key"], zip(done["rounds_evaluated"], done["confusion"], strict=True), strict=True))
     rest = [f for f in (*page.settings, *page.levels) if f != FACETS]
     lines: list[tuple[Any, ...]] = []
-    places = zip(level_values(attacked, [FACETS]), level_values(attacked, rest), strict=True)
-    named = attacked[["key", "twin", "aggregator", "seed"]].to_dict("records")
-    for row, (across, down) in zip(named, places, strict=True):
-        for side, key in (("attacked", row["key"]), ("clean", row["twin"])):
+    columns = (attacked[name] for name in ("aggregator", "seed", "key", "twin"))
+    places = level_values(attacked, [FACETS]), level_values(attacked, rest)
+    for (across,), down, rule, seed, *keys in zip(*places, *columns, strict=True):
+        for side, key in zip(("attacked", "clean"), keys, strict=True):
             if key in by_key:
                 rounds, counts = by_key[key]
                 values = zip(rounds.tolist(), accuracy(counts).tolist(), strict=True)
-                lines += [(row["aggregator"], across[0], down, side, row["seed"], r, a) for r, a in values]
+                lines += [(rule, across, down, side, seed, r, share) for r, share in values]
     by = ["aggregator", "across", "down", "side"]
     each = pd.DataFrame(lines, columns=[*by, "seed", "round", "accuracy"])
     return spread(each, [*by, "round"], "accuracy")
@@ -83,8 +84,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
     air = max(0.5, 0.04 * (last - first))
     with style.style():
         sheet = Sheet(grid(len(down) * len(across), len(across), _HIGH), gap=0.1)
-        places = [(row, column) for row in down for column in across]
-        for (ax, leftmost, lowest), (row, column) in zip(sheet.panels, places, strict=True):
+        for (ax, leftmost, lowest), (row, column) in zip(sheet.panels, product(down, across), strict=True):
             draw_into(ax, page.rows, lines[(lines["across"] == column) & (lines["down"] == row)], band(lines)[:2])
             rounds_axis(ax, lowest)
             ax.set_xlim(first - air, last + air)
@@ -171,10 +171,8 @@ def limits(means: Iterable[float], least: float = -math.inf, most: float = math.
 
 def keys_of(rules: Sequence[str]) -> list[Line2D]:
     """Legend entries of rules."""
-    return [
-        Line2D([], [], linewidth=1.0, label=wrapped(aggregator_label(rule), 1.5, SMALL), **look(place))
-        for place, rule in enumerate(rules)
-    ]
+    labels = [wrapped(aggregator_label(rule), 1.5, SMALL) for rule in rules]
+    return [Line2D([], [], linewidth=1.0, label=label, **look(place)) for place, label in enumerate(labels)]
 
 
 def dashed(label: str) -> Line2D:

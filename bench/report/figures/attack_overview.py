@@ -52,5 +52,5 @@ def _label(ax: Axes, page: Page, attacks: Sequence[str], names: Sequence[str]) -
     ax.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False)
     ax.set_xticks(middles(rules), rules, fontsize=SMALL, rotation=90)
     ax.set_yticks(middles(names), names, fontsize=SMALL)
-    for label, attack in zip(ax.get_yticklabels(), attacks, strict=True):
-        label.set_fontweight("bold" if attack == WORST else "normal")
+    if attacks[-1] == WORST:
+        ax.get_yticklabels()[-1].set_fontweight("bold")

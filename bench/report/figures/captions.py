@@ -22,10 +22,8 @@ def subtitle(page: Page) -> str:
     parts = [dataset_label(str(fields["dataset"]))] if "dataset" in fields else []
     parts += [value_label(f, fields[f]) for f in ("partition", "model") if f in fields]
     parts += [f"{fields[f]} {f}" for f in ("clients", "rounds") if f in fields]
-    if "malicious_fraction" in fields:
-        parts.append(f"{value_label('malicious_fraction', fields['malicious_fraction'])} malicious")
-    if "flip_rate" in fields:
-        parts.append(f"flip rate {value_label('flip_rate', fields['flip_rate'])}")
+    for name, text in (("malicious_fraction", "{} malicious"), ("flip_rate", "flip rate {}")):
+        parts += [text.format(value_label(name, fields[name]))] if name in fields else []
     return ", ".join([*parts, f"{page.seeds} seed{'s' * (page.seeds > 1)}"])
 
 
@@ -35,12 +33,10 @@ def at_place(title: str, page: Page, place: Place) -> str:
 
 
 def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Iterable[str], worst: str = "") -> str:
-    """The caption of a table of squares.
+    """The caption of a table of `analysis.pivot.Pivot.squares` or `analysis.worst_case`.
 
     Args:
-        page: of the squares.
-        metric: what they show.
-        table: of `analysis.pivot.Pivot.squares` or `analysis.worst_case`.
+        page, metric, table: of the squares.
         names: of attacks, as drawn.
         worst: the sentence on the worst case, where the table has it.
     """
@@ -62,9 +58,8 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
 
 def clean_twins(table: pd.DataFrame) -> str:
     """What the clean squares of a table are."""
-    if several := several_f(table):
-        several_text = ", ".join(map(str, several))
-        return f" clean: without the attack, mean over the declared f of the clean twins ({several_text})."
+    if several := ", ".join(map(str, several_f(table))):
+        return f" clean: without the attack, mean over the declared f of the clean twins ({several})."
     return " clean: without the attack, with the declared f less the sybils, if any."
 
 

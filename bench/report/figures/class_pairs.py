@@ -23,6 +23,7 @@ from flipbench.spec.labels import aggregator_label, class_name, percent
 
 Matrix = NDArray[np.float64]  # (L, L), source down, target across
 _SMALLEST = 0.2  # inches; a smaller square has no room for its number
+_SHOWN = ("source examples that are taken for the target", "the clean twin's less the attacked cell's, same seed")
 _ACROSS, _SIDE = 2, 3.0  # panels side by side; inches, the largest
 
 
@@ -65,14 +66,9 @@ def draw(page: Page, panels: Mapping[str, Matrix], metric: MetricColumn, norm: N
             ax.set_xlabel("target class" if lowest else "", labelpad=2)
             ax.tick_params(pad=2)
         holes = any(np.isnan(m[~np.eye(len(m), dtype=bool)]).any() for row, m in panels.items() if row not in why)
-        caption = _caption(metric) + (" ?: failed or not run." if holes else "")
+        caption = f"Mean over seeds, in %, after the last round: {_SHOWN[metric.clean is None]}."
+        caption += " ?: failed or not run." if holes else ""
         return sheet.finish(f"{label}: every source and target class", captions.subtitle(page), caption)
-
-
-def _caption(metric: MetricColumn) -> str:
-    if metric.clean is None:
-        return "Mean over seeds, in %, after the last round: the clean twin's less the attacked cell's, same seed."
-    return "Mean over seeds, in %, after the last round: source examples that are taken for the target."
 
 
 def _draw_matrix(ax: Axes, matrix: Matrix, bar: Bar, side: float, why: str | None) -> None:

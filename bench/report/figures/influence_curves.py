@@ -38,12 +38,11 @@ def series(page: Page, attack: str) -> pd.DataFrame:
     """
     done = page.cells[(page.cells["status"] == "done") & (page.cells["attack"] == attack)]
     lines: list[tuple[Any, ...]] = []
-    columns = ["influence", "participants", "malicious", "rounds_evaluated", "aggregator", "seed"]
-    named = done[columns].to_dict("records")
-    for row, across in zip(named, level_values(done, ["malicious_fraction"]), strict=True):
-        shares = malicious_influence(row["influence"], row["participants"], row["malicious"])
-        values = zip(row["rounds_evaluated"].tolist(), shares.tolist(), strict=True)
-        lines += [(row["aggregator"], across[0], row["seed"], r, share) for r, share in values if r > 0]
+    names = ("aggregator", "seed", "rounds_evaluated", "influence", "participants", "malicious")
+    columns = (level_values(done, ["malicious_fraction"]), *(done[name] for name in names))
+    for (across,), rule, seed, rounds, *counts in zip(*columns, strict=True):
+        values = zip(rounds.tolist(), malicious_influence(*counts).tolist(), strict=True)
+        lines += [(rule, across, seed, r, share) for r, share in values if r > 0]
     by = ["aggregator", "across", "round"]
     each = pd.DataFrame(lines, columns=["aggregator", "across", "seed", "round", "influence"])
     return spread(each, by, "influence")

@@ -122,8 +122,7 @@ class Sheet:
         """Place all parts and return the figure.
 
         Args:
-            title: on top, bold.
-            subtitle: below it.
+            title, subtitle: on top, the title bold.
             caption: at the bottom.
             legend: entries, above the caption.
             columns: of the legend at most; fewer where they would not fit.

@@ -38,12 +38,9 @@ def groups(all_pages: Sequence[Page]) -> list[Group]:
         if "partition" in page.about:
             others = tuple((f, v) for f, v in page.about.items() if f != "partition")
             found.setdefault((others, page.settings, page.levels), []).append(page)
-    ordered = []
-    for pages in found.values():
-        if len(pages) > 1:
-            rest = sorted(pages[1:], key=lambda p: p.about["partition"] == "iid")  # stable: the others keep their order
-            ordered.append((pages[0], *rest))
-    return ordered
+    # Sorting is stable: the others keep their order.
+    alike = [p for p in found.values() if len(p) > 1]
+    return [(p[0], *sorted(p[1:], key=lambda page: page.about["partition"] == "iid")) for p in alike]
 
 
 def points(group: Sequence[Pivot], place: Place) -> pd.DataFrame:

@@ -46,8 +46,8 @@ def draw(page: Page, ranking: Ranking, metric: MetricColumn) -> Figure:
             y = -(bars + _STEP * ((place if left else len(order) - 1 - place) + 0.5))
             edge = 1 - 0.05 * inch if left else most + 0.05 * inch
             ax.plot([ranking.ranks[i], ranking.ranks[i], edge], [0, y, y], **line)
-            ax.text(edge, y, f"{names[i]} " if left else f" {names[i]}", fontsize=SMALL, va="center",
-                    ha="right" if left else "left")  # fmt: skip
+            text, side = (f"{names[i]} ", "right") if left else (f" {names[i]}", "left")
+            ax.text(edge, y, text, fontsize=SMALL, va="center", ha=side)
         for place, group in enumerate(groups):
             ends = ranking.ranks[group[0]] - 0.03 * inch, ranking.ranks[group[-1]] + 0.03 * inch
             y = -_BAR * (place + 0.9)

@@ -10,7 +10,7 @@ from flipbench.errors import UserError
 from flipbench.spec.metric_names import HEADLINES
 
 PAIRED = ("source_recall_damage", "attack_success_rate")  # source x target heatmaps
-LARGE = 5_000  # cells; a grid of more has hundreds of figures, which would take minutes
+LARGE = 5_000  # cells; a grid of more has hundreds of figures, which would take minutes, so few of them are drawn
 MOST_OF_LARGE = 8  # of its figures are drawn, kinds in turn
 WIDEST_OF_LARGE = 48  # columns of a heatmap, 24 inches
 
@@ -41,14 +41,9 @@ def asked(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str
     return {kind: tuple(dict.fromkeys(names)) for kind, names in found.items()}, wrong
 
 
-def large(cells: int) -> bool:
-    """Whether a grid has so many cells that few of its figures are drawn."""
-    return cells > LARGE
-
-
 def left_out(cells: int) -> list[str]:
     """A sentence where a grid is too large for all of its figures."""
-    if not large(cells):
+    if cells <= LARGE:
         return []
     rest = f"{MOST_OF_LARGE} standard figures are drawn of a grid of {cells:,} cells, none of over {WIDEST_OF_LARGE}"
     more = "report.html shows every number, figures: in the grid asks for more, flipbench report --all-figures for all"

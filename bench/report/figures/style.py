@@ -75,11 +75,7 @@ def is_ours(path: Path) -> bool:
 
 
 def mesh(ax: Axes, values: np.ndarray[Any, Any], norm: Normalize, cmap: Colormap, gap: float) -> QuadMesh:
-    """Coloured squares of side 1, row 0 on top, with white gaps (points) between; NaN stays blank; no frame.
-
-    Returns:
-        What a colour bar is made of.
-    """
+    """Coloured squares of side 1, row 0 on top, with white gaps (points) between; NaN stays blank; no frame."""
     import seaborn  # here, because its import takes a second, which tables need not pay
 
     ticks = [(axis, axis.get_major_locator(), axis.get_major_formatter()) for axis in (ax.xaxis, ax.yaxis)]
@@ -175,11 +171,8 @@ def unknown(x: float, y: float) -> Rectangle:
 
 def keys_of(states: set[str]) -> list[Patch]:
     """Legend entries for the squares that have no colour."""
-    entries = []
-    if "infeasible" in states:
-        entries.append(Patch(facecolor="white", edgecolor="0.45", hatch=HATCH, linewidth=0, label="infeasible"))
-    if states & {"failed", "missing"}:
-        entries.append(Patch(facecolor="0.9", edgecolor="none", label="? failed or not run"))
-    if "undefined" in states:
-        entries.append(Patch(facecolor="0.9", edgecolor="none", label="n/a not defined on this test set"))
-    return entries
+    hatched: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.45", "hatch": HATCH, "linewidth": 0}
+    grey: dict[str, Any] = {"facecolor": "0.9", "edgecolor": "none"}
+    entries = [({"infeasible"}, "infeasible", hatched), ({"failed", "missing"}, "? failed or not run", grey)]
+    entries.append(({"undefined"}, "n/a not defined on this test set", grey))
+    return [Patch(label=label, **look) for of, label, look in entries if states & of]

@@ -22,9 +22,8 @@ from flipbench.report.tables.model import (
     UNKNOWN,
     Block,
     Entry,
-    adaptive_note,
-    clean_note,
     entry_of,
+    footnotes,
     half_width,
     header_of,
     letter_of,
@@ -62,14 +61,14 @@ def worst_blocks(pivot: Pivot, most: int, *, named: bool = True) -> Iterator[Blo
             (aggregator_label(r), tuple(_worst_entry(page, at[(r, c)], notes, named) for c in part)) for r in page.rows
         ]
         levels, header = header_of(page, part, with_attack=False)
-        shown_here = pd.DataFrame([at[(r, c)] for r in page.rows for c in part])
-        told = [e.text for _, entries in rows for e in entries] + list(notes)
+        here = pd.DataFrame([at[(r, c)] for r in page.rows for c in part])
+        texts = [e.text for _, entries in rows for e in entries] + list(notes)
         yield Block(
             f"{shown.label} (%), worst case over the {len(page.attacks)} attacks",
             levels,
             header,
             tuple(rows),
-            (*((letter, text) for text, letter in notes.items()), *clean_note(shown_here), *adaptive_note(told)),
+            footnotes(notes, texts, here),
         )
 
 
@@ -119,7 +118,7 @@ def _overview_block(page: Page, shown: MetricColumn, table: pd.DataFrame, place:
         ("aggregator",),
         (tuple(aggregator_label(r) for r in page.rows),),
         tuple(zip(names, lines, strict=True)),
-        (*((letter, text) for text, letter in notes.items()), *clean_note(table), *adaptive_note(names)),
+        footnotes(notes, names, table),
         corner="attack",
     )
 
@@ -144,7 +143,7 @@ def regret_blocks(pivot: Pivot) -> Iterator[Block]:
             ("",),
             (("best static", name, "difference", "best static flip", "map found"),),
             tuple(rows),
-            (*((letter, text) for text, letter in notes.items()), *adaptive_note([name])),
+            footnotes(notes, [name]),
             corner=", ".join(["aggregator", *map(field_label, (*page.settings, *page.levels))]),
             text=2,
         )
@@ -195,7 +194,7 @@ def declared_blocks(pivot: Pivot) -> Iterator[Block]:
                     ("malicious clients",),
                     (tuple(map(str, across)),),
                     tuple(rows),
-                    (*((letter, text) for text, letter in notes.items()), *adaptive_note([attack_name(page, attack)])),
+                    footnotes(notes, [attack_name(page, attack)]),
                     corner="aggregator, declared f",
                 )
 

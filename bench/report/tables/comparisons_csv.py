@@ -38,10 +38,9 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
     """
     facts = facts_of(pivots)
     parts: list[dict[str, Any]] = []
-    for pivot, shown, attacks in _tables(pivots):
+    for pivot, shown, _, values, columns in _tables(pivots):
         page = pivot.page
-        values, columns = pivot.by_seed(shown, attacks)
-        if not values.size or values.shape[1] < 2:
+        if values.shape[1] < 2:
             continue
         pairs = compare(values)
         there = pairs.n > 0
@@ -76,11 +75,8 @@ def statistics_csv(pivots: Sequence[Pivot]) -> str:
     ``of_attack`` as in `comparisons_csv`."""
     facts = facts_of(pivots)
     parts: list[dict[str, Any]] = []
-    for pivot, shown, attacks in _tables(pivots):
+    for pivot, shown, attacks, values, columns in _tables(pivots):
         page = pivot.page
-        values, columns = pivot.by_seed(shown, attacks)
-        if not values.size:
-            continue
         mean, sd, n, low, high = statistics.over_seeds(values).values()
         ends = _end(values, -1.0), _end(values, 1.0)
         last = _last(pivot, shown, attacks, columns)
@@ -129,12 +125,16 @@ def _last(pivot: Pivot, shown: MetricColumn, attacks: list[str], columns: list[C
     return found
 
 
-def _tables(pivots: Sequence[Pivot]) -> Iterator[tuple[Pivot, MetricColumn, list[str]]]:
-    """Pivot, metric and attacks of each table that compares rules, as `report.tables.model.sections` has them."""
+_Table = tuple[Pivot, MetricColumn, list[str], statistics.Values, list[Column]]
+
+
+def _tables(pivots: Sequence[Pivot]) -> Iterator[_Table]:
+    """Pivot, metric, attacks, numbers by seed and columns of each table, as `report.tables.model.sections` has them."""
     for pivot in (p.pooled for p in pivots):
         for name in HEADLINES:
             shown = metric_column(name)
             known = showable(pivot.page, shown)
             for attacks in [[a] for a in known] if shown.needs_mapping else [known]:
-                if attacks or shown.clean:
-                    yield pivot, shown, attacks
+                values, columns = pivot.by_seed(shown, attacks) if attacks or shown.clean else (np.empty(0), [])
+                if values.size:
+                    yield pivot, shown, attacks, values, columns

@@ -22,7 +22,7 @@ from flipbench.analysis.pages import FIRST, Page
 from flipbench.analysis.pivot import Pivot, several_f
 from flipbench.analysis.squares import DONE, INFEASIBLE, UNDEFINED, Cells, standing
 from flipbench.analysis.statistics import Values
-from flipbench.report.tables.model import UNKNOWN, Block, Entry, entry_of
+from flipbench.report.tables.model import UNKNOWN, Block, Entry, entry_of, footnotes
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import aggregator_label, field_label, value_label
 
@@ -73,7 +73,7 @@ def cost_blocks(pivots: Sequence[Pivot]) -> Iterator[Block]:
                 names,
                 tuple(zip(*(head for head, _ in columns), strict=True)),
                 tuple((aggregator_label(r), tuple(e.get(r, Entry(UNKNOWN)) for _, e in columns)) for r in rules),
-                tuple((letter, text) for text, letter in notes.items()),
+                footnotes(notes),
             )
 
 
@@ -136,7 +136,7 @@ def influence_blocks(pivot: Pivot) -> Iterator[Block]:
             ("", field_label(_FACT)),
             (tuple(c[0] for c in columns), tuple(c[1] for c in columns)),
             lines,
-            tuple((letter, text) for text, letter in notes.items()),
+            footnotes(notes),
         )
 
 

@@ -18,7 +18,7 @@ from flipbench.analysis.metrics import LAST_SAID
 from flipbench.analysis.pages import FIRST, declared_is_true
 from flipbench.analysis.squares import DONE, UNDEFINED, Cells, marks, refusals, standing
 from flipbench.errors import UserError
-from flipbench.report.tables.model import Block, entry_of
+from flipbench.report.tables.model import Block, entry_of, footnotes
 from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.field_groups import ATTACK_FIELDS, LEVEL_FIELDS, PERCENT
 from flipbench.spec.labels import (
@@ -61,7 +61,7 @@ def choose(
     columns: Sequence[str] = COLUMNS,
     where: Sequence[str] = (),
 ) -> Chosen:
-    """One measure, arranged by facts.
+    """One metric, arranged by fields.
 
     Args:
         frame: of `analysis.frame.load`.
@@ -104,7 +104,7 @@ def choose(
         tuple(map(field_label, columns)),
         _header(columns, acrosses, cells),
         tuple(named),
-        tuple((letter, text) for text, letter in notes.items()),
+        footnotes(notes),
         corner=", ".join(map(field_label, rows)),
     )
     seeds = int(cells["seed"].nunique())
@@ -226,18 +226,13 @@ def _kept(places: Sequence[Place], which: NDArray[np.bool_]) -> list[Place]:
 def _order(facts: Sequence[str], place: Place, cells: pd.DataFrame) -> Place:
     """FedAvg and the clean twins first, rules and attacks in the order of the plan, numbers ascending."""
     keys: list[Any] = []
-    for fact, value in zip(facts, place, strict=True):
-        if fact in ("aggregator", "attack"):
-            order = _plan_order(cells, fact)
+    for field, value in zip(facts, place, strict=True):
+        if field in ("aggregator", "attack"):
+            order = sorted(dict.fromkeys(cells[field]), key=lambda v: v not in (FIRST, CLEAN))
             keys.append(((0, float(order.index(value)), ""),))
         else:
-            keys.append(reading_values((value,), (fact,)))
+            keys.append(reading_values((value,), (field,)))
     return tuple(keys)
-
-
-def _plan_order(cells: pd.DataFrame, fact: str) -> list[Any]:
-    first = FIRST if fact == "aggregator" else CLEAN
-    return sorted(dict.fromkeys(cells[fact]), key=lambda v: v != first)
 
 
 def _squares(

@@ -47,15 +47,14 @@ def decompose(pivot: Pivot) -> pd.DataFrame:
     worst = _worst_pairs(pivot)
     there = np.any([numbers[f"{part}_n"] > 0 for part in PARTS], axis=0) if columns else np.empty((0, 0))
     rule, column = np.nonzero(there.T)
-    mine = [columns[c] for c in column]
-    names = [plain.rows[r] for r in rule]
-    pairs = [worst.get((r, c), (None, np.nan)) for r, c in zip(names, mine, strict=True)]
-    about = {"attack": [c.attack for c in mine], "setting": [c.setting for c in mine], "level": [c.level for c in mine]}
-    told = {"worst_pair": [p for p, _ in pairs], "worst_pair_mean": [m for _, m in pairs]}
-    objects = {name: pd.Series(values, dtype=object) for name, values in {"aggregator": names, **about}.items()}
+    there_columns, names = [columns[c] for c in column], [plain.rows[r] for r in rule]
+    pairs = [worst.get(square, (None, np.nan)) for square in zip(names, there_columns, strict=True)]
+    objects: dict[str, list[Any]] = {"aggregator": names, "worst_pair": [pair for pair, _ in pairs]}
+    objects |= {name: [getattr(c, name) for c in there_columns] for name in ("attack", "setting", "level")}
     return pd.DataFrame(
-        {**objects, **{name: number[column, rule] for name, number in numbers.items()}}
-        | {"worst_pair": pd.Series(told["worst_pair"], dtype=object), "worst_pair_mean": told["worst_pair_mean"]}
+        {name: pd.Series(values, dtype=object) for name, values in objects.items()}
+        | {name: number[column, rule] for name, number in numbers.items()}
+        | {"worst_pair_mean": [mean for _, mean in pairs]}
     )
 
 

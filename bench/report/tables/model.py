@@ -80,7 +80,7 @@ class Block:
 
 
 def sections(pivot: Pivot, names: Sequence[str] = STANDARD) -> Iterator[tuple[MetricColumn, pd.DataFrame]]:
-    """The squares of each measure, of all attacks that it can be said of; one after the other where each has its own
+    """The squares of each metric, of all attacks that it can be said of; one after the other where each has its own
     clean value."""
     pivot = pivot.pooled
     for name in names:
@@ -95,12 +95,12 @@ def sections(pivot: Pivot, names: Sequence[str] = STANDARD) -> Iterator[tuple[Me
 
 
 def about_attack(shown: MetricColumn, columns: Sequence[Column]) -> str | None:
-    """The attack that a whole table is about, its clean columns too: of measures of source and target classes."""
+    """The attack that a whole table is about, its clean columns too: of metrics of source and target classes."""
     return next((c.attack for c in columns if not c.clean), None) if shown.needs_mapping else None
 
 
 def has_last_rounds(pivot: Pivot, shown: MetricColumn) -> bool:
-    """Whether a measure says something of its own: a mean of the last rounds that is the last round alone does not."""
+    """Whether a metric says something of its own: a mean of the last rounds that is the last round alone does not."""
     if not shown.last_rounds:
         return True
     tidy = pivot.tidy
@@ -164,13 +164,6 @@ def _reading(clean: Sequence[Column], attacked: Sequence[Column]) -> list[Column
     return [c for s in settings for c in [*clean, *attacked] if c.setting == s]
 
 
-def clean_note(table: pd.DataFrame) -> tuple[tuple[str, str], ...]:
-    """The footnote of clean columns of `analysis.pivot.Pivot.squares` that are means over several declared f."""
-    several = several_f(table)
-    told = f"mean over the declared f of the clean twins ({', '.join(map(str, several))})"
-    return (("clean", told),) if several else ()
-
-
 def _block(page: Page, shown: MetricColumn, table: pd.DataFrame, columns: Sequence[Column]) -> Block:
     table = table[table["column"].isin(list(columns))]
     at = by_place(table)
@@ -189,13 +182,26 @@ def _block(page: Page, shown: MetricColumn, table: pd.DataFrame, columns: Sequen
         levels,
         header,
         tuple(rows),
-        (*((letter, text) for text, letter in notes.items()), *clean_note(table), *adaptive_note(attacks)),
+        footnotes(notes, attacks, table),
     )
 
 
-def adaptive_note(told: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """The footnote that a table needs in which a name carries the mark."""
-    return ((ADAPTIVE, "the attack knows the rule it faces"),) if any(ADAPTIVE in text for text in told) else ()
+def footnotes(
+    notes: Mapping[str, str], texts: Iterable[str] = (), table: pd.DataFrame | None = None
+) -> tuple[tuple[str, str], ...]:
+    """All footnotes of a table, (letter, text).
+
+    Args:
+        notes: of `letter_of`.
+        texts: in which the mark of adaptive attacks may stand.
+        table: of `analysis.pivot.Pivot.squares`, whose clean columns may be means over several declared f.
+    """
+    found = [(letter, text) for text, letter in notes.items()]
+    if several := () if table is None else several_f(table):
+        found.append(("clean", f"mean over the declared f of the clean twins ({', '.join(map(str, several))})"))
+    if any(ADAPTIVE in text for text in texts):
+        found.append((ADAPTIVE, "the attack knows the rule it faces"))
+    return tuple(found)
 
 
 def header_of(

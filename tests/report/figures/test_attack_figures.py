@@ -110,7 +110,7 @@ def test_the_worst_case_names_the_attack_in_its_square(every: Any) -> None:
     assert "Accuracy: worst case over the 24 attacks" in words_of(figure)
 
 
-def test_one_scale_for_all_heatmaps_of_a_measure(tmp_path: Path) -> None:
+def test_one_scale_for_all_heatmaps_of_a_metric(tmp_path: Path) -> None:
     records.write_attacks(
         tmp_path / "g", aggregators=("fedavg", "median"), attacks=("mirrored", "sign_flip"), seeds=(0, 1)
     )
