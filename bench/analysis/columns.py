@@ -60,14 +60,14 @@ def by_place(table: pd.DataFrame) -> dict[tuple[str, Column], dict[Any, Any]]:
     return {(square["aggregator"], square["column"]): square for square in table.to_dict("records")}
 
 
-def reading_values(values: Values, facts: Sequence[str] = ()) -> tuple[tuple[int, float, str], ...]:
+def reading_values(values: Values, fields: Sequence[str] = ()) -> tuple[tuple[int, float, str], ...]:
     """A sorting key: nothing, then numbers, then text.
 
     Args:
         values: what to sort by.
-        facts: their names, where known: nothing is the end for `spec.field_groups.OPEN_ENDED`, and comes last.
+        fields: their names, where known: nothing is the end for `spec.field_groups.OPEN_ENDED`, and comes last.
     """
-    open_ended = [name in OPEN_ENDED for name in facts] or [False] * len(values)
+    open_ended = [name in OPEN_ENDED for name in fields] or [False] * len(values)
     return tuple(
         (3 if last else 0, 0.0, "")
         if is_nothing(v)
@@ -76,27 +76,27 @@ def reading_values(values: Values, facts: Sequence[str] = ()) -> tuple[tuple[int
     )
 
 
-def level_values(cells: pd.DataFrame, facts: Sequence[str]) -> list[Values]:
-    """The values of some facts, a tuple a cell, as `Column` has them."""
-    codes, found = coded(cells, facts)
+def level_values(cells: pd.DataFrame, fields: Sequence[str]) -> list[Values]:
+    """The values of some fields, a tuple a cell, as `Column` has them."""
+    codes, found = coded(cells, fields)
     return [found[code] for code in codes.tolist()]
 
 
-def coded(cells: pd.DataFrame, facts: Sequence[str]) -> tuple[NDArray[np.int64], list[Values]]:
-    """Which of the distinct values of some facts each cell has, and those values, in order of appearance."""
+def coded(cells: pd.DataFrame, fields: Sequence[str]) -> tuple[NDArray[np.int64], list[Values]]:
+    """Which of the distinct values of some fields each cell has, and those values, in order of appearance."""
     codes = np.zeros(len(cells), dtype=np.int64)
-    for fact in facts:
-        own, values = pd.factorize(cells[fact], use_na_sentinel=False)
+    for field in fields:
+        own, values = pd.factorize(cells[field], use_na_sentinel=False)
         codes = pd.factorize(codes * max(1, len(values)) + own)[0].astype(np.int64)
     first = np.unique(codes, return_index=True)[1]
-    if not facts:
+    if not fields:
         return codes, [()] * len(first)
-    columns = ([plain(v) for v in cells[fact].iloc[first]] for fact in facts)
+    columns = ([plain(v) for v in cells[field].iloc[first]] for field in fields)
     return codes, list(zip(*columns, strict=True))
 
 
 def plain(value: Any) -> Any:
-    """A Python value of a pandas one; None for nothing, so that equal facts are equal keys; 3.0 is 3."""
+    """A Python value of a pandas one; None for nothing, so that equal fields are equal keys; 3.0 is 3."""
     if is_nothing(value):
         return None
     value = value.item() if hasattr(value, "item") else value

@@ -50,7 +50,7 @@ def seed_table(column: ArrayLike, rule: ArrayLike, seed: ArrayLike, value: Array
 
     Args:
         column, rule, seed, value: ``(cells,)`` each, the first two as places; of several cells with one seed (twins
-            that differ in declared f, facts that are averaged over) the mean counts, of those that have a number.
+            that differ in declared f, fields that are averaged over) the mean counts, of those that have a number.
         shape: how many columns and rules there are.
     """
     numbers = np.asarray(value, dtype=np.float64)

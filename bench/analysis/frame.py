@@ -1,4 +1,4 @@
-"""The store as a table: one row a cell of the plan, every fact a column, the raw counts as arrays beside them."""
+"""The store as a table: one row a cell of the plan, every field a column, the raw counts as arrays beside them."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
         frame: of `analysis.frame.load`.
 
     Returns:
-        ``key, twin, clean``, every fact, ``task, classes, split, train, test, data_sha256, mapping``, and
+        ``key, twin, clean``, every field, ``task, classes, split, train, test, data_sha256, mapping``, and
 
         - for each metric m: ``m`` (last round), ``m_last5`` (mean over the last rounds: `last_rounds`),
           ``m_clean`` (the clean twin's last round, with this cell's mapping; NaN without a finished twin) and
@@ -159,7 +159,7 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     done = frame if finished.all() else frame[finished].reset_index(drop=True)
     known_as = ["key", "twin", "clean", *FIELDS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
     # Whole numbers are whole again where a missing cell made them objects.
-    facts = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
+    fields = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
     last = _last_of_each(done)
     added: dict[str, Any] = dict(_values(done, last)) | {ROUNDS_IN_LAST: np.array(last, dtype=np.int64)}
     flips = done["flips"].tolist()
@@ -172,7 +172,7 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     added |= _influences(done)
     added["nonfinite_updates"] = np.array([sum(n.values()) for n in done["nonfinite"]], dtype=np.int64)
     seconds = [c for c in done.columns if c.startswith("seconds")]
-    return pd.concat([facts, pd.DataFrame(added, index=done.index), done[seconds]], axis=1)
+    return pd.concat([fields, pd.DataFrame(added, index=done.index), done[seconds]], axis=1)
 
 
 def last_rounds(evaluated: NDArray[np.int64], rounds: int) -> int:

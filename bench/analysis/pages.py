@@ -13,7 +13,7 @@ from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
 from flipbench.spec.field_groups import LEVEL_FIELDS
 
 FIRST = "fedavg"  # the yardstick stands on top, as in papers
-PAGE_FACTS = ("dataset", "partition")  # numbers of two data sets have no common scale: one page each
+PAGE_FIELDS = ("dataset", "partition")  # numbers of two data sets have no common scale: one page each
 _ELSEWHERE = {"aggregator", "attack", "seed", "malicious_count"}
 
 
@@ -22,18 +22,18 @@ class Page:
     """The cells that share a table and a set of heatmaps.
 
     Attributes:
-        about: facts that tell this page from the others; empty for an only page.
-        constant: facts with one value on this page.
+        about: fields that tell this page from the others; empty for an only page.
+        constant: fields with one value on this page.
         rows: aggregators, FedAvg first, then in the order of the plan.
         attacks: in the order of the plan, the clean twins' ``none`` left out.
         adaptive: those of them that know the rule they face.
         backdoors: those of them whose success is measured on stamped test images.
-        settings: names of facts that vary and that a clean twin shares with its attacked cell.
-        levels: names of facts of the attack that vary.
+        settings: names of fields that vary and that a clean twin shares with its attacked cell.
+        levels: names of fields of the attack that vary.
         classes: names of the classes.
         seeds: how many distinct seeds the plan has here.
         cells: one row a cell; ``malicious_fraction`` is filled in.
-        unknown: cells of the plan without any record, hence without facts, on any page.
+        unknown: cells of the plan without any record, hence without fields, on any page.
     """
 
     about: Mapping[str, Any]
@@ -57,7 +57,7 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
         frame: of `analysis.frame.load`.
     """
     known = frame[frame["status"] != "missing"]
-    apart = [f for f in PAGE_FACTS if _varies(known[f])]
+    apart = [f for f in PAGE_FIELDS if _varies(known[f])]
     unknown = len(frame) - len(known)
     if not apart:
         return (_page({}, known, unknown),) if len(known) else ()

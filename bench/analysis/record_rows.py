@@ -1,6 +1,6 @@
-"""One record as a flat row: every fact a column, the raw counts as arrays beside them.
+"""One record as a flat row: every field a column, the raw counts as arrays beside them.
 
-Nothing is computed here but what a reader would call the same fact in another unit (the malicious fraction, total
+Nothing is computed here but what a reader would call the same field in another unit (the malicious fraction, total
 seconds); metrics are `analysis.metrics`.
 """
 
@@ -19,7 +19,7 @@ from flipbench.spec.field_groups import USUAL
 PHASES = ("setup", "local", "aggregation", "evaluation")
 PROVENANCE = ("flipbench", "commit", "python", "torch", "numpy", "platform", "device", "threads", "finished")
 
-# Names that would hide a fact are told apart: the task's pixels, who took part, the machine's device.
+# Names that would hide a field are told apart: the task's pixels, who took part, the machine's device.
 COLUMNS = (
     *("key", "twin", "status", "reason", "traceback", "attempts", "clean"),
     *FIELDS,
@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 class Share:
-    """Hands out one object for all that are equal: cells differ in few of their facts."""
+    """Hands out one object for all that are equal: cells differ in few of their fields."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
@@ -62,7 +62,7 @@ def row(record: Mapping[str, Any] | None, key: str, share: Share | None = None) 
     if record is None:
         return {"key": key, "status": "missing"}
     share = share or Share()
-    facts, seconds = record["facts"], record["seconds"]
+    fields, seconds = record["facts"], record["seconds"]
     task: Mapping[str, Any] = record["task"] or {}
     spent = [seconds.get(phase) for phase in PHASES]
     known = [s for s in spent if s is not None]
@@ -70,9 +70,9 @@ def row(record: Mapping[str, Any] | None, key: str, share: Share | None = None) 
         **{name: record[name] for name in ("key", "status", "reason", "traceback", "attempts")},
         "twin": share.value(record["twin"]),
         **USUAL,  # a field that cells of an earlier version lack was this
-        **facts,
-        "clean": facts["attack"] == CLEAN,
-        "malicious_fraction": facts["malicious_count"] / (facts["clients"] + _sybils(facts)),
+        **fields,
+        "clean": fields["attack"] == CLEAN,
+        "malicious_fraction": fields["malicious_count"] / (fields["clients"] + _sybils(fields)),
         "task": task.get("dataset"),
         "classes": share.value(tuple(task["classes"])) if task else None,
         **{name: task.get(name) for name in ("split", "train", "test")},
@@ -87,9 +87,9 @@ def row(record: Mapping[str, Any] | None, key: str, share: Share | None = None) 
     }
 
 
-def _sybils(facts: Mapping[str, Any]) -> int:
+def _sybils(fields: Mapping[str, Any]) -> int:
     """Clients that the N do not count."""
-    return 0 if facts.get("malicious_data", SHARE) == SHARE else int(facts["malicious_count"])
+    return 0 if fields.get("malicious_data", SHARE) == SHARE else int(fields["malicious_count"])
 
 
 def _attack(record: Mapping[str, Any], share: Share) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Two results folders cell by cell: what changed between two versions, two machines, a plug-in before and after.
 
-Cells are matched on their facts, without what may differ between the two: the device, the folder of a data or plug-in
-file, versions and hashes. Differences are second minus first, paired by seed. A setting is all facts but the seed.
+Cells are matched on their fields, without what may differ between the two: the device, the folder of a data or plug-in
+file, versions and hashes. Differences are second minus first, paired by seed. A setting is all fields but the seed.
 
 A setting got worse in a metric where the 95 % Student interval of its paired difference lies on the bad side of 0 and
 the paired t test says so after Holm's correction over all settings and metrics that differ at all: else a grid of a
@@ -46,7 +46,7 @@ Where = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Matched:
-    """Cells of two frames with the same facts.
+    """Cells of two frames with the same fields.
 
     Attributes:
         first, second: places in the two frames, one pair of cells each.
@@ -101,7 +101,7 @@ class Comparison:
         finished: pairs of cells that are done on both sides.
         differences: one a metric and setting, then one a metric.
         states: (first, second) status -> how many pairs, where they differ.
-        provenance: fact -> its values in the first and in the second folder, where they differ.
+        provenance: field -> its values in the first and in the second folder, where they differ.
         sources: what names a data set, rule or attack whose content changed -> hash before and after.
     """
 
@@ -144,7 +144,7 @@ def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tole
     matched = match(*both)
     if not len(matched.first):
         raise UserError(
-            f"{first} and {second} have no cell in common: cells are matched on all facts but the device, so give two "
+            f"{first} and {second} have no cell in common: cells are matched on all fields but the device, so give two "
             "folders of the same grid (`flipbench plan` lists cells)"
         )
     done = [frame["status"].to_numpy(dtype=object) for frame in both]
@@ -166,10 +166,10 @@ def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tole
 
 
 def match(first: pd.DataFrame, second: pd.DataFrame) -> Matched:
-    """Pair the cells of two frames (without missing ones) by their facts."""
+    """Pair the cells of two frames (without missing ones) by their fields."""
     names = [_identities(frame, loose=True) for frame in (first, second)]
     twice = {name for found in names for name, count in Counter(found).items() if count > 1}
-    if twice:  # one file name in two folders, two devices: only the whole facts tell them apart
+    if twice:  # one file name in two folders, two devices: only the whole fields tell them apart
         whole = [_identities(frame, loose=False) for frame in (first, second)]
         names = [[w if n in twice else n for n, w in zip(*two, strict=True)] for two in zip(names, whole, strict=True)]
     there = {name: place for place, name in enumerate(names[1])}
@@ -195,7 +195,7 @@ def _identities(frame: pd.DataFrame, *, loose: bool) -> list[Values]:
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """The facts without the places of files."""
+    """The fields without the places of files."""
     names = {text: aggregator_label(str(text)) for name in ("aggregator", "attack") for text in frame[name].unique()}
     sets = {text: dataset_label(str(text)) for text in frame["dataset"].unique()}
     return frame[list(FIELDS)].assign(

@@ -184,7 +184,7 @@ _MOST_NAMED = 4  # settings that a sentence has room for
 
 
 def _unequal_seeds(frame: pd.DataFrame) -> Iterator[Guard]:
-    """Finished seeds of each setting (all facts but the seed); which settings have how many."""
+    """Finished seeds of each setting (all fields but the seed); which settings have how many."""
     tried = frame[frame["status"].isin(["done", "failed"])]
     if tried.empty:
         return
@@ -207,18 +207,18 @@ def _unequal_seeds(frame: pd.DataFrame) -> Iterator[Guard]:
     yield Guard("unequal_seeds", f"{text} ({'; '.join(each)})", tuple(tried.loc[order, "key"]))
 
 
-def _words(row: pd.Series[Any], facts: Sequence[str]) -> Iterator[str]:
-    """The facts of a setting, rule and attack by their names alone; f only where no number of clients tells it."""
+def _words(row: pd.Series[Any], fields: Sequence[str]) -> Iterator[str]:
+    """The fields of a setting, rule and attack by their names alone; f only where no number of clients tells it."""
     clean = row["attack"] == CLEAN
-    for fact in facts:
-        if fact == "aggregator":
-            yield aggregator_label(str(row[fact]))
-        elif fact == "attack":
-            yield attack_label(str(row[fact]), row["classes"] or ())
-        elif fact == "malicious_count":
+    for field in fields:
+        if field == "aggregator":
+            yield aggregator_label(str(row[field]))
+        elif field == "attack":
+            yield attack_label(str(row[field]), row["classes"] or ())
+        elif field == "malicious_count":
             yield from () if clean else (f"{value_label('malicious_fraction', row['malicious_fraction'])} malicious",)
-        elif fact != "declared_byzantine" or clean or int(row[fact]) != expected_malicious(row.to_dict()):
-            yield f"{field_label(fact)} {value_label(fact, row[fact])}"
+        elif field != "declared_byzantine" or clean or int(row[field]) != expected_malicious(row.to_dict()):
+            yield f"{field_label(field)} {value_label(field, row[field])}"
 
 
 def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:

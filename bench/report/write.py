@@ -149,7 +149,7 @@ def chosen(
         form: the format.
 
     Raises:
-        UserError: the folder holds no plan; no such metric, fact or format; no cell is left.
+        UserError: the folder holds no plan; no such metric, field or format; no cell is left.
     """
     if form not in FORMATS:
         raise UserError(f"a table is written as {', '.join(FORMATS)}, not as {form!r}")

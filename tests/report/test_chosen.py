@@ -85,10 +85,10 @@ def test_the_clean_value_of_a_mapped_metric_is_the_attacks_own(folder: Path) -> 
     ("given", "says"),
     [
         ({"metric": "acuracy"}, "there is no metric"),
-        ({"rows": ["rule"]}, "no fact of a cell"),
+        ({"rows": ["rule"]}, "no field of a cell"),
         ({"rows": ["attack"]}, "none of them twice"),
         ({"rows": ["seed"]}, "not the seed"),
-        ({"where": ["attack"]}, "FACT=VALUE"),
+        ({"where": ["attack"]}, "FIELD=VALUE"),
         ({"where": ["attack=alie"]}, "there are all_to_one"),
     ],
 )

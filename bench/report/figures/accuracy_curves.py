@@ -40,7 +40,7 @@ def series(page: Page, attack: str) -> pd.DataFrame:
     Returns:
         One row an aggregator, panel, side (attacked or clean) and round: ``aggregator, across, down, side, round`` and
         mean, sd, n, low, high over seeds, ``least`` and ``most`` of them.
-        ``across`` is the malicious fraction, ``down`` the other varying facts.
+        ``across`` is the malicious fraction, ``down`` the other varying fields.
     """
     done = page.cells[page.cells["status"] == "done"]
     attacked = done[done["attack"] == attack]

@@ -33,7 +33,7 @@ from flipbench.report.figures import (
     style,
 )
 from flipbench.report.figures import class_pairs as pairs
-from flipbench.report.figures.requests import LARGE, MOST_OF_LARGE, WIDEST_OF_LARGE, asked, wanted
+from flipbench.report.figures.requests import MOST_OF_LARGE, WIDEST_OF_LARGE, asked, left_out, wanted
 from flipbench.report.tables.attacks import place_label
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import attack_label, labelled, slug, value_label
@@ -59,7 +59,7 @@ def figures(pivots: Sequence[Pivot], plan: Mapping[str, Any], every: bool = Fals
     cells = sum(len(pivot.page.cells) for pivot in pivots) + max((pivot.page.unknown for pivot in pivots), default=0)
     taken: set[str] = set()
     whole = chain.from_iterable(chain(_by_metric(pivots, pivots, wanted(plan)[0]), _others(pivots)))
-    for name, draw in _few(pivots, plan) if cells > LARGE and not every else whole:
+    for name, draw in _few(pivots, plan) if left_out(cells) and not every else whole:
         own = f"{name}-{sha256(f'{name}{len(taken)}'.encode()).hexdigest()[:8]}" if name in taken else name
         taken.add(own)
         yield NamedFigure(own, draw)

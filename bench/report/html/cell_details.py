@@ -1,4 +1,4 @@
-"""What stands behind a square: its cells with their facts, numbers, curves and confusion matrices, a part a rule.
+"""What stands behind a square: its cells with their fields, numbers, curves and confusion matrices, a part a rule.
 
 Kinds of detail are taken in while they fit into the room that the page has; what is left out is said there.
 """
@@ -40,8 +40,8 @@ class Cells:
         rules: the places of each rule's cells.
         row: of each cell: its place in the tidy frame; -1 for none.
         column: of each cell: the place of its column; -1 for none.
-        codes: fact that varies, or that commands set -> the number of each cell's value; ``values`` has them.
-        values: such a fact -> its values.
+        codes: field that varies, or that commands set -> the number of each cell's value; ``values`` has them.
+        values: such a field -> its values.
         texts: reasons and class maps.
     """
 
@@ -71,7 +71,7 @@ def details(pivot: Pivot, rerun: Rerun, room: int) -> tuple[Detail, int]:
     parts: dict[str, list[str]] = {}
     if len(pivot.page.cells) * _LEAST > room:
         return {"parts": parts, "fields": [], "start": rerun.start, "texts": [], "left_out": list(KINDS)}, 0
-    shared = _shared(pivot, rerun.facts)
+    shared = _shared(pivot, rerun.fields)
     for kind in KINDS:
         made = _fitting(shared, kind, room - sum(len(text) for texts in parts.values() for text in texts))
         if made is None:
@@ -80,11 +80,11 @@ def details(pivot: Pivot, rerun: Rerun, room: int) -> tuple[Detail, int]:
     classes = pivot.page.classes
     fields = [
         {
-            "label": field_label(fact),
-            "values": [_label(fact, v, classes) for v in values],
-            "options": [setting(fact, v) for v in values] if fact in rerun.facts else None,
+            "label": field_label(field),
+            "values": [_label(field, v, classes) for v in values],
+            "options": [setting(field, v) for v in values] if field in rerun.fields else None,
         }
-        for fact, values in shared.values.items()
+        for field, values in shared.values.items()
     ]
     told = {"parts": parts, "fields": fields, "start": rerun.start, "texts": shared.texts.texts}
     return told | {"left_out": [k for k in KINDS if k not in parts]}, sum(len(t) for p in parts.values() for t in p)
@@ -95,7 +95,7 @@ def _shared(pivot: Pivot, told: Sequence[str]) -> Cells:
 
     Args:
         pivot: of the page.
-        told: facts that commands set, be they the same in all cells or not.
+        told: fields that commands set, be they the same in all cells or not.
     """
     cells, placement = pivot.page.cells.reset_index(drop=True), pivot.placement
     rules: dict[str, list[int]] = {rule: [] for rule in pivot.page.rows}
@@ -106,18 +106,18 @@ def _shared(pivot: Pivot, told: Sequence[str]) -> Cells:
     column[placement.cell[own]] = placement.cells.column[own]
     row = pd.Index(pivot.tidy["key"]).get_indexer(pd.Index(cells["key"])).astype(np.int64)
     codes, values = {}, {}
-    for fact in FIELDS:
-        number, found = pd.factorize(cells[fact], use_na_sentinel=False)
-        if len(found) > 1 or fact in told:
+    for field in FIELDS:
+        number, found = pd.factorize(cells[field], use_na_sentinel=False)
+        if len(found) > 1 or field in told:
             first = np.unique(number, return_index=True)[1]
-            codes[fact], values[fact] = number.tolist(), [v for (v,) in level_values(cells.iloc[first], [fact])]
+            codes[field], values[field] = number.tolist(), [v for (v,) in level_values(cells.iloc[first], [field])]
     return Cells(pivot, cells, tuple(rules.values()), row, column, codes, values, Dictionary())
 
 
-def _label(fact: str, value: Any, classes: Sequence[str]) -> str:
-    if fact == "aggregator":
+def _label(field: str, value: Any, classes: Sequence[str]) -> str:
+    if field == "aggregator":
         return aggregator_label(str(value))
-    return attack_label(str(value), classes) if fact == "attack" else value_label(fact, value)
+    return attack_label(str(value), classes) if field == "attack" else value_label(field, value)
 
 
 def _fitting(shared: Cells, kind: str, room: int) -> list[str] | None:

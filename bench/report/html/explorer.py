@@ -172,7 +172,7 @@ def _metric(pivot: Pivot, shown: MetricColumn) -> dict[str, Any] | None:
 
 
 def _facets(pivot: Pivot) -> list[dict[str, Any]]:
-    """What columns can be chosen by: the attack, its target, and every fact that varies; -1 where a column has none."""
+    """What columns can be chosen by: the attack, its target, every field that varies; -1 where a column has none."""
     page, columns = pivot.page, pivot.placement.columns
     aims = targets(page)
     facets = []
@@ -183,19 +183,19 @@ def _facets(pivot: Pivot) -> list[dict[str, Any]]:
             for c in columns
         ]
         facets.append({"name": name, "label": label, "values": known.texts, "of": which})
-    for fact in (*page.settings, *page.levels):
+    for field in (*page.settings, *page.levels):
         known = Dictionary()
-        which = [known.number(value_label(fact, v)) if has else -1 for has, v in _values(page, fact, columns)]
-        facets.append({"name": fact, "label": field_label(fact), "values": known.texts, "of": which})
+        which = [known.number(value_label(field, v)) if has else -1 for has, v in _values(page, field, columns)]
+        facets.append({"name": field, "label": field_label(field), "values": known.texts, "of": which})
     return facets
 
 
-def _values(page: Page, fact: str, columns: Sequence[Column]) -> list[tuple[bool, Any]]:
-    """Of each column: whether it has a value of the fact, and which."""
-    if fact in page.settings:
-        at = page.settings.index(fact)
+def _values(page: Page, field: str, columns: Sequence[Column]) -> list[tuple[bool, Any]]:
+    """Of each column: whether it has a value of the field, and which."""
+    if field in page.settings:
+        at = page.settings.index(field)
         return [(True, c.setting[at]) for c in columns]
-    at = page.levels.index(fact)
+    at = page.levels.index(field)
     return [(bool(c.level), c.level[at] if c.level else None) for c in columns]
 
 

@@ -155,8 +155,8 @@ def _comparisons(pivot: Pivot) -> Markup:
     rows = []
     for unclaimed, _, i, j in islice(sorted(keys), _MOST_PAIRS):
         column, a, b = columns[i], plain.rows[pairs.first[j]], plain.rows[pairs.second[j]]
-        facts = (*plain.settings, *plain.levels)
-        told = [value_label(f, v) for f, v in zip(facts, (*column.setting, *column.level), strict=False)]
+        fields = (*plain.settings, *plain.levels)
+        told = [value_label(f, v) for f, v in zip(fields, (*column.setting, *column.level), strict=False)]
         where = ", ".join([attack_label(column.attack, plain.classes), *told])
         verdict = "not told apart" if unclaimed else aggregator_label(a if mean[i, j] > 0 else b)
         rows.append(

@@ -1,4 +1,4 @@
-"""The command that runs one cell again: that of the run, with every fact that varies set to the cell's value.
+"""The command that runs one cell again: that of the run, with every field that varies set to the cell's value.
 
 ``--set`` takes a field out of axes, cases and base alike, so what is left is this one cell and its clean twin.
 """
@@ -29,16 +29,16 @@ class Rerun:
     """How to run any cell of a grid again.
 
     Attributes:
-        start: the command up to the facts; None where the plan does not tell how the grid was run.
-        facts: those that tell its cells apart.
+        start: the command up to the fields; None where the plan does not tell how the grid was run.
+        fields: those that tell its cells apart.
     """
 
     start: str | None
-    facts: tuple[str, ...]
+    fields: tuple[str, ...]
 
     def command(self, cell: Mapping[str, Any]) -> str | None:
         """The command of a cell, given as a row of `analysis.frame.load`."""
-        told = [setting(f, cell[f]) for f in self.facts]
+        told = [setting(f, cell[f]) for f in self.fields]
         return None if self.start is None else " ".join([self.start, *told])
 
 
@@ -49,21 +49,21 @@ def rerun(plan: Mapping[str, Any], cells: pd.DataFrame) -> Rerun:
         plan: the grid's.
         cells: those of its cells that have a record, of `analysis.frame.load`.
     """
-    facts = [f for f in FIELDS if f != _FRACTION and len(pd.factorize(cells[f], use_na_sentinel=False)[1]) > 1]
-    settled = {*facts}
-    if _COUNT in facts:
-        facts.remove(_COUNT)
-        facts.append(_COUNT if _counted(plan) else _FRACTION)
+    fields = [f for f in FIELDS if f != _FRACTION and len(pd.factorize(cells[f], use_na_sentinel=False)[1]) > 1]
+    settled = {*fields}
+    if _COUNT in fields:
+        fields.remove(_COUNT)
+        fields.append(_COUNT if _counted(plan) else _FRACTION)
         settled |= {_COUNT, _FRACTION}
         # The declared f follows from it, but a clean twin is told that of the attacked cell.
-        facts += [] if _DECLARED in facts else [_DECLARED]
-    return Rerun(_start(plan, settled), tuple(sorted(facts, key=FIELDS.index)))
+        fields += [] if _DECLARED in fields else [_DECLARED]
+    return Rerun(_start(plan, settled), tuple(sorted(fields, key=FIELDS.index)))
 
 
-def setting(fact: str, value: Any) -> str:
-    """The options that set a fact to a value, quoted for a shell."""
-    told = f"--set {shlex.quote(f'{fact}={_yaml(value)}')}"
-    return f"--set {_FRACTION}=null {told}" if fact == _COUNT else told
+def setting(field: str, value: Any) -> str:
+    """The options that set a field to a value, quoted for a shell."""
+    told = f"--set {shlex.quote(f'{field}={_yaml(value)}')}"
+    return f"--set {_FRACTION}=null {told}" if field == _COUNT else told
 
 
 def _counted(plan: Mapping[str, Any]) -> bool:
@@ -91,8 +91,8 @@ def _start(plan: Mapping[str, Any], settled: set[str]) -> str | None:
         return None
     told = ["flipbench", "run", rest[0]]
     for name, value in options:
-        fact = {"--set": re.split(r"[.=]", value, maxsplit=1)[0].strip(), "--device": "device"}.get(name)
-        if fact is not None and fact not in settled:
+        field = {"--set": re.split(r"[.=]", value, maxsplit=1)[0].strip(), "--device": "device"}.get(name)
+        if field is not None and field not in settled:
             told += [name, value]
     return shlex.join([*told, "--results", FOLDER])
 

@@ -124,7 +124,7 @@ def _overview_block(page: Page, shown: MetricColumn, table: pd.DataFrame, place:
 
 
 def place_label(page: Page, place: Place) -> list[str]:
-    """The facts of a place with their values: "malicious fraction 20 %"."""
+    """The fields of a place with their values: "malicious fraction 20 %"."""
     return labelled((*page.settings, *page.levels), (*place[0], *place[1]))
 
 
@@ -150,8 +150,8 @@ def regret_blocks(pivot: Pivot) -> Iterator[Block]:
 
 
 def _regret_row(page: Page, line: Mapping[Any, Any], notes: dict[str, str]) -> tuple[str, tuple[Entry, ...]]:
-    facts = zip((*page.settings, *page.levels), (*line["setting"], *line["level"]), strict=True)
-    name = ", ".join([aggregator_label(line["aggregator"]), *(value_label(f, v) for f, v in facts)])
+    fields = zip((*page.settings, *page.levels), (*line["setting"], *line["level"]), strict=True)
+    name = ", ".join([aggregator_label(line["aggregator"]), *(value_label(f, v) for f, v in fields)])
     if line["state"] == "infeasible":
         note = letter_of(notes, f"infeasible: {line['reason']}")
         return name, (Entry(DASH, note=note), *[Entry(DASH)] * 2, Entry(""), Entry(""))

@@ -20,7 +20,7 @@ _REGRET = tuple(f"{what}_{s}" for what in ("static", "searched", "regret") for s
 
 def worst_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator and place: the worst attack and the interval of its mean; None with a single attack."""
-    facts = facts_of(pivots)
+    fields = fields_of(pivots)
     numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "attacks", "asked", "reason"]
     lines = []
     for pivot in pivots:
@@ -29,31 +29,31 @@ def worst_csv(pivots: Sequence[Pivot]) -> str | None:
             for square in worst(pivot, metric_column("accuracy")).to_dict("records"):
                 column = square["column"]
                 if not column.clean:
-                    told = told_of(page, facts, column.setting, column.level)
+                    told = values_of(page, fields, column.setting, column.level)
                     attack = square["worst"]
                     known = [attack, attack in page.adaptive] if attack else ["", ""]
                     lines.append(["accuracy", square["aggregator"], *told, *known, *(square[n] for n in numbers)])
-    names = ["metric", "aggregator", *facts, "worst_attack", "adaptive", *numbers]
+    names = ["metric", "aggregator", *fields, "worst_attack", "adaptive", *numbers]
     return csv_text(names, lines) if lines else None
 
 
 def regret_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator, place and searched attack; None where none was searched or no flip is static."""
-    facts = facts_of(pivots)
+    fields = fields_of(pivots)
     lines = []
     for pivot in pivots:
         for line in regrets(pivot).to_dict("records"):
-            told = [line["aggregator"], *told_of(pivot.page, facts, line["setting"], line["level"])]
+            told = [line["aggregator"], *values_of(pivot.page, fields, line["setting"], line["level"])]
             told += [line[name] for name in ("state", "attack", "objective", "static")]
             lines.append([*told, *(line[n] for n in _REGRET), _maps(line["maps"]), line["trials"], line["reason"]])
-    names = ["aggregator", *facts, "state", "attack", "objective", "best_static", *_REGRET, "maps", "trials", "reason"]
+    names = ["aggregator", *fields, "state", "attack", "objective", "best_static", *_REGRET, "maps", "trials", "reason"]
     return csv_text(names, lines) if lines else None
 
 
 def declared_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator, declared f and true number: accuracy, and its loss against declaring the truth; None
     where the two are not axes of the grid."""
-    facts = [f for f in facts_of(pivots) if f not in declared_f.AXES]
+    fields = [f for f in fields_of(pivots) if f not in declared_f.AXES]
     numbers = [f"{prefix}{n}" for prefix in ("", "regret_") for n in ("state", *STATISTICS)]
     lines = []
     for pivot in pivots:
@@ -61,29 +61,29 @@ def declared_csv(pivots: Sequence[Pivot]) -> str | None:
         for attack in page.attacks if declared_f.applies(page) else ():
             for values in declared_f.variants(page, attack):
                 has = _has(page, dict(zip(declared_f.rest(page), values, strict=True)))
-                told = [attack, attack in page.adaptive, *(has.get(f) for f in facts)]
+                told = [attack, attack in page.adaptive, *(has.get(f) for f in fields)]
                 for square in declared_f.table(pivot, metric_column("accuracy"), attack, values).to_dict("records"):
                     own = [square[n] for n in ("aggregator", "declared", "true", *numbers)]
                     lines.append(["accuracy", *told, *own])
-    names = ["metric", "attack", "adaptive", *facts, "aggregator", "declared_byzantine", "malicious_count", *numbers]
+    names = ["metric", "attack", "adaptive", *fields, "aggregator", "declared_byzantine", "malicious_count", *numbers]
     return csv_text(names, lines) if lines else None
 
 
-def facts_of(pivots: Sequence[Pivot]) -> list[str]:
+def fields_of(pivots: Sequence[Pivot]) -> list[str]:
     """Facts that vary on a page or between pages, beside the data set and its partition."""
     found = [f for p in pivots for f in (*p.page.about, *p.page.settings, *p.page.levels)]
     return list(dict.fromkeys(["dataset", "partition", *found]))
 
 
-def told_of(page: Page, facts: list[str], setting: tuple[Any, ...], level: tuple[Any, ...]) -> list[Any]:
-    """Values of some facts at a place of a page; those of the attack are none for a clean column, which lacks them."""
+def values_of(page: Page, fields: list[str], setting: tuple[Any, ...], level: tuple[Any, ...]) -> list[Any]:
+    """Values of some fields at a place of a page; those of the attack are none for a clean column, which lacks them."""
     told = dict(zip(page.settings, setting, strict=True)) | dict.fromkeys(page.levels)
     has = _has(page, told | dict(zip(page.levels, level, strict=False)))
-    return [has.get(f) for f in facts]
+    return [has.get(f) for f in fields]
 
 
 def _has(page: Page, told: Mapping[str, Any]) -> dict[str, Any]:
-    """All facts of a place, the data set without its path."""
+    """All fields of a place, the data set without its path."""
     has = {**page.constant, **page.about, **told}
     return {**has, "dataset": dataset_label(str(has["dataset"]))}
 

@@ -14,7 +14,7 @@ _UNSHOWN = ("classes", "traceback")
 
 
 def cells_csv(tidy: pd.DataFrame) -> str:
-    """One line a finished cell: key, split, every fact, every metric, flips, influence, seconds; shares from 0 to 1.
+    """One line a finished cell: key, split, every field, every metric, flips, influence, seconds; shares from 0 to 1.
 
     Args:
         tidy: of `analysis.metrics.evaluate`.

@@ -16,7 +16,7 @@ from flipbench.analysis.metrics import LAST_ROUNDS
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.statistics import LEAST_SEEDS
-from flipbench.report.tables.attacks_csv import facts_of, told_of
+from flipbench.report.tables.attacks_csv import fields_of, values_of
 from flipbench.report.tables.csv_format import csv_columns
 from flipbench.report.tables.model import about_attack, has_last_rounds
 from flipbench.spec.metric_names import HEADLINES
@@ -36,7 +36,7 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
     itself; ``_holm``: corrected over the ``comparisons`` of the table (its lines with a p); ``claim``: first or second,
     whichever is better, "none" where they cannot be told apart, "too few seeds" with fewer than six.
     """
-    facts = facts_of(pivots)
+    fields = fields_of(pivots)
     parts: list[dict[str, Any]] = []
     for pivot, shown, _, values, columns in _tables(pivots):
         page = pivot.page
@@ -47,7 +47,7 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
         column, pair = np.nonzero(there)
         rules = np.array(page.rows, dtype=object)
         parts.append(
-            {"metric": [shown.name] * len(column), **_about(page, facts, shown, columns, column)}
+            {"metric": [shown.name] * len(column), **_about(page, fields, shown, columns, column)}
             | {"first": rules[pairs.first[pair]], "second": rules[pairs.second[pair]]}
             | {name: number[there] for name, number in _numbers(pairs, shown).items()}
         )
@@ -73,7 +73,7 @@ def _numbers(pairs: Pairs, shown: MetricColumn) -> dict[str, Any]:
 def statistics_csv(pivots: Sequence[Pivot]) -> str:
     """One line a metric, rule and column: the interval, the interquartile mean, and the mean of the last rounds;
     ``of_attack`` as in `comparisons_csv`."""
-    facts = facts_of(pivots)
+    fields = fields_of(pivots)
     parts: list[dict[str, Any]] = []
     for pivot, shown, attacks, values, columns in _tables(pivots):
         page = pivot.page
@@ -82,21 +82,21 @@ def statistics_csv(pivots: Sequence[Pivot]) -> str:
         last = _last(pivot, shown, attacks, columns)
         numbers = (n, mean, sd, low, high, statistics.interquartile_mean(values), *ends, last)
         column, rule = np.nonzero(n > 0)
-        about = _about(page, facts, shown, columns, column)
+        about = _about(page, fields, shown, columns, column)
         parts.append(
             {"metric": [shown.name] * len(column), "aggregator": np.array(page.rows, dtype=object)[rule], **about}
             | {name: number[column, rule] for name, number in zip(_SQUARE, numbers, strict=True)}
         )
-    names = ["metric", "aggregator", "attack", "of_attack", *facts, *_SQUARE]
+    names = ["metric", "aggregator", "attack", "of_attack", *fields, *_SQUARE]
     return csv_columns(_stacked(parts) if parts else dict.fromkeys(names, ()))
 
 
-def _about(page: Page, facts: list[str], shown: MetricColumn, columns: list[Column], at: Places) -> dict[str, Any]:
-    """Attack and facts of the columns at some places, as columns of a table."""
+def _about(page: Page, fields: list[str], shown: MetricColumn, columns: list[Column], at: Places) -> dict[str, Any]:
+    """Attack and fields of the columns at some places, as columns of a table."""
     about = about_attack(shown, columns)
-    told = [[c.attack, about, *told_of(page, facts, c.setting, c.level)] for c in columns]
+    told = [[c.attack, about, *values_of(page, fields, c.setting, c.level)] for c in columns]
     found = {}
-    for i, name in enumerate(["attack", "of_attack", *facts]):
+    for i, name in enumerate(["attack", "of_attack", *fields]):
         values = np.empty(len(told), dtype=object)
         values[:] = [line[i] for line in told]
         found[name] = values[at]

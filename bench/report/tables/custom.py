@@ -1,4 +1,4 @@
-"""A table of one's own: any facts down and across, the clean twins first, FedAvg on top, best and its equals marked."""
+"""A table of one's own: any fields down and across, clean twins first, FedAvg on top, best and its equals marked."""
 
 from __future__ import annotations
 
@@ -67,20 +67,20 @@ def choose(
         frame: of `analysis.frame.load`.
         tidy: of `analysis.metrics.evaluate` on it.
         metric: of `analysis.metrics.METRICS`, or one with ``_damage`` or ``_last5``.
-        rows, columns: facts of a cell. Attacked cells alone are averaged; their clean twins stand in front, as columns
-            (rows where the aggregators go across) named clean, whether or not the attack is among the facts.
-        where: ``FACT=VALUE``; several values of one fact are alternatives; shares also as "20%". ``attack=none``: the
+        rows, columns: fields of a cell. Attacked cells alone are averaged; their clean twins stand in front, as columns
+            (rows where the aggregators go across) named clean, whether or not the attack is among the fields.
+        where: ``FIELD=VALUE``; several values of one field are alternatives; shares also as "20%". ``attack=none``: the
             clean cells.
 
     Raises:
-        UserError: no such fact or metric; nothing is left.
+        UserError: no such field or metric; nothing is left.
     """
     shown = metric_column(metric)
     for name in (*rows, *columns):
         _need(name)
     if not rows or not columns or set(rows) & set(columns) or "seed" in (*rows, *columns):
         raise UserError(
-            "rows and columns need a fact each, none of them twice, and not the seed, which is averaged over"
+            "rows and columns need a field each, none of them twice, and not the seed, which is averaged over"
         )
     cells = _cells(frame, tidy, shown, where)
     given, described = (rows, columns), cells
@@ -134,7 +134,7 @@ def matching(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
 
 def _need(name: str) -> None:
     if name not in FIELDS and name != "malicious_fraction":
-        raise UserError(f"{name!r} is no fact of a cell: choose among {', '.join(FIELDS)}")
+        raise UserError(f"{name!r} is no field of a cell: choose among {', '.join(FIELDS)}")
 
 
 def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: Sequence[str]) -> pd.DataFrame:
@@ -169,7 +169,7 @@ def _asked(where: Sequence[str]) -> dict[str, list[str]]:
     for one in where:
         name, equals, value = one.partition("=")
         if not equals:
-            raise UserError(f"--where is FACT=VALUE, like attack=mirrored, got {one!r}")
+            raise UserError(f"--where is FIELD=VALUE, like attack=mirrored, got {one!r}")
         _need(name.strip())
         asked.setdefault(name.strip(), []).append(value.strip())
     return asked
@@ -199,14 +199,14 @@ def _matches(name: str, value: Any, asked: str) -> bool:
         return asked == str(value)
 
 
-def _axis(cells: pd.DataFrame, facts: Sequence[str], across: bool) -> list[Place]:
-    """Where each cell stands; across, a clean one has no facts of an attack."""
+def _axis(cells: pd.DataFrame, fields: Sequence[str], across: bool) -> list[Place]:
+    """Where each cell stands; across, a clean one has no fields of an attack."""
     places: list[Place] = []
     clean = (cells["attack"] == CLEAN).tolist()
-    for place, none in zip(level_values(cells, facts), clean, strict=True):
-        bare = across and none and "attack" in facts
+    for place, none in zip(level_values(cells, fields), clean, strict=True):
+        bare = across and none and "attack" in fields
         places.append(
-            tuple(None if bare and f in _OF_ATTACK and f != "attack" else v for f, v in zip(facts, place, strict=True))
+            tuple(None if bare and f in _OF_ATTACK and f != "attack" else v for f, v in zip(fields, place, strict=True))
         )
     return places
 
@@ -223,10 +223,10 @@ def _kept(places: Sequence[Place], which: NDArray[np.bool_]) -> list[Place]:
     return [place for place, keep in zip(places, which.tolist(), strict=True) if keep]
 
 
-def _order(facts: Sequence[str], place: Place, cells: pd.DataFrame) -> Place:
+def _order(fields: Sequence[str], place: Place, cells: pd.DataFrame) -> Place:
     """FedAvg and the clean twins first, rules and attacks in the order of the plan, numbers ascending."""
     keys: list[Any] = []
-    for field, value in zip(facts, place, strict=True):
+    for field, value in zip(fields, place, strict=True):
         if field in ("aggregator", "attack"):
             order = sorted(dict.fromkeys(cells[field]), key=lambda v: v not in (FIRST, CLEAN))
             keys.append(((0, float(order.index(value)), ""),))
@@ -268,26 +268,26 @@ def _squares(
     return found
 
 
-def _text(fact: str, value: Any, cells: pd.DataFrame) -> str:
-    if fact == "aggregator":
+def _text(field: str, value: Any, cells: pd.DataFrame) -> str:
+    if field == "aggregator":
         return aggregator_label(str(value))
-    if fact == "attack" and value == EVERY:
+    if field == "attack" and value == EVERY:
         return "mean of all attacks"
-    if fact == "attack":
+    if field == "attack":
         return attack_label(str(value), next((tuple(c) for c in cells["classes"] if c is not None), ()))
-    return value_label(fact, value)
+    return value_label(field, value)
 
 
-def _name(facts: Sequence[str], place: Place, cells: pd.DataFrame) -> str:
-    return ", ".join(_text(f, v, cells) for f, v in zip(facts, place, strict=True))
+def _name(fields: Sequence[str], place: Place, cells: pd.DataFrame) -> str:
+    return ", ".join(_text(f, v, cells) for f, v in zip(fields, place, strict=True))
 
 
-def _header(facts: Sequence[str], acrosses: Sequence[Place], cells: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
-    """One row a fact; what a clean column lacks is left open."""
+def _header(fields: Sequence[str], acrosses: Sequence[Place], cells: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
+    """One row a field; what a clean column lacks is left open."""
     lines = []
     for place in acrosses:
-        clean = dict(zip(facts, place, strict=True)).get("attack") == CLEAN
-        lines.append(["" if clean and v is None else _text(f, v, cells) for f, v in zip(facts, place, strict=True)])
+        clean = dict(zip(fields, place, strict=True)).get("attack") == CLEAN
+        lines.append(["" if clean and v is None else _text(f, v, cells) for f, v in zip(fields, place, strict=True)])
     return tuple(zip(*lines, strict=True))
 
 
@@ -309,8 +309,8 @@ def _numbers(
     return ("metric", *rows, *columns, *numbers), tuple(lines)
 
 
-def _bare(facts: Sequence[str], place: Place) -> list[Any]:
-    return [dataset_label(str(v)) if f == "dataset" else v for f, v in zip(facts, place, strict=True)]
+def _bare(fields: Sequence[str], place: Place) -> list[Any]:
+    return [dataset_label(str(v)) if f == "dataset" else v for f, v in zip(fields, place, strict=True)]
 
 
 def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns: Sequence[str], seeds: int) -> str:

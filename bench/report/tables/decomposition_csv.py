@@ -17,7 +17,7 @@ from flipbench.analysis.attack_selection import EVERY_PAIR, single_pairs
 from flipbench.analysis.columns import Column, level_values
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import Pivot
-from flipbench.report.tables.attacks_csv import facts_of, told_of
+from flipbench.report.tables.attacks_csv import fields_of, values_of
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.spec.metric_names import DAMAGE
 
@@ -65,9 +65,9 @@ def _worst_pairs(pivot: Pivot) -> dict[tuple[str, Column], tuple[Any, float]]:
     if not len(cells):
         return {}
     lost = pivot.tidy.set_index("key")["source_recall_damage"].reindex(cells["key"]).to_numpy(dtype=float)
-    facts = zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True)
+    fields = zip(level_values(cells, page.settings), level_values(cells, page.levels), strict=True)
     each: dict[Any, list[float]] = {}
-    for rule, (setting, level), pair, value in zip(cells["aggregator"], facts, cells["mapping"], lost, strict=True):
+    for rule, (setting, level), pair, value in zip(cells["aggregator"], fields, cells["mapping"], lost, strict=True):
         if value == value:
             each.setdefault((rule, Column(EVERY_PAIR, setting, level), pair[0]), []).append(float(value))
     found: dict[tuple[str, Column], tuple[Any, float]] = {}
@@ -80,17 +80,17 @@ def _worst_pairs(pivot: Pivot) -> dict[tuple[str, Column], tuple[Any, float]]:
 
 def decomposition_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator, attack and place; None where no attack has a map of classes."""
-    facts = facts_of(pivots)
+    fields = fields_of(pivots)
     lines: list[list[Any]] = []
     for pivot in pivots:
         page = pivot.page
         if not single_pairs(page) and not page.cells["mapping"].notna().any():
             continue
         for row in decompose(pivot).to_dict("records"):
-            told = told_of(page, facts, row["setting"], row["level"])
+            told = values_of(page, fields, row["setting"], row["level"])
             numbers = [row[f"{p}_{s}"] for p in PARTS for s in _STATISTICS]
             pair = "" if row["worst_pair"] is None else "{}>{}".format(*row["worst_pair"])
             lines.append([row["aggregator"], row["attack"], *told, *numbers, pair, row["worst_pair_mean"]])
     heads = [f"{metric_column(p).name}_damage_{s}" for p in PARTS for s in _STATISTICS]
-    names = ["aggregator", "attack", *facts, *heads, "worst_pair", "worst_pair_source_recall_damage"]
+    names = ["aggregator", "attack", *fields, *heads, "worst_pair", "worst_pair_source_recall_damage"]
     return csv_text(names, lines) if lines else None

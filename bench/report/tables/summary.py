@@ -54,7 +54,7 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
     """
     found = [pivot.page for pivot in pivots]
     varying = [f for f in FIELDS if any(f in (*p.about, *p.settings, *p.levels) for p in found)]
-    facts = list(dict.fromkeys(["dataset", "partition", *varying]))
+    fields = list(dict.fromkeys(["dataset", "partition", *varying]))
     numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "reason"]
     lines = []
     for pivot, page in zip(pivots, found, strict=True):
@@ -66,11 +66,11 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
                 has |= dict(zip(page.settings, column.setting, strict=True))
                 has |= dict.fromkeys(page.levels) | dict(zip(page.levels, column.level, strict=False))
                 has["dataset"] = dataset_label(str(has["dataset"]))
-                told = [column.attack in page.adaptive, *(has.get(f) for f in facts)]
+                told = [column.attack in page.adaptive, *(has.get(f) for f in fields)]
                 lines.append(
                     [shown.name, square["aggregator"], column.attack, about_one, *told, *(square[n] for n in numbers)]
                 )
-    return csv_text(["metric", "aggregator", "attack", "of_attack", "adaptive", *facts, *numbers], lines)
+    return csv_text(["metric", "aggregator", "attack", "of_attack", "adaptive", *fields, *numbers], lines)
 
 
 def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
@@ -104,11 +104,11 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
     parts += [tex_table(b, f"{b.heading}. {cost_and_influence.COST_SAID}") for b in costs]
     for pivot in pivots:
         page = pivot.page
-        facts = fields_line({**page.about, **page.constant})
+        fields = fields_line({**page.about, **page.constant})
         claims = f" {said(page.seeds)}" if len(page.rows) > 1 else ""
         for place, block in enumerate(_blocks(pivot)):
             caption = f"{block.heading}. {STATEMENT}{claims}" if place == 0 else f"{block.heading}."
-            parts.append(tex_table(block, f"{caption} All: {facts}." if place == 0 else caption))
+            parts.append(tex_table(block, f"{caption} All: {fields}." if place == 0 else caption))
         blocks_here = cost_and_influence.influence_blocks(pivot)
         parts += [tex_table(b, f"{b.heading}. {cost_and_influence.INFLUENCE_SAID}") for b in blocks_here]
     return "\n\n".join(parts) + "\n"
@@ -141,7 +141,7 @@ def title(plan: Mapping[str, Any]) -> str:
 
 
 def about(page: Page) -> str:
-    """The facts that tell a page from the others."""
+    """The fields that tell a page from the others."""
     return ", ".join(value_label(f, v) for f, v in page.about.items())
 
 
