@@ -32,10 +32,10 @@ def showable(page: Page, shown: MetricColumn) -> list[str]:
     """
     if not shown.needs_mapping:
         return list(page.attacks)
-    told = {*single_pairs(page), EVERY_PAIR}
+    known = {*single_pairs(page), EVERY_PAIR}
     if shown.metric == "attack_success_rate" and not shown.damage:
-        told |= page.backdoors
-    return [a for a in page.attacks if a in told]
+        known |= page.backdoors
+    return [a for a in page.attacks if a in known]
 
 
 def attack_name(page: Page, attack: str) -> str:

@@ -32,8 +32,8 @@ def rest(page: Page) -> tuple[str, ...]:
 
 def variants(page: Page, attack: str) -> list[Values]:
     """The values of `rest` that an attack's cells have, in the order of the plan."""
-    mine = page.cells[page.cells["attack"] == attack]
-    return list(dict.fromkeys(level_values(mine, rest(page))))
+    cells = page.cells[page.cells["attack"] == attack]
+    return list(dict.fromkeys(level_values(cells, rest(page))))
 
 
 def table(pivot: Pivot, shown: MetricColumn, attack: str, values: Values) -> pd.DataFrame:

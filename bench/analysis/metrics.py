@@ -276,8 +276,8 @@ def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
     place = {key: i for i, key in enumerate(done["key"])}
     twins = [place.get(twin) for twin in done["twin"]]
     alike: dict[Any, list[int]] = {}
-    for i, (mapping, mine) in enumerate(zip(mappings, counts, strict=True)):
-        alike.setdefault((mapping, mine.shape), []).append(i)
+    for i, (mapping, own) in enumerate(zip(mappings, counts, strict=True)):
+        alike.setdefault((mapping, own.shape), []).append(i)
     names = [f"{m}{suffix}" for m in METRICS for suffix in SUFFIXES]
     columns = {name: np.full(len(done), np.nan) for name in names}
     chunks = ((k, some[i : i + _AT_ONCE]) for k, some in alike.items() for i in range(0, len(some), _AT_ONCE))

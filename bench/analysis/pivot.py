@@ -204,11 +204,11 @@ class Pivot:
             }
         )
         chosen, partial = np.full(found.n.shape, -1), np.zeros(found.n.shape, dtype=bool)
-        for target, one in worst.items():
-            rows = np.flatnonzero(one.column >= 0)
-            chosen[target], partial[target] = one.column, one.partial
+        for target, of_target in worst.items():
+            rows = np.flatnonzero(of_target.column >= 0)
+            chosen[target], partial[target] = of_target.column, of_target.partial
             for array in (found.mean, found.sd, found.low, found.high, found.n):
-                array[target, rows] = array[one.column[rows], rows]
+                array[target, rows] = array[of_target.column[rows], rows]
         return Whole(found, chosen, squares.marks(found.mean, found.tied, higher, partial), worst)
 
     def _shows(self, column: Column, shown: MetricColumn) -> bool:
@@ -327,16 +327,16 @@ def _placement(page: Page, tidy: pd.DataFrame) -> Placement:
     ordered = sorted(columns, key=lambda c: _reading_order(page, c))
     code_of = {c: i for i, c in enumerate(ordered)}
     cell = np.concatenate(kinds)
-    told = cells["declared_byzantine"].to_numpy(dtype=np.int64)
-    of_twin = cells["twin"].map(dict(zip(cells["key"], told.tolist(), strict=True))).to_numpy(dtype=np.float64)
-    of_twin = np.where(np.isnan(of_twin), told, of_twin).astype(np.int64)  # a twin without a record
+    declared = cells["declared_byzantine"].to_numpy(dtype=np.int64)
+    of_twin = cells["twin"].map(dict(zip(cells["key"], declared.tolist(), strict=True))).to_numpy(dtype=np.float64)
+    of_twin = np.where(np.isnan(of_twin), declared, of_twin).astype(np.int64)  # a twin without a record
     return Placement(
         tuple(ordered),
         Cells.of(
             cells[["seed", "status", "reason"]].iloc[cell],
             np.array([code_of[c] for c in own], dtype=np.int64),
             pd.Index(page.rows).get_indexer(pd.Index(cells["aggregator"])).astype(np.int64)[cell],
-            np.concatenate([told[kinds[0]], told[kinds[1]], of_twin[kinds[2]]]),
+            np.concatenate([declared[kinds[0]], declared[kinds[1]], of_twin[kinds[2]]]),
             np.array([c.clean for c in own], dtype=bool),
         ),
         cell,

@@ -95,15 +95,15 @@ def _sybils(fields: Mapping[str, Any]) -> int:
 def _attack(record: Mapping[str, Any], share: Share) -> dict[str, Any]:
     """How the attack works; cells from before this was recorded were all attacked by static label flips."""
     attacked = record["facts"]["attack"] != CLEAN
-    told: Mapping[str, Any] = record.get("attack") or {"places": ["labels"] if attacked else []}
-    search = told.get("search")
+    known: Mapping[str, Any] = record.get("attack") or {"places": ["labels"] if attacked else []}
+    search = known.get("search")
     return {
-        "places": share.value(tuple(told["places"])),
-        "adaptive": bool(told.get("adaptive", False)),
-        "dynamic": bool(told.get("dynamic", False)),
+        "places": share.value(tuple(known["places"])),
+        "adaptive": bool(known.get("adaptive", False)),
+        "dynamic": bool(known.get("dynamic", False)),
         "search": search,
         "trials": None if search is None else search.get("trials"),
-        "target": told.get("target"),
+        "target": known.get("target"),
     }
 
 

@@ -174,14 +174,14 @@ def match(first: pd.DataFrame, second: pd.DataFrame) -> Matched:
         names = [[w if n in twice else n for n, w in zip(*two, strict=True)] for two in zip(names, whole, strict=True)]
     there = {name: place for place, name in enumerate(names[1])}
     pairs = [(place, there[name]) for place, name in enumerate(names[0]) if name in there]
-    mine, theirs = (np.array(side, dtype=np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
+    at_first, at_second = (np.array(side, dtype=np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
     own = level_values(_plain(first), SETTING)
     settings: dict[Values, int] = {}
-    code = np.array([settings.setdefault(own[place], len(settings)) for place in mine], dtype=np.int64)
+    code = np.array([settings.setdefault(own[place], len(settings)) for place in at_first], dtype=np.int64)
     return Matched(
-        *(mine, theirs, code, tuple(settings)),
-        np.setdiff1d(np.arange(len(first)), mine),
-        np.setdiff1d(np.arange(len(second)), theirs),
+        *(at_first, at_second, code, tuple(settings)),
+        np.setdiff1d(np.arange(len(first)), at_first),
+        np.setdiff1d(np.arange(len(second)), at_second),
     )
 
 
@@ -223,17 +223,17 @@ def _differences(
     seeds = first["seed"].to_numpy(dtype=np.int64)[matched.first]
     each: list[_Table] = []
     whole: list[_Table] = []
-    for one in shown:
-        a, b = (t[one.name].reindex(k).to_numpy(dtype=float) for t, k in zip(tidy, keys, strict=True))
+    for metric in shown:
+        a, b = (t[metric.name].reindex(k).to_numpy(dtype=float) for t, k in zip(tidy, keys, strict=True))
         unknown = np.isnan(a) | np.isnan(b)
         a, b = np.where(unknown, np.nan, a), np.where(unknown, np.nan, b)
         changed = np.bincount(matched.setting, (a != b) & ~unknown, len(matched.settings)) > 0
         rule = np.zeros(len(a), dtype=np.int64)
         shape = (len(matched.settings), 1)
         before, after = (seed_table(matched.setting, rule, seeds, v, shape)[:, 0] for v in (a, b))
-        each.append((one, before, after, changed))
+        each.append((metric, before, after, changed))
         before, after = (seed_table(rule, rule, seeds, v, (1, 1))[:, 0] for v in (a, b))
-        whole.append((one, before, after, np.array([changed.any()])))
+        whole.append((metric, before, after, np.array([changed.any()])))
     # The mean over settings is a question of its own, asked once a metric.
     return [*_judged(each, tolerance, overall=False), *_judged(whole, tolerance, overall=True)]
 
@@ -248,20 +248,20 @@ def _judged(tables: Sequence[_Table], tolerance: float, *, overall: bool) -> lis
     found, p = [], np.concatenate([np.where(c, statistics.paired_t(b - a), np.nan) for _, a, b, c in tables])
     corrected = p if overall else statistics.holm(p)
     at = 0
-    for one, a, b, changed in tables:
-        d, sign = b - a, 1.0 if one.higher_is_better else -1.0
+    for metric, a, b, changed in tables:
+        d, sign = b - a, 1.0 if metric.higher_is_better else -1.0
         mean, _, n, low, high = statistics.over_seeds(d).values()
         means = statistics.moments(a)[0], statistics.moments(b)[0]
         for i in np.flatnonzero(n > 0).tolist():
             verdict = NOT_TOLD if changed[i] else SAME
-            told = n[i] == 1 or (corrected[at + i] < LEVEL and not low[i] <= 0 <= high[i])
-            if changed[i] and told and mean[i] != 0:
+            clear = n[i] == 1 or (corrected[at + i] < LEVEL and not low[i] <= 0 <= high[i])
+            if changed[i] and clear and mean[i] != 0:
                 verdict = BETTER if sign * mean[i] > 0 else WORSE
             if verdict == WORSE and abs(mean[i]) <= tolerance:
                 verdict = NOT_TOLD
             found.append(
                 Difference(
-                    metric=one.name,
+                    metric=metric.name,
                     setting=None if overall else i,
                     n=int(n[i]),
                     first=float(means[0][i]),

@@ -68,11 +68,11 @@ class Cells:
             declared_f: what the rules were told; None: what the frame says.
             clean: which stand for clean twins; None: none.
         """
-        told = frame["declared_byzantine"].to_numpy(dtype=np.int64) if declared_f is None else declared_f
+        declared = frame["declared_byzantine"].to_numpy(dtype=np.int64) if declared_f is None else declared_f
         status, reason = (frame[name].to_numpy(dtype=object) for name in ("status", "reason"))
         none = np.zeros(len(frame), dtype=bool)
         seed = frame["seed"].to_numpy(dtype=np.int64)
-        return cls(column, row, seed, status, reason, told, none if clean is None else clean)
+        return cls(column, row, seed, status, reason, declared, none if clean is None else clean)
 
     def by_seed(self, value: Values, shape: Shape) -> Values:
         """A number a cell as ``(columns, rows, seeds)``: `analysis.comparisons.seed_table`."""

@@ -72,7 +72,8 @@ _SEEN = ("rounds_evaluated", "norms", "participants")
 def _no_effect(done: pd.DataFrame) -> Iterator[Guard]:
     """Proof of life: labels were changed, and malicious clients' updates differ from those of the clean twin."""
     names = ("key", "twin", "clean", *_AT_WORK, *_SEEN)
-    rows = {one[0]: dict(zip(names, one, strict=True)) for one in zip(*(done[name] for name in names), strict=True)}
+    lines = zip(*(done[name] for name in names), strict=True)
+    rows = {line[0]: dict(zip(names, line, strict=True)) for line in lines}
     attacked = [row for row in rows.values() if not row["clean"] and _wanted(row)]
     idle = [row["key"] for row in attacked if _unchanged(row)]
     there = [row for row in attacked if row["twin"] in rows and not _unchanged(row)]
@@ -114,11 +115,11 @@ def _moved(rows: Sequence[Mapping[str, Any]], twins: Sequence[Mapping[str, Any]]
     for members in chunks:
         some = [rows[place] for place in members]
         first, other = some[0]["rounds_evaluated"], twins[members[0]]["rounds_evaluated"]
-        _, mine, theirs = np.intersect1d(first, other, return_indices=True)
-        own = np.stack([row["norms"][mine] for row in some])  # (cells, rounds, clients)
-        before = np.stack([twins[place]["norms"][theirs] for place in members])
+        _, own_rounds, twin_rounds = np.intersect1d(first, other, return_indices=True)
+        own = np.stack([row["norms"][own_rounds] for row in some])  # (cells, rounds, clients)
+        before = np.stack([twins[place]["norms"][twin_rounds] for place in members])
         differ = ~np.isclose(own, before, rtol=ROUNDING, atol=0.0, equal_nan=True)
-        took_part = np.stack([row["participants"][mine] for row in some])
+        took_part = np.stack([row["participants"][own_rounds] for row in some])
         malicious = np.array([row["malicious"] for row in some], dtype=np.int64)  # (cells, malicious)
         who = (took_part[..., None] == malicious[:, None, None, :]).any(-1)
         seen = who.any((1, 2), keepdims=True)

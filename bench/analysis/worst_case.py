@@ -57,9 +57,9 @@ def _worst(pivot: Pivot, shown: MetricColumn) -> pd.DataFrame:
                 "mark": whole.marks[i, row],
             }
             own["state"] = DONE if own["n"] else standing.state[i, row]
-            told = {"worst": columns[at].attack if at >= 0 else None, "declared_f": standing.declared_f[i, row]}
+            about = {"worst": columns[at].attack if at >= 0 else None, "declared_f": standing.declared_f[i, row]}
             rows.append(
-                {"aggregator": aggregator, "column": columns[i], **own, **told, **_compared(pivot, whole, i, row)}
+                {"aggregator": aggregator, "column": columns[i], **own, **about, **_compared(pivot, whole, i, row)}
             )
     names = (
         *("aggregator", "column", "state", "planned", "reason", "declared_f", "remark"),
@@ -76,14 +76,14 @@ def _compared(pivot: Pivot, whole: Whole, i: int, row: int) -> dict[str, Any]:
     if i not in whole.worst:
         remark = standing.remark[i, row]
         return {"attacks": int(n[i, row] > 0), "asked": int(there), "partial": False, "remark": remark}
-    one, asked = whole.worst[i], len(pivot.placement.worst[i])
-    told, known = [], int(one.known[row])
+    chosen, asked = whole.worst[i], len(pivot.placement.worst[i])
+    lacks, known = [], int(chosen.known[row])
     if 0 < known < asked:
-        told.append(f"{known} of {asked} attacks")
-    if known and one.fewest[row] >= 0:
-        told.append(f"{n[one.fewest[row], row]} of {one.most[row]} seeds under an attack")
-    about = {"attacks": known, "asked": asked if there else 0, "partial": bool(one.partial[row])}
-    return {**about, "remark": ", ".join(told) or None}
+        lacks.append(f"{known} of {asked} attacks")
+    if known and chosen.fewest[row] >= 0:
+        lacks.append(f"{n[chosen.fewest[row], row]} of {chosen.most[row]} seeds under an attack")
+    about = {"attacks": known, "asked": asked if there else 0, "partial": bool(chosen.partial[row])}
+    return {**about, "remark": ", ".join(lacks) or None}
 
 
 def places(page: Page) -> list[Place]:

@@ -59,10 +59,10 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
 
     frame, tidy, plan = known or read(folder)
     views = pivots(frame, tidy)
-    told = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
+    notes = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
     texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
         "cells.csv": lambda: cells_parts(tidy),
-        "summary.md": lambda: tables.markdown(frame, views, plan, told),
+        "summary.md": lambda: tables.markdown(frame, views, plan, notes),
         "summary.csv": lambda: tables.summary_csv(views),
         "summary.tex": lambda: tables.latex(views, plan),
         "worst_over_attacks.csv": lambda: attacks_csv.worst_csv(views),
@@ -86,7 +86,7 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
         written += [put(folder / HEATMAPS / f"{planned.name}{suffix}", raw) for suffix, raw in drawn.items()]
         shown[planned.name] = drawn[".png"]
     _remove_stale(folder / HEATMAPS, {p.name for p in written})
-    written.append(put(folder / PAGE, results_page.write(frame, views, plan, told, shown).encode()))
+    written.append(put(folder / PAGE, results_page.write(frame, views, plan, notes, shown).encode()))
     return written
 
 
@@ -128,8 +128,8 @@ def summary_text(folder: Path, width: int | None = None, known: Read | None = No
     parts.append(f"mean ± half width of the 95 % interval over seeds; {marks}; – infeasible; ? no number")
     if not enough and tidy["aggregator"].nunique() > 1:
         parts.append(said(int(frame["seed"].nunique())))
-    if told := [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]:
-        parts.append("\n".join(f"! {text}" for text in told))
+    if notes := [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]:
+        parts.append("\n".join(f"! {text}" for text in notes))
     return "\n\n".join(part for part in parts if part)
 
 

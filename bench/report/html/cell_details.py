@@ -86,16 +86,16 @@ def details(pivot: Pivot, rerun: Rerun, room: int) -> tuple[Detail, int]:
         }
         for field, values in shared.values.items()
     ]
-    told = {"parts": parts, "fields": fields, "start": rerun.start, "texts": shared.texts.texts}
-    return told | {"left_out": [k for k in KINDS if k not in parts]}, sum(len(t) for p in parts.values() for t in p)
+    detail = {"parts": parts, "fields": fields, "start": rerun.start, "texts": shared.texts.texts}
+    return detail | {"left_out": [k for k in KINDS if k not in parts]}, sum(len(t) for p in parts.values() for t in p)
 
 
-def _shared(pivot: Pivot, told: Sequence[str]) -> Cells:
+def _shared(pivot: Pivot, set_by_commands: Sequence[str]) -> Cells:
     """What all parts need.
 
     Args:
         pivot: of the page.
-        told: fields that commands set, be they the same in all cells or not.
+        set_by_commands: fields that commands set, be they the same in all cells or not.
     """
     cells, placement = pivot.page.cells.reset_index(drop=True), pivot.placement
     rules: dict[str, list[int]] = {rule: [] for rule in pivot.page.rows}
@@ -108,7 +108,7 @@ def _shared(pivot: Pivot, told: Sequence[str]) -> Cells:
     codes, values = {}, {}
     for field in FIELDS:
         number, found = pd.factorize(cells[field], use_na_sentinel=False)
-        if len(found) > 1 or field in told:
+        if len(found) > 1 or field in set_by_commands:
             first = np.unique(number, return_index=True)[1]
             codes[field], values[field] = number.tolist(), [v for (v,) in level_values(cells.iloc[first], [field])]
     return Cells(pivot, cells, tuple(rules.values()), row, column, codes, values, Dictionary())
@@ -139,8 +139,8 @@ def _seeds(shared: Cells, members: list[int]) -> Detail:
     local = {key: i for i, key in enumerate(cells["key"])}
     reason = [None if r is None or r != r else printable(str(r), 500) for r in cells["reason"]]
     maps = cells["mapping"].tolist()
-    told = {m: mapping_label(m, shared.pivot.page.classes) for m in set(maps) if m is not None}
-    mapping = [told.get(m) for m in maps]
+    labels = {m: mapping_label(m, shared.pivot.page.classes) for m in set(maps) if m is not None}
+    mapping = [labels.get(m) for m in maps]
 
     def of_tidy(name: str) -> Any:
         known = np.append(tidy[name].to_numpy(dtype=np.float64), np.nan)  # the last: of cells without numbers
@@ -177,14 +177,14 @@ def _curves(shared: Cells, members: list[int]) -> Detail:
     alike: dict[Any, list[int]] = {}  # cells that can be evaluated in one call
     names = ("rounds_evaluated", "participants", "malicious", "confusion", "influence")
     evaluated, who, malicious, counts, influence = (cells[name].tolist() for name in names)
-    for i, told in enumerate(evaluated):
-        if told is not None:
-            same = (told.tobytes(), who[i].tobytes(), who[i].shape, malicious[i], counts[i].shape)
+    for i, own_rounds in enumerate(evaluated):
+        if own_rounds is not None:
+            same = (own_rounds.tobytes(), who[i].tobytes(), who[i].shape, malicious[i], counts[i].shape)
             alike.setdefault(same, []).append(i)
     for places in alike.values():
-        told, bad = evaluated[places[0]], malicious[places[0]]
-        at = np.unique(np.linspace(0, len(told) - 1, min(len(told), MOST_POINTS)).round().astype(np.int64))
-        number = rounds.setdefault(tuple(told[at].tolist()), len(rounds))
+        own_rounds, bad = evaluated[places[0]], malicious[places[0]]
+        at = np.unique(np.linspace(0, len(own_rounds) - 1, min(len(own_rounds), MOST_POINTS)).round().astype(np.int64))
+        number = rounds.setdefault(tuple(own_rounds[at].tolist()), len(rounds))
         shares = accuracy(np.stack([counts[i][at] for i in places]))
         weights = malicious_influence(np.stack([influence[i] for i in places]), who[places[0]], bad)[:, at]
         for i, own, theirs in zip(places, shares, weights, strict=True):

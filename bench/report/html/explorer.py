@@ -75,7 +75,7 @@ def choices(pivot: Pivot, rerun: Rerun, room: int, most_details: int) -> tuple[d
     reason = [reasons.number(None if r is None else printable(r, 300)) for r in standing.reason.ravel()]
     found, left_out, used = _metrics(pivot, room)
     behind, size = details(pivot, rerun, most_details + room - used)
-    told = {
+    data = {
         "name": ", ".join(value_label(f, v) for f, v in page.about.items()),
         "about": fields_line({**page.about, **page.constant}),
         "constant": [
@@ -96,7 +96,7 @@ def choices(pivot: Pivot, rerun: Rerun, room: int, most_details: int) -> tuple[d
         "left_out": left_out,
         "details": behind,
     }
-    return told, used + size + 12 * len(reason)
+    return data, used + size + 12 * len(reason)
 
 
 def shown_metrics(pooled: bool = False) -> Iterator[MetricColumn]:
@@ -209,8 +209,8 @@ def _name(page: Page, column: Column) -> str:
 def _distinct(names: list[str]) -> list[str]:
     """Names that are the same are numbered, so that each leads to one place."""
     seen: dict[str, int] = {}
-    told = []
+    distinct = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return told
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct

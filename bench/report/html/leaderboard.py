@@ -51,15 +51,15 @@ def leaderboard(pivot: Pivot) -> Block:
     spent = _milliseconds(pivot)
     rows: list[tuple[bool, float, float, tuple[str, tuple[Entry, ...]]]] = []
     for at, rule in enumerate(page.rows):
-        under, told = _mean(values[attacked, at])
-        one = lowest[rule]
+        under, mean_text = _mean(values[attacked, at])
+        worst = lowest[rule]
         texts = [
-            *(number(one.least) if one.least == one.least else one.attack if not one.known else DASH, told),
+            *(number(worst.least) if worst.known else worst.attack, mean_text),
             *(_mean(values[clean, at])[1], lost[at]),
             *(f"{ranks[rule]:.2f}" if rule in ranks else DASH, f"{spent[rule]:.2f}" if rule in spent else DASH),
-            ", ".join([one.attack, *one.lacks]) if one.known else DASH,
+            ", ".join([worst.attack, *worst.lacks]) if worst.known else DASH,
         ]
-        rows.append((bool(one.lacks), one.least, under, (aggregator_label(rule), tuple(map(Entry, texts)))))
+        rows.append((bool(worst.lacks), worst.least, under, (aggregator_label(rule), tuple(map(Entry, texts)))))
     # Stable: equals in the page's order.
     rows.sort(key=lambda r: (r[0], *(math.inf if v != v else -v for v in r[1:3])))
     return Block("Rules ranked: accuracy (%)", ("",), (HEADS,), tuple(line for *_, line in rows), (), text=1)

@@ -36,8 +36,8 @@ def tenths(shares: ArrayLike) -> list[int | None]:
     """Shares as tables show them (`tables.model.number`), in tenths of a per cent: 0.8765 is 877; NaN is None."""
     flat = np.asarray(shares, dtype=np.float64).ravel()
     values, where = np.unique(flat, return_inverse=True)
-    told = [None if v != v else int(number(v).replace(".", "")) for v in values.tolist()]
-    return [told[i] for i in where.tolist()]
+    numbers = [None if v != v else int(number(v).replace(".", "")) for v in values.tolist()]
+    return [numbers[i] for i in where.tolist()]
 
 
 def rounded(values: ArrayLike, factor: float) -> list[int | None]:

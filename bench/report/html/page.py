@@ -113,16 +113,16 @@ def _data(
 ) -> tuple[dict[str, Any], int]:
     """The explorer's data and how many bytes the file then has; the pages share the room."""
     commands = rerun(plan, frame[frame["status"] != "missing"])
-    told: list[dict[str, Any]] = []
+    pages: list[dict[str, Any]] = []
     used += 100_000  # style, script, the rest of the text
     for_metrics = _FOR_METRICS
     for left, pivot in zip(range(len(pivots), 0, -1), pivots, strict=True):
         behind = MOST_BYTES - _FOR_FIGURES - used - for_metrics
         made, size = choices(pivot, commands, for_metrics // left, max(0, behind) // left)
-        told.append(made)
+        pages.append(made)
         used += size
         for_metrics -= min(for_metrics, sum(len(m["packed"]) for m in made["metrics"].values()))
-    return {**common(), "pages": told}, used
+    return {**common(), "pages": pages}, used
 
 
 def _figures_within(drawn: Mapping[str, bytes], room: int) -> tuple[list[Markup], int]:
@@ -156,8 +156,8 @@ def _comparisons(pivot: Pivot) -> Markup:
     for unclaimed, _, i, j in islice(sorted(keys), _MOST_PAIRS):
         column, a, b = columns[i], plain.rows[pairs.first[j]], plain.rows[pairs.second[j]]
         fields = (*plain.settings, *plain.levels)
-        told = [value_label(f, v) for f, v in zip(fields, (*column.setting, *column.level), strict=False)]
-        where = ", ".join([attack_label(column.attack, plain.classes), *told])
+        texts = [value_label(f, v) for f, v in zip(fields, (*column.setting, *column.level), strict=False)]
+        where = ", ".join([attack_label(column.attack, plain.classes), *texts])
         verdict = "not told apart" if unclaimed else aggregator_label(a if mean[i, j] > 0 else b)
         rows.append(
             [

@@ -38,8 +38,8 @@ class Rerun:
 
     def command(self, cell: Mapping[str, Any]) -> str | None:
         """The command of a cell, given as a row of `analysis.frame.load`."""
-        told = [setting(f, cell[f]) for f in self.fields]
-        return None if self.start is None else " ".join([self.start, *told])
+        options = [setting(f, cell[f]) for f in self.fields]
+        return None if self.start is None else " ".join([self.start, *options])
 
 
 def rerun(plan: Mapping[str, Any], cells: pd.DataFrame) -> Rerun:
@@ -62,8 +62,8 @@ def rerun(plan: Mapping[str, Any], cells: pd.DataFrame) -> Rerun:
 
 def setting(field: str, value: Any) -> str:
     """The options that set a field to a value, quoted for a shell."""
-    told = f"--set {shlex.quote(f'{field}={_yaml(value)}')}"
-    return f"--set {_FRACTION}=null {told}" if field == _COUNT else told
+    option = f"--set {shlex.quote(f'{field}={_yaml(value)}')}"
+    return f"--set {_FRACTION}=null {option}" if field == _COUNT else option
 
 
 def _counted(plan: Mapping[str, Any]) -> bool:
@@ -89,12 +89,12 @@ def _start(plan: Mapping[str, Any], settled: set[str]) -> str | None:
     options, rest = _options(words[2:])
     if words[:2] != ["flipbench", "run"] or len(rest) != 1:
         return None
-    told = ["flipbench", "run", rest[0]]
+    words = ["flipbench", "run", rest[0]]
     for name, value in options:
         field = {"--set": re.split(r"[.=]", value, maxsplit=1)[0].strip(), "--device": "device"}.get(name)
         if field is not None and field not in settled:
-            told += [name, value]
-    return shlex.join([*told, "--results", FOLDER])
+            words += [name, value]
+    return shlex.join([*words, "--results", FOLDER])
 
 
 def _options(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:

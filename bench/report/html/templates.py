@@ -46,8 +46,8 @@ def live(text: str, version: str) -> str:
         text: of `render`.
         version: what the server calls this state of the results.
     """
-    told = text.replace("default-src 'none';", f"default-src 'none';{_SELF}", 1)
-    return told.replace('<html lang="en">', str(Markup('<html lang="en" data-version="{}">').format(version)), 1)
+    allowed = text.replace("default-src 'none';", f"default-src 'none';{_SELF}", 1)
+    return allowed.replace('<html lang="en">', str(Markup('<html lang="en" data-version="{}">').format(version)), 1)
 
 
 def hash_of(text: str) -> str:
@@ -89,9 +89,9 @@ def plain_table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str]
     return _macro("plain_table", caption, names, list(rows))
 
 
-def image(name: str, png: bytes, told: str) -> Markup:
+def image(name: str, png: bytes, caption: str) -> Markup:
     """A figure inside the file."""
-    return _macro("image", name, base64.b64encode(png).decode(), told)
+    return _macro("image", name, base64.b64encode(png).decode(), caption)
 
 
 @cache

@@ -84,12 +84,12 @@ def _worst_entry(page: Page, square: Mapping[Any, Any], notes: dict[str, str], n
     if not square["worst"]:
         return entry_of(square, notes)
     entry = entry_of(square, notes if named else {})
-    told = attack_name(page, square["worst"])
+    name = attack_name(page, square["worst"])
     if named:
-        return replace(entry, text=f"{entry.text}, {told}")
+        return replace(entry, text=f"{entry.text}, {name}")
     if square["remark"]:
-        told += f" ({square['remark']})"
-    return replace(entry, note=letter_of(notes, told))
+        name += f" ({square['remark']})"
+    return replace(entry, note=letter_of(notes, name))
 
 
 def overview_blocks(pivot: Pivot) -> Iterator[Block]:
@@ -110,8 +110,8 @@ def _overview_block(page: Page, shown: MetricColumn, table: pd.DataFrame, place:
         entries = tuple(entry_of(s, notes) for s in row.to_dict("records"))
         names.append(attack_name(page, str(attack)))
         lines.append(entries)
-    told = ", ".join(place_label(page, place))
-    heading = f"{shown.label} (%) under every attack{f', {told}' if told else ''}"
+    where = ", ".join(place_label(page, place))
+    heading = f"{shown.label} (%) under every attack{f', {where}' if where else ''}"
     stamped = stamped_note(page, shown, table["attack"])
     return Block(
         "; ".join(filter(None, [heading, stamped, "bold: best of the row"])),
@@ -204,15 +204,15 @@ def _declared_entry(square: Mapping[Any, Any] | None, notes: dict[str, str]) -> 
         return Entry("")
     if square["right"]:
         return Entry("true")
-    told = {name: square[f"regret_{name}"] for name in ("state", "mean", "low", "high", "n", "planned")}
-    why = "the rule refuses this f or the true one" if told["state"] == "infeasible" else None
-    return entry_of({**told, "reason": why}, notes)
+    regret = {name: square[f"regret_{name}"] for name in ("state", "mean", "low", "high", "n", "planned")}
+    why = "the rule refuses this f or the true one" if regret["state"] == "infeasible" else None
+    return entry_of({**regret, "reason": why}, notes)
 
 
 def _maps(page: Page, maps: Mapping[Any, int]) -> str:
     """The maps found, the commonest first, with how many seeds found them where they differ."""
-    told = [mapping_label(m, page.classes) for m in maps]
-    if len(told) > 1:
-        told = [f"{text} ({n} seed{'s' * (n > 1)})" for text, n in zip(told, maps.values(), strict=True)]
-    more = [f"{len(told) - _MAPS} more"] if len(told) > _MAPS else []
-    return "; ".join([*told[:_MAPS], *more])
+    texts = [mapping_label(m, page.classes) for m in maps]
+    if len(texts) > 1:
+        texts = [f"{text} ({n} seed{'s' * (n > 1)})" for text, n in zip(texts, maps.values(), strict=True)]
+    more = [f"{len(texts) - _MAPS} more"] if len(texts) > _MAPS else []
+    return "; ".join([*texts[:_MAPS], *more])

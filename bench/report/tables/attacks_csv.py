@@ -29,10 +29,10 @@ def worst_csv(pivots: Sequence[Pivot]) -> str | None:
             for square in worst(pivot, metric_column("accuracy")).to_dict("records"):
                 column = square["column"]
                 if not column.clean:
-                    told = values_of(page, fields, column.setting, column.level)
+                    place = values_of(page, fields, column.setting, column.level)
                     attack = square["worst"]
                     known = [attack, attack in page.adaptive] if attack else ["", ""]
-                    lines.append(["accuracy", square["aggregator"], *told, *known, *(square[n] for n in numbers)])
+                    lines.append(["accuracy", square["aggregator"], *place, *known, *(square[n] for n in numbers)])
     names = ["metric", "aggregator", *fields, "worst_attack", "adaptive", *numbers]
     return csv_text(names, lines) if lines else None
 
@@ -43,9 +43,9 @@ def regret_csv(pivots: Sequence[Pivot]) -> str | None:
     lines = []
     for pivot in pivots:
         for line in regrets(pivot).to_dict("records"):
-            told = [line["aggregator"], *values_of(pivot.page, fields, line["setting"], line["level"])]
-            told += [line[name] for name in ("state", "attack", "objective", "static")]
-            lines.append([*told, *(line[n] for n in _REGRET), _maps(line["maps"]), line["trials"], line["reason"]])
+            begin = [line["aggregator"], *values_of(pivot.page, fields, line["setting"], line["level"])]
+            begin += [line[name] for name in ("state", "attack", "objective", "static")]
+            lines.append([*begin, *(line[n] for n in _REGRET), _maps(line["maps"]), line["trials"], line["reason"]])
     names = ["aggregator", *fields, "state", "attack", "objective", "best_static", *_REGRET, "maps", "trials", "reason"]
     return csv_text(names, lines) if lines else None
 
@@ -61,10 +61,10 @@ def declared_csv(pivots: Sequence[Pivot]) -> str | None:
         for attack in page.attacks if declared_f.applies(page) else ():
             for values in declared_f.variants(page, attack):
                 has = _has(page, dict(zip(declared_f.rest(page), values, strict=True)))
-                told = [attack, attack in page.adaptive, *(has.get(f) for f in fields)]
+                about = [attack, attack in page.adaptive, *(has.get(f) for f in fields)]
                 for square in declared_f.table(pivot, metric_column("accuracy"), attack, values).to_dict("records"):
                     own = [square[n] for n in ("aggregator", "declared", "true", *numbers)]
-                    lines.append(["accuracy", *told, *own])
+                    lines.append(["accuracy", *about, *own])
     names = ["metric", "attack", "adaptive", *fields, "aggregator", "declared_byzantine", "malicious_count", *numbers]
     return csv_text(names, lines) if lines else None
 
@@ -77,14 +77,14 @@ def fields_of(pivots: Sequence[Pivot]) -> list[str]:
 
 def values_of(page: Page, fields: list[str], setting: tuple[Any, ...], level: tuple[Any, ...]) -> list[Any]:
     """Values of some fields at a place of a page; those of the attack are none for a clean column, which lacks them."""
-    told = dict(zip(page.settings, setting, strict=True)) | dict.fromkeys(page.levels)
-    has = _has(page, told | dict(zip(page.levels, level, strict=False)))
+    values = dict(zip(page.settings, setting, strict=True)) | dict.fromkeys(page.levels)
+    has = _has(page, values | dict(zip(page.levels, level, strict=False)))
     return [has.get(f) for f in fields]
 
 
-def _has(page: Page, told: Mapping[str, Any]) -> dict[str, Any]:
+def _has(page: Page, values: Mapping[str, Any]) -> dict[str, Any]:
     """All fields of a place, the data set without its path."""
-    has = {**page.constant, **page.about, **told}
+    has = {**page.constant, **page.about, **values}
     return {**has, "dataset": dataset_label(str(has["dataset"]))}
 
 
@@ -92,5 +92,5 @@ def _maps(maps: Any) -> str:
     """``0>9 1>8 x2; 0>1``: each map found, and in how many seeds where it is more than one."""
     if not isinstance(maps, Mapping):
         return ""
-    told = [" ".join(f"{s}>{t}" for s, t in one) + (f" x{n}" if n > 1 else "") for one, n in maps.items()]
-    return "; ".join(told)
+    texts = [" ".join(f"{s}>{t}" for s, t in pairs) + (f" x{n}" if n > 1 else "") for pairs, n in maps.items()]
+    return "; ".join(texts)

@@ -94,11 +94,11 @@ def statistics_csv(pivots: Sequence[Pivot]) -> str:
 def _about(page: Page, fields: list[str], shown: MetricColumn, columns: list[Column], at: Places) -> dict[str, Any]:
     """Attack and fields of the columns at some places, as columns of a table."""
     about = about_attack(shown, columns)
-    told = [[c.attack, about, *values_of(page, fields, c.setting, c.level)] for c in columns]
+    lines = [[c.attack, about, *values_of(page, fields, c.setting, c.level)] for c in columns]
     found = {}
     for i, name in enumerate(["attack", "of_attack", *fields]):
-        values = np.empty(len(told), dtype=object)
-        values[:] = [line[i] for line in told]
+        values = np.empty(len(lines), dtype=object)
+        values[:] = [line[i] for line in lines]
         found[name] = values[at]
     return found
 
@@ -118,9 +118,9 @@ def _last(pivot: Pivot, shown: MetricColumn, attacks: list[str], columns: list[C
     found = np.full((len(columns), len(pivot.page.rows)), np.nan)
     last = None if shown.damage else metric_column(shown.metric + LAST_ROUNDS)
     if last is not None and has_last_rounds(pivot, last):
-        values, mine = pivot.by_seed(last, attacks)
+        values, last_columns = pivot.by_seed(last, attacks)
         means = statistics.moments(values)[0] if values.size else values
-        for column, row in zip(mine, means, strict=True):
+        for column, row in zip(last_columns, means, strict=True):
             found[columns.index(column)] = row
     return found
 

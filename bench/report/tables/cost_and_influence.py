@@ -100,14 +100,14 @@ def _mean_of(behind: Sequence[Square], values: Values) -> Square:
     """Numbers over seeds, with what the squares that they come from say where there is none."""
     numbers = _numbers(values)
     first = next((s for s in behind if s["state"] != DONE), behind[0])
-    told = {**first, **numbers, "mark": None}
+    square = {**first, **numbers, "mark": None}
     if not numbers["n"] and first["state"] == DONE:  # FedAvg has no number for these seeds
-        return {**told, "state": UNDEFINED, "reason": "FedAvg has no number in these seeds"}
+        return {**square, "state": UNDEFINED, "reason": "FedAvg has no number in these seeds"}
     remark = next((s["remark"] for s in behind if s["remark"]), None)
     if numbers["n"] and first["state"] != DONE:
         remark = f"{sum(s['state'] == DONE for s in behind)} of {len(behind)} settings"
     planned = max(int(s["planned"]) for s in behind)
-    return {**told, "state": DONE if numbers["n"] else first["state"], "planned": planned, "remark": remark}
+    return {**square, "state": DONE if numbers["n"] else first["state"], "planned": planned, "remark": remark}
 
 
 def _numbers(values: Values) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def influence_blocks(pivot: Pivot) -> Iterator[Block]:
     found = {name: _by_fraction(pivot, name) for name in (INFLUENCE, KEEPS)}
     columns: list[tuple[str, str, list[Square]]] = []
     for name, head in ((INFLUENCE, "influence"), (KEEPS, "kept")):
-        columns += [(head, told, lines) for told, lines in found[name]]
+        columns += [(head, text, lines) for text, lines in found[name]]
     if columns:
         notes: dict[str, str] = {}
         lines = tuple(

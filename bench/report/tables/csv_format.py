@@ -54,8 +54,8 @@ def _column(values: Any) -> list[Any]:
         return [v if v == v else "" for v in array.tolist()]
     plain: list[Any] = array.tolist() if isinstance(array, np.ndarray) else list(array)
     if set(map(type, plain)) == {str}:  # few names, many lines
-        told = {text: _value(text) for text in set(plain)}
-        return list(map(told.__getitem__, plain))
+        texts = {text: _value(text) for text in set(plain)}
+        return list(map(texts.__getitem__, plain))
     return [_value(value) for value in plain]
 
 

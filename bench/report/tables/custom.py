@@ -108,10 +108,10 @@ def choose(
         corner=", ".join(map(field_label, rows)),
     )
     seeds = int(cells["seed"].nunique())
-    told = _said(described, shown, *given, seeds)
+    text = _said(described, shown, *given, seeds)
     if over := sorted({f for s in squares.values() if len(s["declared_f"]) > 1 for f in s["declared_f"]}):
-        told += f" Clean: mean over the declared f of the clean twins ({', '.join(map(str, over))})."
-    return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), told)
+        text += f" Clean: mean over the declared f of the clean twins ({', '.join(map(str, over))})."
+    return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), text)
 
 
 def matching(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
@@ -166,10 +166,10 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
 def _asked(where: Sequence[str]) -> dict[str, list[str]]:
     """Fact -> the values that are asked for."""
     asked: dict[str, list[str]] = {}
-    for one in where:
-        name, equals, value = one.partition("=")
+    for condition in where:
+        name, equals, value = condition.partition("=")
         if not equals:
-            raise UserError(f"--where is FIELD=VALUE, like attack=mirrored, got {one!r}")
+            raise UserError(f"--where is FIELD=VALUE, like attack=mirrored, got {condition!r}")
         _need(name.strip())
         asked.setdefault(name.strip(), []).append(value.strip())
     return asked
@@ -213,10 +213,10 @@ def _axis(cells: pd.DataFrame, fields: Sequence[str], across: bool) -> list[Plac
 
 def _once(cells: pd.DataFrame, row_of: list[Place], column_of: list[Place], shown: MetricColumn) -> NDArray[np.bool_]:
     """All cells, of the clean ones each twin only once in a square, however many attacked cells share it."""
-    told = pd.DataFrame({"row": pd.factorize(pd.Series(row_of))[0], "column": pd.factorize(pd.Series(column_of))[0]})
-    told["twin"] = cells["twin"].to_numpy()
-    told["mapping"] = cells["mapping"].to_numpy() if shown.needs_mapping else None
-    return (~(told.duplicated() & (cells["attack"] == CLEAN).to_numpy())).to_numpy()
+    places = pd.DataFrame({"row": pd.factorize(pd.Series(row_of))[0], "column": pd.factorize(pd.Series(column_of))[0]})
+    places["twin"] = cells["twin"].to_numpy()
+    places["mapping"] = cells["mapping"].to_numpy() if shown.needs_mapping else None
+    return (~(places.duplicated() & (cells["attack"] == CLEAN).to_numpy())).to_numpy()
 
 
 def _kept(places: Sequence[Place], which: NDArray[np.bool_]) -> list[Place]:

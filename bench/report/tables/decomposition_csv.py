@@ -87,10 +87,10 @@ def decomposition_csv(pivots: Sequence[Pivot]) -> str | None:
         if not single_pairs(page) and not page.cells["mapping"].notna().any():
             continue
         for row in decompose(pivot).to_dict("records"):
-            told = values_of(page, fields, row["setting"], row["level"])
+            place = values_of(page, fields, row["setting"], row["level"])
             numbers = [row[f"{p}_{s}"] for p in PARTS for s in _STATISTICS]
             pair = "" if row["worst_pair"] is None else "{}>{}".format(*row["worst_pair"])
-            lines.append([row["aggregator"], row["attack"], *told, *numbers, pair, row["worst_pair_mean"]])
+            lines.append([row["aggregator"], row["attack"], *place, *numbers, pair, row["worst_pair_mean"]])
     heads = [f"{metric_column(p).name}_damage_{s}" for p in PARTS for s in _STATISTICS]
     names = ["aggregator", "attack", *fields, *heads, "worst_pair", "worst_pair_source_recall_damage"]
     return csv_text(names, lines) if lines else None

@@ -21,9 +21,9 @@ _TEX = {
 }
 
 
-def chosen_latex(block: Block, told: str) -> str:
+def chosen_latex(block: Block, explanation: str) -> str:
     """One table of one's own for ``\\input``: booktabs, numbers as siunitx's ``\\num``."""
-    return f"{NEEDS}\n{tex_table(block, f'{block.heading}. {told}')}\n"
+    return f"{NEEDS}\n{tex_table(block, f'{block.heading}. {explanation}')}\n"
 
 
 def tex_text(text: str) -> str:

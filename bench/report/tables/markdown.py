@@ -7,10 +7,10 @@ from flipbench.report.tables.model import Block, Entry
 _MD = {c: f"\\{c}" for c in "\\`*_[]|~#!"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}
 
 
-def chosen_markdown(block: Block, told: str) -> str:
+def chosen_markdown(block: Block, explanation: str) -> str:
     """One table of one's own as GitHub's Markdown."""
     notes = ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
-    return "\n\n".join([f"### {md_text(block.heading)}", md_table(block), *notes, md_text(told)]) + "\n"
+    return "\n\n".join([f"### {md_text(block.heading)}", md_table(block), *notes, md_text(explanation)]) + "\n"
 
 
 def md_text(text: str) -> str:

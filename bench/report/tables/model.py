@@ -87,8 +87,8 @@ def sections(pivot: Pivot, names: Sequence[str] = STANDARD) -> Iterator[tuple[Me
         shown = metric_column(name)
         if not has_last_rounds(pivot, shown):
             continue
-        told = showable(pivot.page, shown)
-        groups = [[a] for a in told] if shown.needs_mapping else [told]
+        known = showable(pivot.page, shown)
+        groups = [[a] for a in known] if shown.needs_mapping else [known]
         for attacks in groups:
             if attacks or shown.clean:
                 yield shown, pivot.squares(shown, attacks)
@@ -124,10 +124,10 @@ def blocks(pivot: Pivot, shown: MetricColumn, table: pd.DataFrame, most: int) ->
     for attack in attacks:
         for part in pieces(_reading(clean, [c for c in columns if c.attack == attack]), most):
             own = twins_shown(part, columns)
-            one = table
+            squares = table
             if several and own:
-                one = pivot.pooled.squares(shown, attacks, own)  # the twins of what the piece shows
-            found.append(_block(page, shown, one, part))
+                squares = pivot.pooled.squares(shown, attacks, own)  # the twins of what the piece shows
+            found.append(_block(page, shown, squares, part))
     return found or [_block(page, shown, table, part) for part in pieces(columns, most)]
 
 

@@ -66,9 +66,9 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
                 has |= dict(zip(page.settings, column.setting, strict=True))
                 has |= dict.fromkeys(page.levels) | dict(zip(page.levels, column.level, strict=False))
                 has["dataset"] = dataset_label(str(has["dataset"]))
-                told = [column.attack in page.adaptive, *(has.get(f) for f in fields)]
+                values = [column.attack in page.adaptive, *(has.get(f) for f in fields)]
                 lines.append(
-                    [shown.name, square["aggregator"], column.attack, about_one, *told, *(square[n] for n in numbers)]
+                    [shown.name, square["aggregator"], column.attack, about_one, *values, *(square[n] for n in numbers)]
                 )
     return csv_text(["metric", "aggregator", "attack", "of_attack", "adaptive", *fields, *numbers], lines)
 
@@ -149,9 +149,9 @@ def preface(frame: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
     """What was run, how far it got, and on what: the provenance of every number below."""
     count = frame["status"].value_counts()
     other = [("infeasible", "infeasible"), ("failed", "failed"), ("missing", "not run yet")]
-    told = [f"{int(count.get('done', 0))} of {len(frame)} cells done"]
-    told += [f"{int(count[s])} {text}" for s, text in other if count.get(s, 0)]
-    lines = [f"Grid {printable(str(plan.get('grid')))}: {', '.join(told)}."]
+    counts = [f"{int(count.get('done', 0))} of {len(frame)} cells done"]
+    counts += [f"{int(count[s])} {text}" for s, text in other if count.get(s, 0)]
+    lines = [f"Grid {printable(str(plan.get('grid')))}: {', '.join(counts)}."]
     if plan.get("command"):
         lines.append(f"Command: {printable(str(plan['command']), 1000)}")
     done = frame[frame["status"] == "done"]
