@@ -28,7 +28,7 @@ from flipbench.spec.labels import aggregator_label, field_label, value_label
 
 INFLUENCE, KEEPS = "malicious_influence_mean", "malicious_kept"
 _MOST = 4  # settings or malicious fractions that still get a column each; of more the mean stands
-_FACT = "malicious_fraction"
+_FRACTION = "malicious_fraction"
 _ACCURACY = metric_column("accuracy")
 COST_SAID = (
     "FedAvg's clean accuracy minus the rule's, seed by seed: what the rule costs without an attack; where clean twins "
@@ -133,7 +133,7 @@ def influence_blocks(pivot: Pivot) -> Iterator[Block]:
         )
         yield Block(
             f"Influence of the malicious clients, and how often they were kept (%){_averaged(page)}",
-            ("", field_label(_FACT)),
+            ("", field_label(_FRACTION)),
             (tuple(c[0] for c in columns), tuple(c[1] for c in columns)),
             lines,
             footnotes(notes),
@@ -142,7 +142,7 @@ def influence_blocks(pivot: Pivot) -> Iterator[Block]:
 
 def _averaged(page: Page) -> str:
     """Over what the influence is averaged, for the heading."""
-    rest = [field_label(f) for f in (*page.settings, *page.levels) if f != _FACT]
+    rest = [field_label(f) for f in (*page.settings, *page.levels) if f != _FRACTION]
     attacks = [f"{len(page.attacks)} attacks"] if len(page.attacks) > 1 else []
     return f"; mean over {', '.join([*attacks, *rest])}" if attacks or rest else ""
 
@@ -154,7 +154,7 @@ def _by_fraction(pivot: Pivot, name: str) -> list[tuple[str, list[Square]]]:
     value = pivot.tidy.set_index("key")[name].reindex(frame["key"]).to_numpy(dtype=float)
     if np.isnan(value).all():
         return []
-    fractions = [v[0] for v in level_values(frame, [_FACT])]
+    fractions = [v[0] for v in level_values(frame, [_FRACTION])]
     order = sorted(set(fractions))
     several = len(order) <= _MOST
     column = np.array([order.index(f) if several else 0 for f in fractions], dtype=np.int64)
@@ -162,7 +162,7 @@ def _by_fraction(pivot: Pivot, name: str) -> list[tuple[str, list[Square]]]:
     shape = (len(order) if several else 1, len(rules))
     states, values = standing(cells, shape), cells.by_seed(value, shape)
     found: list[tuple[str, list[Square]]] = []
-    for i, text in enumerate([value_label(_FACT, f) for f in order] if several else [f"mean of {len(order)}"]):
+    for i, text in enumerate([value_label(_FRACTION, f) for f in order] if several else [f"mean of {len(order)}"]):
         lines: list[Square] = []
         for r in range(len(rules)):
             numbers = _numbers(values[i, r])
