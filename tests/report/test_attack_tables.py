@@ -289,6 +289,18 @@ def test_regret_of_a_wrong_f_on_either_side_of_the_truth(tmp_path: Path) -> None
     assert {line["declared_byzantine"] for line in lines} == {"0", "4", "8"}
 
 
+def test_the_regret_says_why_the_true_number_has_no_metric(tmp_path: Path) -> None:
+    page, _, tidy, _ = declared_grid(tmp_path / "f")
+    truth = (tidy["aggregator"] == "median") & (tidy["declared_byzantine"] == 4) & (tidy["malicious_count"] == 4)
+    numbers = tidy.assign(accuracy=tidy["accuracy"].mask(truth))
+    table = declared_f.table(Pivot(page, numbers), ACCURACY, "mirrored", ())
+    states = table.set_index(["aggregator", "declared", "true"])[["state", "regret_state"]]
+    assert states.loc[("median", 4, 4)].tolist() == ["undefined", "undefined"]
+    assert states.loc[("median", 0, 4)].tolist() == ["done", "undefined"]
+    assert states.loc[("krum", 0, 8)].tolist() == ["done", "infeasible"]
+    assert states.loc[("krum", 0, 4)].tolist() == ["done", "done"]
+
+
 def test_under_client_sampling_the_truth_is_the_expected_number(tmp_path: Path) -> None:
     page, _, tidy, _ = declared_grid(tmp_path / "f", clients_per_round=10)
     table = declared_f.table(Pivot(page, tidy), ACCURACY, "mirrored", ())
