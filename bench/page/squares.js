@@ -52,7 +52,7 @@ function drawHeatmap(place, numbers, metric, rules, columns, open, sortBy) {
 }
 
 function caption(metric, head) {
-  const pooled = page().pooled ? ["clean: the mean over the f that rules are told under the attacks"] : [];
+  const pooled = page().pooled ? ["clean: mean over the declared f of the clean twins"] : [];
   return [`${metric.label} (%)`, ...head.fixed, ...pooled].join(", ");
 }
 

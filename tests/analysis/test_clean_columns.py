@@ -37,7 +37,7 @@ from flipbench.report.tables.cost_and_influence import cost_blocks, influence_bl
 from flipbench.report.tables.custom import Chosen, choose
 from flipbench.report.tables.model import Block, blocks, pieces
 from flipbench.spec.cell import Cell
-from flipbench.spec.field_groups import ATTACK_FIELDS
+from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS
 from flipbench.spec.labels import value_label
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
@@ -388,6 +388,16 @@ def test_a_field_of_the_attack_as_axis_has_one_clean_column_of_the_twins_of_all(
     for text in (dict(block.notes).get("clean", ""), clean_twins(table), chosen.said):
         assert (said in text) == (len(twins) > 1)
         assert ("declared f of the clean twins" in text) == (len(twins) > 1)
+
+
+@pytest.mark.parametrize("field", AXES)
+def test_clean_rows_are_as_many_as_there_are_different_twins(tmp_path: Path, field: str) -> None:
+    """Where the field stands down: an option of the attack has one clean row, what changes f has one a value."""
+    _, frame, tidy = write_axis(tmp_path / "g", field)
+    names = [name for name, _ in choose(frame, tidy, rows=[field], columns=["aggregator"]).block.rows]
+    clean = [name for name in names if name.startswith("clean")]
+    assert len(set(names)) == len(names) == len(clean) + len(AXES[field][0])
+    assert len(clean) == (1 if field in ATTACK_OPTIONS else len(AXES[field][0]))
 
 
 @pytest.mark.parametrize("field", ["flips_trained", "malicious_data"])

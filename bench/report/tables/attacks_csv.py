@@ -70,7 +70,7 @@ def declared_csv(pivots: Sequence[Pivot]) -> str | None:
 
 
 def fields_of(pivots: Sequence[Pivot]) -> list[str]:
-    """Facts that vary on a page or between pages, beside the data set and its partition."""
+    """Fields that vary on a page or between pages, beside the data set and its partition."""
     found = [f for p in pivots for f in (*p.page.about, *p.page.settings, *p.page.levels)]
     return list(dict.fromkeys(["dataset", "partition", *found]))
 

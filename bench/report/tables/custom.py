@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from flipbench.analysis.squares import DONE, UNDEFINED, Cells, marks, refusals, 
 from flipbench.errors import UserError
 from flipbench.report.tables.model import Block, entry_of, footnotes
 from flipbench.spec.cell import CLEAN, FIELDS
-from flipbench.spec.field_groups import ATTACK_FIELDS, LEVEL_FIELDS, PERCENT
+from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS, LEVEL_FIELDS, PERCENT
 from flipbench.spec.labels import (
     aggregator_label,
     attack_label,
@@ -88,7 +88,7 @@ def choose(
         several = cells.loc[cells["attack"] != CLEAN, "attack"].nunique() > 1
         cells = cells.assign(attack=cells["attack"].where(cells["attack"] == CLEAN, EVERY)) if several else cells
         rows, columns = (("attack", *rows), columns) if "aggregator" in columns else (rows, ("attack", *columns))
-    row_of, column_of = _axis(cells, rows, False), _axis(cells, columns, True)
+    row_of, column_of = _axis(cells, rows, ATTACK_OPTIONS), _axis(cells, columns, _OF_ATTACK)
     first = _once(cells, row_of, column_of, shown)
     cells, row_of, column_of = cells[first], _kept(row_of, first), _kept(column_of, first)
     downs = sorted(dict.fromkeys(row_of), key=lambda p: _order(rows, p, cells))
@@ -164,7 +164,7 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
 
 
 def _asked(where: Sequence[str]) -> dict[str, list[str]]:
-    """Fact -> the values that are asked for."""
+    """Field -> the values that are asked for."""
     asked: dict[str, list[str]] = {}
     for condition in where:
         name, equals, value = condition.partition("=")
@@ -199,14 +199,20 @@ def _matches(name: str, value: Any, asked: str) -> bool:
         return asked == str(value)
 
 
-def _axis(cells: pd.DataFrame, fields: Sequence[str], across: bool) -> list[Place]:
-    """Where each cell stands; across, a clean one has no fields of an attack."""
+def _axis(cells: pd.DataFrame, fields: Sequence[str], open_in_clean: Collection[str]) -> list[Place]:
+    """Where each cell stands; beside its attack, none, a clean one has none of some fields.
+
+    Across, it has no field of an attack. Down, it has none of the attack's options, on which no twin depends; the
+    twins of other malicious fractions have another f, and stand in rows of their own.
+    """
     places: list[Place] = []
     clean = (cells["attack"] == CLEAN).tolist()
     for place, none in zip(level_values(cells, fields), clean, strict=True):
-        bare = across and none and "attack" in fields
+        bare = none and "attack" in fields
         places.append(
-            tuple(None if bare and f in _OF_ATTACK and f != "attack" else v for f, v in zip(fields, place, strict=True))
+            tuple(
+                None if bare and f in open_in_clean and f != "attack" else v for f, v in zip(fields, place, strict=True)
+            )
         )
     return places
 
@@ -278,17 +284,19 @@ def _text(field: str, value: Any, cells: pd.DataFrame) -> str:
     return value_label(field, value)
 
 
+def _texts(fields: Sequence[str], place: Place, cells: pd.DataFrame) -> list[str]:
+    """A text for each field; what a clean place lacks is left open."""
+    clean = dict(zip(fields, place, strict=True)).get("attack") == CLEAN
+    return ["" if clean and v is None else _text(f, v, cells) for f, v in zip(fields, place, strict=True)]
+
+
 def _name(fields: Sequence[str], place: Place, cells: pd.DataFrame) -> str:
-    return ", ".join(_text(f, v, cells) for f, v in zip(fields, place, strict=True))
+    return ", ".join(filter(None, _texts(fields, place, cells)))
 
 
 def _header(fields: Sequence[str], acrosses: Sequence[Place], cells: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
-    """One row a field; what a clean column lacks is left open."""
-    lines = []
-    for place in acrosses:
-        clean = dict(zip(fields, place, strict=True)).get("attack") == CLEAN
-        lines.append(["" if clean and v is None else _text(f, v, cells) for f, v in zip(fields, place, strict=True)])
-    return tuple(zip(*lines, strict=True))
+    """One row a field."""
+    return tuple(zip(*(_texts(fields, place, cells) for place in acrosses), strict=True))
 
 
 def _numbers(
