@@ -93,6 +93,7 @@ def test_no_import_runs_against_the_table(module: str) -> None:
         ("flipbench.grid.reader", "from flipbench.cli.app import app"),
         ("flipbench.grid.reader", "from .cell import Cell"),
         ("flipbench", "from flipbench.cli.app import app"),
+        ("flipbench.store.store", "import importlib\nimportlib.import_module('flipbench.cli.app')"),
     ],
 )
 def test_a_planted_wrong_import_is_seen(module: str, line: str) -> None:

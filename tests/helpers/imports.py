@@ -85,10 +85,20 @@ def imports(source: str, typing: bool = False) -> Iterator[tuple[int, str, bool]
             elif isinstance(child, ast.ImportFrom):
                 base = "." * child.level + (child.module or "")
                 yield from ((child.lineno, f"{base}.{a.name}", at_load) for a in child.names)
+            elif (target := _import_module_of(child)) is not None:
+                yield child.lineno, target, at_load
             elif typing or not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
                 yield from walk(child, at_load and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
     return walk(ast.parse(source), True)
+
+
+def _import_module_of(node: ast.AST) -> str | None:
+    """``importlib.import_module("flipbench.x")`` imports as a statement does; None for any other node."""
+    if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args):
+        return None
+    name = node.args[0]
+    return name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else None
 
 
 PATHS = {dotted(p): p for top in FOLDERS for p in sorted((ROOT / top).rglob("*.py"))}
