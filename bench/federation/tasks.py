@@ -114,7 +114,8 @@ def _stamped(attack: str, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamp
         raise UserError(f"attack {attack}: {error}") from error
     for given, true in ((train, task.train), (test, task.test)):
         if not isinstance(given, Stamped) or given.examples.shape != true.shape or given.examples.dtype != true.dtype:
-            raise UserError(f"attack {attack} must return attacks.Stamped with examples of shape {tuple(true.shape)}")
+            shape = tuple(true.shape)
+            raise UserError(f"attack {attack} must return flipbench.attacks.Stamped with examples of shape {shape}")
     eligible = test.eligible.to(task.test.device)
     with_stamps = replace(
         task,
