@@ -82,26 +82,26 @@ __all__ = [
     "summarise",
 ]
 
+if not TYPE_CHECKING:  # a type checker must see no `__getattr__`: it would take every misspelt name
 
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is used for the first time."""
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+    def __getattr__(name: str) -> Any:
+        """Load a public name when it is used for the first time."""
+        if name == "__version__":
+            from importlib.metadata import PackageNotFoundError, version
 
-        try:
-            value: Any = version("flipbench")
-        except PackageNotFoundError:  # a folder on PYTHONPATH
-            value = "unknown"
-    elif name in _HOME:
-        from importlib import import_module
+            try:
+                value: Any = version("flipbench")
+            except PackageNotFoundError:  # a folder on PYTHONPATH
+                value = "unknown"
+        elif name in _HOME:
+            from importlib import import_module
 
-        value = getattr(import_module(_HOME[name]), name)
-    else:
-        raise AttributeError(f"module 'flipbench' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+            value = getattr(import_module(_HOME[name]), name)
+        else:
+            raise AttributeError(f"module 'flipbench' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        """The public names."""
+        return sorted(__all__)

@@ -12,6 +12,7 @@ from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page, pages
 from flipbench.analysis.pivot import Pivot
 from flipbench.errors import UserError
+from flipbench.plugins.definitions import kind_of
 from flipbench.report.figures import accuracy_curves
 from flipbench.report.figures import heatmap as heatmaps
 from flipbench.spec.cell import CLEAN
@@ -27,6 +28,7 @@ _NAMES, _BELOW = 1.6, 0.9  # inches left of the squares and below them
 
 def heatmap(frame: pd.DataFrame, tidy: pd.DataFrame, metric: str, attack: str | None, ax: Axes | None) -> Axes:
     """One attack's heatmap; see `api.results.Results.heatmap`."""
+    _check_axes(ax)
     page, column = _page(frame), metric_column(metric)
     known = showable(page, column)
     chosen = _attack(page, known, attack) if known or attack else None
@@ -43,6 +45,7 @@ def heatmap(frame: pd.DataFrame, tidy: pd.DataFrame, metric: str, attack: str | 
 
 def curves(frame: pd.DataFrame, attack: str | None, ax: Axes | None) -> Axes:
     """One attack's accuracy by round; see `api.results.Results.curves`."""
+    _check_axes(ax)
     page = _page(frame)
     chosen = _attack(page, page.attacks, attack)
     lines = accuracy_curves.series(page, chosen)
@@ -85,6 +88,13 @@ def _title(label: str, page: Page, attack: str | None, **more: Any) -> str:
     parts = [label, *([attack_name(page, attack)] if attack and attack != CLEAN else [])]
     parts += [f"{field_label(name)} {value_label(name, value)}" for name, value in about.items()]
     return ", ".join(parts)
+
+
+def _check_axes(ax: Any) -> None:
+    from matplotlib.axes import Axes
+
+    if ax is not None and not isinstance(ax, Axes):
+        raise UserError(f"ax is one matplotlib Axes, as of plt.subplots(), or None; got {kind_of(ax)}")
 
 
 def _new(width: float, height: float) -> Axes:

@@ -6,11 +6,13 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flipbench.conformance import aggregators as conformance
 from flipbench.conformance.cases import Defect
 from flipbench.conformance.declared_exceptions import Exceptions
+from flipbench.errors import UserError
+from flipbench.plugins.definitions import kind_of
 
 OnFail = Literal["raise", "return"]
 
@@ -81,8 +83,11 @@ def check_aggregator(
 
     Raises:
         Defect: (an AssertionError) a property does not hold, with the smallest failing case found.
-        UserError: no such definition or property, or a reference that leads nowhere.
+        UserError: no such definition or property, another on_fail, or a reference that leads nowhere.
     """
+    _check_on_fail(on_fail)
+    if not callable(rule) and not isinstance(rule, str):
+        raise UserError(f"one rule is needed, a name, a function or a class; got {kind_of(rule)}")
     found = conformance.checks(rule, name=name, definition=definition, except_for=except_for)
     excused = {one.name: one.excuse for one in found if one.excuse is not None}
     claim = found[0].subject.definition
@@ -107,11 +112,19 @@ def check_attack(attack: Callable[..., Any] | str, *, name: str | None = None, o
         Defect: (an AssertionError) a property does not hold, with the smallest failing case found.
         UserError: a reference that leads nowhere, or an attack that does not say where it acts.
     """
+    _check_on_fail(on_fail)
+    if not callable(attack) and not isinstance(attack, str):
+        raise UserError(f"one attack is needed, a name, a function or a class; got {kind_of(attack)}")
     where, found = conformance.attack_checks(attack, name=name)
     label = name or (attack if isinstance(attack, str) else getattr(attack, "__name__", type(attack).__name__))
     titles = {check.name: check.property.title for check in found}
     checks = Checks(str(label), (), {}, {}, titles, f"attack on {where}")
     return _run(checks, {check.name: check for check in found}, on_fail)
+
+
+def _check_on_fail(on_fail: str) -> None:
+    if on_fail not in get_args(OnFail):
+        raise UserError(f"on_fail is 'raise' or 'return', got {on_fail!r}")
 
 
 def case_lines(defect: Defect, width: int = 110) -> Iterator[str]:

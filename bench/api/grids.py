@@ -15,6 +15,7 @@ from flipbench.grid.document import Mistake
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.reader import Grid, GridError
 from flipbench.plugins import objects
+from flipbench.plugins.definitions import kind_of
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.reference import CODE
 
@@ -49,8 +50,14 @@ def read_grid(
     Raises:
         GridError: all mistakes at once. Each names its place: line and column of a file, the path of keys of a
             dictionary (``axes.aggregator[1]``), or the override.
-        UserError: no such grid, or a file that cannot be read.
+        UserError: an argument of a wrong type, no such grid, or a file that cannot be read.
     """
+    if not isinstance(grid, str | PurePath | Mapping):
+        raise UserError(f"a grid is a name, a path or a dictionary, got {kind_of(grid)}")
+    if not isinstance(overrides, Mapping | None):
+        raise UserError(f"overrides are a dictionary, field -> value, got {kind_of(overrides)}")
+    if isinstance(aggregators, str) or not isinstance(aggregators, Iterable):
+        raise UserError(f"aggregators are a list of names, functions and classes, got {kind_of(aggregators)}")
     mistakes: list[str] = []
     texts = [_override(name, value, mistakes) for name, value in (overrides or {}).items()]
     added = [_named("aggregator", v, f"aggregators[{i}]", mistakes) for i, v in enumerate(aggregators)]

@@ -54,7 +54,8 @@ def aggregate(rule: Rule, updates: Any, byzantine: int = 0, **cohort: Any) -> An
 
     Raises:
         Infeasible: the rule's conditions do not hold for so many clients.
-        UserError: no matrix of numbers, f that is negative or not below the number of clients, a row that is not
+        UserError: no matrix of numbers, weights that are negative or sum to 0, another field of the cohort of a wrong
+            shape or not finite, f that is negative or not below the number of clients, a row that is not
             finite (a federation leaves such a client out before the rule), or no such rule.
     """
     matrix = _matrix(updates)
@@ -108,7 +109,7 @@ def _fields(matrix: Tensor, given: dict[str, Any]) -> dict[str, Any]:
     """The other fields of a cohort, arrays as tensors.
 
     Raises:
-        UserError: a cohort has no such field, or a shape is wrong.
+        UserError: a cohort has no such field, a shape is wrong, or numbers are not what the field needs.
     """
     shapes = {
         "weights": matrix.shape[:-1],
@@ -123,9 +124,16 @@ def _fields(matrix: Tensor, given: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"a cohort has no field {name!r}; there are byzantine, {', '.join(known)}")
         if name in shapes and not callable(value):
             kind = torch.int64 if name == "clients" else matrix.dtype
-            value = torch.as_tensor(value, dtype=kind, device=matrix.device)
+            try:
+                value = torch.as_tensor(value, dtype=kind, device=matrix.device)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise UserError(f"{name} needs numbers of the shape {tuple(shapes[name])}: {error}") from error
             if tuple(value.shape) != tuple(shapes[name]):
                 raise UserError(f"{name} needs the shape {tuple(shapes[name])}, got {tuple(value.shape)}")
+            if not bool(torch.isfinite(value).all()):
+                raise UserError(f"{name} needs finite numbers, got NaN or infinity")
+            if name == "weights" and (bool((value < 0).any()) or not bool((value.sum(-1) > 0).all())):
+                raise UserError(f"weights needs numbers of 0 or more with a sum above 0, got {value.tolist()}")
         found[name] = value
     if "trusted" in found and not callable(found["trusted"]):
         own = found["trusted"]

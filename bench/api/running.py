@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from math import inf
+from pathlib import Path, PurePath
 from typing import Any
 
 from flipbench.api import grids, notebook_progress, planning
@@ -50,8 +51,9 @@ def plan(
         ``infeasible``, ``failed`` or ``new``, ``seconds`` estimates the rest on one worker.
 
     Raises:
-        UserError: the data cannot be found, or (GridError) the grid has mistakes.
+        UserError: an argument of a wrong type, the data cannot be found, or (GridError) the grid has mistakes.
     """
+    _check_arguments(workers=workers, results=results)
     asked = _grid(grid, device)
     return planning.plan(asked, Path(results) / asked.name, workers=limits.worker_count(workers))
 
@@ -96,16 +98,27 @@ def run(
         The results; tables and figures on disk are written by `Results.report`.
 
     Raises:
-        UserError: the data cannot be found, the folder cannot be written, or (GridError) the grid has mistakes.
+        UserError: an argument of a wrong type, the data cannot be found, the folder cannot be written, or (GridError)
+            the grid has mistakes.
         KeyboardInterrupt: the run was interrupted.
 
     Warns:
         UserWarning: cells failed.
     """
+    _check_arguments(
+        workers=workers,
+        results=results,
+        progress=progress,
+        retry_failed=retry_failed,
+        cell_timeout=cell_timeout,
+        memory_limit=memory_limit,
+        scheduler=scheduler,
+        tls=tls,
+    )
     asked = _grid(grid, device)
     folder, count = Path(results) / asked.name, limits.worker_count(workers)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
-    address = remote_cluster.address(scheduler, *(tls or (None, None, None)))
+    address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
     _write_functions(asked, folder)
     outcome = runner.run(
         asked,
@@ -123,6 +136,40 @@ def run(
         text = f"{counted(len(outcome.failed), 'cell')} failed; the first, {key[:12]}: {printable(reason)}"
         warnings.warn(f"{text}; see results.failures, and run again to try again", stacklevel=2)
     return Results(folder)
+
+
+_NEEDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "workers": ("a whole number, 0 (one a core) or more", lambda v: _is_number(v, int) and v >= 0),
+    "results": ("a path", lambda v: isinstance(v, str | PurePath)),
+    "progress": ("True or False", lambda v: isinstance(v, bool)),
+    "retry_failed": ("True or False", lambda v: isinstance(v, bool)),
+    "cell_timeout": ("seconds above 0 or None", lambda v: v is None or (_is_number(v, int | float) and 0 < v < inf)),
+    "memory_limit": ("a size like '4G' or None", lambda v: v is None or isinstance(v, str)),
+    "scheduler": ("an address like 'tcp://host:8786' or None", lambda v: v is None or isinstance(v, str)),
+    "tls": (
+        "three paths, of the authority, our certificate and its key, or None",
+        lambda v: (
+            v is None or (isinstance(v, tuple | list) and len(v) == 3 and all(isinstance(p, str | PurePath) for p in v))
+        ),
+    ),
+}
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _check_arguments(**given: Any) -> None:
+    """All arguments at once.
+
+    Raises:
+        UserError: arguments of a wrong type or out of range.
+    """
+    wrong = [
+        f"{name} is {_NEEDED[name][0]}, got {value!r}" for name, value in given.items() if not _NEEDED[name][1](value)
+    ]
+    if wrong:
+        raise UserError("; ".join(wrong))
 
 
 def _grid(grid: Grid | str | Path | Mapping[str, Any], device: str | None) -> Grid:

@@ -48,7 +48,7 @@ def _search(attack: Attack, classes: int) -> Found:
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
         raise Broken(where, raised(error), "the attack stops the experiment with an error of its own") from error
     if not isinstance(answer, Found):
-        raise Broken(where, f"answered {type(answer).__name__}, not attacks.Found(flip, mapping, report)")
+        raise Broken(where, f"answered {type(answer).__name__}, not flipbench.attacks.Found(flip, mapping, report)")
     if not torch.equal(counts, torch.full((classes,), 8)):
         raise Broken(where, "trials.counts changed")
     return answer
@@ -113,7 +113,8 @@ SEARCH_PROPERTIES: dict[str, AttackProperty] = {
         found,
         "finds a flip and reports what it sought and tried",
         "the stored cell does not show what the attack was",
-        "answer attacks.Found(flip, mapping, report) with objective, harm and trials among the report's plain values",
+        "answer flipbench.attacks.Found(flip, mapping, report) with objective, harm and trials among the report's "
+        "plain values",
         _searches,
     ),
     "flip": AttackProperty(

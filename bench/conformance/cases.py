@@ -214,7 +214,7 @@ class Subject:
                 case,
                 f"answered {came} where (*cells, dim) = {wanted} was needed",
                 "the answer is no update that a server could apply",
-                "reduce over dim=-2, or write the rule for one matrix and put @aggregators.per_cell above it",
+                "reduce over dim=-2, or write the rule for one matrix and put @flipbench.aggregators.per_cell above it",
             )
         return answer.detach(), after
 

@@ -89,7 +89,9 @@ def ask(attack: Attack, images: Images) -> Stamped:
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
         raise Broken(where, raised(error), "the attack stops the experiment with an error of its own") from error
     if not isinstance(answer, Stamped):
-        raise Broken(where, f"answered {type(answer).__name__}, not attacks.Stamped(examples, labels, eligible)")
+        raise Broken(
+            where, f"answered {type(answer).__name__}, not flipbench.attacks.Stamped(examples, labels, eligible)"
+        )
     n = (len(images.labels),)
     wanted = (
         ("examples", answer.examples, images.examples.dtype, tuple(images.examples.shape)),

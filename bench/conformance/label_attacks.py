@@ -83,7 +83,7 @@ def propose(
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
         raise Broken(where, raised(error)) from error
     if not isinstance(answer, Proposal):
-        raise Broken(where, f"answered {type(answer).__name__}, not attacks.Proposal(labels, eligible)")
+        raise Broken(where, f"answered {type(answer).__name__}, not flipbench.attacks.Proposal(labels, eligible)")
     for what, t, kind in (("labels", answer.labels, torch.int64), ("eligible", answer.eligible, torch.bool)):
         if not isinstance(t, Tensor) or t.dtype != kind or t.shape != labels.shape:
             came = f"{t.dtype} {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__

@@ -71,7 +71,7 @@ PROPERTIES: dict[str, Property] = {
         "a stack is its cells one by one",
         "an experiment's numbers depend on which others run beside it",
         "reduce over dim=-2 and dim=-1 only, never over the whole tensor; or write the rule for one matrix and put "
-        "@per_cell (aggregators.per_cell) above it",
+        "@per_cell (flipbench.aggregators.per_cell) above it",
     ),
     "strides": Property(
         equations.strides,
@@ -109,7 +109,8 @@ PROPERTIES: dict[str, Property] = {
         faults.bounds,
         "an f out of bounds is Infeasible, f = 0 works",
         "the rule answers where its guarantee does not hold, and the table shows it as if it did",
-        "raise aggregators.Infeasible with the numbers in place of clamping f; mind slices like [f:-f] at f = 0",
+        "raise flipbench.aggregators.Infeasible with the numbers in place of clamping f; mind slices like [f:-f] "
+        "at f = 0",
     ),
     "inputs": Property(
         effects.inputs,

@@ -18,7 +18,10 @@ from flipbench.data import downloads, ham10000, idx, mnist, packaged
 from flipbench.data.dataset import Dataset, shortened
 from flipbench.errors import UserError
 from flipbench.plugins import registry
-from flipbench.spec.reference import Reference, parse
+from flipbench.plugins.definitions import kind_of
+from flipbench.spec.reference import CODE, Reference, parse
+from flipbench.system import exception_text
+from flipbench.system.signals import is_users
 
 __all__ = ["CLASSES", "DATASETS", "Dataset", "Description", "content_hash", "describe", "load", "shortened"]
 
@@ -179,7 +182,13 @@ def _ours(reference: Reference) -> _Shipped | None:
 @lru_cache(maxsize=4)
 def _load(ref: str, state: str | None) -> Dataset:
     """Read what a reference names; ``state`` is the content's hash, so that a changed file is read again."""
-    dataset = registry.resolve("dataset", ref)()
+    loader, name = registry.resolve("dataset", ref), CODE.sub("", ref)
+    try:
+        dataset = loader()
+    except BaseException as error:  # a plug-in may raise anything, sys.exit included
+        if is_users(error) or _ours(parse(ref)) is not None:
+            raise
+        raise UserError(f"data set {name} cannot be loaded: {exception_text.with_line(error)}") from error
     if not isinstance(dataset, Dataset):
-        raise UserError(f"{ref} returned {type(dataset).__name__}: a data set is a flipbench.data.dataset.Dataset")
+        raise UserError(f"data set {name} returned {kind_of(dataset)}: a loader returns a flipbench.Dataset")
     return dataset

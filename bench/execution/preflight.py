@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flipbench import data
 from flipbench.aggregators.contract import Cohort, Infeasible
+from flipbench.federation import named_model
 from flipbench.plugins import other_suites, registry, source_text
 from flipbench.spec.cell import Cell
 from flipbench.spec.reference import CODE, parse_chain
@@ -105,6 +106,8 @@ def answer(question: Question) -> Answer:
     except BaseException as error:  # a plug-in may raise anything
         if is_users(error):
             raise
+        if isinstance(error, named_model.ModelError):  # it names the model
+            return Answer(failed=exception_text.text(error)[:_LONGEST])
         return Answer(failed=f"{question.name}: {exception_text.with_type(error)}"[:_LONGEST])
 
 
@@ -128,7 +131,7 @@ def _taken(question: Question) -> Answer:
 def _size(question: Question) -> tuple[int, int, float]:
     loaded = data.load(question.dataset)
     with torch.device("meta"):
-        net = registry.resolve("model", question.ref)(loaded.shape, len(loaded.classes)).eval()
+        net = named_model.resolve(question.ref)(loaded.shape, len(loaded.classes)).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             net(torch.empty(1, *loaded.shape))
     return len(loaded.train_y), len(loaded.test_y), float(counter.get_total_flops())

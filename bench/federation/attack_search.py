@@ -107,7 +107,8 @@ class Search:
         draws = generator(self.cell.seed, "search")
         answer = self.chain.labels.search(Trials(self.task.classes, counts, self._trials, self.cell.rounds, draws))
         if not isinstance(answer, Found):
-            raise UserError(f"attack {self.cell.attack}: search must return attacks.Found, got {type(answer).__name__}")
+            got = type(answer).__name__
+            raise UserError(f"attack {self.cell.attack}: search must return flipbench.attacks.Found, got {got}")
         return answer
 
     def _population(self, cell: Cell, flip: LabelFlip | None) -> Population:

@@ -15,7 +15,7 @@ import torch
 
 from flipbench.aggregators.contract import Infeasible
 from flipbench.errors import UserError
-from flipbench.federation import tasks
+from flipbench.federation import named_model, tasks
 from flipbench.federation.aggregation import BadUpdateError
 from flipbench.federation.checkpoint import Keeper
 from flipbench.federation.checkpoint_files import Checkpoints
@@ -124,7 +124,7 @@ def width(cell: Cell, workers: int = 1) -> int:
     """
     if cell.batch_size == "full" or hasattr(registry.resolve("aggregator", cell.aggregator), "init"):
         return 1
-    make, dataset = registry.resolve("model", cell.model), tasks.dataset_of(cell.dataset)
+    make, dataset = named_model.resolve(cell.model), tasks.dataset_of(cell.dataset)
     with torch.device("meta"):  # counts parameters without making them
         model = make(dataset.shape, len(dataset.classes))
     size = int(sum(p.numel() for p in model.parameters())) * cell.per_round * 4  # bytes of a round's updates

@@ -16,7 +16,7 @@ from flipbench.attacks.contract import ExampleContext, Stamped
 from flipbench.data.dataset import Dataset
 from flipbench.data.pixel_scaling import SCALES
 from flipbench.errors import UserError
-from flipbench.federation import attack_search
+from flipbench.federation import attack_search, named_model
 from flipbench.federation.attack_search import Search
 from flipbench.federation.checkpoint_files import Checkpoints
 from flipbench.federation.population import Partition, Population, class_map, populate
@@ -95,7 +95,7 @@ def _chain(attack: str) -> Chain:
 
 def _parts(cell: Cell) -> Parts:
     return Parts(
-        registry.resolve("model", cell.model),
+        named_model.resolve(cell.model),
         registry.resolve("schedule", cell.schedule),
         registry.resolve("aggregator", cell.aggregator),
         registry.resolve("initialisation", cell.initialisation),
@@ -114,7 +114,8 @@ def _stamped(attack: str, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamp
         raise UserError(f"attack {attack}: {error}") from error
     for given, true in ((train, task.train), (test, task.test)):
         if not isinstance(given, Stamped) or given.examples.shape != true.shape or given.examples.dtype != true.dtype:
-            raise UserError(f"attack {attack} must return attacks.Stamped with examples of shape {tuple(true.shape)}")
+            shape = tuple(true.shape)
+            raise UserError(f"attack {attack} must return flipbench.attacks.Stamped with examples of shape {shape}")
     eligible = test.eligible.to(task.test.device)
     with_stamps = replace(
         task,

@@ -197,7 +197,7 @@ def _set_field(sheet: Sheet, place: Place, name: str, value: Any) -> None:
     if not isinstance(value, list):
         sheet.base[name] = Given(value, place)
     elif value:
-        sheet.axes[name] = [Given(v, place) for v in value]
+        sheet.axes[name] = [Given(v, Place(f"--set {name}[{i}]")) for i, v in enumerate(value)]
     else:
         sheet.wrong(place, name, "needs at least one value")
 

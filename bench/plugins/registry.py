@@ -41,7 +41,8 @@ class Kind:
         module: where the shipped ones are registered.
         registry: the attribute of the module: name -> callable.
         group: the entry-point group for installed packages; null: none.
-        positional: arguments that the bench passes by position; null: not checked.
+        positional: arguments that the bench passes by position; null: by its place (an attack), or it is never called.
+        members: methods and attributes that are used of what is built with the options, in place of a call.
     """
 
     noun: str
@@ -49,6 +50,7 @@ class Kind:
     registry: str
     group: str | None = None
     positional: int | None = None
+    members: tuple[str, ...] = ()
 
 
 KINDS: dict[str, Kind] = {
@@ -57,20 +59,23 @@ KINDS: dict[str, Kind] = {
         "pre-aggregation", "flipbench.aggregators", "PREAGGREGATIONS", "flipbench.preaggregations", 2
     ),
     "attack": Kind("attack", "flipbench.attacks", "ATTACKS", "flipbench.attacks"),
-    "dataset": Kind("data set", "flipbench.data", "DATASETS", "flipbench.datasets"),
+    "dataset": Kind("data set", "flipbench.data", "DATASETS", "flipbench.datasets", positional=0),
     "features": Kind("pixel scale", "flipbench.data.pixel_scaling", "FEATURES", positional=3),
     "partition": Kind("partition", "flipbench.data.partitions", "PARTITIONS", positional=3),
-    "model": Kind("model", "flipbench.training.models", "MODELS"),
+    "model": Kind("model", "flipbench.training.models", "MODELS", positional=2),
     "schedule": Kind("schedule", "flipbench.training.schedules", "SCHEDULES", positional=2),
     "initialisation": Kind("initialisation", "flipbench.training.initialisation", "INITIALISATIONS", positional=1),
-    "augmentation": Kind("augmentation", "flipbench.training.augmentation", "AUGMENTATIONS"),
-    "loss": Kind("loss", "flipbench.training.losses", "LOSSES"),
+    "augmentation": Kind(
+        "augmentation", "flipbench.training.augmentation", "AUGMENTATIONS", members=("draw", "apply", "frozen")
+    ),
+    "loss": Kind("loss", "flipbench.training.losses", "LOSSES", members=("weights",)),
     "malicious_data": Kind(
         "data of malicious clients", "flipbench.federation.sybil_data", "MALICIOUS_DATA", positional=3
     ),
 }
 
 
+_CALLED_CLASSES = ("data set", "model")  # here a class itself is called as a function is
 _ARGUMENTS = {"labels": 2, "examples": 3, "updates": 2}  # of an attack, by position
 
 
@@ -176,7 +181,8 @@ def _resolve_one(kind: str, ref: Reference) -> Callable[..., Any]:
         return other_suites.resolve(ref)
     target = _find(kind, ref.name)
     spec = _kind(kind)
-    if ":" in ref.name or not is_shipped(kind, ref.name):
+    plugin = not is_shipped(kind, ref.name)
+    if plugin:
         _check_plugin(spec, ref.name, target)
     if problem := signatures.mismatch(target, ref.options):
         raise PluginError(f"{ref.name}: {problem}")
@@ -184,9 +190,15 @@ def _resolve_one(kind: str, ref: Reference) -> Callable[..., Any]:
     if not (isinstance(target, type) and is_dataclass(target)):
         return partial(target, **options) if options else target
     try:
-        return cast(Callable[..., Any], target(**options))
+        built = cast(Callable[..., Any], target(**options))
     except (ValueError, TypeError) as error:  # its own __post_init__ refuses a value
         raise PluginError(f"{ref}: {error}") from error
+    if plugin and (missing := [m for m in spec.members if not hasattr(built, m)]):
+        raise PluginError(
+            f"{ref.name} cannot be used as {spec.noun}: it needs {' and '.join(spec.members)}, "
+            f"and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        )
+    return built
 
 
 def _find(kind: str, name: str) -> Any:
@@ -231,7 +243,13 @@ def _check_plugin(spec: Kind, name: str, target: Any) -> None:
             count = _ARGUMENTS[place(target)]
         except ValueError as error:
             raise PluginError(f"{name}: {error}") from error
-    if count is None or isinstance(target, type):
+    if spec.members and not (isinstance(target, type) and is_dataclass(target)):
+        raise PluginError(
+            f"{name} cannot be used as {spec.noun}: a dataclass with {' and '.join(spec.members)} is needed, got "
+            f"{'a class that is none' if isinstance(target, type) else 'a function'}"
+        )
+    built = isinstance(target, type) and (is_dataclass(target) or spec.noun not in _CALLED_CLASSES)
+    if count is None or built:  # what is built first has the positional parameters at its __call__
         return
     if problem := signatures.wrong_positionals(target, count):
         raise PluginError(f"{name} cannot be used as {spec.noun}: {problem}")

@@ -57,7 +57,8 @@ def wrong_positionals(target: Callable[..., Any], count: int) -> str | None:
     more = any(p.kind is Parameter.VAR_POSITIONAL for p in signature.parameters.values())
     if needed <= count <= len(places) or (needed <= count and more):
         return None
-    return f"it is called with {count} arguments by position and takes {needed}; its signature is {signature}"
+    arguments = f"{count} argument{'s' * (count != 1)}"
+    return f"it is called with {arguments} by position and takes {needed}; its signature is {signature}"
 
 
 def first_line(target: Callable[..., Any]) -> str:

@@ -2,105 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from matplotlib.colors import Normalize
-from matplotlib.text import Text
 
-from flipbench.analysis import frame as frames
-from flipbench.analysis import metrics
 from flipbench.analysis.columns import Column
 from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pages import pages
 from flipbench.analysis.pivot import Pivot, pivots, several_f
 from flipbench.analysis.ranking import rank
 from flipbench.analysis.worst_case import overview, places
 from flipbench.errors import UserError
-from flipbench.report.figures import (
-    catalogue,
-    damage_bars,
-    heatmap,
-    influence_curves,
-    partition_crossover,
-    rank_diagram,
-)
 from flipbench.report.figures.captions import clean_twins
 from flipbench.report.tables import summary
 from flipbench.report.tables.attacks import overview_blocks, worst_blocks
 from flipbench.report.tables.cost_and_influence import cost_blocks, influence_blocks
 from flipbench.report.tables.custom import Chosen, choose
-from flipbench.report.tables.model import Block, blocks, pieces
-from flipbench.spec.cell import Cell
-from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS
-from flipbench.spec.labels import value_label
-from flipbench.spec.twins import clean_twin, normal
-from flipbench.store.store import Store
-from tests.helpers.records import BASE, LABEL_FLIPS, record
-
-ACCURACY = metric_column("accuracy")
-FLIPS = dict(list(LABEL_FLIPS.items())[:2])
-SEEDS = (0, 1, 2)
-Read = tuple[Page, Any, Any]
-
-
-def matrix(right: int) -> np.ndarray:
-    """(10, 10): so many of each class's 100 recognised, the rest taken for the next."""
-    return np.eye(10, dtype=int) * right + np.roll(np.eye(10, dtype=int), 1, axis=1) * (100 - right)
-
-
-def right(cell: Cell) -> int:
-    """FedAvg does not look at f; the others lose 2 % for each client that they are told to distrust."""
-    trust = 0 if cell.aggregator == "fedavg" else 2 * cell.byzantine
-    return 95 - trust - 10 * (cell.attack == "mirrored") - 5 * (cell.attack.startswith("targeted")) - cell.seed
-
-
-def write(
-    folder: Path,
-    rules: Sequence[str] = ("fedavg", "krum", "median"),
-    seeds: Sequence[int] = SEEDS,
-    refused: Sequence[int] = (8,),
-    broken: Sequence[str] = (),
-    fractions: Sequence[float] = (0.2, 0.4),
-    **facts: Any,
-) -> Read:
-    """Two attacks at malicious fractions; krum refuses some f, the rules of ``broken`` fail."""
-    store, keys = Store(folder), {}
-    for rule in rules:
-        for attack, mapping in FLIPS.items():
-            for fraction in fractions:
-                for seed in seeds:
-                    base = replace(
-                        BASE, aggregator=rule, attack=attack, malicious_fraction=fraction, seed=seed, **facts
-                    )
-                    for cell in (normal(base), normal(clean_twin(base))):
-                        status: dict[str, Any] = {}
-                        if rule == "krum" and cell.byzantine in refused:
-                            status = {"status": "infeasible", "reason": f"refuses f = {cell.byzantine}"}
-                        if rule in broken:
-                            status = {"status": "failed", "reason": "made up"}
-                        own = mapping if cell.attack != "none" else None
-                        made = record(cell, confusion=matrix(right(cell)), mapping=own, **status)
-                        if store.read(made["key"]) is None:
-                            store.publish(made)
-                        keys[made["key"]] = None
-    store.write_plan({"grid": folder.name, "title": "t", "source": "", "command": "c", "keys": list(keys)})
-    frame = frames.load(folder)
-    (page,) = pages(frame)
-    return page, frame, metrics.evaluate(frame)
-
-
-def clean_of(block: Block, rule: str) -> str:
-    """The clean number of a rule, whichever way the table lies."""
-    lines = dict(block.rows)
-    if block.corner == "attack":
-        return lines["clean"][block.header[0].index(rule)].text
-    return lines[rule][["clean" in head for head in zip(*block.header, strict=True)].index(True)].text
+from flipbench.report.tables.model import blocks, pieces
+from tests.analysis.clean_cases import ACCURACY, clean_of, write
 
 
 def test_a_table_of_one_fraction_has_the_twins_of_that_fraction(tmp_path: Path) -> None:
@@ -270,145 +190,3 @@ def test_no_column_is_left_over_alone() -> None:
         assert max(map(len, found)) - min(map(len, found)) <= 1
     lopsided = [Column("x", (0 if i < 1 else 1,), (i,)) for i in range(10)]
     assert max(len(part) for part in pieces(lopsided, 5)) == 5  # a cut after the first would need three
-
-
-# ---- pictures say and show the same ---------------------------------------------------------------------------------
-
-
-def words_of(figure: Any) -> str:
-    return " ".join(" ".join(t.get_text() for t in figure.findobj(Text)).split())
-
-
-def test_the_rank_diagram_says_what_it_leaves_out(tmp_path: Path) -> None:
-    page, _, tidy = write(tmp_path / "g")
-    found = rank(Pivot(page, tidy), ACCURACY)
-    assert found is not None
-    told = words_of(rank_diagram.draw(page, found, ACCURACY))
-    assert "averaged over 2 of 4 attacked columns" in told
-    assert "In the other columns krum has no number." in told
-
-
-def test_partitions_are_compared_by_the_twins_of_one_place(tmp_path: Path) -> None:
-    page, _, tidy = write(tmp_path / "g")
-    table = partition_crossover.points([Pivot(page, tidy)], ((), (0.2,)))
-    clean = table[table["attack"] == "none"].set_index("aggregator")["mean"]
-    assert clean.to_dict() == pytest.approx({"fedavg": 0.94, "krum": 0.86, "median": 0.86})
-
-
-def test_a_long_name_in_the_legend_of_bars_is_whole(tmp_path: Path) -> None:
-    rule = f"my_rules.py:mine(note='{'a long word ' * 6}end')"
-    page, _, tidy = write(tmp_path / "g", rules=("fedavg", rule), fractions=(0.2,))
-    shown = metric_column("accuracy_damage")
-    drawn = damage_bars.draw(page, Pivot(page, tidy).squares(shown, page.attacks), shown, ((), ()))
-    (legend,) = drawn.legends
-    labels = [" ".join(t.get_text().split()) for t in legend.get_texts()]
-    assert labels[1].endswith("end')")
-    heights = [t.get_window_extent(drawn.canvas.get_renderer()) for t in drawn.texts]
-    box = legend.get_window_extent(drawn.canvas.get_renderer())
-    assert all(box.y0 >= text.y1 or box.y1 <= text.y0 for text in heights)  # over no caption, under no heading
-
-
-def test_rounds_are_whole_numbers_on_the_axis_of_influence(tmp_path: Path) -> None:
-    page, _, _ = write(tmp_path / "g", rules=("fedavg", "median"), rounds=3, fractions=(0.2,))
-    drawn = influence_curves.draw(page, "mirrored", influence_curves.series(page, "mirrored"))
-    drawn.canvas.draw()
-    ticks = [float(t) for ax in drawn.axes for t in ax.get_xticks()]
-    assert ticks
-    assert all(t == round(t) for t in ticks)
-
-
-def test_pictures_of_damage_tell_gains_from_nothing(tmp_path: Path) -> None:
-    """Under one attack the rule does better than without: its square is no lighter shade of harm."""
-    _, frame, tidy = write(tmp_path / "g", rules=("fedavg", "median"), fractions=(0.2,))
-    tidy = tidy.assign(accuracy_damage=tidy["accuracy_damage"].where(tidy["attack"] == "mirrored", -0.2))
-    figures = [{"kind": "heatmap", "metric": "accuracy_damage"}]
-    plan = {"grid": "g", "keys": list(frame["key"]), "figures": figures}
-    drawn = [
-        p.draw() for p in catalogue.figures(pivots(frame, tidy), plan, True) if p.name.startswith("accuracy_damage_")
-    ]
-    assert drawn
-    for figure in drawn:
-        mesh = next(c for c in figure.axes[0].collections if c.get_array() is not None)
-        assert mesh.norm.vmin == -0.2
-
-
-AXES: dict[str, tuple[list[Any], dict[str, Any]]] = {
-    "flip_rate": ([0.5, 1.0], {}),
-    "attack_start": ([1, 3], {}),
-    "attack_stop": ([2, None], {}),
-    "attack_availability": ([0.5, 1.0], {}),
-    "flips_trained": ([True, False], {}),
-    "malicious_count": ([3, 6], {"declared_byzantine": 4}),
-    "malicious_data": (["share", "fresh(examples=50)"], {}),
-    "declared_byzantine": ([2, 6], {}),
-}  # fields of the attack, and what the rule is told of it
-
-
-def write_axis(folder: Path, field: str) -> Read:
-    """A grid with one field of the attack as its axis; four malicious clients, one attack."""
-    values, more = AXES[field]
-    facts = {"malicious_count": 4, **more}
-    store, keys = Store(folder), {}
-    for rule, value, seed in product(("fedavg", "median"), values, SEEDS):
-        attacked = replace(BASE, aggregator=rule, attack="mirrored", seed=seed, **{**facts, field: value})
-        for cell in (normal(attacked), clean_twin(attacked)):
-            own = FLIPS["mirrored"] if cell.attacked else None
-            made = record(cell, confusion=matrix(right(cell)), mapping=own)
-            if store.read(made["key"]) is None:
-                store.publish(made)
-            keys[made["key"]] = None
-    store.write_plan({"grid": "axis", "title": "t", "source": "", "command": "c", "keys": list(keys)})
-    frame = frames.load(folder)
-    (page,) = pages(frame)
-    return page, frame, metrics.evaluate(frame)
-
-
-def test_the_axes_are_all_that_a_clean_twin_has_in_common_with_several_attacked_cells() -> None:
-    assert {*AXES} == {*ATTACK_FIELDS, "declared_byzantine"} - {"attack", "malicious_fraction"}
-
-
-@pytest.mark.parametrize("field", AXES)
-def test_a_field_of_the_attack_as_axis_has_one_clean_column_of_the_twins_of_all(tmp_path: Path, field: str) -> None:
-    page, frame, tidy = write_axis(tmp_path / "g", field)
-    assert page.settings == ()
-    table = Pivot(page, tidy).squares(ACCURACY, page.attacks)
-    clean = table[[c.clean for c in table["column"]]]
-    assert list(clean["state"]) == ["done", "done"]  # a square a rule
-    assert len(set(table["column"])) == 1 + len(AXES[field][0])
-    twins = set(frame.loc[frame["attack"] == "none", "declared_byzantine"])
-    number = f"{94 - 2 * sum(twins) / len(twins):.1f}"  # of the median, mean over the f that its twins have
-    (block,) = blocks(Pivot(page, tidy), ACCURACY, table, 9)
-    assert sum("clean" in column for column in zip(*block.header, strict=True)) == 1
-    assert clean_of(block, "median").startswith(number)
-    chosen = choose(frame, tidy, columns=["attack", field])
-    assert chosen.block.header[0].count("clean") == 1
-    assert clean_of(chosen.block, "median").startswith(number)
-    assert len(twins) == (2 if field in ("malicious_data", "declared_byzantine") else 1)
-    said = f"mean over the declared f of the clean twins ({', '.join(map(str, sorted(twins)))})"
-    for text in (dict(block.notes).get("clean", ""), clean_twins(table), chosen.said):
-        assert (said in text) == (len(twins) > 1)
-        assert ("declared f of the clean twins" in text) == (len(twins) > 1)
-
-
-@pytest.mark.parametrize("field", AXES)
-def test_clean_rows_are_as_many_as_there_are_different_twins(tmp_path: Path, field: str) -> None:
-    """Where the field stands down: an option of the attack has one clean row, what changes f has one a value."""
-    _, frame, tidy = write_axis(tmp_path / "g", field)
-    names = [name for name, _ in choose(frame, tidy, rows=[field], columns=["aggregator"]).block.rows]
-    clean = [name for name in names if name.startswith("clean")]
-    assert len(set(names)) == len(names) == len(clean) + len(AXES[field][0])
-    assert len(clean) == (1 if field in ATTACK_OPTIONS else len(AXES[field][0]))
-
-
-@pytest.mark.parametrize("field", ["flips_trained", "malicious_data"])
-@pytest.mark.parametrize("metric", ["accuracy", "source_recall"])
-def test_a_figure_over_a_field_of_the_attack_has_one_clean_column_too(tmp_path: Path, field: str, metric: str) -> None:
-    page, _, tidy = write_axis(tmp_path / "g", field)
-    shown = metric_column(metric)
-    table = Pivot(page, tidy).squares(shown, page.attacks)
-    assert set(table["state"]) == {"done"}
-    drawn = heatmap.draw(page, table, shown, page.attacks[0], Normalize(0, 1))
-    words = [t.get_text().replace("\n", "") for t in drawn.findobj(Text)]
-    assert words.count("clean") == 1
-    for value in AXES[field][0]:
-        assert value_label(field, value) in words

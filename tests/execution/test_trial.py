@@ -81,7 +81,10 @@ def test_whatever_a_rule_does_on_trial_is_told_and_the_others_are_answered(
     assert found[asked["talks"]] == Answer()
     assert found[asked["refuses"]] == Answer(refused="needs more clients")
     assert found[again] == found[asked["leaves"]]
-    assert found[Question("model", f"{file}:net", dataset="digits")].failed == f"model {file}:net: SystemExit: 0"
+    said = found[Question("model", f"{file}:net", dataset="digits")].failed
+    assert said.startswith(
+        f"model {file}:net cannot be made for images of shape (1, 8, 8) and 10 classes: SystemExit: 0 ("
+    )
 
 
 def test_shipped_ones_are_tried_right_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Grids: cells, twins, overrides, and every mistake at its place."""
+"""Grids: cells, clean twins, overrides, hashes of contents."""
 
 import json
 import re
@@ -6,38 +6,15 @@ import time
 from dataclasses import fields, replace
 
 import pytest
-import yaml
-from jsonschema import Draft202012Validator
 
 from flipbench import data
-from flipbench.errors import UserError
 from flipbench.grid import reader
-from flipbench.grid import schema as grid_schema
 from flipbench.grid.fields import checked
 from flipbench.grid.reader import GridError
-from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.cell import Cell
 from flipbench.spec.twins import clean_twin, normal
+from tests.grid.grid_cases import GOOD
 from tests.helpers.paths import ROOT
-
-GOOD = """\
-name: good
-base: {dataset: mnist, clients: 10}
-axes:
-  aggregator: [fedavg, krum]
-  malicious_fraction: [0.1, 0.2]
-  attack: [mirrored, "targeted(source=6, target=4)"]
-  seed: [0, 1]
-"""
-
-
-@pytest.fixture
-def write(tmp_path):
-    def to_file(text, name="my_grid.yaml"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return to_file
 
 
 def test_cells_are_the_product_in_order_with_twins_before_first_use(write):
@@ -111,184 +88,6 @@ def test_the_shipped_grids_are_sound():
         assert one.source.splitlines()[0] == "# yaml-language-server: $schema=grid.schema.json"
 
 
-def test_an_unknown_grid_says_what_there_is(tmp_path):
-    with pytest.raises(UserError, match="did you mean 'label_flip'"):
-        reader.read("label_flipp")
-    with pytest.raises(UserError, match="looked at"):
-        reader.read(tmp_path / "none.yaml")
-    with pytest.raises(UserError, match="is a folder"):
-        reader.read(tmp_path)
-
-
-# Each bad grid with what must be said, as line:column: text, in order and nothing else.
-BAD = [
-    ("nam: x", ["1:1: nam: unknown key - did you mean 'name'?"]),
-    ("clients: 3", ["1:1: clients: unknown key - clients is a field: put it under base: or axes:"]),
-    ("- a", ["1:1: a grid is a mapping"]),
-    ("name: Big Name", ["1:7: name: names the results folder"]),
-    ("name: 3", ["1:7: name: "]),
-    ("name: ../x", ["1:7: name: "]),
-    ("title: [a]", ["1:8: title: needs text, got a list"]),
-    ("base: [1]", ["1:7: base: needs a mapping of fields to values, got a list"]),
-    ("base: {client: 3}", ["1:8: client: unknown field - did you mean 'clients'?"]),
-    ("base: {clients: twenty}", ['1:17: clients: should be a valid integer, got "twenty"']),
-    ("base: {clients: 0}", ["1:17: clients: should be greater than or equal to 1, got 0"]),
-    ("base: {clients: true}", ["1:17: clients: should be a valid integer, got true"]),
-    ("base: {clients: 2.0}", ["1:17: clients: should be a valid integer, got 2.0"]),
-    ("base: {clients: [1, 2]}", ["1:17: clients: needs one value, got a list; to vary it, write it under axes"]),
-    ("base: {clients: 010}", ["1:17: 010 is read differently"]),
-    ("base: {clients: 3, rounds: 1, clients: 4}", ["1:31: the key 'clients' is given twice; the first is at 1:8"]),
-    ("base: {learning_rate: .nan}", ["1:23: learning_rate: "]),
-    ("base: {learning_rate: .inf}", ["1:23: learning_rate: "]),
-    ("base: {learning_rate: 0}", ["1:23: learning_rate: should be greater than 0, got 0"]),
-    ("base: {momentum: 1}", ["1:18: momentum: should be less than 1, got 1"]),
-    ("base: {batch_size: half}", ["1:20: batch_size: "]),
-    ("base: {device: gpu}", ["1:16: device: should be 'cpu' or 'cuda', got \"gpu\""]),
-    ("base: {seed: no}", ['1:14: seed: should be a valid integer, got "no"']),
-    ("base: {rounds: null}", ["1:16: rounds: should be a valid integer, got null"]),
-    ("base: {dataset: mnst}", ["1:17: dataset: unknown data set 'mnst' - did you mean 'mnist'?"]),
-    ("base: {aggregator: krumm}", ["1:20: aggregator: unknown aggregator 'krumm' - did you mean 'krum'?"]),
-    ("base: {aggregator: 'krum('}", ["1:20: aggregator: 'krum(' lacks its closing bracket"]),
-    ("base: {aggregator: trimmed_mean(trm=1)}", ["1:20: aggregator: trimmed_mean: unknown option 'trm'"]),
-    (
-        "base: {aggregator: trimmed_mean(trim=a)}",
-        ["1:20: aggregator: trimmed_mean: option trim: needs a whole number or null, got 'a'"],
-    ),
-    ("base: {attack: krum}", ["1:16: attack: unknown attack 'krum'"]),
-    ("base: {attack: targeted(source=1)}", ["1:16: attack: targeted: needs the option target"]),
-    ("base: {attack: every_pair(x=1)}", ["1:16: attack: unknown attack 'every_pair'"]),
-    (
-        "base: {attack: mirrored | uniform}",
-        ["1:16: attack: mirrored | uniform: a chain of attacks needs links that act in diff"],
-    ),
-    ("base: {attack: {nam: mirrored}}", ["1:16: attack: a reference written as a mapping needs a 'name'"]),
-    ("base: {attack: __import__('os')}", ["1:16: attack: "]),
-    ("base: {partition: dirichlet}", ["1:19: partition: dirichlet: needs the option alpha"]),
-    ("base: {model: mlp}", ["1:15: model: mlp: needs the option widths"]),
-    ("base: {model: 'mlp(widths=[])'}", ["1:15: model: mlp needs at least one width"]),
-    ("base: {schedule: step(every=0)}", ["1:18: schedule: step needs every >= 1, got 0"]),
-    ("base: {features: scaled(divisor=0)}", ["1:18: features: scaled needs a positive divisor"]),
-    ("axes: {seed: 3}", ["1:14: seed: an axis needs a list; write seed: [3], or move it under base:"]),
-    ("axes: {seed: []}", ["1:14: seed: the axis is empty"]),
-    ("axes:\n  attack:\n  seed: [1]", ["2:10: attack: the axis is empty; give at least one value in brackets"]),
-    ("axes: {sed: [1]}", ["1:8: sed: unknown field - did you mean 'seed'?"]),
-    ("axes: {seed: [1, x, 2, -1]}", ['1:18: seed: should be a valid integer, got "x"', "1:24: seed: "]),
-    ("base: {seed: 1}\naxes: {seed: [1]}", ["1:8: seed: given under base and as an axis at 2:8; keep one"]),
-    ("axes: {seed: [1]}\ncases: [{rounds: 2}, {seed: 2}]", ["2:23: seed: given under cases and as an axis at 1:8"]),
-    ("cases: {seed: 1}", ["1:8: cases: needs a list of mappings"]),
-    ("cases: [3]", ["1:9: cases: needs a mapping of fields to values, got 3"]),
-    ("cases: [{seeds: 3}]", ["1:10: seeds: unknown field - did you mean 'seed'?"]),
-    ("figures: {kind: heatmap}", ["1:10: figures: needs a list"]),
-    ("figures: [{kind: heatmp}]", ["1:18: figures: kind: 'heatmp' is none of heatmap, pairs, rounds"]),
-    ("figures: [{metric: accuracy}]", ["1:11: figures: a figure needs a kind"]),
-    (
-        "base:\n  local_epochs: 1\n  local_steps: 1\n  malicious_fraction: 0.2\n  malicious_count: 30\n"
-        "  clients_per_round: 21\n  attack_start: 3\n  attack_stop: 2\n  attack: all_to_one(target=10)",
-        [
-            "2:17: local_epochs: local_epochs and local_steps are both set",
-            "4:23: malicious_fraction: malicious_fraction and malicious_count are both set",
-            "5:20: malicious_count: malicious_count is 30, more than the 20 clients",
-            "6:22: clients_per_round: clients_per_round is 21, more than the 20 clients",
-            "8:16: attack_stop: attack_stop is 2, before attack_start 3",
-            "9:11: attack: all_to_one names class 10",
-        ],
-    ),
-    ("base: {local_epochs: 1, local_steps: 1}", ["1:22: local_epochs: local_epochs and local_steps are both set"]),
-    (
-        "base: {clients: 3, malicious_count: 4}",
-        ["1:37: malicious_count: malicious_count is 4, more than the 3 clients"],
-    ),
-    (
-        "base: {clients: 9}\naxes: {clients_per_round: [3, 10, 12]}",
-        ["2:31: clients_per_round: clients_per_round is 10", "2:35: clients_per_round: clients_per_round is 12"],
-    ),
-    ("base: {attack_start: 5, attack_stop: 2}", ["1:38: attack_stop: attack_stop is 2, before attack_start 5"]),
-    (
-        "axes:\n  malicious_fraction: [0.1]\nbase: {malicious_count: 1}",
-        ["2:24: malicious_fraction: malicious_fraction and malicious_count are both set"],
-    ),
-    ("base: {attack: all_to_one(target=10), malicious_count: 1}", ["1:16: attack: all_to_one names class 10"]),
-    (
-        "base: {malicious_count: 1}\naxes:\n  dataset: [mnist, ham10000]\n  attack: [all_to_one(target=8)]",
-        ["4:12: attack: all_to_one names class 8; this data has classes 0 to 6"],
-    ),
-    ("base: {partition: dirichlet(alpha=-1)}", ["1:19: partition: dirichlet needs a finite alpha above 0"]),
-    (
-        "base: {partition: label_bias(q=0.5)}\naxes: {clients: [5, 20]}",
-        ["1:19: partition: label_bias needs at least one client a class: 10 classes, got 5 clients"],
-    ),
-    ("axes: {seed: [1, 2]", ["1:20: "]),
-    ("base: {seed: !!int '3'}", ["1:14: the tag"]),
-    (
-        "base: {clients: x, rounds: 0}\naxes: {seed: 3, aggregator: [krumm]}\nclient: 1",
-        ["1:17: clients", "1:28: rounds", "2:14: seed", "2:30: aggregator", "3:1: client: unknown key"],
-    ),
-]
-
-
-@pytest.mark.parametrize(("text", "expected"), BAD, ids=[b[0][:40] for b in BAD])
-def test_a_bad_grid_tells_all_its_mistakes_with_their_places(write, text, expected):
-    path = write(text)
-    with pytest.raises(GridError) as caught:
-        reader.read(path)
-    errors = caught.value.errors
-    assert len(errors) == len(expected), errors
-    for error, start in zip(errors, expected, strict=True):
-        assert error.startswith(f"{path}:{start}"), error
-    assert str(caught.value).endswith("nothing was run")
-
-
-def test_names_and_classes_that_there_are_are_told_once(write):
-    text = "base: {malicious_count: 1}\naxes:\n  dataset: [mnist, ham10000]\n"
-    text += (
-        '  attack: [all_to_one(target=10), "all_to_one(target=11)", mirored, unifrm]\n  aggregator: [krumm, mediann]'
-    )
-    with pytest.raises(GridError) as caught:
-        reader.read(write(text))
-    errors = caught.value.errors
-    said = str(caught.value)
-    assert len(errors) == 8
-    assert said.count("; there are fedavg") == said.count("; there are mirrored") == 1
-    for name in data.CLASSES["ham10000"]:
-        assert said.count(f" {name}") == 1
-    assert sum("(mnist)" in e for e in errors) == 2  # its classes are their numbers
-    assert "there are mirrored" in next(e for e in errors if "'mirored'" in e)
-    assert "did you mean 'median'" in next(e for e in errors if "'mediann'" in e)
-
-
-def test_the_product_is_bounded_before_it_is_made(write):
-    seeds = ", ".join(map(str, range(1001)))
-    text = f"axes:\n  seed: [{seeds}]\n  rounds: [{seeds.replace('0, ', '', 1)}]\n  clients: [1, 2]"
-    with pytest.raises(GridError, match=r":2:3: axes: the axes make 2,002,000 cells; at most 1,000,000"):
-        reader.read(write(text))
-
-
-SETS = [
-    ("round=3", "unknown field 'round' - did you mean 'rounds'?"),
-    ("rounds", "needs the form field=value"),
-    ("rounds=", "needs a value behind '='"),
-    ("rounds=x", "should be a valid integer"),
-    ("rounds=[]", "needs at least one value"),
-    ("rounds=010", "read differently"),
-    ("clients.x=3", "clients has no options"),
-    ("aggregator.trim=3", "fedavg: unknown option 'trim'"),
-    ("malicious_count=11", "both set"),
-    ("dataset=mnst", "did you mean 'mnist'"),
-    ("attack=all_to_one(target=77)", "all_to_one names class 77"),
-]
-
-
-@pytest.mark.parametrize(("text", "said"), SETS, ids=[s[0] for s in SETS])
-def test_a_bad_override_is_told_without_a_line(write, text, said):
-    with pytest.raises(GridError) as caught:
-        reader.read(write(GOOD), [text])
-    matching = [e for e in caught.value.errors if e.startswith(f"--set {text}: ")]
-    if text == "malicious_count=11":  # at odds with the file, so either may be blamed
-        matching = list(caught.value.errors)
-    assert matching
-    assert said in matching[0]
-
-
 def test_overrides_replace_base_axes_and_cases(write):
     text = GOOD + "cases: [{rounds: 5}, {rounds: 6}]\n"
     cells = reader.read(write(text), ["rounds=2", "seed=[7]", "attack=mirrored", "malicious_fraction=0.3"]).cells
@@ -333,55 +132,6 @@ def test_contents_hash_data_and_plug_ins(tmp_path):
     assert reader.contents(cell)["aggregator"] != one["aggregator"]
 
 
-def test_the_committed_schema_is_the_generated_one():
-    """Regenerate with: flipbench schema > bench/grids/grid.schema.json."""
-    committed = (reader.SHIPPED / "grid.schema.json").read_text(encoding="utf-8")
-    assert committed == grid_schema.text()
-    known = json.loads(committed)["$defs"]
-    for part in ("fields", "axes"):
-        assert list(known[part]["properties"]) == list(FIELDS)
-        assert all(p["$ref"] == f"#/$defs/about/{n}" for n, p in known[part]["properties"].items())
-    assert all(known["about"][name]["description"] for name in FIELDS)
-    assert committed.count("\n") < 250  # each field is described once
-
-
-EDITOR = Draft202012Validator(grid_schema.schema())
-
-
-def test_an_editor_takes_every_shipped_grid_and_every_default():
-    for path in reader.SHIPPED.glob("*.yaml"):
-        assert list(EDITOR.iter_errors(yaml.safe_load(path.read_text("utf-8")))) == []
-    usual = {f.name: f.default for f in fields(Cell)}
-    assert EDITOR.is_valid({"base": usual})
-    assert EDITOR.is_valid({"axes": {name: [value] for name, value in usual.items()}})
-    assert EDITOR.is_valid({"base": {"dataset": {"name": "ham10000", "path": "x.csv"}}})
-
-
-@pytest.mark.parametrize(
-    ("grid", "where"),
-    [
-        ({"bases": {}}, ()),
-        ({"name": "No Name"}, ("name",)),
-        ({"base": {"clients": 0}}, ("base", "clients")),
-        ({"base": {"clients": [1, 2]}}, ("base", "clients")),
-        ({"base": {"client": 3}}, ("base",)),
-        ({"base": {"sampling": "passed"}}, ("base", "sampling")),
-        ({"base": {"dataset": {"path": "x.csv"}}}, ("base", "dataset")),
-        ({"axes": {"seed": 3}}, ("axes", "seed")),
-        ({"axes": {"seed": []}}, ("axes", "seed")),
-        ({"axes": {"seed": [0, "one"]}}, ("axes", "seed", 1)),
-        ({"axes": {"flip_rate": [0.5, 1.5]}}, ("axes", "flip_rate", 1)),
-        ({"axes": {"seeds": [0]}}, ("axes",)),
-        ({"cases": []}, ("cases",)),
-        ({"cases": [{"rounds": 0}]}, ("cases", 0, "rounds")),
-        ({"figures": [{"kind": "pie"}]}, ("figures", 0, "kind")),
-        ({"figures": [{"metric": "accuracy"}]}, ("figures", 0)),
-    ],
-)
-def test_an_editor_underlines_typical_mistakes(grid, where):
-    assert [tuple(error.absolute_path) for error in EDITOR.iter_errors(grid)] == [where]
-
-
 def test_the_page_on_grids_tells_every_field_with_its_default_and_its_example_is_sound(write):
     page = (ROOT / "docs" / "grids.md").read_text(encoding="utf-8")
     for field in fields(Cell):
@@ -400,30 +150,3 @@ def test_a_grid_of_many_cells_is_read_within_seconds(write):
     began = time.process_time()
     assert len(reader.read(path).cells) == 100 * 200 + 200
     assert time.process_time() - began < 4
-
-
-def test_what_only_a_trial_finds_is_told_with_its_place_beside_other_mistakes(write):
-    path = write(
-        """\
-name: trial
-base: {dataset: mnist5k}
-axes:
-  aggregator: ["trimmed_mean(trim=-1)", "nnm | median", "multi_krum(keep=0)"]
-  attack:
-    - "targeted(source=four, target=4)"
-    - "targeted(source=3, target=10)"
-figures: [{kind: heatmap, metric: acuracy}]
-"""
-    )
-    with pytest.raises(GridError) as caught:
-        reader.read(path)
-    told = {re.sub(r"^.*?yaml:", "", str(e)) for e in caught.value.errors}
-    assert len(told) == 5
-    for start, part in [
-        ("4:16", "trim must be at least 0, got -1"),
-        ("4:57", "keep must be at least 1, got 0"),
-        ("6:7", "source"),
-        ("7:7", "class 10"),
-        ("8:35", "did you mean 'accuracy'"),
-    ]:
-        assert any(t.startswith(start) and part in t for t in told), (start, told)

@@ -20,6 +20,7 @@ from flipbench.store.record_format import encode
 from flipbench.store.store import Store, StoreError
 from flipbench.system.atomic_files import IrregularError
 from tests.helpers.records import record
+from tests.store.store_cases import path_of
 
 GOOD = record(seed=1)
 BAD = record(seed=2)
@@ -33,10 +34,6 @@ def store(tmp_path: Path) -> Store:
         made.publish(one)
     made.write_plan({"grid": "grid", "title": None, "keys": [GOOD["key"], BAD["key"]], "figures": []})
     return made
-
-
-def path_of(store: Store, key: str) -> Path:
-    return store.folder / "cells" / key[:2] / f"{key}.json"
 
 
 def a_link(path: Path) -> None:
