@@ -200,7 +200,7 @@ def test_a_loose_file_offers_a_data_set(tmp_path):
     assert d.shape == (1, 6, 6)
     assert data.content_hash(f"{file}:squares(size=6)") == d.sha256 != data.content_hash(f"{file}:squares")
     assert "even" in str(data.describe(f"{file}:squares"))
-    assert "returned int: a data set is a flipbench.data.dataset.Dataset" in says(data.load, f"{file}:nothing")
+    assert "nothing returned an int: a loader returns a flipbench.Dataset" in says(data.load, f"{file}:nothing")
 
 
 def test_the_example_in_the_docs_works(tmp_path):
