@@ -14,6 +14,8 @@ import pandas as pd
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics, summaries
 from flipbench.errors import UserError
+from flipbench.grid.fields import REFERENCES
+from flipbench.plugins import objects
 from flipbench.report import write
 from flipbench.report.html import templates
 from flipbench.report.tables import custom
@@ -273,16 +275,14 @@ def _conditions(where: Where) -> list[str]:
     found = []
     for name, values in where.items():
         several = values if isinstance(values, Iterable) and not isinstance(values, str) else [values]
-        found += [f"{name}={_said(v)}" for v in several]
+        found += [f"{name}={_said(name, v)}" for v in several]
     return found
 
 
-def _said(value: Any) -> str:
+def _said(name: str, value: Any) -> str:
     if value is None:
         return "none"
-    if callable(value):
-        return str(getattr(value, "__name__", value))
-    return str(value)
+    return str(objects.reference(REFERENCES[name], value) if name in REFERENCES else value)
 
 
 __all__ = ["Results", "Table", "UserError", "load"]

@@ -208,3 +208,29 @@ def test_fixes_name_what_can_be_imported():
         for file in (ROOT / folder).glob("*.[pm][yd]"):
             wrong = re.findall(r"(?<![\w./])(?:aggregators|attacks)\.(?:[A-Z]|per_cell)\w*", file.read_text())
             assert not wrong, (file, wrong)
+
+
+NAMESAKES = [
+    "def same(updates, cohort, /):\n    return updates.mean(-2)\n",
+    "def same(updates, cohort, /):\n    return updates.median(-2).values\n",
+]
+
+
+def test_where_a_function_of_two_with_one_name_selects_its_own_cells(tmp_path):
+    functions = []
+    for i, source in enumerate(NAMESAKES):
+        (tmp_path / f"{i}").mkdir()
+        path = tmp_path / f"{i}" / "notebook.py"
+        path.write_text(source)
+        space = {"__name__": "__main__"}
+        exec(compile(source, str(path), "exec"), space)
+        functions.append(space["same"])
+    grid = fb.read_grid("smoke", {"rounds": 1, "seed": 0, "aggregator": functions})
+    results = fb.run(grid, workers=1, results=tmp_path, progress=False)
+    references = list(dict.fromkeys(cell.aggregator for cell in grid.cells))
+    assert len(references) == 2
+    for function, reference in zip(functions, references, strict=True):
+        mine = results.cells[results.cells["aggregator"] == reference]
+        frame = results.table("accuracy", where={"aggregator": function}).frame
+        assert frame.shape[0] == 1
+        assert frame.iloc[0, 0] == pytest.approx(mine[mine["attack"] == "none"]["accuracy"].item())
