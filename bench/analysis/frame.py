@@ -79,3 +79,11 @@ def typed(column: pd.Series[Any]) -> pd.Series[Any]:
     """A column of objects as numbers or truth values where all are; text stays objects, which are quick to walk."""
     first = column.iloc[0] if len(column) else None
     return column if column.dtype != object or isinstance(first, str | tuple) else column.infer_objects()
+
+
+_PLUGINS = ("aggregator", "attack", "dataset", "model", "partition", "features", "schedule", "initialisation", "loss")
+
+
+def references(frame: pd.DataFrame) -> list[str]:
+    """What the cells name, of every field that can name a function that was passed in Python."""
+    return [str(value) for name in _PLUGINS for value in frame[name].unique()]

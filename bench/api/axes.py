@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from flipbench.analysis import frame as frames
 from flipbench.analysis.attack_selection import attack_name, showable
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page, pages
@@ -16,7 +17,7 @@ from flipbench.plugins.definitions import kind_of
 from flipbench.report.figures import accuracy_curves
 from flipbench.report.figures import heatmap as heatmaps
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import field_label, value_label
+from flipbench.spec.labels import field_label, telling_apart, value_label
 from flipbench.spec.suggestions import near
 
 if TYPE_CHECKING:
@@ -29,38 +30,40 @@ _NAMES, _BELOW = 1.6, 0.9  # inches left of the squares and below them
 def heatmap(frame: pd.DataFrame, tidy: pd.DataFrame, metric: str, attack: str | None, ax: Axes | None) -> Axes:
     """One attack's heatmap; see `api.results.Results.heatmap`."""
     _check_axes(ax)
-    page, column = _page(frame), metric_column(metric)
-    known = showable(page, column)
-    chosen = _attack(page, known, attack) if known or attack else None
-    table = Pivot(page, tidy).squares(column, [chosen] if chosen else [])
-    if table.empty:
-        raise UserError(f"{column.label} is not defined for any attack of this grid")
-    if ax is None:
-        wide = _NAMES + _SQUARE * table["column"].nunique()
-        ax = _new(wide, _BELOW + _ROW * len(page.rows))
-    heatmaps.draw_into(ax, page, table, column)
-    ax.set_title(_title(f"{column.label} (%)", page, chosen), fontsize="medium")
-    return ax
+    with telling_apart(frames.references(frame)):
+        page, column = _page(frame), metric_column(metric)
+        known = showable(page, column)
+        chosen = _attack(page, known, attack) if known or attack else None
+        table = Pivot(page, tidy).squares(column, [chosen] if chosen else [])
+        if table.empty:
+            raise UserError(f"{column.label} is not defined for any attack of this grid")
+        if ax is None:
+            wide = _NAMES + _SQUARE * table["column"].nunique()
+            ax = _new(wide, _BELOW + _ROW * len(page.rows))
+        heatmaps.draw_into(ax, page, table, column)
+        ax.set_title(_title(f"{column.label} (%)", page, chosen), fontsize="medium")
+        return ax
 
 
 def curves(frame: pd.DataFrame, attack: str | None, ax: Axes | None) -> Axes:
     """One attack's accuracy by round; see `api.results.Results.curves`."""
     _check_axes(ax)
-    page = _page(frame)
-    chosen = _attack(page, page.attacks, attack)
-    lines = accuracy_curves.series(page, chosen)
-    if lines.empty:
-        raise UserError(f"no cell with the attack {chosen} is done")
-    across, down = lines.iloc[0]["across"], lines.iloc[0]["down"]
-    lines = lines[(lines["across"] == across) & (lines["down"] == down)]
-    ax = _new(6.0, 3.6) if ax is None else ax
-    accuracy_curves.draw_into(ax, page.rows, lines, accuracy_curves.band(lines)[:2])
-    ax.set(xlabel="round", ylabel="accuracy")
-    ax.set_title(_title("Test accuracy", page, chosen, malicious_fraction=across), fontsize="medium")
-    drawn = set(lines["aggregator"])
-    keys = [k for rule, k in zip(page.rows, accuracy_curves.keys_of(page.rows), strict=True) if rule in drawn]
-    ax.legend(handles=[*keys, accuracy_curves.dashed("clean twin")], fontsize="x-small", frameon=False)
-    return ax
+    with telling_apart(frames.references(frame)):
+        page = _page(frame)
+        chosen = _attack(page, page.attacks, attack)
+        lines = accuracy_curves.series(page, chosen)
+        if lines.empty:
+            raise UserError(f"no cell with the attack {chosen} is done")
+        across, down = lines.iloc[0]["across"], lines.iloc[0]["down"]
+        lines = lines[(lines["across"] == across) & (lines["down"] == down)]
+        ax = _new(6.0, 3.6) if ax is None else ax
+        accuracy_curves.draw_into(ax, page.rows, lines, accuracy_curves.band(lines)[:2])
+        ax.set(xlabel="round", ylabel="accuracy")
+        ax.set_title(_title("Test accuracy", page, chosen, malicious_fraction=across), fontsize="medium")
+        drawn = set(lines["aggregator"])
+        keys = [k for rule, k in zip(page.rows, accuracy_curves.keys_of(page.rows), strict=True) if rule in drawn]
+        ax.legend(handles=[*keys, accuracy_curves.dashed("clean twin")], fontsize="x-small", frameon=False)
+        return ax
 
 
 def _page(frame: pd.DataFrame) -> Page:

@@ -22,7 +22,7 @@ from flipbench.report.tables import custom
 from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.cell import FIELDS
-from flipbench.spec.reference import CODE
+from flipbench.spec.labels import bare, telling_apart
 from flipbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -225,7 +225,8 @@ class Table:
         (95 % interval), ``tied`` (cannot be told from the best of its column), ``reason`` (why infeasible).
         """
         found = pd.DataFrame(list(self.chosen.lines), columns=list(self.chosen.names))
-        return found.map(lambda v: CODE.sub("", v) if isinstance(v, str) else v)
+        with telling_apart(v for line in self.chosen.lines for v in line if isinstance(v, str)):
+            return found.map(lambda v: bare(v) if isinstance(v, str) else v)
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from flipbench.report.tables import summary as tables
 from flipbench.report.tables.cells_csv import cells_parts
 from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
-from flipbench.spec.labels import printable
+from flipbench.spec.labels import printable, telling_apart
 from flipbench.store.store import Store
 from flipbench.system import atomic_files
 
@@ -58,36 +58,37 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
     from flipbench.report.html import page as results_page  # matplotlib: the terminal's summary does without
 
     frame, tidy, plan = known or read(folder)
-    views = pivots(frame, tidy)
-    notes = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
-    texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
-        "cells.csv": lambda: cells_parts(tidy),
-        "summary.md": lambda: tables.markdown(frame, views, plan, notes),
-        "summary.csv": lambda: tables.summary_csv(views),
-        "summary.tex": lambda: tables.latex(views, plan),
-        "worst_over_attacks.csv": lambda: attacks_csv.worst_csv(views),
-        "declared_f.csv": lambda: attacks_csv.declared_csv(views),
-        "static_regret.csv": lambda: attacks_csv.regret_csv(views),
-        "comparisons.csv": lambda: comparisons_csv.comparisons_csv(views),
-        "decomposition.csv": lambda: decomposition_csv.decomposition_csv(views),
-        "statistics.csv": lambda: comparisons_csv.statistics_csv(views),
-    }
-    written = []
-    for name, make in texts.items():  # one in memory at a time
-        path = folder / TABLES / name
-        if (text := make()) is not None:
-            written.append(put(path, text.encode() if isinstance(text, str) else map(str.encode, text)))
-        else:  # of an earlier plan
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-    shown: dict[str, bytes] = {}
-    for planned in catalogue.figures(views, plan, every):
-        drawn = style.files(planned.draw())
-        written += [put(folder / HEATMAPS / f"{planned.name}{suffix}", raw) for suffix, raw in drawn.items()]
-        shown[planned.name] = drawn[".png"]
-    _remove_stale(folder / HEATMAPS, {p.name for p in written})
-    written.append(put(folder / PAGE, results_page.write(frame, views, plan, notes, shown).encode()))
-    return written
+    with telling_apart(frames.references(frame)):
+        views = pivots(frame, tidy)
+        notes = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
+        texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
+            "cells.csv": lambda: cells_parts(tidy),
+            "summary.md": lambda: tables.markdown(frame, views, plan, notes),
+            "summary.csv": lambda: tables.summary_csv(views),
+            "summary.tex": lambda: tables.latex(views, plan),
+            "worst_over_attacks.csv": lambda: attacks_csv.worst_csv(views),
+            "declared_f.csv": lambda: attacks_csv.declared_csv(views),
+            "static_regret.csv": lambda: attacks_csv.regret_csv(views),
+            "comparisons.csv": lambda: comparisons_csv.comparisons_csv(views),
+            "decomposition.csv": lambda: decomposition_csv.decomposition_csv(views),
+            "statistics.csv": lambda: comparisons_csv.statistics_csv(views),
+        }
+        written = []
+        for name, make in texts.items():  # one in memory at a time
+            path = folder / TABLES / name
+            if (text := make()) is not None:
+                written.append(put(path, text.encode() if isinstance(text, str) else map(str.encode, text)))
+            else:  # of an earlier plan
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        shown: dict[str, bytes] = {}
+        for planned in catalogue.figures(views, plan, every):
+            drawn = style.files(planned.draw())
+            written += [put(folder / HEATMAPS / f"{planned.name}{suffix}", raw) for suffix, raw in drawn.items()]
+            shown[planned.name] = drawn[".png"]
+        _remove_stale(folder / HEATMAPS, {p.name for p in written})
+        written.append(put(folder / PAGE, results_page.write(frame, views, plan, notes, shown).encode()))
+        return written
 
 
 def page(folder: Path) -> str:
@@ -102,8 +103,9 @@ def page(folder: Path) -> str:
     from flipbench.report.html import page as results_page
 
     frame, tidy, plan = read(folder)
-    drawn = sorted(p.name for p in (folder / HEATMAPS).glob("*.png"))
-    return results_page.write(frame, pivots(frame, tidy), plan, warnings(frame, tidy, plan), {}, drawn)
+    with telling_apart(frames.references(frame)):
+        drawn = sorted(p.name for p in (folder / HEATMAPS).glob("*.png"))
+        return results_page.write(frame, pivots(frame, tidy), plan, warnings(frame, tidy, plan), {}, drawn)
 
 
 def summary_text(folder: Path, width: int | None = None, known: Read | None = None, every: bool = False) -> str:
@@ -121,16 +123,17 @@ def summary_text(folder: Path, width: int | None = None, known: Read | None = No
     from flipbench.report.figures import requests
 
     frame, tidy, plan = known or read(folder)
-    room = shutil.get_terminal_size((100, 24)).columns if width is None else width
-    parts = [tables.title(plan), tables.terminal(pivots(frame, tidy), max(40, room))]
-    enough = int(frame["seed"].nunique()) >= LEAST_SEEDS
-    marks = "* best of the column" + ("; ~ cannot be told from it" if enough else "")
-    parts.append(f"mean ± half width of the 95 % interval over seeds; {marks}; – infeasible; ? no number")
-    if not enough and tidy["aggregator"].nunique() > 1:
-        parts.append(said(int(frame["seed"].nunique())))
-    if notes := [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]:
-        parts.append("\n".join(f"! {text}" for text in notes))
-    return "\n\n".join(part for part in parts if part)
+    with telling_apart(frames.references(frame)):
+        room = shutil.get_terminal_size((100, 24)).columns if width is None else width
+        parts = [tables.title(plan), tables.terminal(pivots(frame, tidy), max(40, room))]
+        enough = int(frame["seed"].nunique()) >= LEAST_SEEDS
+        marks = "* best of the column" + ("; ~ cannot be told from it" if enough else "")
+        parts.append(f"mean ± half width of the 95 % interval over seeds; {marks}; – infeasible; ? no number")
+        if not enough and tidy["aggregator"].nunique() > 1:
+            parts.append(said(int(frame["seed"].nunique())))
+        if notes := [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]:
+            parts.append("\n".join(f"! {text}" for text in notes))
+        return "\n\n".join(part for part in parts if part)
 
 
 def chosen(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 from flipbench.errors import UserError
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.field_groups import LATER, OPEN_ENDED, PERCENT, TABLE
-from flipbench.spec.reference import CODE, Reference, parse, parse_chain
+from flipbench.spec.reference import Reference, parse, parse_chain
 
 ADAPTIVE = "†"  # behind the name of an attack that knows the rule it faces
 _OF_CLASSES = ("source", "target", "first", "second")
 _LONGEST = 200
+_FUNCTION = re.compile(r"\bcode_([0-9a-f]{16}):(\w+)")
+_APART: ContextVar[Mapping[str, str]] = ContextVar("_APART", default=MappingProxyType({}))  # reference -> label
 
 
 def printable(text: str, longest: int = _LONGEST) -> str:
@@ -36,7 +41,7 @@ def value_label(field: str, value: Any) -> str:
         return f"{percent(value)} %"
     if field == "dataset":
         return dataset_label(str(value))
-    return printable(f"{value:g}" if isinstance(value, float) else CODE.sub("", str(value)))
+    return printable(f"{value:g}" if isinstance(value, float) else bare(str(value)))
 
 
 def percent(share: float) -> str:
@@ -52,14 +57,41 @@ def is_nothing(value: Any) -> bool:
 def dataset_label(text: str) -> str:
     """A data set without the place where its file lies, which changes no number."""
     try:
-        return printable(CODE.sub("", str(parse(text).without("path"))))
+        return printable(bare(str(parse(text).without("path"))))
     except UserError:
         return printable(text)
 
 
 def short_name(name: str) -> str:
     """A reference's name without the folder of its file; of a function that was passed in Python the bare name."""
-    return CODE.sub("", name.rpartition("/")[2])
+    return bare(name.rpartition("/")[2])
+
+
+def bare(text: str) -> str:
+    """Text without the hashes of functions that were passed in Python, except within `telling_apart`."""
+    labels = _APART.get()
+    return _FUNCTION.sub(lambda found: labels.get(found[0], found[2]), text)
+
+
+@contextmanager
+def telling_apart(references: Iterable[str]) -> Iterator[None]:
+    """Inside, functions of one name are labelled ``same@3f2a`` and ``same@91b0``: the first characters of their hashes.
+
+    Args:
+        references: all that are shown together.
+    """
+    hashes: dict[str, set[str]] = {}
+    for found in (found for reference in references for found in _FUNCTION.finditer(reference)):
+        hashes.setdefault(found[2], set()).add(found[1])
+    labels: dict[str, str] = {}
+    for name, several in hashes.items():
+        length = next(n for n in range(4, 17) if len({h[:n] for h in several}) == len(several))
+        labels |= {f"code_{h}:{name}": f"{name}@{h[:length]}" for h in several if len(several) > 1}
+    before = _APART.set(labels)
+    try:
+        yield
+    finally:
+        _APART.reset(before)
 
 
 def aggregator_label(text: str) -> str:

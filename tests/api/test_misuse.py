@@ -234,3 +234,14 @@ def test_where_a_function_of_two_with_one_name_selects_its_own_cells(tmp_path):
         frame = results.table("accuracy", where={"aggregator": function}).frame
         assert frame.shape[0] == 1
         assert frame.iloc[0, 0] == pytest.approx(mine[mine["attack"] == "none"]["accuracy"].item())
+    labels = results.table("accuracy").frame.index.tolist()
+    assert len(set(labels)) == 2
+    assert all(re.fullmatch("same@[0-9a-f]{4}", label) for label in labels)
+    assert all(label in results.table("accuracy").to_markdown() for label in labels)
+    ticks = [tick.get_text().replace("\n", "") for tick in results.heatmap().get_yticklabels()]
+    assert sorted(ticks) == sorted(labels)
+    one = results.heatmap(where=f"aggregator={labels[0]}")
+    assert len(one.get_yticklabels()) == 1
+    results.report()
+    for file in ("report.html", "tables/summary.md"):
+        assert all(label in (tmp_path / "smoke" / file).read_text() for label in labels), file

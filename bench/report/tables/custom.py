@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flipbench.analysis import frame as frames
 from flipbench.analysis import squares as squares_of
 from flipbench.analysis.columns import level_values, reading_values
 from flipbench.analysis.comparisons import said
@@ -28,6 +29,7 @@ from flipbench.spec.labels import (
     field_label,
     is_nothing,
     percent,
+    telling_apart,
     value_label,
 )
 
@@ -76,42 +78,43 @@ def choose(
         UserError: no such field or metric; nothing is left.
     """
     shown = metric_column(metric)
-    for name in (*rows, *columns):
-        _need(name)
-    if not rows or not columns or set(rows) & set(columns) or "seed" in (*rows, *columns):
-        raise UserError(
-            "rows and columns need a field each, none of them twice, and not the seed, which is averaged over"
+    with telling_apart(frames.references(frame)):
+        for name in (*rows, *columns):
+            _need(name)
+        if not rows or not columns or set(rows) & set(columns) or "seed" in (*rows, *columns):
+            raise UserError(
+                "rows and columns need a field each, none of them twice, and not the seed, which is averaged over"
+            )
+        cells = _cells(frame, tidy, shown, where)
+        given, described = (rows, columns), cells
+        if "attack" not in (*rows, *columns) and cells["attack"].eq(CLEAN).any() and cells["attack"].ne(CLEAN).any():
+            several = cells.loc[cells["attack"] != CLEAN, "attack"].nunique() > 1
+            cells = cells.assign(attack=cells["attack"].where(cells["attack"] == CLEAN, EVERY)) if several else cells
+            rows, columns = (("attack", *rows), columns) if "aggregator" in columns else (rows, ("attack", *columns))
+        row_of, column_of = _axis(cells, rows, ATTACK_OPTIONS), _axis(cells, columns, _OF_ATTACK)
+        first = _once(cells, row_of, column_of, shown)
+        cells, row_of, column_of = cells[first], _kept(row_of, first), _kept(column_of, first)
+        downs = sorted(dict.fromkeys(row_of), key=lambda p: _order(rows, p, cells))
+        acrosses = sorted(dict.fromkeys(column_of), key=lambda p: _order(columns, p, cells))
+        column_at, row_at = {p: i for i, p in enumerate(acrosses)}, {p: i for i, p in enumerate(downs)}
+        at = [column_at[p] for p in column_of], [row_at[p] for p in row_of]
+        found = _squares(cells, shown, at, (len(acrosses), len(downs)), claims="aggregator" in rows)
+        squares = {(a, d): found[i, j] for a, i in column_at.items() for d, j in row_at.items()}
+        notes: dict[str, str] = {}
+        named = [(_name(rows, d, cells), tuple(entry_of(squares[a, d], notes) for a in acrosses)) for d in downs]
+        block = Block(
+            f"{shown.label} (%)",
+            tuple(map(field_label, columns)),
+            _header(columns, acrosses, cells),
+            tuple(named),
+            footnotes(notes),
+            corner=", ".join(map(field_label, rows)),
         )
-    cells = _cells(frame, tidy, shown, where)
-    given, described = (rows, columns), cells
-    if "attack" not in (*rows, *columns) and cells["attack"].eq(CLEAN).any() and cells["attack"].ne(CLEAN).any():
-        several = cells.loc[cells["attack"] != CLEAN, "attack"].nunique() > 1
-        cells = cells.assign(attack=cells["attack"].where(cells["attack"] == CLEAN, EVERY)) if several else cells
-        rows, columns = (("attack", *rows), columns) if "aggregator" in columns else (rows, ("attack", *columns))
-    row_of, column_of = _axis(cells, rows, ATTACK_OPTIONS), _axis(cells, columns, _OF_ATTACK)
-    first = _once(cells, row_of, column_of, shown)
-    cells, row_of, column_of = cells[first], _kept(row_of, first), _kept(column_of, first)
-    downs = sorted(dict.fromkeys(row_of), key=lambda p: _order(rows, p, cells))
-    acrosses = sorted(dict.fromkeys(column_of), key=lambda p: _order(columns, p, cells))
-    column_at, row_at = {p: i for i, p in enumerate(acrosses)}, {p: i for i, p in enumerate(downs)}
-    at = [column_at[p] for p in column_of], [row_at[p] for p in row_of]
-    found = _squares(cells, shown, at, (len(acrosses), len(downs)), claims="aggregator" in rows)
-    squares = {(a, d): found[i, j] for a, i in column_at.items() for d, j in row_at.items()}
-    notes: dict[str, str] = {}
-    named = [(_name(rows, d, cells), tuple(entry_of(squares[a, d], notes) for a in acrosses)) for d in downs]
-    block = Block(
-        f"{shown.label} (%)",
-        tuple(map(field_label, columns)),
-        _header(columns, acrosses, cells),
-        tuple(named),
-        footnotes(notes),
-        corner=", ".join(map(field_label, rows)),
-    )
-    seeds = int(cells["seed"].nunique())
-    text = _said(described, shown, *given, seeds)
-    if over := sorted({f for s in squares.values() if len(s["declared_f"]) > 1 for f in s["declared_f"]}):
-        text += f" Clean: mean over the declared f of the clean twins ({', '.join(map(str, over))})."
-    return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), text)
+        seeds = int(cells["seed"].nunique())
+        text = _said(described, shown, *given, seeds)
+        if over := sorted({f for s in squares.values() if len(s["declared_f"]) > 1 for f in s["declared_f"]}):
+            text += f" Clean: mean over the declared f of the clean twins ({', '.join(map(str, over))})."
+        return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), text)
 
 
 def matching(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
@@ -124,12 +127,13 @@ def matching(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     Raises:
         UserError: no such field, or no cell is left.
     """
-    known, asked = frame[frame["status"] != "missing"], _asked(where)
-    clean = known["attack"] == CLEAN
-    if asked.get("attack") == [CLEAN] or clean.all():
-        return _filtered(known[clean], asked)
-    attacked = _filtered(known[~clean], asked)
-    return known[known["key"].isin({*attacked["key"], *attacked["twin"]})]
+    with telling_apart(frames.references(frame)):
+        known, asked = frame[frame["status"] != "missing"], _asked(where)
+        clean = known["attack"] == CLEAN
+        if asked.get("attack") == [CLEAN] or clean.all():
+            return _filtered(known[clean], asked)
+        attacked = _filtered(known[~clean], asked)
+        return known[known["key"].isin({*attacked["key"], *attacked["twin"]})]
 
 
 def _need(name: str) -> None:
