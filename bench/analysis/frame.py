@@ -81,7 +81,19 @@ def typed(column: pd.Series[Any]) -> pd.Series[Any]:
     return column if column.dtype != object or isinstance(first, str | tuple) else column.infer_objects()
 
 
-_PLUGINS = ("aggregator", "attack", "dataset", "model", "partition", "features", "schedule", "initialisation", "loss")
+_PLUGINS = (
+    "aggregator",
+    "attack",
+    "dataset",
+    "model",
+    "partition",
+    "features",
+    "schedule",
+    "initialisation",
+    "loss",
+    "augmentation",
+    "malicious_data",
+)
 
 
 def references(frame: pd.DataFrame) -> list[str]:
