@@ -27,7 +27,7 @@ LONG_PAPERS := lolli_seeds yin_4 yin_2 lolli fang_2b tolpegin lfighter
 LINKS := build/links/flipbench
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench report paper paper-all test test-rest test-all adapters check architecture speed numerics coverage torture clean
+.PHONY: help install bench reference report paper paper-all test test-rest test-all adapters check architecture speed numerics coverage torture clean
 
 help: ## list the targets
 	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
@@ -62,6 +62,13 @@ paper: $(VENV)/.installed ## reproduce the published tables that take minutes (W
 paper-all: $(VENV)/.installed ## reproduce the others, which take hours
 	$(BIN)/flipbench paper $(LONG_PAPERS) --workers $(WORKERS) --results $(RESULTS)
 
+# The grids behind the committed tables, in results/reference; label_flip has more seeds. Their data: results/README.md.
+REFERENCE := attacks worst_case declared crossover fashion_mnist ham10000 ham10000_choice ham10000_study
+
+reference: $(VENV)/.installed ## run the reference grids into results/reference (hours; for maintainers)
+	$(BIN)/flipbench run label_flip --set 'seed=[0,1,2,3,4,5,6,7,8,9]' --workers $(WORKERS) --results results/reference
+	@for grid in $(REFERENCE); do $(BIN)/flipbench run $$grid --workers $(WORKERS) --results results/reference || exit 1; done
+
 report: $(VENV)/.installed ## draw the tables and heatmaps of GRID again
 	$(BIN)/flipbench report $(RESULTS)/$(GRID)
 
@@ -89,16 +96,16 @@ check: $(VENV)/.installed-test ## lint and type-check
 	@ln -s $(CURDIR)/bench/* $(CURDIR)/aggregators $(CURDIR)/attacks $(LINKS)
 	$(BIN)/mypy
 
-speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 15 minutes) and write results/speed/
-	@mkdir -p results/speed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/speed -p no:xdist --benchmark-only --benchmark-disable-gc --benchmark-json=results/speed/federation.json -o timeout=900
-	$(BIN)/python -m tests.speed.table results/speed/federation.json | tee results/speed/federation.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.speed.rules results/speed/rules.json
-	$(BIN)/python -m tests.speed.rule_table results/speed/rules.json | tee results/speed/rules.md
+speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 15 minutes) and write RESULTS/speed/
+	@mkdir -p $(RESULTS)/speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/speed -p no:xdist --benchmark-only --benchmark-disable-gc --benchmark-json=$(RESULTS)/speed/federation.json -o timeout=900
+	$(BIN)/python -m tests.speed.table $(RESULTS)/speed/federation.json | tee $(RESULTS)/speed/federation.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.speed.rules $(RESULTS)/speed/rules.json
+	$(BIN)/python -m tests.speed.rule_table $(RESULTS)/speed/rules.json | tee $(RESULTS)/speed/rules.md
 
 numerics: $(VENV)/.installed-test ## how often rules choose what float64 brute force chooses (about 25 minutes; goes on where it stopped)
-	@mkdir -p results/numerics
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.numerics.selection results/numerics/selection.md
+	@mkdir -p $(RESULTS)/numerics
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.numerics.selection $(RESULTS)/numerics/selection.md
 
 coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulations (seconds)
 	$(BIN)/python -m tests.statistics.coverage
@@ -106,11 +113,11 @@ coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulat
 TORTURE_TESTS := tests/torture tests/execution tests/federation/test_checkpoint.py tests/spec tests/training/test_lockstep.py \
                  tests/store tests/report/test_report.py
 TIMED := tests/torture/test_kills.py tests/torture/test_scale.py
-TORTURE := FLIPBENCH_TORTURE=full FLIPBENCH_TORTURE_TABLE=results/torture.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o timeout=1500
+TORTURE := FLIPBENCH_TORTURE=full FLIPBENCH_TORTURE_TABLE=$(RESULTS)/torture.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o timeout=1500
 
 # First what is timed, alone; then the rest, one test a core. The table has both.
-torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size (about 10 minutes); writes results/torture.md
-	@rm -f results/torture.md.json
+torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size (about 10 minutes); writes RESULTS/torture.md
+	@rm -f $(RESULTS)/torture.md.json
 	$(TORTURE) -p no:xdist $(TIMED); first=$$?; \
 	  $(TORTURE) -n $(CORES) --dist worksteal $(TORTURE_TESTS) $(TIMED:%=--deselect=%) && exit $$first
 

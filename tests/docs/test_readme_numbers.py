@@ -17,7 +17,7 @@ README = " ".join((ROOT / "README.md").read_text("utf-8").split())
 
 
 def cells(grid: str) -> pd.DataFrame:
-    return pd.read_csv(ROOT / "results" / grid / "tables" / "cells.csv", low_memory=False)
+    return pd.read_csv(ROOT / "results/reference" / grid / "tables" / "cells.csv", low_memory=False)
 
 
 def interval(by_seed: pd.Series) -> tuple[float, float]:
