@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -24,10 +25,18 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+def user_path(text: str) -> Path:
+    """A path with ``~`` spelled out: the shell does it in ``--results ~/out``, but not in ``--results=~/out``."""
+    return Path(os.path.expanduser(text))
+
+
 GridName = Annotated[
     str, typer.Argument(metavar="GRID", help="Name of a shipped grid (see flipbench list grid) or a YAML file.")
 ]
-GridFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of one grid, like results/label_flip.")]
+GridFolder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", parser=user_path, help="Results folder of one grid, like results/label_flip."),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,7 +49,8 @@ Aggregators = Annotated[
     list[str] | None, typer.Option("--aggregator", metavar="REF", help="Add an aggregator to the axis. Repeatable.")
 ]
 Results = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Folder that holds one results folder per grid.")
+    Path,
+    typer.Option("--results", metavar="DIR", parser=user_path, help="Folder that holds one results folder per grid."),
 ]
 OnDevice = Annotated[Device | None, typer.Option("--device", help="Train on this device, whatever the grid says.")]
 Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; 0 means one per core.")]

@@ -139,6 +139,7 @@ class Description:
 
 _SPLITS = {
     "official": "as published",
+    "files": "as the files have it",
     "stratified": "our own, by class",
     "lesion": "our own, by class, all images of a lesion on one side",
     "row": "our own, by class and row",

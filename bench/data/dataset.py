@@ -12,7 +12,7 @@ from torch import Tensor
 from flipbench.data.splits import subset
 from flipbench.errors import UserError
 
-Split = Literal["official", "stratified", "lesion", "row"]
+Split = Literal["official", "files", "stratified", "lesion", "row"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class Dataset:
         train_y: ``(n,)`` int64, labels 0 to L - 1.
         test_x: like train_x.
         test_y: like train_y.
-        split: origin of the split into training and test: ``official`` as published; ``stratified`` ours, by class;
+        split: origin of the split into training and test: ``official`` as published; ``files`` as the files
+            have it, which are not the published ones; ``stratified`` ours, by class;
             ``lesion`` ours, by class with all images of a lesion on one side; ``row`` ours, by class and row.
         sha256: of the decompressed content, the same for a packed and a plain file; filled in from the tensors when
             left empty.

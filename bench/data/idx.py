@@ -63,7 +63,9 @@ def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> D
             there = files[f"{kind}-labels-idx1-ubyte"]
             raise UserError(f"{there}: {len(labels)} labels for {len(images)} images; get the {kind} files anew")
     hashes = tuple(file_bytes.digest(files[part]) for part in PARTS)
-    notes = () if hashes == spec.official else (f"the files are not those of the {spec.name} release",)
+    others = [part for part, ours, theirs in zip(PARTS, hashes, spec.official, strict=True) if ours != theirs]
+    which = "the files" if len(others) == len(PARTS) else f"the files {', '.join(others)}"
+    notes = (f"{which} are not those of the {spec.name} release",) if others else ()
     whole = Dataset(
         name=spec.name,
         classes=spec.classes,
@@ -71,7 +73,7 @@ def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> D
         train_y=train_y,
         test_x=test_x,
         test_y=test_y,
-        split="official",
+        split="files" if others else "official",
         sha256=file_bytes.combined(*hashes),
         sources=tuple(str(files[part]) for part in PARTS),
         notes=notes,
@@ -175,17 +177,27 @@ def _read(path: Path, classes: int) -> Tensor:
     return torch.from_numpy(images.copy()).unsqueeze(1)  # (n, 1, 28, 28)
 
 
-_RELEASES: dict[str, str] = {}  # SHA-256 of the training images -> data set; the file names are the same
+_RELEASES: dict[str, tuple[str, str]] = {}  # SHA-256 of a file -> data set and part; data sets share the file names
 
 
 def register(spec: Spec) -> Spec:
     """Make a release known, so that its files are not taken for another data set's of the same names."""
-    _RELEASES[spec.official[0]] = spec.name
+    _RELEASES.update({digest: (spec.name, part) for digest, part in zip(spec.official, PARTS, strict=True)})
     return spec
 
 
 def _check_identity(spec: Spec, files: Mapping[str, Path]) -> None:
-    """MNIST and Fashion-MNIST have the same file names: refuse one in the other's place."""
-    owner = _RELEASES.get(file_bytes.digest(files[PARTS[0]]), spec.name)
-    if owner != spec.name:
-        raise UserError(f"{files[PARTS[0]]} holds {owner}, not {spec.name}: the two share their file names")
+    """MNIST and Fashion-MNIST have the same file names: refuse each file that is known to be another one.
+
+    Raises:
+        UserError: with every such file.
+    """
+    wrong = []
+    for part in PARTS:
+        name, kind = _RELEASES.get(file_bytes.digest(files[part]), (spec.name, part))
+        if name != spec.name:
+            wrong.append(f"{files[part]} holds {name}, not {spec.name}: the two share their file names")
+        elif kind != part:
+            wrong.append(f"{files[part]} holds the content of {kind} of {name}")
+    if wrong:
+        raise UserError("; ".join(wrong))

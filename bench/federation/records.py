@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +14,7 @@ import torch
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import SCHEMA, key
 from flipbench.spec.twins import clean_twin, normal
+from flipbench.system import source_checkout
 
 Record = dict[str, Any]
 
@@ -69,23 +67,9 @@ def run_provenance() -> dict[str, Any]:
     """Provenance that is the same for all cells of a run; no environment variable ever enters it."""
     return {
         "flipbench": version("flipbench"),
-        "commit": commit_of(Path(__file__).parent),
+        "commit": source_checkout.running(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
         "platform": platform.platform(),
     }
-
-
-def commit_of(folder: Path) -> str | None:
-    """A checkout's commit, with a mark when files other than results differ from it; None outside a checkout."""
-    git = partial(subprocess.run, cwd=folder, capture_output=True, text=True, check=False)
-    try:
-        head = git(["git", "rev-parse", "--short=12", "HEAD"])
-        elsewhere = ["--", ":/", ":(top,exclude)results"]  # runs rewrite the committed tables
-        changed = git(["git", "status", "--porcelain", "--untracked-files=no", *elsewhere])
-    except OSError:
-        return None
-    if head.returncode:
-        return None
-    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

@@ -25,7 +25,10 @@ FIGURE_KINDS = ("heatmap", "pairs", "rounds")
 FIGURE_KEYS = ("kind", "metric")
 MAX_MISTAKES = 200  # then reading stops: so many have one cause
 _LONGEST = 1000  # characters of a text that a message repeats
-NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+_YAML_MARKS = {"&": "an anchor", "*": "an alias", "!": "a tag", "#": "a comment", "|": "a block", ">": "a block"}
+_COMMENT = re.compile(r"\s#")
 
 
 @dataclass(frozen=True, order=True)
@@ -126,7 +129,7 @@ def read(text: str, default_name: str, also: Sequence[str] = ()) -> Sheet:
         else:
             reader(sheet, node)
     _check_twice(sheet, root)
-    if not NAME.match(sheet.name):
+    if not NAME.fullmatch(sheet.name):
         sheet.wrong(
             Place(), "name", f"{sheet.name!r}, made from the file's name, is no name: add a line like name: my_grid"
         )
@@ -146,10 +149,13 @@ def override(sheet: Sheet, texts: Sequence[str], aggregators: Iterable[str]) -> 
         elif dot and field not in REFERENCES:
             sheet.wrong(place, "", f"{field} has no options; only {', '.join(REFERENCES)} have")
         else:
+            if problem := _unclear(raw):
+                sheet.wrong(place, "", problem)
+                continue
             try:
                 node, problems = yaml_tree.compose(raw)
             except yaml_tree.YamlError as error:
-                sheet.wrong(place, "", "needs a value behind '='" if not raw.strip() else error.problem.text)
+                sheet.wrong(place, "", error.problem.text)
                 continue
             for p in problems:
                 sheet.wrong(place, "", p.text)
@@ -160,6 +166,19 @@ def override(sheet: Sheet, texts: Sequence[str], aggregators: Iterable[str]) -> 
                 _set_field(sheet, place, field, value)
     for ref in aggregators:
         _add_aggregator(sheet, Given(ref, Place(f"--aggregator {ref}")))
+
+
+def _unclear(raw: str) -> str | None:
+    """Why the value of an override would be read as something else than it looks like; None where it is clear."""
+    text = raw.strip()
+    if not text:
+        return "needs a value behind '='"
+    quoted = f"put it between quotes that the shell leaves, like '\"{text}\"'"
+    if text[0] in _YAML_MARKS:
+        return f"YAML reads a value that starts with {text[0]} as {_YAML_MARKS[text[0]]}: {quoted}"
+    if text[0] not in "'\"[{" and _COMMENT.search(text):
+        return f"YAML reads what stands behind ' #' as a comment: {quoted}"
+    return None
 
 
 def check(sheet: Sheet) -> None:
@@ -234,7 +253,7 @@ def _add_aggregator(sheet: Sheet, given: Given) -> None:
 
 
 def _read_name(sheet: Sheet, node: Node) -> None:
-    if isinstance(node.value, str) and NAME.match(node.value):
+    if isinstance(node.value, str) and NAME.fullmatch(node.value):
         sheet.name, sheet.name_place = node.value, place_of(node)
         return
     sheet.name = "refused"

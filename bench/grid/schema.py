@@ -44,7 +44,7 @@ def schema() -> dict[str, Any]:
         "title": "flipbench grid",
         "type": "object",
         "properties": {
-            "name": {"type": "string", "pattern": NAME.pattern, "description": name},
+            "name": {"type": "string", "pattern": f"^{NAME.pattern}$", "description": name},
             "title": {"type": ["string", "null"], "description": "For tables, heatmaps and the report."},
             "base": {"description": "Fields of every cell.", **FIELDS_REF},
             "axes": {"description": "Field -> values; the cells are their product.", "$ref": "#/$defs/axes"},

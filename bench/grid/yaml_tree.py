@@ -22,9 +22,9 @@ _TOO_MANY = f"more than {MAX_NODES:,} values, aliases written out"
 
 Scalar = str | int | float | bool | None
 
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
-_UNCLEAR = re.compile(r"[-+]?(0[0-9]+|0[xX][0-9a-fA-F]+|0o[0-7]+|[0-9]+(_[0-9]+)+)$")
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_UNCLEAR = re.compile(r"[-+]?(0[0-9]+|0[xX][0-9a-fA-F]+|0o[0-7]+|[0-9]+(_[0-9]+)+)")
 _WORDS: dict[str, Scalar] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _WORDS |= {w: b for b, ws in {True: ("true", "True", "TRUE"), False: ("false", "False", "FALSE")}.items() for w in ws}
 _WORDS |= {s + w: float(s + "inf") for s in ("", "+", "-") for w in (".inf", ".Inf", ".INF")}
@@ -239,12 +239,12 @@ class _Converter:
             return _WORDS[text]
         if len(text) > 300:  # no number is longer
             return text
-        if _INT.match(text):
+        if _INT.fullmatch(text):
             return int(text)
-        if _UNCLEAR.match(text):
+        if _UNCLEAR.fullmatch(text):
             hint = f"write a decimal number without leading zeros or '_', or '{text}' in quotes for text"
             self._wrong(line, column, f"{text} is read differently by different YAML readers; {hint}")
-        elif _FLOAT.match(text):
+        elif _FLOAT.fullmatch(text):
             return float(text)
         return text
 

@@ -44,7 +44,7 @@ def named(sheet: Sheet, node: Node | None, where: str) -> list[tuple[str, Node]]
         return []
     pairs = []
     for key, value in node.pairs:
-        if isinstance(key.value, str) and NAME.match(key.value) and "@" not in key.value:
+        if isinstance(key.value, str) and NAME.fullmatch(key.value) and "@" not in key.value:
             pairs.append((key.value, value))
         else:
             rule = "lower-case letters, digits, '.', '_', '-', the first a letter or digit"

@@ -32,6 +32,8 @@ from flipbench.errors import UserError
 from flipbench.spec.reference import Reference
 from flipbench.spec.seeds import named_seed
 from flipbench.spec.suggestions import near
+from flipbench.system import exception_text
+from flipbench.system.signals import is_users
 
 
 class AdapterError(UserError):
@@ -167,15 +169,30 @@ def _class(suite: str, name: str) -> Any:
 
 def _module(suite: str, asked: str) -> Any:
     spec = SUITES[suite]
-    if importlib.util.find_spec(spec.package) is None:
+    if not _is_installed(spec.package):
         raise AdapterError(f"{asked} needs the package {spec.package}, which is not installed here: {spec.install}")
     try:
         return importlib.import_module(spec.module)
-    except ImportError as error:
+    except BaseException as error:  # a package that does not fit this PyTorch may raise anything
+        if is_users(error):
+            raise
         raise AdapterError(
-            f"{asked}: {spec.package} {_version(spec.package)} is installed but does not load ({error}); "
-            f"install what it needs: {spec.install}"
+            f"{asked}: {spec.package} {_version(spec.package)} is installed but does not load "
+            f"({_first_line(error)}); install what it needs: {spec.install}"
         ) from error
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # something else of this name was put in its place
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    """The error in one line, at most 200 characters of it."""
+    line = exception_text.with_type(error).strip().partition("\n")[0]
+    return line if len(line) <= 200 else f"{line[:197]}..."
 
 
 def _fits(suite: str, module: Any, member: Any) -> bool:

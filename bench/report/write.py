@@ -195,7 +195,10 @@ def put(path: Path, raw: bytes | Iterable[bytes]) -> Path:
     try:
         atomic_files.replace(path, raw, lasting=False, keep_equal=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); free the place or choose --results") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free the place, or copy the results folder to one that can "
+            "be written. 'flipbench report DIR --metric accuracy' prints a table and writes no file"
+        ) from error
     return path
 
 

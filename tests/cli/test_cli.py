@@ -52,6 +52,18 @@ def test_help_names_the_commands_and_the_exit_codes(call):
         assert name in result.output
 
 
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for command in (
+        ("run", "tiny.yaml", "--workers", "1", "--no-progress", "--results=~/out"),
+        ("report", "~/out/tiny"),
+    ):
+        result = call(*command)
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "home" / "out" / "tiny" / "report.html").is_file()
+    assert not (tmp_path / "~").exists()
+
+
 def test_a_users_mistake_is_one_message_on_stderr_without_traceback(tmp_path):
     done = python("-m", "flipbench", "plan", "label_flipp", cwd=tmp_path)
     assert done.returncode == 2

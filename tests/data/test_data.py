@@ -290,16 +290,33 @@ def test_packed_or_plain_is_the_same_data_and_the_same_hash(tmp_path):
     one, two = (data.load(f"mnist(path='{p}')") for p in (plain, packed))
     assert one.sha256 == two.sha256
     assert torch.equal(one.train_x, two.train_x)
-    assert one.split == "official"
+    assert one.split == "files"
     assert one.notes == ("the files are not those of the mnist release",)
     assert torch.equal(one.train_y, torch.arange(30) % 10)
 
 
 def test_one_release_is_not_taken_for_the_other(tmp_path, monkeypatch):
     folder = write_idx(tmp_path / "a")
-    monkeypatch.setitem(idx._RELEASES, file_bytes.digest(folder / idx.PARTS[0]), "fashion_mnist")
-    assert "holds fashion_mnist, not mnist" in says(data.load, f"mnist(path='{folder}')")
-    assert "holds fashion_mnist, not mnist" in says(data.content_hash, f"mnist(path='{folder}')")
+    for part in idx.PARTS:  # each of the four alone
+        with monkeypatch.context() as patch:
+            patch.setitem(idx._RELEASES, file_bytes.digest(folder / part), ("fashion_mnist", part))
+            for read in (data.load, data.content_hash):
+                assert f"{part} holds fashion_mnist, not mnist" in says(read, f"mnist(path='{folder}')")
+
+
+def test_a_file_under_the_name_of_another_part_is_refused(tmp_path, monkeypatch):
+    folder = write_idx(tmp_path / "a")
+    train, test = idx.PARTS[1], idx.PARTS[3]
+    monkeypatch.setitem(idx._RELEASES, file_bytes.digest(folder / train), ("mnist", test))
+    assert f"{train} holds the content of {test} of mnist" in says(data.load, f"mnist(path='{folder}')")
+
+
+def test_a_note_names_the_files_that_are_not_of_the_release(tmp_path, monkeypatch):
+    folder = write_idx(tmp_path / "a")
+    official = (*(file_bytes.digest(folder / p) for p in idx.PARTS[:3]), "another")
+    ours = idx.Spec("few", "few", "few", tuple("0123456789"), official, (), (), "")
+    found = idx.load(ours, str(folder), None, None)
+    assert (found.split, found.notes) == ("files", (f"the files {idx.PARTS[3]} are not those of the few release",))
 
 
 def test_a_file_that_changes_is_read_anew(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import torch
 from flipbench.errors import UserError
 from flipbench.execution import runner
 from flipbench.execution.progress import Quiet
-from flipbench.federation.records import commit_of
 from flipbench.store.store import Store
 from tests.helpers.tiny_runs import GRID, numbers, read, run
 
@@ -199,24 +196,3 @@ def test_a_record_tells_where_it_comes_from(plain: tuple[Path, dict[str, str]]) 
     assert record["seconds"].keys() == {"setup", "local", "aggregation", "evaluation"}
     assert len(record["content"]["dataset"]) == 64
     assert {store.read(k)["twin"] for k in list(store.keys())} <= set(store.keys())  # type: ignore[index]
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
-def test_a_commit_is_marked_when_code_differs_from_it_and_not_when_results_do(tmp_path: Path) -> None:
-    def git(*arguments: str) -> None:
-        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
-        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    git("init", "-q")
-    for folder in ("bench", "results"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "file").write_text("first")
-    git("add", ".")
-    git("commit", "-qm", "first")
-    clean = commit_of(tmp_path / "bench")
-    assert clean is not None
-    assert len(clean) == 12
-    (tmp_path / "results" / "file").write_text("second")
-    assert commit_of(tmp_path / "bench") == clean
-    (tmp_path / "bench" / "file").write_text("second")
-    assert commit_of(tmp_path / "bench") == f"{clean}+changes"

@@ -27,6 +27,7 @@ BAD = [
     ("- a", ["1:1: a grid is a mapping"]),
     ("name: Big Name", ["1:7: name: names the results folder"]),
     ("name: 3", ["1:7: name: "]),
+    ('name: "abc\\n"', ["1:7: name: "]),
     ("name: ../x", ["1:7: name: "]),
     ("title: [a]", ["1:8: title: needs text, got a list"]),
     ("base: [1]", ["1:7: base: needs a mapping of fields to values, got a list"]),
@@ -175,6 +176,11 @@ SETS = [
     ("malicious_count=11", "both set"),
     ("dataset=mnst", "did you mean 'mnist'"),
     ("attack=all_to_one(target=77)", "all_to_one names class 77"),
+    ("dataset.path=&nope", "YAML reads a value that starts with & as an anchor: put it between quotes"),
+    ("dataset.path=*nope", "as an alias"),
+    ("dataset.path=!nope", "as a tag"),
+    ("dataset.path=#nope", "as a comment"),
+    ("dataset.path=/data/a #b", "YAML reads what stands behind ' #' as a comment"),
 ]
 
 

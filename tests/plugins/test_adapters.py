@@ -258,7 +258,15 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
 def test_a_package_that_does_not_load_says_why(byzfl, tmp_path):
     (tmp_path / "byzfl/__init__.py").write_text("import torchvision_that_is_missing")
     said = says("byzfl:TrMean")
-    assert "is installed but does not load (No module named 'torchvision_that_is_missing')" in said
+    assert "is installed but does not load (ModuleNotFoundError: No module named 'torchvision_that_is_missing')" in said
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('operator torchvision::nms does not exist')", "SystemExit(3)"])
+def test_a_package_that_raises_anything_while_it_loads_is_one_sentence(byzfl, tmp_path, error):
+    (tmp_path / "byzfl/__init__.py").write_text(f"raise {error}")
+    said = says("byzfl:TrMean")
+    assert "is installed but does not load" in said
+    assert "\n" not in said
 
 
 def test_another_version_is_another_experiment(byzfl, tmp_path, monkeypatch):

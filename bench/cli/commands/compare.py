@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from flipbench.cli.options import DEFECT
+from flipbench.cli.options import DEFECT, user_path
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="DIR_A", help="Results folder of a grid, before the change.")],
-    after: Annotated[Path, typer.Argument(metavar="DIR_B", help="Results folder of the same grid, after it.")],
+    before: Annotated[
+        Path, typer.Argument(metavar="DIR_A", parser=user_path, help="Results folder of a grid, before the change.")
+    ],
+    after: Annotated[
+        Path, typer.Argument(metavar="DIR_B", parser=user_path, help="Results folder of the same grid, after it.")
+    ],
     metrics: Annotated[
         list[str] | None,
         typer.Option(

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from flipbench.cli.options import user_path
 from flipbench.system import signals
 
 
 def data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set, like ham10000.")],
-    path: Annotated[Path | None, typer.Option(metavar="P", help="File or folder that holds it.")] = None,
+    path: Annotated[
+        Path | None, typer.Option(metavar="P", parser=user_path, help="File or folder that holds it.")
+    ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Download the data set and check its checksums.")
     ] = False,

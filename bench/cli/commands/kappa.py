@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flipbench.cli.options import user_path
+
 
 def kappa(
     rules: Annotated[
@@ -21,9 +23,9 @@ def kappa(
     steps: Annotated[
         int, typer.Option(min=0, help="Steps of the search for a worse attack; 0 uses the fixed attacks only.")
     ] = 40,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the table and the figure.")] = Path(
-        "results/kappa"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", parser=user_path, help="Folder for the table and the figure.")
+    ] = Path("results/kappa"),
 ) -> None:
     """Measure how far f malicious clients can move an aggregator (its robustness coefficient), beside the bound."""
     from flipbench.cli import kappa as robustness

@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
+from flipbench.cli.options import user_path
+
 
 def new(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="What to write: aggregator or attack.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="File to write, like rules/my_rule.py.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", parser=user_path, help="File to write, like rules/my_rule.py.")
+    ],
     place: Annotated[
         str | None,
         typer.Option(metavar="PLACE", help="What an attack acts on: labels (the default), updates or examples."),

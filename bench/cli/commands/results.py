@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flipbench.cli.options import GridFolder
+from flipbench.cli.options import GridFolder, user_path
 from flipbench.system import signals
 
 
@@ -15,7 +15,9 @@ def results(
     folder: GridFolder,
     to: Annotated[
         Path | None,
-        typer.Option("--export", metavar="FILE", help="Also write the cells to a .csv, .json or .parquet file."),
+        typer.Option(
+            "--export", metavar="FILE", parser=user_path, help="Also write the cells to a .csv, .json or .parquet file."
+        ),
     ] = None,
 ) -> None:
     """Count the stored cells: done, infeasible, failed, missing, stale, quarantined. Optionally export them."""

@@ -21,6 +21,7 @@ from flipbench.cli.options import (
     Workers,
     command_line,
     read_grid,
+    user_path,
 )
 from flipbench.system import signals
 from flipbench.system.limits import worker_count
@@ -54,12 +55,14 @@ def run(
         str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask cluster, like tcp://host:8786.")
     ] = None,
     tls_ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Certificate authority of a tls:// scheduler.")
+        Path | None, typer.Option(metavar="FILE", parser=user_path, help="Certificate authority of a tls:// scheduler.")
     ] = None,
     tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Client certificate for a tls:// scheduler.")
+        Path | None, typer.Option(metavar="FILE", parser=user_path, help="Client certificate for a tls:// scheduler.")
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Private key of the client certificate.")] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=user_path, help="Private key of the client certificate.")
+    ] = None,
 ) -> None:
     """Run the missing cells of a grid, then draw its tables and heatmaps."""
     count = worker_count(workers)
