@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,18 @@ import numpy as np
 import pandas as pd
 
 from flipbench.analysis import parallel_read
+from flipbench.analysis.columns import plain
 from flipbench.analysis.record_rows import COLUMNS
+from flipbench.spec.cell import FIELDS
+from flipbench.spec.labels import PLACES, telling_apart
+from flipbench.spec.reference import Reference, parse
 from flipbench.store.store import Store
 
 _ARRAYS = {"classes", "mapping", "rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"}
-_ARRAYS |= {"malicious", "flips", "examples", "nonfinite"}
+_ARRAYS |= {"content", "malicious", "flips", "examples", "nonfinite"}
 _ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
+
+GIVEN = "labels"  # of a frame's ``attrs``: the labels of the grid, as its plan holds them
 
 
 def load(folder: Path) -> pd.DataFrame:
@@ -28,6 +35,7 @@ def load(folder: Path) -> pd.DataFrame:
         One row a cell with `COLUMNS`. ``status`` is done, infeasible, failed or missing; of a missing cell only the
         key is known, and only a done cell has counts; what is not known is None (seconds: NaN). These hold objects:
 
+        - ``content``: tuple of (what a field names, hash of its content);
         - ``classes``: tuple of the L names; ``mapping``: tuple of (source, target) or None;
         - ``rounds_evaluated``: (rounds,) int; ``confusion``: (rounds, L, L) int, rows true, columns predicted, of the
           least width that holds the counts: numpy sums them wide, convert them before any other arithmetic;
@@ -50,7 +58,25 @@ def load(folder: Path) -> pd.DataFrame:
     Raises:
         UserError: the folder holds no plan, or cannot be read.
     """
-    return _frame_of(parallel_read.read(folder, list(dict.fromkeys(Store(folder).read_plan()["keys"]))))
+    plan = Store(folder).read_plan()
+    frame = _one_place(_frame_of(parallel_read.read(folder, list(dict.fromkeys(plan["keys"])))))
+    frame.attrs[GIVEN] = [tuple(entry) for entry in plan.get("labels") or ()]
+    return frame
+
+
+def _one_place(frame: pd.DataFrame) -> pd.DataFrame:
+    """Equal data under several paths, as after a move of its files, under the first one: it is one data set."""
+    known = frame[["dataset", "data_sha256"]].dropna().drop_duplicates()
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    texts: dict[tuple[str, str], str] = {}
+    for text, content in zip(known["dataset"].astype(str), known["data_sha256"].astype(str), strict=True):
+        link = parse(text)
+        place = first.setdefault((link.name, content), {k: v for k, v in link.options.items() if k in PLACES})
+        texts[text, content] = str(Reference(link.name, {**link.without(*PLACES).options, **place}))
+    if all(text == same for (text, _), same in texts.items()):
+        return frame
+    pairs = zip(frame["dataset"], frame["data_sha256"], strict=True)
+    return frame.assign(dataset=[texts.get(pair, pair[0]) for pair in pairs])
 
 
 def _frame_of(read: Iterable[parallel_read.Part]) -> pd.DataFrame:
@@ -81,21 +107,16 @@ def typed(column: pd.Series[Any]) -> pd.Series[Any]:
     return column if column.dtype != object or isinstance(first, str | tuple) else column.infer_objects()
 
 
-_PLUGINS = (
-    "aggregator",
-    "attack",
-    "dataset",
-    "model",
-    "partition",
-    "features",
-    "schedule",
-    "initialisation",
-    "loss",
-    "augmentation",
-    "malicious_data",
-)
+def labels_of(*frames: pd.DataFrame) -> AbstractContextManager[None]:
+    """Inside, every label tells its value from all others of these frames (`spec.labels.telling_apart`).
+
+    Args:
+        frames: of `analysis.frame.load`.
+    """
+    values = {name: [v for frame in frames for v in _values(frame, name)] for name in FIELDS}
+    given = [tuple(entry) for frame in frames for entry in frame.attrs.get(GIVEN, ())]
+    return telling_apart(values, dict.fromkeys(given))
 
 
-def references(frame: pd.DataFrame) -> list[str]:
-    """What the cells name, of every field that can name a function that was passed in Python."""
-    return [str(value) for name in _PLUGINS for value in frame[name].unique()]
+def _values(frame: pd.DataFrame, name: str) -> Sequence[Any]:
+    return [plain(value) for value in frame[name].unique()] if name in frame else []

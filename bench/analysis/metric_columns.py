@@ -8,7 +8,7 @@ from typing import Any
 
 from flipbench.analysis.metrics import CLEAN_VALUE, LAST, LAST_ROUNDS, METRICS, undefined
 from flipbench.errors import UserError
-from flipbench.spec.labels import printable
+from flipbench.spec.distinct_texts import printable
 from flipbench.spec.metric_names import DAMAGE
 
 

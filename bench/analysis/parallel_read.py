@@ -26,11 +26,9 @@ Part = Sequence[Sequence[Any]]  # a column a name of `COLUMNS`, a value a cell
 MANY = 4096  # cells; fewer are read before a child process has started
 _AT_ONCE = 512
 _BLOCKS = [i for i, name in enumerate(COLUMNS) if name in {"confusion", "influence", "norms", "fedavg_gap"}]
-_SHARED = [
-    i
-    for i, name in enumerate(COLUMNS)
-    if name in {"classes", "mapping", "rounds_evaluated", "participants", "malicious", "flips", "examples", "nonfinite"}
-]
+_OFTEN_EQUAL = {"content", "classes", "mapping", "rounds_evaluated", "participants", "malicious", "flips"}
+_OFTEN_EQUAL |= {"examples", "nonfinite"}
+_SHARED = [i for i, name in enumerate(COLUMNS) if name in _OFTEN_EQUAL]
 
 
 def read(folder: Path, keys: Sequence[str]) -> Iterator[Part]:

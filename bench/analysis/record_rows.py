@@ -23,7 +23,7 @@ PROVENANCE = ("flipbench", "commit", "python", "torch", "numpy", "platform", "de
 COLUMNS = (
     *("key", "twin", "status", "reason", "traceback", "attempts", "clean"),
     *FIELDS,
-    *("task", "classes", "split", "train", "test", "pixels", "data_sha256", "mapping"),
+    *("task", "classes", "split", "train", "test", "pixels", "data_sha256", "content", "mapping"),
     *("rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"),
     *("malicious", "flips", "examples", "nonfinite"),
     *("places", "adaptive", "dynamic", "search", "trials", "stamped", "target", "attacked_rounds"),
@@ -78,6 +78,7 @@ def row(record: Mapping[str, Any] | None, key: str, share: Share | None = None) 
         **{name: task.get(name) for name in ("split", "train", "test")},
         "pixels": task.get("features"),
         "data_sha256": share.value(record["content"].get("dataset")),
+        "content": share.value(tuple(sorted(record["content"].items()))),
         "mapping": None if record["mapping"] is None else share.value(tuple((s, t) for s, t in record["mapping"])),
         **_attack(record, share),
         **_counts(record["result"], share),

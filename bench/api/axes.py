@@ -17,7 +17,7 @@ from flipbench.plugins.definitions import kind_of
 from flipbench.report.figures import accuracy_curves
 from flipbench.report.figures import heatmap as heatmaps
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import field_label, telling_apart, value_label
+from flipbench.spec.labels import field_label, value_label
 from flipbench.spec.suggestions import near
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _NAMES, _BELOW = 1.6, 0.9  # inches left of the squares and below them
 def heatmap(frame: pd.DataFrame, tidy: pd.DataFrame, metric: str, attack: str | None, ax: Axes | None) -> Axes:
     """One attack's heatmap; see `api.results.Results.heatmap`."""
     _check_axes(ax)
-    with telling_apart(frames.references(frame)):
+    with frames.labels_of(frame):
         page, column = _page(frame), metric_column(metric)
         known = showable(page, column)
         chosen = _attack(page, known, attack) if known or attack else None
@@ -48,7 +48,7 @@ def heatmap(frame: pd.DataFrame, tidy: pd.DataFrame, metric: str, attack: str | 
 def curves(frame: pd.DataFrame, attack: str | None, ax: Axes | None) -> Axes:
     """One attack's accuracy by round; see `api.results.Results.curves`."""
     _check_axes(ax)
-    with telling_apart(frames.references(frame)):
+    with frames.labels_of(frame):
         page = _page(frame)
         chosen = _attack(page, page.attacks, attack)
         lines = accuracy_curves.series(page, chosen)

@@ -17,9 +17,9 @@ from flipbench.execution import preflight
 from flipbench.execution.progress import clock, counted, label
 from flipbench.grid.reader import Grid, contents
 from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.distinct_texts import printable
 from flipbench.spec.field_groups import ATTACK_OPTIONS
 from flipbench.spec.key import key_of_normal
-from flipbench.spec.labels import printable
 from flipbench.store.store import Store, Survey
 
 RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one

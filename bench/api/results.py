@@ -128,7 +128,8 @@ class Results:
     @cached_property
     def warnings(self) -> list[str]:
         """What to know before believing the numbers, one sentence each."""
-        return write.warnings(self.raw, self._tidy, self._plan)
+        with frames.labels_of(self.raw):
+            return write.warnings(self.raw, self._tidy, self._plan)
 
     def table(
         self, metric: str = "accuracy", rows: Fields = custom.ROWS, columns: Fields = custom.COLUMNS, where: Where = ()
@@ -225,7 +226,7 @@ class Table:
         (95 % interval), ``tied`` (cannot be told from the best of its column), ``reason`` (why infeasible).
         """
         found = pd.DataFrame(list(self.chosen.lines), columns=list(self.chosen.names))
-        with telling_apart(v for line in self.chosen.lines for v in line if isinstance(v, str)):
+        with telling_apart({"": [v for line in self.chosen.lines for v in line if isinstance(v, str)]}):
             return found.map(lambda v: bare(v) if isinstance(v, str) else v)
 
     @property

@@ -17,7 +17,7 @@ from flipbench.execution.progress import counted
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.reader import Grid
 from flipbench.plugins import source_text
-from flipbench.spec.labels import printable
+from flipbench.spec.distinct_texts import printable
 from flipbench.system import atomic_files, limits
 
 FUNCTIONS = "functions"  # folder beside the cells: the source of functions that were passed in Python

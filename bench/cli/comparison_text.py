@@ -8,24 +8,18 @@ from typing import Any
 
 import pandas as pd
 
+from flipbench.analysis import frame as frames
+from flipbench.analysis.folders.matching import SETTING, Matched
+from flipbench.analysis.folders.run_comparison import BETTER, SAME, WORSE, Comparison, Difference, compare_folders
 from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.run_comparison import (
-    BETTER,
-    SAME,
-    SETTING,
-    WORSE,
-    Comparison,
-    Difference,
-    Matched,
-    compare_folders,
-)
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.errors import UserError
 from flipbench.execution.progress import counted
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.report.tables.markdown import md_text
 from flipbench.report.tables.model import number
-from flipbench.spec.labels import dataset_label, field_label, is_nothing, printable, value_label
+from flipbench.spec.distinct_texts import printable
+from flipbench.spec.labels import dataset_text, field_label, is_nothing, value_label
 
 FORMATS = ("md", "csv")
 _MOST = 40  # lines of a list or table; the CSV has all
@@ -45,7 +39,8 @@ def compare(
     if not 0 <= tolerance < 1:
         raise UserError(f"--tolerance is a share from 0 to 1 (0.01: one percentage point), got {tolerance:g}")
     comparison = compare_folders(first, second, metrics, tolerance)
-    return (_csv(comparison) if form == "csv" else _markdown(comparison)), comparison.worse
+    with frames.labels_of(*comparison.frames):
+        return (_csv(comparison) if form == "csv" else _markdown(comparison)), comparison.worse
 
 
 def _markdown(comparison: Comparison) -> str:
@@ -71,6 +66,7 @@ def _markdown(comparison: Comparison) -> str:
         if len(places):
             parts.append(f"## Only in {md_text(printable(str(folder)))}: {counted(len(places), 'cell')}")
             parts.append("\n".join(f"- {md_text(text)}" for text in _cells(frame, places)))
+    parts += [f"Not told apart: {md_text(printable(text, 2000))}." for text in comparison.matched.ambiguous]
     return "\n\n".join([*parts, _explanation(comparison)]) + "\n"
 
 
@@ -84,6 +80,7 @@ def _verdict(comparison: Comparison) -> str:
         problems.append(f"{', '.join(names)} got worse ({counted(settings, 'setting')})")
     if stopped:
         problems.append(f"{counted(stopped, 'cell')} no longer finish{'es' * (stopped == 1)}")
+    problems += [f"{n} is not defined any more in {counted(k, 'cell')}" for n, k in comparison.undefined.items()]
     only = [
         f"{counted(len(places), 'cell')} only in {name}"
         for name, places in zip("AB", _only(comparison.matched), strict=True)
@@ -183,8 +180,7 @@ def _csv(comparison: Comparison) -> str:
     ):
         for place in places:
             row = frame.iloc[place]
-            values = [dataset_label(str(row[f])) if f == "dataset" else row[f] for f in SETTING]
-            plain = [printable(v) if isinstance(v, str) else None if is_nothing(v) else v for v in values]
+            plain = [_plain(f, row[f]) for f in SETTING]
             lines.append([scope, "", *plain, row["seed"], *[""] * len(_NUMBERS)])
     return csv_text(["scope", "metric", *SETTING, "seed", *_NUMBERS], lines)
 
@@ -192,4 +188,12 @@ def _csv(comparison: Comparison) -> str:
 def _values(matched: Matched, difference: Difference) -> Sequence[Any]:
     if difference.setting is None:
         return [""] * len(SETTING)
-    return [printable(v) if isinstance(v, str) else v for v in matched.settings[difference.setting]]
+    values = matched.settings[difference.setting]
+    return [_plain(f, v) for f, v in zip(SETTING, values, strict=True)]
+
+
+def _plain(field: str, value: Any) -> Any:
+    """A value as numbers are written to files."""
+    if field == "dataset":
+        return dataset_text(str(value))
+    return printable(value, 2000) if isinstance(value, str) else None if is_nothing(value) else value

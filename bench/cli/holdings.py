@@ -11,8 +11,8 @@ from typing import Any
 
 from flipbench.errors import UserError
 from flipbench.execution.progress import counted
+from flipbench.spec.distinct_texts import printable
 from flipbench.spec.key import canonical_json
-from flipbench.spec.labels import printable
 from flipbench.store.record_format import DEFECTS
 from flipbench.store.store import Store
 from flipbench.system import atomic_files

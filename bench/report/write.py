@@ -28,7 +28,7 @@ from flipbench.report.tables import summary as tables
 from flipbench.report.tables.cells_csv import cells_parts
 from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
-from flipbench.spec.labels import printable, telling_apart
+from flipbench.spec.distinct_texts import printable
 from flipbench.store.store import Store
 from flipbench.system import atomic_files
 
@@ -58,7 +58,7 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
     from flipbench.report.html import page as results_page  # matplotlib: the terminal's summary does without
 
     frame, tidy, plan = known or read(folder)
-    with telling_apart(frames.references(frame)):
+    with frames.labels_of(frame):
         views = pivots(frame, tidy)
         notes = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
         texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
@@ -103,7 +103,7 @@ def page(folder: Path) -> str:
     from flipbench.report.html import page as results_page
 
     frame, tidy, plan = read(folder)
-    with telling_apart(frames.references(frame)):
+    with frames.labels_of(frame):
         drawn = sorted(p.name for p in (folder / HEATMAPS).glob("*.png"))
         return results_page.write(frame, pivots(frame, tidy), plan, warnings(frame, tidy, plan), {}, drawn)
 
@@ -123,7 +123,7 @@ def summary_text(folder: Path, width: int | None = None, known: Read | None = No
     from flipbench.report.figures import requests
 
     frame, tidy, plan = known or read(folder)
-    with telling_apart(frames.references(frame)):
+    with frames.labels_of(frame):
         room = shutil.get_terminal_size((100, 24)).columns if width is None else width
         parts = [tables.title(plan), tables.terminal(pivots(frame, tidy), max(40, room))]
         enough = int(frame["seed"].nunique()) >= LEAST_SEEDS

@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner, Result
 
-from flipbench.analysis.run_comparison import compare_folders
+from flipbench.analysis.folders.run_comparison import compare_folders
 from flipbench.cli.app import app
 from flipbench.errors import UserError
 from flipbench.spec.cell import Cell
@@ -186,7 +186,92 @@ def test_a_plug_in_elsewhere_and_another_device_are_the_same_cells(tmp_path: Pat
     found = compare_folders(*folders)
     assert (found.identical, found.worse) == (2, False)
     assert found.provenance == {"device": ("cpu", "cuda")}
-    assert found.sources == {"aggregator rule.py:mine": ("oldoldoldold", "newnewnewnew")}
+    before, after = "/home/old/rule.py:mine (oldoldoldold)", "/home/new/rule.py:mine (newnewnewnew)"
+    assert found.sources == {"aggregator rule.py:mine": (before, after)}
+
+
+def with_plugins(folder: Path, rules: dict[str, tuple[str, int]], seeds: Sequence[int] = range(3)) -> Path:
+    """A folder with a cell a seed of each rule: reference -> hash of its source, and how many it recognises."""
+    store, keys = records.Store(folder), []
+    for rule, (source, number) in rules.items():
+        for seed in seeds:
+            cell = normal(replace(records.BASE, aggregator=rule, seed=seed))
+            content = {**records.CONTENT, "aggregator": source * 64}
+            made = records.record(cell, confusion=counts(number - seed))
+            made |= {"content": content, "key": key(cell, content), "twin": key(cell, content)}
+            store.publish(made)
+            keys.append(made["key"])
+    store.write_plan({"grid": "g", "keys": keys})
+    return folder
+
+
+A, B, C = "a/rule.py:mine", "b/rule.py:mine", "c/rule.py:mine"
+
+
+def test_rules_of_one_name_in_two_folders_are_two_rules(tmp_path: Path) -> None:
+    """One gains what the other loses: a mean over both would hide the collapse of one."""
+    before = with_plugins(tmp_path / "before", {A: ("1", 900), B: ("2", 900)})
+    after = with_plugins(tmp_path / "after", {A: ("1", 999), B: ("3", 110)})
+    ran = call(before, after, "--metric", "accuracy")
+    assert ran.exit_code == 1
+    assert "accuracy got worse (1 setting)" in ran.output
+    assert "| a/rule.py:mine |" in ran.output
+    assert "| b/rule.py:mine |" in ran.output
+    verdicts = {(line["aggregator"], line["verdict"]) for line in lines_of(before, after, scope="setting")}
+    assert {(A, "better"), (B, "worse")} <= verdicts
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "pairs", "lost", "unclear"),
+    [
+        ({A: ("1", 900)}, {A: ("2", 900)}, 3, 0, False),  # edited
+        ({A: ("1", 900)}, {B: ("1", 900)}, 3, 0, False),  # moved
+        ({A: ("1", 900)}, {B: ("2", 900)}, 3, 0, False),  # moved and edited
+        ({A: ("1", 900), B: ("2", 900)}, {A: ("2", 900), B: ("1", 900)}, 6, 0, False),  # each was edited
+        ({A: ("1", 900), B: ("2", 900)}, {B: ("2", 900), C: ("1", 900)}, 6, 0, False),  # one was moved
+        ({A: ("1", 900), B: ("2", 900)}, {A: ("1", 900)}, 3, 3, False),  # one is gone
+        ({A: ("1", 900), B: ("2", 900)}, {A: ("1", 900), C: ("3", 900)}, 3, 3, True),  # nothing says that C is B
+        ({A: ("1", 900), B: ("2", 900)}, {C: ("3", 900), "median": ("4", 900)}, 0, 6, True),
+        ({A: ("1", 900), "median": ("4", 900)}, {B: ("2", 900), C: ("3", 900), "median": ("4", 900)}, 3, 3, True),
+        ({"code_" + "1" * 16 + ":mine": ("1", 900)}, {"code_" + "2" * 16 + ":mine": ("2", 900)}, 3, 0, False),
+    ],
+)
+def test_which_rows_are_the_same(
+    tmp_path: Path,
+    before: dict[str, tuple[str, int]],
+    after: dict[str, tuple[str, int]],
+    pairs: int,
+    lost: int,
+    unclear: bool,
+) -> None:
+    """Every cell of the baseline has exactly one partner, or is said to have none, and then the exit code is 1."""
+    a, b = (with_plugins(tmp_path / name, rules) for name, rules in (("a", before), ("b", after)))
+    if not pairs:
+        with pytest.raises(UserError, match=r"several things are called rule.py:mine"):
+            compare_folders(a, b)
+        return
+    found = compare_folders(a, b)
+    matched = found.matched
+    assert (len(matched.first), found.lost, bool(matched.ambiguous)) == (pairs, lost, unclear)
+    assert len(set(matched.first)) == len(set(matched.second)) == pairs
+    assert len(matched.first) + len(matched.only_first) == 3 * len(before)
+    assert call(a, b).exit_code == (1 if lost else 0)
+
+
+def test_a_number_that_is_not_there_any_more_is_a_loss(tmp_path: Path) -> None:
+    """Of the source class no test example is left."""
+    a, b = write(tmp_path / "a", cells([0])), tmp_path / "b"
+    store, keys = records.Store(b), []
+    for cell in cells([0]):
+        fewer = counts(right(cell))
+        fewer[4] = 0
+        made = records.record(cell, confusion=fewer, mapping=MAP if cell.attack != "none" else None)
+        store.publish(made)
+        keys.append(made["key"])
+    store.write_plan({"grid": "g", "keys": keys})
+    ran = call(a, b, "--metric", "source_recall")
+    assert ran.exit_code == 1
+    assert "is not defined any more in 2 cells" in ran.output
 
 
 def test_what_changed_around_the_numbers(tmp_path: Path) -> None:

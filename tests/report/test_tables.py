@@ -33,7 +33,8 @@ from flipbench.report.tables.latex import tex_text
 from flipbench.report.tables.markdown import md_text
 from flipbench.report.tables.model import number
 from flipbench.spec.cell import FIELDS
-from flipbench.spec.labels import aggregator_label, attack_label, printable, slug, value_label
+from flipbench.spec.distinct_texts import printable
+from flipbench.spec.labels import aggregator_label, attack_label, slug, value_label
 from tests.helpers import records
 from tests.helpers.paths import GOLDEN
 

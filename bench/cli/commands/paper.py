@@ -51,7 +51,7 @@ def paper(
     from flipbench.execution import progress as progress_display
     from flipbench.execution.progress import counted
     from flipbench.papers import reader
-    from flipbench.spec.labels import printable
+    from flipbench.spec.distinct_texts import printable
 
     if not which:
         typer.echo(reproduction.listing())

@@ -107,7 +107,7 @@ def _fetch(datasets: Iterable[str]) -> None:
 def _print(outcome: Outcome, folder: Path) -> None:
     """Print the outcome and draw the report; exit with a code other than 0 where cells are missing."""
     from flipbench.execution.progress import counted
-    from flipbench.spec.labels import printable
+    from flipbench.spec.distinct_texts import printable
 
     if outcome.interrupted:
         kept = f"{counted(outcome.done, 'cell')} {'is' if outcome.done == 1 else 'are'}"

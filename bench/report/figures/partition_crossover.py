@@ -22,7 +22,8 @@ from flipbench.report.figures.accuracy_curves import keys_of, look
 from flipbench.report.figures.layout import Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import printable, value_label
+from flipbench.spec.distinct_texts import distinct, printable
+from flipbench.spec.labels import value_label
 from flipbench.spec.reference import parse
 
 _HIGH, _ACROSS = 1.7, 3  # inches, of a panel; panels side by side
@@ -127,8 +128,8 @@ def tick_labels(partitions: Sequence[str]) -> tuple[list[str], str]:
     if len(names) == 1 and len(options) == 1 and len(numbered) > 1:
         option = next(iter(options))
         values = [p.options.get(option, p.name) for p in parsed]
-        shown = [f"{v:g}" if isinstance(v, int | float) else printable(str(v)) for v in values]
-        return shown, f"partition: {next(iter(names))}, {option}"
+        short = distinct(values, lambda v: f"{v:g}" if isinstance(v, int | float) else printable(str(v)), repr)
+        return [short[v] for v in values], f"partition: {next(iter(names))}, {option}"
     return [value_label("partition", p) for p in partitions], "partition"
 
 

@@ -14,6 +14,7 @@ from flipbench.analysis.ranking import Ranking
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import COLUMN, Sheet, grid, width_of
 from flipbench.report.figures.style import SMALL
+from flipbench.spec.distinct_texts import fitted_where
 from flipbench.spec.labels import aggregator_label
 
 _STEP, _BAR = 0.17, 0.09  # inches: from one name to the next, from one bar to the next
@@ -23,7 +24,9 @@ _LONGEST = 1.2  # inches, of a rule's name
 
 def draw(page: Page, ranking: Ranking, metric: MetricColumn) -> Figure:
     """One page's ranking, of `analysis.ranking.rank`; the best rule stands on the left."""
-    names = [_cut(aggregator_label(rule)) for rule in ranking.rules]
+    whole = [aggregator_label(rule) for rule in ranking.rules]
+    short = fitted_where(whole, lambda text, _: width_of(text, SMALL) <= _LONGEST)
+    names = [short[name] for name in whole]
     order = sorted(range(len(names)), key=lambda i: ranking.ranks[i])
     groups = cliques(ranking.ranks, ranking.difference)
     half, most = (len(order) + 1) // 2, float(len(order))
@@ -55,14 +58,6 @@ def draw(page: Page, ranking: Ranking, metric: MetricColumn) -> Figure:
         _ruler(ax, ranking.difference, most)
         title = f"Mean ranks under attack: {metric.label[0].lower()}{metric.label[1:]}"
         return sheet.finish(title, captions.subtitle(page), _caption(ranking))
-
-
-def _cut(name: str) -> str:
-    """A name in one line, its end left out where it is too long."""
-    if width_of(name, SMALL) <= _LONGEST:
-        return name
-    fits = (name[:n] for n in range(len(name) - 1, 1, -1) if width_of(f"{name[:n]}…", SMALL) <= _LONGEST)
-    return f"{next(fits, name[:1])}…"
 
 
 def _ruler(ax: Axes, difference: float, most: float) -> None:

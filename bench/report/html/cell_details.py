@@ -19,7 +19,8 @@ from flipbench.analysis.squares import Places
 from flipbench.report.html.packed_json import Dictionary, packed, rounded, tenths
 from flipbench.report.html.rerun_command import Rerun, setting
 from flipbench.spec.cell import FIELDS
-from flipbench.spec.labels import aggregator_label, attack_label, field_label, mapping_label, printable, value_label
+from flipbench.spec.distinct_texts import printable
+from flipbench.spec.labels import aggregator_label, attack_label, field_label, mapping_label, value_label
 from flipbench.spec.metric_names import DAMAGE
 
 KINDS = ("seeds", "curves", "confusion")

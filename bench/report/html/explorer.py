@@ -24,6 +24,7 @@ from flipbench.report.figures import style
 from flipbench.report.html.cell_details import details
 from flipbench.report.html.packed_json import Dictionary, packed, tenths
 from flipbench.report.html.rerun_command import Rerun
+from flipbench.spec.distinct_texts import printable
 from flipbench.spec.labels import (
     aggregator_label,
     class_name,
@@ -31,7 +32,6 @@ from flipbench.spec.labels import (
     fields_line,
     is_nothing,
     labelled,
-    printable,
     value_label,
 )
 from flipbench.spec.metric_names import DAMAGE

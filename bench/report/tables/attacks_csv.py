@@ -13,7 +13,7 @@ from flipbench.analysis.static_regret import regrets
 from flipbench.analysis.statistics import STATISTICS
 from flipbench.analysis.worst_case import worst
 from flipbench.report.tables.csv_format import csv_text
-from flipbench.spec.labels import dataset_label
+from flipbench.spec.labels import dataset_text
 
 _REGRET = tuple(f"{what}_{s}" for what in ("static", "searched", "regret") for s in STATISTICS)
 
@@ -85,7 +85,7 @@ def values_of(page: Page, fields: list[str], setting: tuple[Any, ...], level: tu
 def _has(page: Page, values: Mapping[str, Any]) -> dict[str, Any]:
     """All fields of a place, the data set without its path."""
     has = {**page.constant, **page.about, **values}
-    return {**has, "dataset": dataset_label(str(has["dataset"]))}
+    return {**has, "dataset": dataset_text(str(has["dataset"]))}
 
 
 def _maps(maps: Any) -> str:

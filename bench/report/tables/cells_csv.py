@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from flipbench.report.tables.csv_format import csv_parts
-from flipbench.spec.labels import dataset_label, printable
+from flipbench.spec.distinct_texts import printable
+from flipbench.spec.labels import dataset_text
 
 _UNSHOWN = ("classes", "traceback")
 
@@ -34,7 +35,7 @@ def _plain_column(name: str, column: pd.Series[Any]) -> Any:
         return column
     show: Callable[[Any], Any] = lambda value: printable(value, 2000) if isinstance(value, str) else value  # noqa: E731
     if name in {"dataset", "task"}:
-        show = lambda value: dataset_label(str(value))  # noqa: E731
+        show = lambda value: dataset_text(str(value))  # noqa: E731
     if name == "mapping":
         show = lambda value: "" if value is None else " ".join(f"{s}>{t}" for s, t in value)  # noqa: E731
     values = column.tolist()

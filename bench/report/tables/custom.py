@@ -25,11 +25,11 @@ from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS, LEVEL_FIE
 from flipbench.spec.labels import (
     aggregator_label,
     attack_label,
-    dataset_label,
+    bare,
+    dataset_text,
     field_label,
     is_nothing,
     percent,
-    telling_apart,
     value_label,
 )
 
@@ -78,7 +78,7 @@ def choose(
         UserError: no such field or metric; nothing is left.
     """
     shown = metric_column(metric)
-    with telling_apart(frames.references(frame)):
+    with frames.labels_of(frame):
         for name in (*rows, *columns):
             _need(name)
         if not rows or not columns or set(rows) & set(columns) or "seed" in (*rows, *columns):
@@ -127,7 +127,7 @@ def matching(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     Raises:
         UserError: no such field, or no cell is left.
     """
-    with telling_apart(frames.references(frame)):
+    with frames.labels_of(frame):
         known, asked = frame[frame["status"] != "missing"], _asked(where)
         clean = known["attack"] == CLEAN
         if asked.get("attack") == [CLEAN] or clean.all():
@@ -194,7 +194,7 @@ def _matches(name: str, value: Any, asked: str) -> bool:
     if is_nothing(value):
         return asked in ("", "none", value_label(name, value))
     if isinstance(value, str):
-        return asked in (value, aggregator_label(value) if name == "aggregator" else value, dataset_label(value))
+        return asked in (value, value_label(name, value), bare(value), dataset_text(value))
     try:
         if asked.endswith("%") and name in PERCENT:  # as tables show it: 33.3 % is a third
             return percent(value) == f"{float(asked[:-1]):g}"
@@ -322,7 +322,7 @@ def _numbers(
 
 
 def _bare(fields: Sequence[str], place: Place) -> list[Any]:
-    return [dataset_label(str(v)) if f == "dataset" else v for f, v in zip(fields, place, strict=True)]
+    return [dataset_text(str(v)) if f == "dataset" else v for f, v in zip(fields, place, strict=True)]
 
 
 def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns: Sequence[str], seeds: int) -> str:

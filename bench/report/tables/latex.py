@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from flipbench.report.tables.model import Block, Entry, header_groups
-from flipbench.spec.labels import printable
+from flipbench.spec.distinct_texts import printable
 
 NEEDS = (
     "% Needs \\usepackage{booktabs,graphicx,siunitx} and, for bold numbers and the plus-minus sign,\n"

@@ -20,7 +20,9 @@ def md_text(text: str) -> str:
 
 def md_table(block: Block) -> str:
     """Header rows joined into the one that Markdown has."""
-    heads = [", ".join(dict.fromkeys(t for t in column if t)) for column in zip(*block.header, strict=True)]
+    columns = [[text for text in column if text] for column in zip(*block.header, strict=True)]
+    heads = [", ".join(dict.fromkeys(column)) for column in columns]
+    heads = heads if len(set(heads)) == len(set(map(tuple, columns))) else [", ".join(column) for column in columns]
     corner = " \\ ".join(filter(None, [block.corner, ", ".join(filter(None, block.levels))]))
     aligned = ["---:"] * (block.width - block.text) + ["---"] * block.text
     lines = [[md_text(corner), *map(md_text, heads)], ["---", *aligned]]

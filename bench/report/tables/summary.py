@@ -23,15 +23,8 @@ from flipbench.report.tables.markdown import md_table, md_text
 from flipbench.report.tables.model import Block, about_attack, blocks, sections
 from flipbench.report.tables.terminal import column_width, lines_of
 from flipbench.spec.cell import FIELDS
-from flipbench.spec.labels import (
-    aggregator_label,
-    dataset_label,
-    field_label,
-    fields_line,
-    is_nothing,
-    printable,
-    value_label,
-)
+from flipbench.spec.distinct_texts import printable
+from flipbench.spec.labels import aggregator_label, dataset_text, field_label, fields_line, is_nothing, value_label
 
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
 STATEMENT = (
@@ -65,7 +58,7 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
                 has = {**page.constant, **page.about}
                 has |= dict(zip(page.settings, column.setting, strict=True))
                 has |= dict.fromkeys(page.levels) | dict(zip(page.levels, column.level, strict=False))
-                has["dataset"] = dataset_label(str(has["dataset"]))
+                has["dataset"] = dataset_text(str(has["dataset"]))
                 values = [column.attack in page.adaptive, *(has.get(f) for f in fields)]
                 lines.append(
                     [shown.name, square["aggregator"], column.attack, about_one, *values, *(square[n] for n in numbers)]
@@ -125,13 +118,13 @@ def terminal(pivots: Sequence[Pivot], width: int) -> str:
         if whole := list(attacks.worst_blocks(pivot, len(page.cells), named=False)):
             cell = column_width(whole)
             most = max(1, (width - label) // cell)
-            parts += [lines_of(b, label, cell) for b in attacks.worst_blocks(pivot, most, named=False)]
+            parts += lines_of(list(attacks.worst_blocks(pivot, most, named=False)), label, cell)
         if overview_only(page):
             parts.append(f"{len(page.attacks)} attacks one by one: see tables/summary.md")
             continue
         for shown, table in sections(pivot, ["accuracy"]):
             cell = column_width(blocks(pivot, shown, table, len(table) + 1))
-            parts += [lines_of(b, label, cell) for b in blocks(pivot, shown, table, max(1, (width - label) // cell))]
+            parts += lines_of(blocks(pivot, shown, table, max(1, (width - label) // cell)), label, cell)
     return "\n\n".join(parts)
 
 

@@ -1,7 +1,7 @@
 """Two results folders cell by cell: what changed between two versions, two machines, a plug-in before and after.
 
-Cells are matched on their fields, without what may differ between the two: the device, the folder of a data or plug-in
-file, versions and hashes. Differences are second minus first, paired by seed. A setting is all fields but the seed.
+Which cells are the same is decided in `analysis.folders.matching`. Differences are second minus first, paired by seed.
+A setting is all fields but the seed.
 
 A setting got worse in a metric where the 95 % Student interval of its paired difference lies on the bad side of 0 and
 the paired t test says so after Holm's correction over all settings and metrics that differ at all: else a grid of a
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import statistics
-from flipbench.analysis.columns import Values, level_values
 from flipbench.analysis.comparisons import seed_table
+from flipbench.analysis.folders.matching import Matched, content_of, match
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import evaluate
 from flipbench.analysis.record_rows import PROVENANCE
@@ -33,34 +33,11 @@ from flipbench.analysis.statistics import LEVEL
 from flipbench.analysis.statistics import Values as Numbers
 from flipbench.errors import UserError
 from flipbench.spec.cell import FIELDS
-from flipbench.spec.labels import aggregator_label, dataset_label, is_nothing
-from flipbench.store.store import Store
+from flipbench.spec.labels import is_nothing, placeless
 
 METRICS = ("accuracy", "source_recall", "attack_success_rate")  # where nothing is asked for
-IDENTITY = tuple(f for f in FIELDS if f != "device")
-SETTING = tuple(f for f in IDENTITY if f != "seed")
 BETTER, SAME, NOT_TOLD, WORSE = "better", "identical", "not told apart", "worse"
 _UNMOVED = ("finished",)  # of the provenance: differs always
-Where = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Cells of two frames with the same fields.
-
-    Attributes:
-        first, second: places in the two frames, one pair of cells each.
-        setting: which of ``settings`` they are of.
-        settings: values of `SETTING`, in the order of the first folder's plan.
-        only_first, only_second: places of cells that the other folder lacks.
-    """
-
-    first: Where
-    second: Where
-    setting: Where
-    settings: tuple[Values, ...]
-    only_first: Where
-    only_second: Where
 
 
 @dataclass(frozen=True)
@@ -102,7 +79,8 @@ class Comparison:
         differences: one a metric and setting, then one a metric.
         states: (first, second) status -> how many pairs, where they differ.
         provenance: field -> its values in the first and in the second folder, where they differ.
-        sources: what names a data set, rule or attack whose content changed -> hash before and after.
+        sources: what names a data set, rule or attack whose content or place changed -> before and after.
+        undefined: metric -> how many pairs of finished cells have a number in the first folder alone.
     """
 
     folders: tuple[Path, Path]
@@ -114,17 +92,20 @@ class Comparison:
     states: dict[tuple[str, str], int]
     provenance: dict[str, tuple[str, str]]
     sources: dict[str, tuple[str, str]]
+    undefined: dict[str, int]
 
     @property
     def lost(self) -> int:
-        """Cells that are done in the first folder and not there in the second."""
-        return int((self.frames[0]["status"].to_numpy(dtype=object)[self.matched.only_first] == "done").sum())
+        """Cells with a result (done, or refused by the rule) in the first folder and no partner in the second."""
+        without = self.frames[0]["status"].iloc[self.matched.only_first]
+        return int(without.isin(["done", "infeasible"]).sum())
 
     @property
     def worse(self) -> bool:
         """Whether a metric got worse, or cells that were done fail, are refused or are not there now."""
         stopped = any(before == "done" and after in ("failed", "infeasible") for before, after in self.states)
-        return stopped or self.lost > 0 or any(d.verdict == WORSE for d in self.differences)
+        gone = self.lost > 0 or bool(self.undefined)
+        return stopped or gone or any(d.verdict == WORSE for d in self.differences)
 
 
 def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tolerance: float = 0.0) -> Comparison:
@@ -143,9 +124,10 @@ def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tole
     both = (_known(first), _known(second))
     matched = match(*both)
     if not len(matched.first):
+        why = "; ".join(matched.ambiguous) or "cells are matched on all fields but the device"
         raise UserError(
-            f"{first} and {second} have no cell in common: cells are matched on all fields but the device, so give two "
-            "folders of the same grid (`flipbench plan` lists cells)"
+            f"{first} and {second} have no cell in common: {why}; give two folders of the same grid (`flipbench plan` "
+            "lists cells)"
         )
     done = [frame["status"].to_numpy(dtype=object) for frame in both]
     before, after = done[0][matched.first], done[1][matched.second]
@@ -161,46 +143,25 @@ def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tole
         tuple(_differences(matched, both[0], tidy, keys, shown, tolerance)),
         dict(Counter((str(a), str(b)) for a, b in zip(before, after, strict=True) if a != b)),
         _provenance(both),
-        _sources((first, second), both, matched),
+        _sources(both, matched),
+        _undefined(shown, tidy, keys),
     )
 
 
-def match(first: pd.DataFrame, second: pd.DataFrame) -> Matched:
-    """Pair the cells of two frames (without missing ones) by their fields."""
-    names = [_identities(frame, loose=True) for frame in (first, second)]
-    twice = {name for found in names for name, count in Counter(found).items() if count > 1}
-    if twice:  # one file name in two folders, two devices: only the whole fields tell them apart
-        whole = [_identities(frame, loose=False) for frame in (first, second)]
-        names = [[w if n in twice else n for n, w in zip(*two, strict=True)] for two in zip(names, whole, strict=True)]
-    there = {name: place for place, name in enumerate(names[1])}
-    pairs = [(place, there[name]) for place, name in enumerate(names[0]) if name in there]
-    at_first, at_second = (np.array(side, dtype=np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
-    own = level_values(_plain(first), SETTING)
-    settings: dict[Values, int] = {}
-    code = np.array([settings.setdefault(own[place], len(settings)) for place in at_first], dtype=np.int64)
-    return Matched(
-        *(at_first, at_second, code, tuple(settings)),
-        np.setdiff1d(np.arange(len(first)), at_first),
-        np.setdiff1d(np.arange(len(second)), at_second),
-    )
+def _undefined(shown: Sequence[MetricColumn], tidy: Sequence[pd.DataFrame], keys: tuple[Any, Any]) -> dict[str, int]:
+    """A number that is not there any more is a loss that no mean shows. (Cells that do not finish count as such.)"""
+    found = {}
+    for metric in shown:
+        sides = [t[metric.name].reindex(k).to_numpy(dtype=float) for t, k in zip(tidy, keys, strict=True)]
+        there = pd.Index(keys[1]).isin(tidy[1].index)
+        if number := int((~np.isnan(sides[0]) & np.isnan(sides[1]) & there).sum()):
+            found[metric.name] = number
+    return found
 
 
 def _known(folder: Path) -> pd.DataFrame:
     frame = frames.load(folder)
     return frame[frame["status"] != "missing"].reset_index(drop=True)
-
-
-def _identities(frame: pd.DataFrame, *, loose: bool) -> list[Values]:
-    return level_values(_plain(frame), IDENTITY) if loose else level_values(frame, FIELDS)
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """The fields without the places of files."""
-    names = {text: aggregator_label(str(text)) for name in ("aggregator", "attack") for text in frame[name].unique()}
-    sets = {text: dataset_label(str(text)) for text in frame["dataset"].unique()}
-    return frame[list(FIELDS)].assign(
-        aggregator=frame["aggregator"].map(names), attack=frame["attack"].map(names), dataset=frame["dataset"].map(sets)
-    )
 
 
 def _identical(both: Sequence[pd.DataFrame], matched: Matched, finished: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -287,21 +248,27 @@ def _provenance(both: Sequence[pd.DataFrame]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _sources(folders: tuple[Path, Path], both: Sequence[pd.DataFrame], matched: Matched) -> dict[str, tuple[str, str]]:
-    """Which hashes of contents differ, by what they belong to; equal keys have equal contents."""
-    keys = both[0]["key"].to_numpy()[matched.first], both[1]["key"].to_numpy()[matched.second]
-    plain = _plain(both[0])
-    asked: dict[Values, int] = {}
-    for i in np.flatnonzero(keys[0] != keys[1]).tolist():
-        place = int(matched.first[i])
-        asked.setdefault(tuple(plain[f].iat[place] for f in ("dataset", "aggregator", "attack")), i)
-    found = {}
-    for (dataset, aggregator, attack), i in asked.items():
-        records = [Store(folder).read(side[i]) for folder, side in zip(folders, keys, strict=True)]
-        before, after = (dict(r["content"]) if r else {} for r in records)
-        named = {"dataset": dataset, "aggregator": aggregator, "attack": attack}
-        for kind in sorted({*before, *after}):
-            if before.get(kind) != after.get(kind):
-                short = tuple(str(c.get(kind) or "none")[:12] for c in (before, after))
-                found[f"{kind} {named.get(kind, '')}".strip()] = (short[0], short[1])
+def _sources(both: Sequence[pd.DataFrame], matched: Matched) -> dict[str, tuple[str, str]]:
+    """What names other content, or the same in another place, in the two folders -> both texts and hashes."""
+    places, found = (matched.first, matched.second), {}
+    contents = [[dict(f["content"].iat[i] or ()) for i in own.tolist()] for f, own in zip(both, places, strict=True)]
+    for kind in sorted({kind for side in contents for content in side for kind in content}):
+        if kind in FIELDS:
+            sides = zip(*(_named(f, kind, own) for f, own in zip(both, places, strict=True)), strict=True)
+        else:  # of the program itself
+            sides = zip(*([(kind, content.get(kind)) for content in side] for side in contents), strict=True)
+        for before, after in dict.fromkeys(sides):
+            if before == after:
+                continue
+            short = [str(value or "none")[:12] for _, value in (before, after)]
+            if before[0] != after[0]:
+                short = [f"{text} ({value})" for (text, _), value in zip((before, after), short, strict=True)]
+            name = kind if kind not in FIELDS else f"{kind} {placeless(before[0], kind)}"
+            name = name if name not in found else f"{kind} {before[0]}"
+            found[name] = (short[0], short[1])
     return found
+
+
+def _named(frame: pd.DataFrame, field: str, places: NDArray[np.int64]) -> list[tuple[str, str | None]]:
+    own = frame.iloc[places]
+    return list(zip(map(str, own[field]), content_of(own, field), strict=True))
