@@ -26,27 +26,10 @@ from flipbench.spec.labels import (
 
 NAMES = st.sampled_from(
     [
-        "krum",
-        "median",
-        "a/r.py:m",
-        "b/r.py:m",
-        "/x/a/r.py:m",
-        "./r.py:m",
-        "p.q:m",
-        "code_" + "1" * 16 + ":m",
-        "code_" + "1" * 15 + "2:m",
-        "rule_а.py:m",
-        "rule_a.py:m",
-        "x\u200by.py:m",
-        "x\u200cy.py:m",
-        "q_r.py:m",
-        "א1.py:m",
-        "1א.py:m",
-        "a–b.py:m",
-        "a--b.py:m",
-        "<b>.py:m".replace("<", "&lt;").replace(">", "&gt;"),
-        "$x$.py:m",
-        "#_%.py:m",
+        *("krum", "median", "a/r.py:m", "b/r.py:m", "/x/a/r.py:m", "./r.py:m", "q_r.py:m", "p.q:m"),
+        *("code_11111111111111aa:m", "code_11111111111111ab:m", "code_2222222222222222:m"),
+        *("rule_\u0430.py:m", "rule_a.py:m", "x\u200by.py:m", "x\u200cy.py:m", "\u05d01.py:m", "1\u05d0.py:m"),
+        *("a\u2013b.py:m", "a--b.py:m", "&lt;b&gt;.py:m", "$x$.py:m", "#_%.py:m", "\\\\x.py:m"),
     ]
 )
 OPTIONS = st.sampled_from(
