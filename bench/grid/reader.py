@@ -22,7 +22,9 @@ from flipbench.grid.fields import REFERENCES
 from flipbench.grid.schema import schema
 from flipbench.plugins import registry
 from flipbench.spec.cell import CLEAN, Cell
+from flipbench.spec.key import ENGINE
 from flipbench.spec.suggestions import near
+from flipbench.versions import table as versions
 
 __all__ = ["SHIPPED", "Grid", "GridError", "contents", "forget", "locate", "read", "schema", "shipped"]
 
@@ -189,7 +191,11 @@ def locate(which: str | Path, folder: Path = SHIPPED, what: str = "grid") -> Pat
 
 
 def contents(cell: Cell) -> dict[str, str]:
-    """Hashes of what the cell's fields only name, for its key: the data's bytes, and the source of each plug-in."""
+    """Hashes of what the cell's fields only name, for its key.
+
+    The data's bytes, the source of each plug-in, and the versions of the numbers of shipped code that is not at its
+    first.
+    """
     return dict(_contents(_references(cell)))
 
 
@@ -198,6 +204,7 @@ def forget() -> None:
     _contents.cache_clear()
     _data_hash.cache_clear()
     _source_hash.cache_clear()
+    versions.forget()
 
 
 _references = attrgetter(*REFERENCES)
@@ -210,6 +217,8 @@ def _contents(references: tuple[str, ...]) -> dict[str, str]:
     for field, text in given.items():
         if text != CLEAN and (value := _source_hash(REFERENCES[field], text)) is not None:
             hashes[field] = value
+    if (engine := registry.engine_mark()) is not None:
+        hashes[ENGINE] = engine
     return hashes
 
 

@@ -14,18 +14,19 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, cast
 
 from flipbench.attacks.chain import Chain
-from flipbench.attacks.contract import place
+from flipbench.attacks.contract import place as place_of_attack
 from flipbench.errors import UserError
-from flipbench.plugins import loading, other_suites, signatures, source_text
+from flipbench.plugins import definitions, loading, other_suites, signatures, source_text
 from flipbench.spec.reference import Reference, parse, parse_chain
 from flipbench.spec.suggestions import near
+from flipbench.versions import table as versions
 
 
 class PluginError(UserError):
@@ -116,8 +117,9 @@ def resolve(kind: str, ref: str | Reference) -> Any:
 
 
 def source_hash(kind: str, ref: str | Reference) -> str | None:
-    """What the name's meaning depends on beyond flipbench itself, as SHA-256; None for a shipped name.
+    """What the name's meaning depends on beyond its text, mostly as SHA-256; None for shipped code at version 1.
 
+    A shipped name: ``version 2`` of its numbers, or ``edited`` with a hash where its source is not what was measured.
     A loose file: its bytes. A module: the bytes of its file and of the file that defines the object. An entry
     point: these and the version of its distribution. A chain: the hashes of its plug-ins in order.
     """
@@ -140,6 +142,21 @@ def shipped(kind: str) -> Mapping[str, Callable[..., Any]]:
 def kinds_of(kind: str, links: int) -> list[str]:
     """The kind of each link of a chain: before an aggregator stand pre-aggregations, an attack's links are attacks."""
     return [kind] * links if kind == "attack" else ["preaggregation"] * (links - 1) + [kind]
+
+
+def engine_mark() -> str | None:
+    """What of the code that all cells share enters keys, as of `source_hash`; None at version 1 of its numbers."""
+    return versions.mark_of_engine(shipped_places)
+
+
+def place(kind: str, name: str) -> tuple[str, str]:
+    """Module and name of something shipped."""
+    return _place(shipped(kind)[name])
+
+
+def shipped_places() -> Iterator[tuple[str, str]]:
+    """Module and name of everything shipped."""
+    return (_place(one) for kind in KINDS for one in shipped(kind).values())
 
 
 def is_shipped(kind: str, name: str) -> bool:
@@ -240,7 +257,7 @@ def _check_plugin(spec: Kind, name: str, target: Any) -> None:
     count = spec.positional
     if spec.noun == "attack":
         try:
-            count = _ARGUMENTS[place(target)]
+            count = _ARGUMENTS[place_of_attack(target)]
         except ValueError as error:
             raise PluginError(f"{name}: {error}") from error
     if spec.members and not (isinstance(target, type) and is_dataclass(target)):
@@ -253,6 +270,12 @@ def _check_plugin(spec: Kind, name: str, target: Any) -> None:
         return
     if problem := signatures.wrong_positionals(target, count):
         raise PluginError(f"{name} cannot be used as {spec.noun}: {problem}")
+
+
+def _place(value: Any) -> tuple[str, str]:
+    """Where something is defined, under its wrappers."""
+    inner = definitions.unwrapped(value)
+    return inner.__module__, inner.__qualname__
 
 
 def _with_article(noun: str) -> str:
@@ -284,7 +307,7 @@ def _source_hash(kind: str, name: str) -> str | None:
         return _hash_of_module(name.partition(":")[0], target, "")
     target = _find(kind, name)
     if is_shipped(kind, name):
-        return None
+        return versions.mark_of_entry(kind, name, _place(target))
     point = _installed(_kind(kind).group)[name][0]
     return _hash_of_module(point.module, target, _distribution(point))
 

@@ -15,6 +15,7 @@ from flipbench.spec.field_groups import LATER
 from flipbench.spec.twins import normal
 
 SCHEMA = 1  # of the stored record; a change of meaning of any field or number raises it
+ENGINE = "engine"  # among the hashes of a key: the numerics version of the code that all cells share
 
 _SORTED = sorted(FIELDS)
 _in_order = itemgetter(*_SORTED)
@@ -25,7 +26,8 @@ def key(cell: Cell, content: Mapping[str, str]) -> str:
 
     Args:
         cell: brought to its normal form first.
-        content: hashes of what the fields only name: the data set's bytes, and the source of each plug-in used.
+        content: hashes of what the fields only name: the data set's bytes, the source of each plug-in used, and what
+            `versions.table` says of shipped code.
     """
     return key_of_normal(normal(cell), content)
 

@@ -1,0 +1,172 @@
+"""Numerics versions: the table of `code_versions.json`, and how the source that runs compares with it.
+
+The table says for each shipped rule, attack, model and the like, and for the engine that all cells share, which version
+of the numbers it gives, and the fingerprint of the source that was measured to give them. Source with another
+fingerprint was edited: it makes other experiments, with keys of their own. At version 1 nothing enters a key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flipbench.versions import sources
+from flipbench.versions.reach import Place, Reached
+from flipbench.versions.syntax import fingerprint, short_hash
+
+TABLE = Path(__file__).with_name("code_versions.json")
+EDITED = "edited "  # begins the mark of source that is not in the table
+
+
+@dataclass(frozen=True)
+class Known:
+    """Source whose numbers were measured.
+
+    Attributes:
+        version: of the numbers.
+        source: fingerprint of what gives them.
+    """
+
+    version: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """What `code_versions.json` says.
+
+    Attributes:
+        engine: version of what all cells share.
+        entries: kind -> name -> a shipped rule, attack, ....
+        parts: module of the engine -> fingerprint of what it adds to it.
+        modules: module -> its syntax; `Known.version` counts how often its change changed numbers.
+        digests: module -> hash of its file's bytes, which spares reading its syntax.
+    """
+
+    engine: int
+    entries: Mapping[str, Mapping[str, Known]]
+    parts: Mapping[str, str]
+    modules: Mapping[str, Known]
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1)
+def table() -> Table:
+    """The table of this version of flipbench."""
+    said: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
+    known: dict[str, dict[str, Known]] = {}
+    for name, (version, source) in said["entries"].items():
+        kind, _, entry = name.partition(" ")
+        known.setdefault(kind, {})[entry] = Known(version, source)
+    modules: dict[str, Any] = said["modules"]
+    return Table(
+        engine=said["engine"],
+        entries=known,
+        parts={module: line["engine"] for module, line in modules.items() if "engine" in line},
+        modules={module: Known(line["version"], line["syntax"]) for module, line in modules.items()},
+        digests={module: line["bytes"] for module, line in modules.items()},
+    )
+
+
+def mark_of_entry(kind: str, name: str, place: Place) -> str | None:
+    """What of a shipped rule, attack, ... enters keys: ``version 2``, ``edited 3f2a...``; None for version 1.
+
+    Args:
+        kind: a key of `plugins.registry.KINDS`.
+        name: as a grid writes it.
+        place: where it is defined.
+    """
+    known = table().entries.get(kind, {}).get(name)
+    if known is None:
+        return EDITED + entry_source(place)
+    if edited() and (now := entry_source(place)) != known.source:
+        return EDITED + now
+    return _version(known.version)
+
+
+def mark_of_engine(entries: Callable[[], Iterable[Place]]) -> str | None:
+    """What of the engine enters keys, as of `mark_of_entry`.
+
+    Args:
+        entries: where the shipped rules, attacks and the like are defined: they have marks of their own.
+    """
+    if edited():
+        now = engine_sources(frozenset(entries()))
+        if now != table().parts:
+            changed = sorted({*now.items()} ^ {*table().parts.items()})
+            return EDITED + short_hash(repr(changed))
+    return _version(table().engine)
+
+
+def mark_of_imports(places: Iterable[tuple[str, str | None]]) -> str | None:
+    """What of flipbench a plug-in depends on that it imports from it: as of `mark_of_entry`, of all together.
+
+    Args:
+        places: module and name of each import; None: the whole module.
+    """
+    reached = Reached(sources.read)
+    for module, name in places:
+        reached.add(*((module, name) if name is not None else _as_value(module)))
+    raised = {m: k.version for m, k in table().modules.items() if m in reached.modules and k.version > 1}
+    if reached.modules & edited():
+        return EDITED + reached.fingerprint()
+    return short_hash(repr(sorted(raised.items()))) if raised else None
+
+
+def entry_source(place: Place) -> str:
+    """Fingerprint of a shipped rule, attack, ... with all of flipbench that it reaches."""
+    reached = Reached(sources.read)
+    reached.add(*place)
+    return reached.fingerprint()
+
+
+@lru_cache(maxsize=4)
+def engine_sources(entries: frozenset[Place]) -> dict[str, str]:
+    """Module of the engine -> fingerprint of it, with what it reaches outside the engine.
+
+    Args:
+        entries: what is left out.
+    """
+    found = {}
+    for module in filter(sources.in_engine, sources.contents()):
+        held = sources.read(module)
+        if held is None:
+            found[module] = fingerprint(sources.contents()[module])
+            continue
+        reached = Reached(sources.read, entries, lambda other: not sources.in_engine(other))
+        own = [s for s in held.statements if not any((module, name) in entries for name in s.names)]
+        reached.add_statements(module, own)
+        found[module] = reached.fingerprint()
+    return found
+
+
+@lru_cache(maxsize=1)
+def edited() -> frozenset[str]:
+    """Modules whose syntax is not that of the table; new and missing ones too."""
+    held, said = sources.contents(), table()
+    found = {*held.keys() ^ said.modules.keys()}
+    for module in held.keys() & said.modules.keys():
+        source = held[module]
+        if sources.digest(source) != said.digests[module] and fingerprint(source) != said.modules[module].source:
+            found.add(module)
+    return frozenset(found)
+
+
+def forget() -> None:
+    """Read the sources again when a mark is asked for; the table stays, as the code that runs does."""
+    sources.forget()
+    for cached in (engine_sources, edited):
+        cached.cache_clear()
+
+
+def _version(number: int) -> str | None:
+    return None if number == 1 else f"version {number}"
+
+
+def _as_value(module: str) -> Place:
+    above, _, last = module.rpartition(".")
+    return above, last

@@ -1,0 +1,35 @@
+"""The table of versions is that of the source, and the golden numbers are those of the versions."""
+
+from __future__ import annotations
+
+from flipbench.plugins import registry
+from flipbench.versions.table import edited, engine_sources, entry_source, table
+from tests.versions import golden_numbers
+
+RECORD = "run `make versions`: it records changed source, and raises the version of what gives other numbers"
+
+
+def test_the_source_of_every_shipped_rule_attack_and_model_is_in_the_table() -> None:
+    shipped = {(kind, name): registry.place(kind, name) for kind in registry.KINDS for name in registry.shipped(kind)}
+    known = {(kind, name): known for kind, names in table().entries.items() for name, known in names.items()}
+    assert known.keys() == shipped.keys(), RECORD
+    stale = [f"{kind} {name}" for (kind, name), at in shipped.items() if known[kind, name].source != entry_source(at)]
+    assert not stale, RECORD
+
+
+def test_the_source_of_the_engine_is_in_the_table() -> None:
+    now = engine_sources(frozenset(registry.shipped_places()))
+    stale = sorted({module for module, _ in {*now.items()} ^ {*table().parts.items()}} | edited())
+    assert not stale, RECORD
+
+
+def test_the_numbers_are_those_of_the_versions() -> None:
+    now, before = golden_numbers.numbers(), golden_numbers.stored()
+    assert not golden_numbers.differing(now, before), f"other numbers: {RECORD}, and say in the changelog which changed"
+    assert now.keys() == before.keys(), RECORD
+
+
+def test_every_shipped_thing_has_a_golden_case() -> None:
+    covered = {golden_numbers.entry(name) for name in golden_numbers.stored()}
+    shipped = {(kind, name) for kind in registry.KINDS for name in registry.shipped(kind)}
+    assert {f"{kind} {name}" for kind, name in shipped - golden_numbers.NEEDS_FILES} <= covered
