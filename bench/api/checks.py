@@ -26,8 +26,10 @@ class Checks:
         passed: names of the properties that hold.
         failed: property -> the smallest failing case found.
         excused: property -> why it does not apply, as its author declares.
-        titles: property -> what must hold; all that were looked at, in order.
+        titles: property -> what must hold; all of them, in order.
         kind: ``aggregator``, ``aggregator, checked as krum`` or ``attack on labels``.
+        skipped: names of the properties that were not looked at, because the very first check had no answer of the
+            right form.
     """
 
     name: str
@@ -36,13 +38,14 @@ class Checks:
     excused: dict[str, str]
     titles: dict[str, str]
     kind: str
+    skipped: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether every property holds that is not excused."""
         return not self.failed
 
     def __iter__(self) -> Iterator[str]:
-        """The names of all properties that were looked at."""
+        """The names of all properties."""
         return iter(self.titles)
 
     def __repr__(self) -> str:
@@ -51,6 +54,8 @@ class Checks:
             lines.append(f"  FAIL {name}")
             lines += case_lines(defect)
         lines += [f"  excused {name}: {why}" for name, why in self.excused.items()]
+        if self.skipped:
+            lines.append(f"  not looked at before that is right: {', '.join(self.skipped)}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -141,8 +146,11 @@ def _run(checks: Checks, to_run: Mapping[str, Callable[[], None]], on_fail: OnFa
             check()
         except Defect as defect:
             failed[name] = defect
+            if defect.unusable and not passed and len(failed) == 1:
+                break  # all others would say the same
         else:
             passed.append(name)
     if failed and on_fail == "raise":
         raise next(iter(failed.values()))
-    return replace(checks, passed=tuple(passed), failed=failed)
+    skipped = tuple(name for name in to_run if name not in failed and name not in passed)
+    return replace(checks, passed=tuple(passed), failed=failed, skipped=skipped)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import typer
 from typer.core import TyperGroup
 
+from flipbench.cli import option_hints
 from flipbench.cli.commands.check import check
 from flipbench.cli.commands.compare import compare
 from flipbench.cli.commands.data import data
@@ -24,7 +25,7 @@ from flipbench.cli.commands.run import run
 from flipbench.cli.commands.schema import schema
 from flipbench.cli.commands.serve import serve
 from flipbench.cli.commands.version import version
-from flipbench.cli.options import INTERRUPTED, MISTAKE
+from flipbench.cli.options import DONE, INTERRUPTED, MISTAKE
 from flipbench.errors import UserError
 from flipbench.system import signals
 
@@ -32,10 +33,19 @@ from flipbench.system import signals
 class _Group(TyperGroup):
     """Prints a user's mistake as one message, and reports an interrupt by its own exit code."""
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command, as click finds it; its words are kept for a hint."""
+        ctx.meta[_WORDS] = list(args)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if hint := option_hints.field_hint(error.option_name, ctx.meta.get(_WORDS, ())):
+                raise click.UsageError(f"No such option: {error.option_name}. {hint}", error.ctx) from error
+            raise
         except UserError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(MISTAKE) from error
@@ -44,10 +54,13 @@ class _Group(TyperGroup):
             raise typer.Exit(INTERRUPTED) from error
 
 
+_WORDS = "flipbench.words"  # of the context: the command's name and what stands behind it
+HELP = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=HELP,
     pretty_exceptions_enable=False,
     help="flipbench: how much do robust aggregators save when some clients flip labels?",
     epilog="Exit codes: 0 done, 1 a check failed, 2 a mistake in the command or its files, 3 some cells failed, "
@@ -70,7 +83,22 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help page
     "version": version,
 }
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name, context_settings=HELP)(_command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit(DONE)
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print versions and exit.")
+    ] = False,
+) -> None:
+    """Needed for options of ``flipbench`` itself."""
 
 
 def main() -> None:

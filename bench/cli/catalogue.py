@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from flipbench.attacks.contract import declares, place
+from flipbench.cli import explanations
 from flipbench.errors import UserError
 from flipbench.grid import reader as grid
 from flipbench.plugins import other_suites, registry
@@ -24,26 +25,39 @@ TITLES = {
     "loss": "Losses of local training",
     "malicious_data": "Data of malicious clients",
 }
+KINDS = ("grid", *TITLES, "field")
 
 
-def text(kind: str | None) -> str:
-    """The names of one kind, or of all kinds, as text.
+def text(what: str | None) -> str:
+    """The names of one kind, or of all kinds, or all that is known of one name.
+
+    Args:
+        what: a kind like ``aggregator`` (or ``aggregators``), a name like ``krum``, ``label_flip`` or ``flip_rate``;
+            None: all kinds but the fields.
 
     Raises:
-        UserError: no such kind.
+        UserError: no such kind or name.
     """
-    kinds = ["grid", *TITLES]
-    if kind is None:
-        return "\n\n".join(_section(k) for k in kinds if k == "grid" or registry.catalogue(k))
-    singular = kind if kind in kinds else kind.removesuffix("s")  # `flipbench list attacks` is a natural request
-    if singular not in kinds:
-        raise UserError(f"nothing is listed under {kind!r}{near(kind, kinds)}; there are {', '.join(kinds)}")
-    return _section(singular)
+    if what is None:
+        return "\n\n".join(_section(k) for k in KINDS if k == "grid" or (k in TITLES and registry.catalogue(k)))
+    kind = next((k for k in (what, what.removesuffix("s")) if k in KINDS), None)  # both `attack` and `attacks`
+    if kind == what:
+        return _section(kind)
+    found = [explanations.of_name(k, what) for k in explanations.kinds_of(what)]  # `attacks` is a grid, too
+    if found or kind is not None:
+        return "\n\n".join(found if kind is None else [_section(kind), *found])
+    known = [*KINDS, *explanations.names()]
+    raise UserError(
+        f"nothing is listed under {what!r}{near(what, known)}; the kinds are {', '.join(KINDS)}, and one name of any "
+        "of them is explained, like flipbench list krum"
+    )
 
 
 def _section(kind: str) -> str:
     if kind == "grid":
-        return "\n".join(["Grids", *(f"  {name}" for name in grid.shipped())])
+        return "\n".join(["Grids (flipbench list NAME shows one)", *map(_grid_line, grid.shipped())])
+    if kind == "field":
+        return "\n".join(["Fields of a cell", *explanations.field_lines()])
     lines = [TITLES[kind]]
     for entry in registry.catalogue(kind):
         options = f"({', '.join(entry.options)})" if entry.options else ""
@@ -51,6 +65,10 @@ def _section(kind: str) -> str:
         lines.append(f"  {entry.name}{options}{origin}{_place(kind, entry)}")
         lines += [f"      {entry.doc}"] if entry.doc else []
     return "\n".join(lines + (_foreign() if kind == "aggregator" else []))
+
+
+def _grid_line(name: str) -> str:
+    return f"  {name}\n{explanations.grid_purpose(name)}"
 
 
 def _place(kind: str, entry: registry.Entry) -> str:

@@ -58,8 +58,12 @@ def _text(ref: str, checks: Checks, seconds: float) -> str:
             lines.append(f"  {name:<{width}}  declared  {title}; excused: {checks.excused[name]}")
         elif name in checks.failed:
             lines += [f"  {name:<{width}}  FAIL      {title}", *case_lines(checks.failed[name], _WIDTH)]
+        elif name in checks.skipped:
+            continue
         else:
             lines.append(f"  {name:<{width}}  pass      {title}")
+    if checks.skipped:
+        lines.append(f"  {len(checks.skipped)} more checks are made when {next(iter(checks.failed))} passes")
     counts = f"{len(checks.passed)} pass, {len(checks.failed)} fail, {len(checks.excused)} declared"
     return "\n".join([*lines, f"{counts}, in {seconds:.1f} s"])
 

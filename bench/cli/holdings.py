@@ -30,7 +30,7 @@ class Holdings:
         plan: of the latest run.
         states: key -> ``done``, ``infeasible``, ``failed`` or ``missing``; cells of the plan only.
         reasons: key -> why the cell failed in the last run; failed cells only.
-        stale: key -> state; cells that only earlier plans asked for.
+        earlier: key -> state; cells that only earlier commands asked for.
         other: keys of undamaged records in the format of another version of flipbench.
         quarantined: file -> what is wrong with it.
     """
@@ -39,7 +39,7 @@ class Holdings:
     plan: Mapping[str, Any]
     states: Mapping[str, str]
     reasons: Mapping[str, str]
-    stale: Mapping[str, str]
+    earlier: Mapping[str, str]
     other: tuple[str, ...]
     quarantined: Mapping[str, str]
 
@@ -56,8 +56,8 @@ def holdings(folder: Path) -> Holdings:
     known = seen.statuses
     states = {k: known.get(k, "missing") for k in plan["keys"]}
     reasons = {k: store.failure(k) for k, state in states.items() if state == "failed"}
-    stale = {k: state for k, state in known.items() if k not in states}
-    return Holdings(folder, plan, states, reasons, stale, seen.other, store.quarantined())
+    earlier = {k: state for k, state in known.items() if k not in states}
+    return Holdings(folder, plan, states, reasons, earlier, seen.other, store.quarantined())
 
 
 def text(held: Holdings) -> str:
@@ -65,10 +65,11 @@ def text(held: Holdings) -> str:
     count = Counter(held.states.values())
     name = str(held.plan.get("grid") or held.folder.name)
     rows = [(state, count[state], "") for state in ("done", "infeasible", "failed", "missing")]
-    if held.stale:
-        by_state = Counter(held.stale.values())
+    if held.earlier:
+        by_state = Counter(held.earlier.values())
         counts = ", ".join(f"{number:,} {state}" for state, number in sorted(by_state.items()))
-        rows.append(("stale", len(held.stale), f"not asked for by the latest plan ({counts})"))
+        note = f"of commands before the latest; kept, and shown again by a command that asks for them ({counts})"
+        rows.append(("earlier", len(held.earlier), note))
     if held.other:
         rows.append(("other version", len(held.other), DEFECTS["schema"]))
     for wrong, number in sorted(Counter(held.quarantined.values()).items()):

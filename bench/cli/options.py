@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flipbench.cli import completion
+
 if TYPE_CHECKING:
     from flipbench.grid.reader import Grid
 
@@ -31,7 +33,12 @@ def user_path(text: str) -> Path:
 
 
 GridName = Annotated[
-    str, typer.Argument(metavar="GRID", help="Name of a shipped grid (see flipbench list grid) or a YAML file.")
+    str,
+    typer.Argument(
+        metavar="GRID",
+        help="Name of a shipped grid (see flipbench list grid) or a YAML file.",
+        autocompletion=completion.grids,
+    ),
 ]
 GridFolder = Annotated[
     Path,
@@ -43,10 +50,17 @@ Sets = Annotated[
         "--set",
         metavar="FIELD=VALUE",
         help="Override a field of the grid; FIELD.OPTION=VALUE sets an option of its value. Repeatable.",
+        autocompletion=completion.fields,
     ),
 ]
 Aggregators = Annotated[
-    list[str] | None, typer.Option("--aggregator", metavar="REF", help="Add an aggregator to the axis. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--aggregator",
+        metavar="REF",
+        help="Add an aggregator to the axis. Repeatable.",
+        autocompletion=completion.aggregators,
+    ),
 ]
 Results = Annotated[
     Path,

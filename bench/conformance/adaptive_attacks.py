@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flipbench.attacks.contract import Found, LabelFlip, Trials
 from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
-from flipbench.conformance.cases import Broken, raised
+from flipbench.conformance.cases import Broken, Unusable, raised
 from flipbench.conformance.label_attacks import LABEL_PROPERTIES, labels_of, propose
 
 _CLASSES = (2, 3, 10)
@@ -46,9 +46,9 @@ def _search(attack: Attack, classes: int) -> Found:
     except Broken:
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
-        raise Broken(where, raised(error), "the attack stops the experiment with an error of its own") from error
+        raise Unusable(where, raised(error), "the attack stops the experiment with an error of its own") from error
     if not isinstance(answer, Found):
-        raise Broken(where, f"answered {type(answer).__name__}, not flipbench.attacks.Found(flip, mapping, report)")
+        raise Unusable(where, f"answered {type(answer).__name__}, not flipbench.attacks.Found(flip, mapping, report)")
     if not torch.equal(counts, torch.full((classes,), 8)):
         raise Broken(where, "trials.counts changed")
     return answer

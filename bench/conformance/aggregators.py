@@ -24,7 +24,7 @@ import torch
 
 from flipbench.aggregators.contract import Infeasible
 from flipbench.conformance.attacks import attack_checks, check_attack
-from flipbench.conformance.cases import Broken, Defect, Subject
+from flipbench.conformance.cases import Broken, Defect, Subject, Unusable
 from flipbench.conformance.declared_exceptions import Exceptions, declared, is_shipped, name_of, options_of, parts
 from flipbench.conformance.oracles import DEFINITIONS
 from flipbench.conformance.properties import PROPERTIES
@@ -66,7 +66,13 @@ class Check:
         try:
             one.check(self.subject)
         except Broken as error:
-            raise Defect(self.name, str(error), error.impact or one.impact, error.fix or one.fix) from error
+            raise Defect(
+                self.name,
+                str(error),
+                error.impact or one.impact,
+                error.fix or one.fix,
+                unusable=isinstance(error, Unusable),
+            ) from error
         except Infeasible as error:
             raise Defect(
                 self.name, f"Infeasible out of turn: {error}", "the rule takes an f once and refuses it later", one.fix
@@ -101,6 +107,8 @@ def checks(
     """All checks that apply to a rule, with those that it is excused from (see `check_aggregator`)."""
     target = registry.resolve("aggregator", rule) if isinstance(rule, str) else rule
     label = name or (rule if isinstance(rule, str) else _own_name(target))
+    if isinstance(rule, type):
+        registry.check_plugin("aggregator", label, rule)
     excuses = declared(target, except_for)
     _known("except_for", excuses, PROPERTIES)
     subject = Subject(target, label, _claim(target, definition), excuses)

@@ -15,7 +15,7 @@ from inspect import Parameter
 from typing import Any
 
 from flipbench.attacks import contract
-from flipbench.conformance.cases import Broken, Defect
+from flipbench.conformance.cases import Broken, Defect, Unusable
 from flipbench.conformance.declared_exceptions import bare, name_of, options_of
 from flipbench.conformance.side_effects import GENERATORS, disturbed
 from flipbench.plugins import registry, signatures
@@ -94,7 +94,13 @@ class AttackCheck:
             for attack in variants(self.attack, self.label, self.ref):
                 one.check(attack)
         except Broken as error:
-            raise Defect(self.name, str(error), error.impact or one.impact, error.fix or one.fix) from error
+            raise Defect(
+                self.name,
+                str(error),
+                error.impact or one.impact,
+                error.fix or one.fix,
+                unusable=isinstance(error, Unusable),
+            ) from error
 
 
 def variants(call: Callable[..., Any], name: str, ref: Reference | None = None) -> list[Attack]:

@@ -59,6 +59,8 @@ def attack_checks(attack: Callable[..., Any] | str, *, name: str | None = None) 
         where = place(subject.call)
     except ValueError as error:
         raise UserError(f"{subject.name}: {error}") from error
+    if isinstance(attack, type):
+        registry.check_plugin("attack", subject.name, attack)
     return where, [
         AttackCheck(p, one, subject.call, subject.name, subject.ref)
         for p, one in ATTACK_PROPERTIES[where].items()
@@ -73,6 +75,5 @@ def _unbound(ref: Reference) -> Any:
     if ":" not in ref.name:
         return registry.shipped("attack")[ref.name]
     target = loading.from_file(ref.name) if ".py:" in ref.name else loading.from_module(ref.name)
-    if not callable(target):
-        raise UserError(f"{ref} is {type(target).__name__}, not a function: name an attack")
+    registry.check_plugin("attack", ref.name, target)
     return target

@@ -18,6 +18,8 @@ from flipbench.aggregators.contract import Cohort, Infeasible, Layout, Update, c
 
 _SHOWN = 12  # numbers of a matrix that are printed in full
 _CLASSES = 3
+_REDUCE = "reduce over dim=-2, or write the rule for one matrix and put @flipbench.aggregators.per_cell above it"
+_TENSOR = "answer a tensor: torch.as_tensor(answer, dtype=updates.dtype, device=updates.device)"
 
 
 class Defect(AssertionError):
@@ -28,11 +30,12 @@ class Defect(AssertionError):
         case: the smallest failing case found, as text.
         impact: what that means for an experiment.
         fix: what to do about it.
+        unusable: there was no answer, or one of the wrong form, so that nothing else can be said about it.
     """
 
-    def __init__(self, property: str, case: str, impact: str, fix: str) -> None:
+    def __init__(self, property: str, case: str, impact: str, fix: str, unusable: bool = False) -> None:
         super().__init__(property, case, impact, fix)
-        self.property, self.case, self.impact, self.fix = property, case, impact, fix
+        self.property, self.case, self.impact, self.fix, self.unusable = property, case, impact, fix, unusable
 
     def __str__(self) -> str:
         return f"{self.property}: {self.case}\n  impact: {self.impact}\n  fix:    {self.fix}"
@@ -44,6 +47,10 @@ class Broken(Exception):
     def __init__(self, case: Case | str, what: str, impact: str = "", fix: str = "") -> None:
         super().__init__(f"{case}: {what}")
         self.impact, self.fix = impact, fix
+
+
+class Unusable(Broken):
+    """Within a check: the author's code raised an error, or its answer has the wrong type or shape."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +208,7 @@ class Subject:
             raise
         except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
             text = raised(error)
-            raise Broken(
+            raise Unusable(
                 case,
                 text,
                 "the rule stops the experiment with an error of its own",
@@ -210,11 +217,11 @@ class Subject:
         wanted = (*case.updates.shape[:-2], case.updates.shape[-1])
         if not isinstance(answer, Tensor) or tuple(answer.shape) != wanted:
             came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
-            raise Broken(
+            raise Unusable(
                 case,
                 f"answered {came} where (*cells, dim) = {wanted} was needed",
                 "the answer is no update that a server could apply",
-                "reduce over dim=-2, or write the rule for one matrix and put @flipbench.aggregators.per_cell above it",
+                _REDUCE if isinstance(answer, Tensor) else _TENSOR,
             )
         return answer.detach(), after
 

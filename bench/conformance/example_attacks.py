@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flipbench.attacks.contract import ExampleContext, Stamped
 from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
-from flipbench.conformance.cases import Broken, raised
+from flipbench.conformance.cases import Broken, Unusable, raised
 
 _SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 20))
 _SCALES = ((0.0, 1.0), (-0.42, 2.82))
@@ -87,9 +87,9 @@ def ask(attack: Attack, images: Images) -> Stamped:
     except ValueError:
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
-        raise Broken(where, raised(error), "the attack stops the experiment with an error of its own") from error
+        raise Unusable(where, raised(error), "the attack stops the experiment with an error of its own") from error
     if not isinstance(answer, Stamped):
-        raise Broken(
+        raise Unusable(
             where, f"answered {type(answer).__name__}, not flipbench.attacks.Stamped(examples, labels, eligible)"
         )
     n = (len(images.labels),)

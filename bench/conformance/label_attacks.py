@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flipbench.attacks.contract import LabelContext, Proposal
 from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
-from flipbench.conformance.cases import Broken, as_text, raised
+from flipbench.conformance.cases import Broken, Unusable, as_text, raised
 from flipbench.data.partitions import PARTITIONS
 from flipbench.federation.population import Population, populate
 from flipbench.spec.cell import Cell
@@ -81,9 +81,14 @@ def propose(
             ) from error
         raise
     except Exception as error:  # another author's code: whatever it raises is a finding, and not ours
-        raise Broken(where, raised(error)) from error
+        raise Unusable(
+            where,
+            raised(error),
+            "the attack stops the experiment with an error of its own",
+            "answer with flipbench.attacks.Proposal(labels, eligible) for any labels and any number of classes",
+        ) from error
     if not isinstance(answer, Proposal):
-        raise Broken(where, f"answered {type(answer).__name__}, not flipbench.attacks.Proposal(labels, eligible)")
+        raise Unusable(where, f"answered {type(answer).__name__}, not flipbench.attacks.Proposal(labels, eligible)")
     for what, t, kind in (("labels", answer.labels, torch.int64), ("eligible", answer.eligible, torch.bool)):
         if not isinstance(t, Tensor) or t.dtype != kind or t.shape != labels.shape:
             came = f"{t.dtype} {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__

@@ -16,7 +16,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Infeasible
 from flipbench.attacks.contract import UpdateContext
 from flipbench.conformance.attack_cases import Attack
-from flipbench.conformance.cases import Broken, layout, raised
+from flipbench.conformance.cases import Broken, Unusable, layout, raised
 
 _SIZES = ((1, 1, 1), (1, 1, 12), (2, 1, 12), (3, 2, 12), (8, 2, 12), (12, 8, 40))  # honest, malicious, dim
 _LONG = (7, 2)
@@ -168,10 +168,10 @@ def ask(attack: Attack, case: Round, state: Any = None) -> tuple[Tensor, Any]:
             "declare it (adaptive = True as an attribute of the function or class), or attack without asking",
         )
     if problem is not None:
-        raise Broken(where, raised(problem), "the attack stops the experiment with an error of its own") from problem
+        raise Unusable(where, raised(problem), "the attack stops the experiment with an error of its own") from problem
     if not isinstance(answer, Tensor) or answer.shape != case.updates.shape:
         came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
-        raise Broken(where, f"answered {came} where (malicious, dim) = {tuple(case.updates.shape)} was needed")
+        raise Unusable(where, f"answered {came} where (malicious, dim) = {tuple(case.updates.shape)} was needed")
     return answer.detach(), state
 
 

@@ -200,7 +200,7 @@ def _resolve_one(kind: str, ref: Reference) -> Callable[..., Any]:
     spec = _kind(kind)
     plugin = not is_shipped(kind, ref.name)
     if plugin:
-        _check_plugin(spec, ref.name, target)
+        check_plugin(kind, ref.name, target)
     if problem := signatures.mismatch(target, ref.options):
         raise PluginError(f"{ref.name}: {problem}")
     options = signatures.coerced(target, ref.options)
@@ -249,8 +249,13 @@ def _unknown(kind: str, name: str) -> str:
     )
 
 
-def _check_plugin(spec: Kind, name: str, target: Any) -> None:
-    """A plug-in must be callable and take what the bench will pass."""
+def check_plugin(kind: str, name: str, target: Any) -> None:
+    """A plug-in must be callable and take what the bench will pass.
+
+    Raises:
+        PluginError: it is not, with what its author has to write.
+    """
+    spec = _kind(kind)
     if not callable(target):
         what = _with_article(type(target).__name__)
         raise PluginError(f"{name} is {what}, not a function or a class: name {_with_article(spec.noun)}")
@@ -265,8 +270,10 @@ def _check_plugin(spec: Kind, name: str, target: Any) -> None:
             f"{name} cannot be used as {spec.noun}: a dataclass with {' and '.join(spec.members)} is needed, got "
             f"{'a class that is none' if isinstance(target, type) else 'a function'}"
         )
-    built = isinstance(target, type) and (is_dataclass(target) or spec.noun not in _CALLED_CLASSES)
-    if count is None or built:  # what is built first has the positional parameters at its __call__
+    if isinstance(target, type) and not spec.members and spec.noun not in _CALLED_CLASSES:
+        _check_class(spec, name, target, count)
+        return
+    if count is None or (isinstance(target, type) and is_dataclass(target)):
         return
     if problem := signatures.wrong_positionals(target, count):
         raise PluginError(f"{name} cannot be used as {spec.noun}: {problem}")
@@ -276,6 +283,35 @@ def _place(value: Any) -> tuple[str, str]:
     """Where something is defined, under its wrappers."""
     inner = definitions.unwrapped(value)
     return inner.__module__, inner.__qualname__
+
+
+def _check_class(spec: Kind, name: str, target: type, count: int | None) -> None:
+    """A class must be a dataclass, whose fields are the options, with a ``__call__`` that takes what is passed."""
+    what = _with_article(spec.noun)
+    if not is_dataclass(target):
+        raise PluginError(
+            f"{name} is a plain class, and {what} is a function or a dataclass whose fields are its options: write "
+            f"@dataclasses.dataclass(frozen=True) above it, and {_call_line(spec, target)}"
+        )
+    if hasattr(target, "search") or (spec.noun == "attack" and hasattr(target, "init")):
+        return  # an attack that searches has no __call__; one that remembers is checked with its state
+    remembers = spec.noun == "aggregator" and hasattr(target, "init")
+    own = inspect.getattr_static(target, "__call__", None)
+    if not inspect.isfunction(own):
+        raise PluginError(f"{name} cannot be called, and {what} must be: give the class {_call_line(spec, target)}")
+    if count is not None and (problem := signatures.wrong_positionals(own, 1 + count + remembers)):
+        raise PluginError(f"{name} cannot be used as {spec.noun}: its __call__ does not fit: {problem}")
+
+
+def _call_line(spec: Kind, target: type) -> str:
+    """The line that the author of a class has to write."""
+    if spec.noun == "aggregator":
+        return "def __call__(self, updates, cohort, /) -> update (docs/writing_a_defence.md)"
+    if spec.noun == "attack":
+        first = place(target)
+        second = "labels, context" if first == "examples" else "context"
+        return f"def __call__(self, {first}, {second}, /) (docs/writing_an_attack.md)"
+    return "def __call__(self, ...) with the arguments of a function of its kind"
 
 
 def _with_article(noun: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -59,3 +61,96 @@ def test_a_rule_that_changes_its_input_is_found():
         return torch.zeros(updates.shape[-1])
 
     assert fb.check_aggregator(greedy, on_fail="return").failed
+
+
+class Plain:
+    """Has options, and nothing that could be called."""
+
+    def __init__(self, f=2):
+        self.f = f
+
+    def aggregate(self, updates):
+        return updates.mean(-2)
+
+
+class PlainCalled:
+    """Would do as an instance; as a class its constructor would be called with the updates."""
+
+    def __call__(self, updates, cohort, /):
+        return updates.mean(-2)
+
+
+@dataclass(frozen=True)
+class NotCallable:
+    """A dataclass without ``__call__``."""
+
+    trim: int = 1
+
+
+@dataclass(frozen=True)
+class ThreeArguments:
+    """A dataclass whose ``__call__`` takes an argument too many."""
+
+    def __call__(self, updates, cohort, more, /):
+        return updates.mean(-2)
+
+
+class PlainAttack:
+    """Says where it acts, and nothing else."""
+
+    place = "updates"
+
+
+def as_array(updates, cohort, /):
+    return updates.mean(-2).numpy()
+
+
+def as_list(updates, cohort, /):
+    return updates.mean(-2).tolist()
+
+
+def broken(updates, cohort, /):
+    raise KeyError("my own mistake")
+
+
+@pytest.mark.parametrize(
+    ("rule", "needed"),
+    [
+        (Plain, r"plain class.*@dataclasses.dataclass\(frozen=True\).*def __call__\(self, updates, cohort, /\)"),
+        (PlainCalled, r"plain class.*@dataclasses.dataclass\(frozen=True\)"),
+        (NotCallable, r"cannot be called.*def __call__\(self, updates, cohort, /\)"),
+        (ThreeArguments, "its __call__ does not fit: it is called with 3 arguments by position and takes 4"),
+    ],
+)
+def test_an_author_of_a_class_is_told_what_to_write(rule, needed):
+    with pytest.raises(fb.UserError, match=needed):
+        fb.check_aggregator(rule)
+    with pytest.raises(fb.UserError, match=needed):
+        fb.run({"base": {"dataset": "digits", "aggregator": rule, "rounds": 1}}, workers=1, progress=False)
+
+
+def test_an_author_of_an_attack_class_is_told_what_to_write():
+    with pytest.raises(fb.UserError, match=r"plain class.*def __call__\(self, updates, context, /\)"):
+        fb.check_attack(PlainAttack)
+
+
+@pytest.mark.parametrize(
+    ("rule", "fix"),
+    [(as_array, "torch.as_tensor"), (as_list, "torch.as_tensor"), (broken, "make it answer")],
+)
+def test_checks_end_where_the_form_is_wrong(rule, fix):
+    checks = fb.check_aggregator(rule, on_fail="return")
+    assert list(checks.failed) == ["form"]
+    assert not checks.passed
+    assert {"order", "malicious"} <= set(checks.skipped)
+    assert fix in checks.failed["form"].fix
+    assert "not looked at before that is right: order, " in repr(checks)
+
+
+def test_a_wrong_form_found_later_does_not_end_the_checks():
+    def one_matrix(updates, cohort, /):  # right for one cell, wrong for a stack
+        return updates.mean(0)
+
+    checks = fb.check_aggregator(one_matrix, on_fail="return")
+    assert {"stack", "malicious"} <= set(checks.failed)
+    assert not checks.skipped

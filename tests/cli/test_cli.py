@@ -122,7 +122,7 @@ def test_list_shows_names_options_and_grids(call):
     output = call("list").output
     for said in ("label_flip", "krum", "targeted(source, target)", "dirichlet(alpha", "mnist5k", "step(every, "):
         assert said in output
-    assert call("list", "attacks").output == call("list", "attack").output
+    assert call("list", "attacks").output.startswith(call("list", "attack").output.rstrip())  # then the grid `attacks`
 
 
 def test_schema_is_the_committed_one(call):

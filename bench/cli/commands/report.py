@@ -63,11 +63,14 @@ def draw(folder: Path, every: bool = False) -> None:
     from flipbench.execution.progress import counted
     from flipbench.report import write
 
+    typer.echo(f"drawing tables, figures and the report page in {folder}", err=True)
     known = write.read(folder)
     files = write.write(folder, known, every)
     typer.echo(write.summary_text(folder, known=known, every=every))
-    for kind in sorted({f.parent for f in files}):
+    for kind in sorted({f.parent for f in files} - {folder}):
         typer.echo(f"{counted(sum(f.parent == kind for f in files), 'file')} in {kind}")
+    for file in sorted(f for f in files if f.parent == folder):
+        typer.echo(f"to be opened in a browser: {file}")
 
 
 def _fields(option: str, text: str | None) -> list[str]:

@@ -20,7 +20,7 @@ def results(
         ),
     ] = None,
 ) -> None:
-    """Count the stored cells: done, infeasible, failed, missing, stale, quarantined. Optionally export them."""
+    """Count the stored cells: done, infeasible, failed, missing, earlier, quarantined. Optionally export them."""
     from flipbench.cli import holdings
 
     if to is not None:
