@@ -308,7 +308,7 @@ def _call_line(spec: Kind, target: type) -> str:
     if spec.noun == "aggregator":
         return "def __call__(self, updates, cohort, /) -> update (docs/writing_a_defence.md)"
     if spec.noun == "attack":
-        first = place(target)
+        first = place_of_attack(target)
         second = "labels, context" if first == "examples" else "context"
         return f"def __call__(self, {first}, {second}, /) (docs/writing_an_attack.md)"
     return "def __call__(self, ...) with the arguments of a function of its kind"
