@@ -152,9 +152,10 @@ class Trials:
         classes: L.
         counts: ``(L,)`` int64, how many examples of each class the malicious clients hold.
         run: trial federations with the cell's own rule, seed, clients and rate, one for each label flip (None: the
-            malicious clients flip nothing): ``run(flips, rounds)`` gives for each the ``(L, L)`` int64 confusion
-            matrix (rows true) after so many rounds. Measured on training examples of all clients with their true
-            labels, never on test data.
+            malicious clients flip nothing): ``run(flips, rounds)`` gives for each the ``(L, L)`` int64 confusion matrix
+            (rows true) after so many rounds; where the model's logits for some examples are not finite, ``(L, L + 1)``,
+            the last column counting these: they are recognised as no class. Measured on training examples of all
+            clients with their true labels, never on test data.
         rounds: of the cell.
         generator: of the search.
     """

@@ -41,12 +41,12 @@ def least_likely(labels: Tensor, context: LabelContext, /) -> Proposal:
     """Each label becomes the class, other than itself, that the current global model finds least likely.
 
     argmin over c other than y of the logits; ties to the lowest class. All labels are eligible. Without scores (the
-    question, before the first round, which labels may be flipped) the labels come back unchanged.
+    question, before the first round, which labels may be flipped) the labels come back unchanged; so does the label of
+    an example for which the model makes no prediction, because one of its logits is not finite.
 
     Args:
         labels: ``(examples,)`` int64.
-        context: the logits, ``(examples, L)``. Those that are not finite count as the largest (inf) or the least
-            (-inf, NaN) number, so a model that diverged is no error.
+        context: the logits, ``(examples, L)``.
 
     Raises:
         ValueError: fewer than two classes, or scores of another shape.
@@ -60,9 +60,9 @@ def least_likely(labels: Tensor, context: LabelContext, /) -> Proposal:
         return Proposal(labels.clone(), eligible)
     if context.scores.shape != (len(labels), classes):
         raise ValueError(f"least_likely needs scores of {len(labels)} x {classes}, got {tuple(context.scores.shape)}")
-    most = torch.finfo(context.scores.dtype).max
-    scores = torch.nan_to_num(context.scores, nan=-most, posinf=most, neginf=-most)
-    return Proposal(scores.scatter(1, labels.unsqueeze(1), torch.inf).argmin(1), eligible)
+    known = torch.isfinite(context.scores).all(1)
+    least = context.scores.scatter(1, labels.unsqueeze(1), torch.inf).argmin(1)
+    return Proposal(torch.where(known, least, labels), eligible)
 
 
 def _at_least_two(name: str, context: LabelContext) -> int:

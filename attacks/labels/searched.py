@@ -52,6 +52,8 @@ class worst_case:  # noqa: N801 - named in grids like the functions beside it
     stage runs the very federation of the cell, so what is chosen there is right up to the sampling of the examples
     on which accuracy is measured. (A third of the rounds shows which flips of all classes hurt, not which of a few.)
 
+    Examples without a prediction (logits that are not finite) count as wrong and as no success.
+
     Args:
         objective: ``accuracy``: accuracy lost; ``source_recall``: recall lost, mean over the sources of the map;
             ``attack_success_rate``: gained, mean over the sources. Flips without a fixed map count with all classes
@@ -130,7 +132,7 @@ def harm(objective: Objective, clean: Tensor, attacked: Tensor, mapping: Mapping
 
     Args:
         objective: see `worst_case`.
-        clean: ``(L, L)`` confusion without flips, rows true.
+        clean: ``(L, L)`` confusion without flips, rows true; ``(L, L + 1)`` where some examples have no prediction.
         attacked: with.
         mapping: the flip's; None: all classes are sources.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from flipbench.analysis import caveats
 from flipbench.analysis.columns import Values, coded, level_values
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
@@ -48,9 +49,9 @@ def table(pivot: Pivot, shown: MetricColumn, attack: str, values: Values) -> pd.
     Returns:
         One row an aggregator, ``declared`` (f, whole) and ``true`` (malicious clients): ``right`` (whether declared is
         what a round of so many should be told: under client sampling the expected number, rounded up), ``state, mean,
-        sd, n, low, high, planned`` (`analysis.squares`) of the metric, and with ``regret_`` before them those of the
-        paired regret (state absent where the plan has no cell that declares the true number; of a square with a number
-        whose true one has none, that of the true one).
+        sd, n, low, high, planned, caveat`` (`analysis.squares`) of the metric, and with ``regret_`` before them those
+        of the paired regret (state absent where the plan has no cell that declares the true number; of a square with a
+        number whose true one has none, that of the true one).
     """
     cells = pivot.page.cells
     cut = len(pivot.page.settings)  # `rest` begins with the settings, which are all that clean cells have of it
@@ -73,9 +74,11 @@ def table(pivot: Pivot, shown: MetricColumn, attack: str, values: Values) -> pd.
     state = np.where(own["n"] > 0, DONE, states.state[:, 0])
     of_lost = np.where(state == DONE, np.where(state[right] == DONE, UNDEFINED, state[right]), state)
     of_lost = np.where(right < 0, ABSENT, np.where(lost["n"] > 0, DONE, of_lost))
+    caveat = states.caveat[:, 0]
+    of_both = np.array([caveats.joined(caveat[[i, j]] if j >= 0 else [caveat[i]]) for i, j in enumerate(right)])
     table = pd.DataFrame(keys, columns=["aggregator", "declared", "true"])
     table["right"] = right == np.arange(len(keys))
-    for prefix, named, numbers in (("", state, own), ("regret_", of_lost, lost)):
-        columns = {"state": named, **numbers, "planned": states.planned[:, 0]}
+    for prefix, named, numbers, said in (("", state, own, caveat), ("regret_", of_lost, lost, of_both)):
+        columns = {"state": named, **numbers, "planned": states.planned[:, 0], "caveat": said}
         table = table.assign(**{f"{prefix}{name}": column for name, column in columns.items()})
     return table

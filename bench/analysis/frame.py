@@ -19,7 +19,7 @@ from flipbench.spec.reference import Reference, parse
 from flipbench.store.store import Store
 
 _ARRAYS = {"classes", "mapping", "rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"}
-_ARRAYS |= {"content", "malicious", "flips", "examples", "nonfinite"}
+_ARRAYS |= {"content", "malicious", "flips", "examples", "nonfinite", "no_prediction", "clamped"}
 _ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
 
 GIVEN = "labels"  # of a frame's ``attrs``: the labels of the grid, as its plan holds them
@@ -38,7 +38,11 @@ def load(folder: Path) -> pd.DataFrame:
         - ``content``: tuple of (what a field names, hash of its content);
         - ``classes``: tuple of the L names; ``mapping``: tuple of (source, target) or None;
         - ``rounds_evaluated``: (rounds,) int; ``confusion``: (rounds, L, L) int, rows true, columns predicted, of the
-          least width that holds the counts: numpy sums them wide, convert them before any other arithmetic;
+          least width that holds the counts: numpy sums them wide, convert them before any other arithmetic; where some
+          test images have no prediction (the model's logits are not finite) (rounds, L, L + 1), the last column
+          counting these;
+        - ``no_prediction``: tuple of the evaluated rounds with such images; ``clamped``: tuple of the rounds in which
+          the server's step made running variances negative, so that they were set to zero;
         - ``participants``: (rounds, clients a round) int, who took part;
         - ``influence``, ``norms``: (rounds, clients a round) float; ``fedavg_gap``: (rounds,) float; NaN where null;
         - ``malicious``: tuple of ids; ``examples``: (clients,) int; ``nonfinite``: {round: count};

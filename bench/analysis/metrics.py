@@ -1,8 +1,11 @@
 """From confusion counts to metrics: pure float64 functions of C (rows true, columns predicted) and the class mapping.
 
-Notation: C[c, .] is the number of test examples of class c, s a source class, t its target. What cannot be said is
-NaN, never 0: a class without test examples has no recall and is left out of means over classes (`undefined` says why a
-value is NaN, `analysis.warnings.guards` which classes are absent). Definitions: docs/definitions.md.
+Notation: C[c, .] is the number of test examples of class c, s a source class, t its target. Where the model's logits
+for some examples are not finite, it makes no prediction for them: C is then L x (L + 1), and its last column counts
+them. They are part of C[c, .], so that every share counts them as wrong, and of no C[., c], so that they are never
+taken for a target. What cannot be said is NaN, never 0: a class without test examples has no recall and is left out of
+means over classes (`undefined` says why a value is NaN, `analysis.warnings.guards` which classes are absent).
+Definitions: docs/definitions.md.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from flipbench.analysis.statistics import ratio
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.metric_names import DAMAGE, SHEET, MetricName
 
-Counts = NDArray[np.number[Any]]  # (..., L, L)
+Counts = NDArray[np.number[Any]]  # (..., L, L), or (..., L, L + 1) with a column of examples without a prediction
 Values = NDArray[np.float64]  # (...)
 Mapping = Sequence[tuple[int, int]] | None  # (source, target) of every class that the attack flips
 
@@ -94,7 +97,7 @@ def collateral(counts: Counts, mapping: Mapping = None) -> Values:
     """Accuracy over the test examples of classes that are no source; NaN when all are."""
     if not mapping:
         return _unknown(counts)
-    rest = sorted(set(range(counts.shape[-1])) - {s for s, _ in mapping})
+    rest = sorted(set(range(counts.shape[-2])) - {s for s, _ in mapping})
     return ratio(_diagonal(counts)[..., rest].sum(-1), _support(counts)[..., rest].sum(-1))
 
 
@@ -151,6 +154,9 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
         - ``malicious_influence`` (last round) and ``malicious_influence_mean`` (over evaluated rounds): summed
           least-squares weight in the update of the malicious clients taking part; ``malicious_kept``: share of the
           evaluated rounds under attack in which the rule kept one of them (`malicious_kept`);
+        - ``no_prediction``: test images without a prediction in the last round (logits that are not finite; they count
+          as wrong); ``no_prediction_rounds``: the evaluated rounds with any; ``clamped_rounds``: those in which running
+          variances were set to zero (`training.running_variances`);
         - ``nonfinite_updates``: left out, over all rounds; ``seconds`` and ``seconds_<phase>``.
 
         The best round is never looked at.
@@ -170,9 +176,16 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     added["adaptive"] = done["adaptive"].to_numpy(dtype=bool)
     added["search_trials"] = done["trials"].to_numpy(dtype=np.float64)
     added |= _influences(done)
+    added["no_prediction"] = np.array([without_prediction(c[-1]) for c in done["confusion"]], dtype=np.int64)
+    added["no_prediction_rounds"], added["clamped_rounds"] = done["no_prediction"], done["clamped"]
     added["nonfinite_updates"] = np.array([sum(n.values()) for n in done["nonfinite"]], dtype=np.int64)
     seconds = [c for c in done.columns if c.startswith("seconds")]
     return pd.concat([fields, pd.DataFrame(added, index=done.index), done[seconds]], axis=1)
+
+
+def without_prediction(counts: Counts) -> int:
+    """How many examples of one confusion matrix have no prediction."""
+    return int(counts[:, counts.shape[0] :].sum())
 
 
 def last_rounds(evaluated: NDArray[np.int64], rounds: int) -> int:
@@ -285,7 +298,7 @@ def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
         own = _float(np.stack([counts[i] for i in members]))  # once for all metrics
         # Without a finished twin: no examples at all, of which every metric is NaN.
         nothing = np.zeros(shape[1:], dtype=np.int64)
-        clean = _float(np.stack([nothing if (t := twins[i]) is None else counts[t][-1] for i in members]))
+        clean = _stacked([nothing if (t := twins[i]) is None else counts[t][-1] for i in members])
         for name, metric in METRICS.items():
             values, twin = metric.function(own, mapping), metric.function(clean, mapping)
             columns[name][members] = values[:, -1]
@@ -305,7 +318,7 @@ def _float(counts: Counts) -> Values:
 
 
 def _diagonal(counts: Counts) -> Values:
-    return np.asarray(np.einsum("...cc->...c", _float(counts)))
+    return np.asarray(np.einsum("...cc->...c", _float(counts)[..., : counts.shape[-2]]))
 
 
 def _support(counts: Counts) -> Values:
@@ -313,7 +326,13 @@ def _support(counts: Counts) -> Values:
 
 
 def _predicted(counts: Counts) -> Values:
-    return np.asarray(_float(counts).sum(-2))
+    return np.asarray(_float(counts)[..., : counts.shape[-2]].sum(-2))
+
+
+def _stacked(counts: Sequence[Counts]) -> Values:
+    """Matrices of several cells in one array, with a column of examples without a prediction where one has it."""
+    width = max(each.shape[-1] for each in counts)
+    return np.stack([np.pad(_float(each), ((0, 0), (0, width - each.shape[-1]))) for each in counts])
 
 
 def _unknown(counts: Counts) -> Values:

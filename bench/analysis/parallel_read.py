@@ -27,7 +27,7 @@ MANY = 4096  # cells; fewer are read before a child process has started
 _AT_ONCE = 512
 _BLOCKS = [i for i, name in enumerate(COLUMNS) if name in {"confusion", "influence", "norms", "fedavg_gap"}]
 _OFTEN_EQUAL = {"content", "classes", "mapping", "rounds_evaluated", "participants", "malicious", "flips"}
-_OFTEN_EQUAL |= {"examples", "nonfinite"}
+_OFTEN_EQUAL |= {"examples", "nonfinite", "no_prediction", "clamped"}
 _SHARED = [i for i, name in enumerate(COLUMNS) if name in _OFTEN_EQUAL]
 
 

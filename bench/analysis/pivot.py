@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from flipbench.analysis import squares
+from flipbench.analysis import caveats, squares
 from flipbench.analysis.attack_selection import pooled
 from flipbench.analysis.columns import WORST, Column, coded, reading_values
 from flipbench.analysis.metric_columns import MetricColumn, why_undefined
@@ -25,7 +25,7 @@ from flipbench.analysis.statistics import Values
 from flipbench.spec.cell import CLEAN
 
 T = TypeVar("T")
-_SQUARE = ("state", "planned", "reason", "declared_f", "remark")
+_SQUARE = ("state", "planned", "reason", "declared_f", "remark", "caveat")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Placement:
         row: its place in the tidy frame; -1 where it has no number.
         twin: a number that a clean cell shares with the attacked cells whose twin it is.
         twin_by_map: the same, told apart by class map too.
+        with_twin: the caveat of each of them together with that of its clean twin, for damage.
     """
 
     columns: tuple[Column, ...]
@@ -47,6 +48,7 @@ class Placement:
     row: Places
     twin: Places
     twin_by_map: Places
+    with_twin: Objects
 
     @cached_property
     def worst(self) -> dict[int, list[int]]:
@@ -60,7 +62,7 @@ class Placement:
     def some(self, which: Mask) -> Placement:
         """Some of the cells, under the same columns."""
         cells = Cells(**{f.name: getattr(self.cells, f.name)[which] for f in fields(Cells)})
-        rest = (part[which] for part in (self.cell, self.row, self.twin, self.twin_by_map))
+        rest = (part[which] for part in (self.cell, self.row, self.twin, self.twin_by_map, self.with_twin))
         return Placement(self.columns, cells, *rest)
 
 
@@ -127,7 +129,8 @@ class Pivot:
         Returns:
             ``aggregator``, ``column`` (`Column`), ``state`` (done, or that of `squares.Standing`); ``mean, sd, low,
             high`` (95 % interval over seeds), ``n`` (seeds with a number), ``planned`` (seeds that could have one),
-            ``reason`` (why infeasible or undefined), ``declared_f`` and ``remark`` (`squares.Standing`), ``tied``
+            ``reason`` (why infeasible or undefined), ``declared_f``, ``remark`` and ``caveat`` (`squares.Standing`; of
+            damage those of the clean twins too), ``tied``
             (cannot be told from the best of its column) and ``mark`` (`squares.BEST`, `squares.TIED` or None).
             Aggregators in the page's order, columns in reading order; every aggregator under every column.
         """
@@ -167,6 +170,13 @@ class Pivot:
                     array[target, row] = array[there[0], row]
                 found.reason[target, row] = found.reason[there[0], row] if there else None
         return found
+
+    @cached_property
+    def caveats_of_damage(self) -> Objects:
+        """`Standing.caveat` of every square of the page, each cell's together with that of its clean twin."""
+        placed = self.placement
+        shape = len(placed.columns), len(self.page.rows)
+        return squares.caveat_texts(replace(placed.cells, caveat=placed.with_twin), shape)
 
     def reasons(self, shown: MetricColumn) -> Objects:
         """Why each square of the page has no number of a metric; None where that is not known."""
@@ -253,7 +263,8 @@ class Pivot:
         placed = self._of_attacks(shown, attacks, among)
         values = self._values(placed, shown)
         found = squares.numbers(values, shown.higher_is_better)
-        states = squares.standing(placed.cells, values.shape[:2], unknown=bool(self.page.unknown))
+        known = replace(placed.cells, caveat=placed.with_twin) if shown.damage else placed.cells
+        states = squares.standing(known, values.shape[:2], unknown=bool(self.page.unknown))
         _say_why_undefined(self.page, placed, shown, states, found.n > 0)
         mark = squares.marks(found.mean, found.tied, shown.higher_is_better)
         columns = placed.columns
@@ -330,20 +341,34 @@ def _placement(page: Page, tidy: pd.DataFrame) -> Placement:
     declared = cells["declared_byzantine"].to_numpy(dtype=np.int64)
     of_twin = cells["twin"].map(dict(zip(cells["key"], declared.tolist(), strict=True))).to_numpy(dtype=np.float64)
     of_twin = np.where(np.isnan(of_twin), declared, of_twin).astype(np.int64)  # a twin without a record
+    placed = Cells.of(
+        cells.iloc[cell],
+        np.array([code_of[c] for c in own], dtype=np.int64),
+        pd.Index(page.rows).get_indexer(pd.Index(cells["aggregator"])).astype(np.int64)[cell],
+        np.concatenate([declared[kinds[0]], declared[kinds[1]], of_twin[kinds[2]]]),
+        np.array([c.clean for c in own], dtype=bool),
+    )
+    own_caveat, twin_caveat = placed.caveat, _of_twins(cells)[cell]
+    by_twin = np.arange(len(cell)) >= len(cell) - len(kinds[2])
+    with_twin = np.empty(len(cell), dtype=object)
+    with_twin[:] = [caveats.merged(both) for both in zip(own_caveat, twin_caveat, strict=True)]
     return Placement(
         tuple(ordered),
-        Cells.of(
-            cells[["seed", "status", "reason"]].iloc[cell],
-            np.array([code_of[c] for c in own], dtype=np.int64),
-            pd.Index(page.rows).get_indexer(pd.Index(cells["aggregator"])).astype(np.int64)[cell],
-            np.concatenate([declared[kinds[0]], declared[kinds[1]], of_twin[kinds[2]]]),
-            np.array([c.clean for c in own], dtype=bool),
-        ),
+        replace(placed, caveat=np.where(by_twin, twin_caveat, own_caveat)),
         cell,
         pd.Index(tidy["key"]).get_indexer(pd.Index(cells["key"])).astype(np.int64)[cell],
         coded(cells, ("twin",))[0][cell],
         coded(cells, ("twin", "mapping"))[0][cell],
+        with_twin,
     )
+
+
+def _of_twins(cells: pd.DataFrame) -> Objects:
+    """The caveat of each cell's clean twin; nothing where the twin is not among the cells."""
+    by_key = dict(zip(cells["key"], caveats.of_cells(cells), strict=True))
+    found = np.empty(len(cells), dtype=object)
+    found[:] = [by_key.get(twin, caveats.NOTHING) for twin in cells["twin"]]
+    return found
 
 
 def _reading_order(page: Page, column: Column) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ COLUMNS = (
     *("key", "twin", "status", "reason", "traceback", "attempts", "clean"),
     *FIELDS,
     *("task", "classes", "split", "train", "test", "pixels", "data_sha256", "content", "mapping"),
-    *("rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"),
+    *("rounds_evaluated", "confusion", "no_prediction", "clamped", "participants", "influence", "norms", "fedavg_gap"),
     *("malicious", "flips", "examples", "nonfinite"),
     *("places", "adaptive", "dynamic", "search", "trials", "stamped", "target", "attacked_rounds"),
     *(f"seconds_{phase}" for phase in PHASES),
@@ -115,7 +115,9 @@ def _counts(result: Mapping[str, Any] | None, share: Share) -> dict[str, Any]:
     rounds = result.get("attacked_rounds")
     return {
         "rounds_evaluated": share.whole(result["rounds"]),
-        "confusion": _whole(result["confusion"]),
+        "confusion": _whole(result["confusion"], result.get("no_prediction")),
+        "no_prediction": share.value(_rounds_without(result)),
+        "clamped": share.value(tuple(sorted(int(number) for number in result.get("clamped") or ()))),
         "participants": share.whole(result["clients"]),
         "influence": _array(result["influence"], np.float64),  # null becomes NaN
         "norms": _array(result["norms"], np.float64),
@@ -124,13 +126,31 @@ def _counts(result: Mapping[str, Any] | None, share: Share) -> dict[str, Any]:
         "flips": share.made(("flips", *(tuple(f.items()) for f in flips)), lambda: tuple(flips)),
         "examples": share.whole(result["examples"]),
         "nonfinite": share.made(("nonfinite", *left_out), lambda: {int(number): count for number, count in left_out}),
-        "stamped": None if result.get("stamped") is None else _whole(result["stamped"]),
+        "stamped": None
+        if result.get("stamped") is None
+        else _whole(result["stamped"], result.get("stamped_no_prediction")),
         "attacked_rounds": None if rounds is None else share.value(tuple(rounds)),
     }
 
 
-def _whole(values: Sequence[Sequence[Sequence[int]]]) -> NDArray[np.signedinteger[Any]]:
-    """Counts ``(rounds, L, L)`` in as few bytes as they need: they are most of a frame's memory."""
+def _rounds_without(result: Mapping[str, Any]) -> tuple[int, ...]:
+    """The evaluated rounds in which some test image, stamped ones among them, has no prediction; none of a record from
+    before these were counted."""
+    each = [result[name] for name in ("no_prediction", "stamped_no_prediction") if result.get(name)]
+    return tuple(r for r, *counts in zip(result["rounds"], *each, strict=True) if any(map(any, counts)))
+
+
+def _whole(
+    values: Sequence[Sequence[Sequence[int]]], none: Sequence[Sequence[int]] | None = None
+) -> NDArray[np.signedinteger[Any]]:
+    """Counts ``(rounds, L, L)`` in as few bytes as they need: they are most of a frame's memory.
+
+    Args:
+        values: the matrices.
+        none: ``(rounds, L)`` images without a prediction, which become a last column; None: there are none.
+    """
+    if none is not None:
+        values = [[[*line, more] for line, more in zip(*each, strict=True)] for each in zip(values, none, strict=True)]
     flat = np.fromiter(chain.from_iterable(chain.from_iterable(values)), dtype=np.int64)
     most = int(flat.max(initial=0))
     least = np.int16 if most < 2**15 else np.int32 if most < 2**31 else np.int64

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flipbench.analysis import statistics
+from flipbench.analysis import caveats, statistics
 from flipbench.analysis.comparisons import seed_table, tied
 from flipbench.analysis.statistics import Values
 
@@ -41,6 +41,7 @@ class Cells:
         status, reason: of its record.
         declared_f: what the rule was told.
         clean: whether it stands for clean twins.
+        caveat: what must be known of it (`caveats.Caveat`).
     """
 
     column: Places
@@ -50,6 +51,7 @@ class Cells:
     reason: Objects
     declared_f: Places
     clean: Mask
+    caveat: Objects
 
     @classmethod
     def of(
@@ -60,7 +62,7 @@ class Cells:
         declared_f: Places | None = None,
         clean: Mask | None = None,
     ) -> Cells:
-        """Cells of a frame that has their seed, status and reason.
+        """Cells of a frame that has their seed, status, reason and what `analysis.caveats` reads.
 
         Args:
             frame: one row a cell.
@@ -72,7 +74,8 @@ class Cells:
         status, reason = (frame[name].to_numpy(dtype=object) for name in ("status", "reason"))
         none = np.zeros(len(frame), dtype=bool)
         seed = frame["seed"].to_numpy(dtype=np.int64)
-        return cls(column, row, seed, status, reason, declared, none if clean is None else clean)
+        clean = none if clean is None else clean
+        return cls(column, row, seed, status, reason, declared, clean, caveats.of_cells(frame))
 
     def by_seed(self, value: Values, shape: Shape) -> Values:
         """A number a cell as ``(columns, rows, seeds)``: `analysis.comparisons.seed_table`."""
@@ -91,6 +94,7 @@ class Standing:
         reason: why it is infeasible; None elsewhere.
         declared_f: of a square of clean twins: what its cells were told, ascending; empty elsewhere.
         remark: of a square of clean twins whose rule refuses some of these; None elsewhere.
+        caveat: what must be known of its cells, in words (`analysis.caveats.text`); None where there is nothing.
     """
 
     state: Objects
@@ -98,6 +102,7 @@ class Standing:
     reason: Objects
     declared_f: Objects
     remark: Objects
+    caveat: Objects
 
 
 @dataclass(frozen=True)
@@ -168,9 +173,19 @@ def standing(cells: Cells, shape: Shape, *, unknown: bool = False) -> Standing:
     asked = _declared(square, cells.declared_f, cells.clean, total)
     met = _declared(square, cells.declared_f, cells.clean & ~refused, total)
     remark = np.array([refusal(*both) for both in zip(asked, met, strict=True)], dtype=object)
-    return Standing(
-        state.reshape(shape), planned.reshape(shape), reason.reshape(shape), asked.reshape(shape), remark.reshape(shape)
-    )
+    each = (state, planned, reason, asked, remark, caveat_texts(cells, shape))
+    return Standing(*(array.reshape(shape) for array in each))
+
+
+def caveat_texts(cells: Cells, shape: Shape) -> Objects:
+    """What must be known of the finished cells of each square, ``(columns, rows)``."""
+    square, total = cells.column * shape[1] + cells.row, shape[0] * shape[1]
+    found = np.full(total, None, dtype=object)
+    marked = np.array([c != caveats.NOTHING for c in cells.caveat], dtype=bool) & (cells.status == DONE)
+    behind = np.bincount(square[cells.status == DONE], minlength=total)
+    for place in np.unique(square[marked]):
+        found[place] = caveats.text(cells.caveat[marked & (square == place)].tolist(), int(behind[place]))
+    return found.reshape(shape)
 
 
 def refusals(cells: Cells, shape: Shape) -> Objects:

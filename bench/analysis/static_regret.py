@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flipbench.analysis import caveats
 from flipbench.analysis.columns import Column, by_place
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page
@@ -27,7 +28,7 @@ from flipbench.spec.metric_names import DAMAGE
 
 METRIC = "accuracy"
 COLUMNS = (
-    *("aggregator", "setting", "level", "state", "reason", "attack", "objective", "static"),
+    *("aggregator", "setting", "level", "state", "reason", "attack", "objective", "static", "caveat"),
     *(f"{what}_{statistic}" for what in ("static", "searched", "regret") for statistic in STATISTICS),
     *("maps", "trials"),
 )
@@ -59,9 +60,9 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
     Returns:
         ``aggregator, setting, level`` (values of the page's settings and levels), ``state`` (done, infeasible or
         missing), ``reason``, ``attack`` (the searched one), ``objective`` of its search, ``static`` (the best static
-        flip), mean, sd, n, low, high of ``static_``, ``searched_`` and ``regret_``, ``maps`` (pairs -> in how many
-        seeds that map was found) and ``trials`` (federations run by the search, the most over seeds). Empty where the
-        page has no searched attack or no static flip.
+        flip), ``caveat`` of either (`analysis.squares.Standing`), mean, sd, n, low, high of ``static_``, ``searched_``
+        and ``regret_``, ``maps`` (pairs -> in how many seeds that map was found) and ``trials`` (federations run by the
+        search, the most over seeds). Empty where the page has no searched attack or no static flip.
     """
     page = pivot.page
     adaptive, flips = searched(page), static(page)
@@ -83,7 +84,10 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
         else:
             fixed = {a: by_seed[c][row] for a in flips if (c := Column(a, *place)) in by_seed}
             line |= _regret(by_seed[column][row], fixed) or {"state": MISSING}
-            line |= _search(pivot, column, row) if line["state"] == DONE else {}
+            if line["state"] == DONE:
+                line |= _search(pivot, column, row)
+                best = squares[aggregator, Column(str(line["static"]), *place)]
+                line["caveat"] = caveats.joined([square["caveat"], best["caveat"]])
         rows.append(line)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

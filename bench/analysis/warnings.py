@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flipbench.analysis import caveats
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, expected_malicious
 from flipbench.spec.labels import aggregator_label, attack_label, field_label, value_label
 
@@ -21,8 +22,8 @@ class Guard:
     """Something that a reader of the tables should know before believing them.
 
     Attributes:
-        kind: one word for programs: no_effect, equals_fedavg, nonfinite, chance, row_split, unequal_seeds,
-            absent_class, declared_f, no_twin, unfinished.
+        kind: one word for programs: no_effect, equals_fedavg, no_prediction, clamped, nonfinite, chance, row_split,
+            unequal_seeds, absent_class, declared_f, no_twin, unfinished.
         text: one sentence.
         keys: the cells concerned.
     """
@@ -48,6 +49,7 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
         *_no_effect(done),
         *_no_twin(numbers),
         *_equals_fedavg(done),
+        *_caveats(numbers),
         *_nonfinite(numbers),
         *_chance(done, numbers),
         *_declared_f(numbers),
@@ -147,6 +149,22 @@ def _equals_fedavg(done: pd.DataFrame) -> Iterator[Guard]:
         keys = tuple(cells.loc[same, "key"])
         if keys:
             yield Guard("equals_fedavg", f"{aggregator} did what FedAvg does in {_cells(keys, len(cells))}", keys)
+
+
+def _caveats(numbers: pd.DataFrame) -> Iterator[Guard]:
+    """Cells whose numbers are marked (`analysis.caveats`), with the rounds."""
+    for kind, column, text in (
+        (
+            "no_prediction",
+            "no_prediction_rounds",
+            "the model's logits are not finite for some test images, which count as wrong (no prediction),",
+        ),
+        ("clamped", "clamped_rounds", "the server's step made running variances negative, and they were set to 0,"),
+    ):
+        some = numbers[np.array([bool(rounds) for rounds in numbers[column]], dtype=bool)]
+        if keys := tuple(some["key"]):
+            rounds = caveats.rounds_text(sorted({r for each in some[column] for r in each}))
+            yield Guard(kind, f"{text} in {rounds} of {_cells(keys, len(numbers))}", keys)
 
 
 def _nonfinite(numbers: pd.DataFrame) -> Iterator[Guard]:

@@ -54,6 +54,7 @@ def _worst(pivot: Pivot, shown: MetricColumn) -> pd.DataFrame:
             own |= {
                 "planned": standing.planned[source, row],
                 "reason": reason[source, row],
+                "caveat": standing.caveat[source, row],
                 "mark": whole.marks[i, row],
             }
             own["state"] = DONE if own["n"] else standing.state[i, row]
@@ -62,10 +63,10 @@ def _worst(pivot: Pivot, shown: MetricColumn) -> pd.DataFrame:
                 {"aggregator": aggregator, "column": columns[i], **own, **about, **_compared(pivot, whole, i, row)}
             )
     names = (
-        *("aggregator", "column", "state", "planned", "reason", "declared_f", "remark"),
+        *("aggregator", "column", "state", "planned", "reason", "declared_f", "remark", "caveat"),
         *("mean", "sd", "low", "high", "n", "tied", "mark", "worst", "attacks", "asked", "partial"),
     )
-    objects = {"column", "reason", "declared_f", "remark", "mark", "worst"}
+    objects = {"column", "reason", "declared_f", "remark", "caveat", "mark", "worst"}
     return pd.DataFrame({n: pd.Series([r[n] for r in rows], dtype=object if n in objects else None) for n in names})
 
 

@@ -6,7 +6,7 @@ with their true labels. Nothing here sees test data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -41,18 +41,21 @@ def confusion(cell: Cell, labels: Tensor, partition: Partition, task: Task, part
         parts: model, schedule and FedAvg.
 
     Returns:
-        ``(L, L)`` float64: rows true, mean predicted probability of each class; a class without examples is uniform.
+        ``(L, L)`` float64: rows true, mean predicted probability of each class over the examples that have a prediction
+        (`training.evaluation`: finite logits); a class without any is uniform.
     """
     clean = clean_of(cell)
     population = populate(clean, labels, task.classes, partition, None)
     federation = Federation([clean], [population], task, parts)
     for r in range(1, clean.rounds + 1):
         federation.round(r)
-    total = torch.zeros(task.classes, task.classes, dtype=torch.float64)
+    total, counts = torch.zeros(task.classes, task.classes, dtype=torch.float64), torch.zeros(task.classes, 1).long()
     for x, y in zip(task.train[: len(labels)].split(1024), labels.split(1024), strict=True):
         logits = evaluation.scores(federation.net, federation.layout, federation.weights[0], x)
-        total.index_add_(0, y, F.softmax(logits.double(), dim=1).cpu())
-    counts = torch.bincount(labels, minlength=task.classes).unsqueeze(1)
+        known = torch.isfinite(logits).all(1)
+        own = y[known.cpu()]
+        total.index_add_(0, own, F.softmax(logits[known].double(), dim=1).cpu())
+        counts += torch.bincount(own, minlength=task.classes).unsqueeze(1)
     return torch.where(counts > 0, total / counts.clamp(min=1), 1.0 / task.classes)
 
 
@@ -131,7 +134,7 @@ class Search:
         trial = _shorter(self.cell, rounds)
         populations = [self._population(trial, flip) for flip in flips]
         ends = run([trial] * len(flips), populations, self._proxy, self.parts)
-        return [torch.tensor(result["confusion"][-1]) for result, _ in ends]
+        return [_last(result) for result, _ in ends]
 
     @cached_property
     def _proxy(self) -> Task:
@@ -140,6 +143,13 @@ class Search:
         device = self.task.train.device
         images, labels = self.task.train[rows.to(device)], self.labels[rows].to(device)
         return replace(self.task, test=images, test_labels=labels, stamped_test=None, stamped_labels=None)
+
+
+def _last(result: Mapping[str, Any]) -> Tensor:
+    """The confusion of the last round: ``(L, L)``, or ``(L, L + 1)`` where some images have no prediction."""
+    counts = torch.tensor(result["confusion"][-1])
+    none = [] if result["no_prediction"] is None else result["no_prediction"][-1]
+    return torch.cat([counts, torch.tensor(none).unsqueeze(1)], 1) if any(none) else counts
 
 
 def _shorter(cell: Cell, rounds: int) -> Cell:

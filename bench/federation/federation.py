@@ -31,7 +31,7 @@ from flipbench.federation.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.federation.task import Parts, Task
 from flipbench.spec.cell import Cell
 from flipbench.spec.seeds import named_seed
-from flipbench.training import evaluation, models
+from flipbench.training import evaluation, models, running_variances
 from flipbench.training import flat_parameters as vectors
 from flipbench.training.batches import Batches, merge
 from flipbench.training.inputs import Inputs
@@ -84,6 +84,7 @@ class Federation:
         shape = (task.shape, task.classes)
         built = [models.build(parts.model, *shape, named_seed(c.seed, "weights"), parts.initialise) for c in cells]
         self.net, self.layout = stacked_model.stack(built[0]), vectors.layout_of(built[0])
+        self.variances = running_variances.places_of(built[0], self.layout)
         device = task.train.device
         self.weights = torch.stack([vectors.flatten(m) for m in built]).to(device)  # (cells, dim)
         self.previous = torch.zeros_like(self.weights)
@@ -131,11 +132,14 @@ class Federation:
             self.velocity.mul_(cell.server_momentum).add_(update)
         before = self.weights
         self.weights = before + cell.server_learning_rate * (self.velocity if cell.server_momentum else update)
+        clamped = running_variances.clamp(self.weights, self.variances) if self.variances else [0] * len(bad)
         self.previous = update
         self.clock.lap("aggregation")
-        for log, number in zip(self.logs, bad, strict=True):
+        for log, number, negative in zip(self.logs, bad, clamped, strict=True):
             if number:
                 log.nonfinite[str(r)] = number
+            if negative:
+                log.clamped[str(r)] = negative
         if r == 1 or r > cell.rounds - cell.evaluate_last or r % cell.evaluate_every == 0:
             self._evaluate(r, clients, updates, cohort, update)
         self.clock.lap("evaluation")
@@ -202,6 +206,7 @@ class Federation:
         log = asdict(self.logs[s])
         return log | {
             "stamped": log["stamped"] or None,
+            **{name: log[name] if any(map(any, log[name])) else None for name in round_log.NO_PREDICTION},
             "malicious": list(population.malicious),
             "flips": flips,
             "examples": list(population.sizes),

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
+NO_PREDICTION = ("no_prediction", "stamped_no_prediction")  # stored as None where every image has a prediction
+
 
 @dataclass
 class RoundLog:
@@ -21,7 +23,11 @@ class RoundLog:
         influence: of each client on the aggregated update.
         norms: of the clients' updates as the server gets them.
         fedavg_gap: distance of the aggregated update from FedAvg's, relative to the length of FedAvg's.
-        stamped: as confusion, on stamped test images.
+        no_prediction: ``(L,)`` test images of each true class that confusion leaves out: the model answered logits that
+            are not finite (`training.evaluation`).
+        stamped, stamped_no_prediction: as confusion and no_prediction, on stamped test images.
+        clamped: round -> running variances that the server's step made negative and that were set to zero
+            (`training.running_variances`), of every round with some.
         nonfinite: round -> updates that were left out because they were not finite, of every round with some.
     """
 
@@ -31,13 +37,19 @@ class RoundLog:
     influence: list[list[float]] = field(default_factory=list)
     norms: list[list[float]] = field(default_factory=list)
     fedavg_gap: list[float] = field(default_factory=list)
+    no_prediction: list[list[int]] = field(default_factory=list)
     stamped: list[list[list[int]]] = field(default_factory=list)
+    stamped_no_prediction: list[list[int]] = field(default_factory=list)
+    clamped: dict[str, int] = field(default_factory=dict)
     nonfinite: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class EvaluatedRound:
-    """One evaluated round of all cells of a stack; fields as in `RoundLog`, tensors with the cells in front."""
+    """One evaluated round of all cells of a stack; fields as in `RoundLog`, tensors with the cells in front.
+
+    The confusions are ``(cells, L, L + 1)``, the last column of each being no_prediction.
+    """
 
     number: int
     clients: list[list[int]]
@@ -52,9 +64,11 @@ def add(logs: Sequence[RoundLog], evaluated: EvaluatedRound) -> None:
     """Write an evaluated round into the log of each cell."""
     for s, log in enumerate(logs):
         log.rounds.append(evaluated.number)
-        log.confusion.append(evaluated.confusion[s].tolist())
+        log.confusion.append(evaluated.confusion[s, :, :-1].tolist())
+        log.no_prediction.append(evaluated.confusion[s, :, -1].tolist())
         if evaluated.stamped is not None:
-            log.stamped.append(evaluated.stamped[s].tolist())
+            log.stamped.append(evaluated.stamped[s, :, :-1].tolist())
+            log.stamped_no_prediction.append(evaluated.stamped[s, :, -1].tolist())
         log.clients.append(evaluated.clients[s])
         log.influence.append(evaluated.influence[s].tolist())
         log.norms.append(evaluated.norms[s].tolist())

@@ -3,6 +3,7 @@
 async function drawSquare(place, here, chooseSeed) {
   const parts = [await metricsTable(here)];
   const behind = page().details, rule = here.rule;
+  if (here.caveat) parts.unshift(element("p", { class: "warning" }, `${MARK} ${here.caveat}`));
   if (here.reason) parts.unshift(element("p", { class: "warning" }, `${WORDS[here.state]}: ${here.reason}`));
   if (!behind.parts.seeds) {
     parts.push(element("p", { class: "notes" }, "Seeds, curves and confusion matrices of so many cells do not fit into one file; tables/cells.csv has every cell."));

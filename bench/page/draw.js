@@ -97,12 +97,12 @@ function numbersOf(lines) {
   return element("details", {}, element("summary", {}, "numbers"), element("div", { class: "wide" }, table));
 }
 
-// counts: L x L, row by row; rows are true classes.
+// counts: L x L, row by row; rows are true classes. With a column more for images without a prediction where there are any.
 function confusion(title, counts, classes) {
-  const n = classes.length;
-  const head = element("tr", {}, element("th", { scope: "col" }, "true \\ predicted"), ...classes.map((name) => element("th", { scope: "col" }, name)));
+  const n = classes.length, across = counts.length / n, names = across > n ? [...classes, "no prediction"] : classes;
+  const head = element("tr", {}, element("th", { scope: "col" }, "true \\ predicted"), ...names.map((name) => element("th", { scope: "col" }, name)));
   const rows = classes.map((name, i) => {
-    const line = counts.slice(i * n, (i + 1) * n), whole = line.reduce((a, b) => a + b, 0);
+    const line = counts.slice(i * across, (i + 1) * across), whole = line.reduce((a, b) => a + b, 0);
     const cells = line.map((count, j) => {
       const made = element("td", { class: i === j ? "right" : null }, count ? String(count) : "·");
       if (count && whole) shade(made, i === j ? "--right" : "--wrong", Math.round(100 * count / whole));

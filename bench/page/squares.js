@@ -1,6 +1,7 @@
 // The heatmap, a table whose squares are buttons; and the same squares as a list.
 const MOST_SQUARES = 4000, MOST_LINES = 500;
 const WORDS = { infeasible: "infeasible", failed: "failed", missing: "not run yet", undefined: "not defined", absent: "not in the grid" };
+const MARK = "‡"; // of a square whose caveat says what must be known of its cells
 const SIGNS = { infeasible: "–", failed: "!", missing: "?", undefined: "n/a", absent: "·" };
 
 // Everything about one square. numbers: of the shown metric.
@@ -8,7 +9,10 @@ function square(numbers, column, rule) {
   const at = column * page().rules.length + rule, mean = numbers.mean[at];
   const state_ = mean === null ? DATA.states[page().states[at]] : "done";
   const reason = page().reason[at] === -1 ? "" : page().reasons[page().reason[at]];
-  return { column, rule, mean, half: numbers.half[at], n: numbers.n[at], planned: page().planned[at], state: state_, reason,
+  const behind = numbers.worst && numbers.worst[at] !== -1 ? numbers.worst[at] * page().rules.length + rule : at;
+  const told = state.show === "_damage" ? page().caveat_of_damage[behind] : page().caveat[behind];
+  const caveat = told === -1 ? "" : page().caveats[told];
+  return { column, rule, mean, half: numbers.half[at], n: numbers.n[at], planned: page().planned[at], state: state_, reason, caveat,
     mark: ["", "best", "tied"][numbers.mark[at]], worst: numbers.worst ? numbers.worst[at] : -1 };
 }
 
@@ -18,11 +22,11 @@ function described(here) {
   if (here.state !== "done") return `${where}: ${WORDS[here.state]}${here.reason ? `, ${here.reason}` : ""}`;
   const mark = { best: ", best of the rules", tied: ", cannot be told from the best" }[here.mark] || "";
   const worst = here.worst === -1 ? "" : `, under ${page().columns[here.worst]}`;
-  return `${where}: ${plusMinus(here.mean, here.half)} %${worst}${mark}; ${here.n} of ${Math.max(here.n, here.planned)} seeds`;
+  return `${where}: ${plusMinus(here.mean, here.half)} %${worst}${mark}; ${here.n} of ${Math.max(here.n, here.planned)} seeds${here.caveat ? `; ${here.caveat}` : ""}`;
 }
 
 function button(here, metric, open) {
-  const text = here.state === "done" ? percent(here.mean) : SIGNS[here.state];
+  const text = here.state === "done" ? percent(here.mean) + (here.caveat ? MARK : "") : SIGNS[here.state];
   const made = element("button", { type: "button", class: `square ${here.state} ${here.mark}`, tabindex: "-1", title: described(here), "aria-label": described(here) }, element("b", {}, text));
   if (here.state === "done") {
     colour(made, here.mean, metric);
@@ -153,7 +157,7 @@ function drawList(place, numbers, metric, rules, columns, open, sortBy) {
   const rows = lines.slice(0, MOST_LINES).map((line) => {
     const { here, texts } = line;
     const link = element("button", { type: "button", class: "link", onclick: () => open(here) }, texts[0]);
-    const value = here.state === "done" ? percent(here.mean) : `${SIGNS[here.state]} ${WORDS[here.state]}`;
+    const value = here.state === "done" ? percent(here.mean) + (here.caveat ? MARK : "") : `${SIGNS[here.state]} ${WORDS[here.state]}`;
     return element("tr", {}, element("th", { scope: "row" }, link), ...texts.slice(1).map((text) => element("td", { class: "text" }, text)),
       element("td", { class: here.mark || null, title: described(here) }, value), element("td", {}, here.half === null ? "" : percent(here.half)),
       element("td", {}, here.planned ? `${here.n} of ${Math.max(here.n, here.planned)}` : ""));

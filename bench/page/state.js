@@ -3,8 +3,9 @@
 //
 // DATA.pages[i]: rules, columns (names), kinds of columns (clean, clean_of, attacked, worst), facets ({name, label,
 // values, of: the number of each column's value, -1 for none}), and arrays of (column, rule) one column after the
-// other: states, planned, reason. metrics[name].packed holds mean, half, n, mark, worst in the same order. Numbers
-// are tenths of a per cent, rounded as the tables round them; here nothing is computed from them.
+// other: states, planned, reason, caveat, caveat_of_damage (numbers of texts). metrics[name].packed holds mean, half, n,
+// mark, worst in the same order. Numbers are tenths of a per cent, rounded as the tables round them; here nothing is
+// computed from them.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const PLAIN = ["page", "metric", "show", "layout", "find", "sort", "list", "square", "seed", "theme"];
 const state = {};

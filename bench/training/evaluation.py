@@ -1,4 +1,8 @@
-"""What global models predict: confusion matrices on the test set, and logits."""
+"""What global models predict: confusion matrices on the test set, and logits.
+
+The prediction is the class of the largest logit, ties to the lowest class. Where one of an image's logits is not finite
+(NaN or infinite) the model makes *no prediction* for it: NaN has no order, and an infinite logit is an overflow.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +27,18 @@ def confusion(net: Stacked, layout: Layout, weights: Tensor, data: Tensor, label
         classes: L.
 
     Returns:
-        ``(cells, L, L)`` int64, rows true, columns predicted.
+        ``(cells, L, L + 1)`` int64, rows true, columns predicted; the last column counts the images without a
+        prediction.
     """
     cells = weights.shape[0]
     parameters = views(weights, layout)
-    total = torch.zeros(cells, classes * classes, dtype=torch.int64, device=data.device)
+    total = torch.zeros(cells, classes * (classes + 1), dtype=torch.int64, device=data.device)
     for x, y in zip(data.split(1024), labels.split(1024), strict=True):
         logits, _ = net(x.unsqueeze(0).expand(cells, *x.shape), parameters, False, None)
-        place = y.unsqueeze(0) * classes + logits.argmax(-1)  # (cells, examples)
+        predicted = torch.where(torch.isfinite(logits).all(-1), logits.argmax(-1), classes)
+        place = y.unsqueeze(0) * (classes + 1) + predicted  # (cells, examples)
         total.scatter_add_(1, place, torch.ones_like(place))
-    return total.view(cells, classes, classes)
+    return total.view(cells, classes, classes + 1)
 
 
 @torch.no_grad()

@@ -101,10 +101,10 @@ def test_least_likely_agrees_with_a_loop(classes: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_a_model_that_diverged_is_no_error(bad: float) -> None:
-    labels = torch.arange(4)
-    out = least_likely(labels, context(4, scores=torch.full((4, 4), bad))).labels
-    assert out.tolist() == [1, 0, 0, 0]
+def test_a_label_stays_where_the_model_makes_no_prediction(bad: float) -> None:
+    labels, scores = torch.arange(4), -torch.eye(4).roll(1, 1)
+    scores[1, 3] = bad
+    assert least_likely(labels, context(4, scores=scores)).labels.tolist() == [1, 1, 3, 0]
 
 
 def test_without_scores_the_question_is_only_who_is_eligible() -> None:

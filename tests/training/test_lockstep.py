@@ -139,7 +139,7 @@ def test_confusion_counts_what_the_model_predicts(name: str) -> None:
             for n, (place, shape) in vectors.layout_of(twin).items():
                 state[n].copy_(start[cell, place].view(shape))
             guess = twin(x).argmax(1)
-        want = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+        want = torch.zeros(CLASSES, CLASSES + 1, dtype=torch.int64)
         for true, predicted in zip(y.tolist(), guess.tolist(), strict=True):
             want[true, predicted] += 1
         assert torch.equal(got[cell], want)

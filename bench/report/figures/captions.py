@@ -7,13 +7,19 @@ from collections.abc import Iterable
 import pandas as pd
 
 from flipbench.analysis.attack_selection import stamped_note
+from flipbench.analysis.caveats import MARK
+from flipbench.analysis.caveats import of_cells as caveats_of
+from flipbench.analysis.caveats import text as of_some
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import several_f
+from flipbench.analysis.squares import DONE
 from flipbench.analysis.worst_case import Place
 from flipbench.report.tables.attacks import place_label
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import ADAPTIVE, dataset_label, value_label
+from flipbench.spec.labels import ADAPTIVE, aggregator_label, dataset_label, value_label
+
+_MOST = 3  # caveats that a caption has room for
 
 
 def subtitle(page: Page) -> str:
@@ -51,9 +57,26 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
     text += worst
     if note := stamped_note(page, metric, attacks):
         text += f" {note[0].upper()}{note[1:]}."
-    text += adaptive(names)
+    text += adaptive(names) + marked(table["caveat"])
     partly = (table["n"] > 0) & (table["n"] < table["planned"])
     return f"{text} n: seeds, where some are not done." if partly.any() else text
+
+
+def marked(caveats: Iterable[str | None]) -> str:
+    """What the squares with `analysis.caveats.MARK` have, each caveat once, as far as there is room."""
+    texts = list(dict.fromkeys(filter(None, caveats)))
+    more = f"; {len(texts) - _MOST} more in tables/summary.csv" if len(texts) > _MOST else ""
+    return f" {MARK}: {'; or '.join(texts[:_MOST])}{more}." if texts else ""
+
+
+def of_cells(cells: pd.DataFrame, attacks: Iterable[str]) -> str:
+    """The caveat of a figure without squares: of which rules' cells, under some attacks or none, what must be known."""
+    here = cells[(cells["status"] == DONE) & cells["attack"].isin([CLEAN, *attacks])]
+    found = []
+    for rule, own in here.groupby("aggregator", sort=False):
+        if text := of_some(caveats_of(own).tolist(), len(own)):
+            found.append(f"{aggregator_label(str(rule))}: {text}")
+    return marked(found)
 
 
 def clean_twins(table: pd.DataFrame) -> str:

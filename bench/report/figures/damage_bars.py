@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.caveats import MARK
 from flipbench.analysis.columns import by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
@@ -40,7 +41,7 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
         ax.set_xlabel(f"{metric.label[0].lower()}{metric.label[1:]} (%)", fontsize=SMALL, labelpad=1)
         caption = "Clean twin minus attacked, same seed, after the last round: mean over seeds"
         caption += "; whiskers: its 95 % Student interval, cut at the edge." if (table["n"] > 1).any() else "."
-        caption += captions.adaptive(names) + " No bar: infeasible, or no number."
+        caption += captions.adaptive(names) + " No bar: infeasible, or no number." + captions.marked(table["caveat"])
         title = captions.at_place(f"{metric.label} by attack", page, place)
         labels = [wrapped(aggregator_label(rule), COLUMN - 0.7, SMALL) for rule in page.rows]
         keys = [Patch(label=label, **_look(i)) for i, label in enumerate(labels)]
@@ -61,6 +62,8 @@ def _draw_bars(ax: Axes, rules: Sequence[str], table: pd.DataFrame, group: float
                 continue
             y = j * group + _SPACE / 2 + _BAR * (i + 0.5)
             ax.barh(y, square["mean"], 0.9 * _BAR, label=rule, **_look(i))
+            if square["caveat"]:
+                ax.text(max(square["mean"], 0.0), y, f" {MARK}", fontsize=SMALL, va="center", in_layout=False)
             if square["n"] > 1:
                 ends = np.clip([square["low"], square["high"]], low - air, high + air)
                 # Dark on a light edge: to be seen on a bar of any colour, and beside it.

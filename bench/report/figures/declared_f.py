@@ -77,6 +77,7 @@ def draw(
         what = f"{label} to a wrong declared f" if regret else f"{label}, declared f against the true number"
         name = attack_name(page, attack)
         caption = _caption(dense, regret, "infeasible" in states) + captions.adaptive([name])
+        caption += captions.marked(known[f"{prefix}caveat"])
         subtitle = ", ".join([captions.subtitle(page), *labelled(rest(page), values)])
         return sheet.finish(f"{what}: {name}", subtitle, caption, style.keys_of(states))
 
@@ -88,7 +89,7 @@ def _by_place(squares: pd.DataFrame, prefix: str, dense: bool) -> dict[tuple[int
     """(declared, true) -> square, as `report.figures.heatmap.draw_squares` takes it; dense: without interval."""
     found = {}
     for row in squares.to_dict("records"):
-        square = {name: row[f"{prefix}{name}"] for name in ("state", *STATISTICS, "planned")}
+        square = {name: row[f"{prefix}{name}"] for name in ("state", *STATISTICS, "planned", "caveat")}
         square |= {"n": 1, "planned": 1} if dense else {}
         found[row["declared"], row["true"]] = {**square, "right": row["right"]}
     return found

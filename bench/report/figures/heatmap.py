@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.caveats import MARK
 from flipbench.analysis.columns import WORST, Column, columns_of
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
@@ -139,7 +140,7 @@ def _draw_square(ax: Axes, i: int, j: int, square: Mapping[Any, Any], bar: Bar, 
     if state == "infeasible":
         ax.add_patch(style.infeasible(j, i))
     elif state == "done":
-        lines = [number(square["mean"])]
+        lines = [number(square["mean"]) + (MARK if square.get("caveat") else "")]
         lines += [f"±{half_width(square)}"] if square["n"] > 1 else []
         lines += [f"n={square['n']}"] if square["n"] < square["planned"] else []
         lines += [more] if more else []

@@ -68,7 +68,8 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
             ax.set_ylabel("summed weight" if leftmost else "", fontsize=SMALL)
         title = f"Influence of the malicious clients: {attack_name(page, attack)}"
         keys = [*keys_of(page.rows), dashed("share")]
-        return sheet.finish(title, captions.subtitle(page), _CAPTION, keys, columns=4)
+        caption = _CAPTION + captions.of_cells(page.cells, [attack])
+        return sheet.finish(title, captions.subtitle(page), caption, keys, columns=4)
 
 
 _CAPTION = (

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flipbench.analysis.attack_selection import attack_name
+from flipbench.analysis.caveats import MARK
 from flipbench.analysis.columns import Column
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page
@@ -110,6 +111,10 @@ def draw_into(ax: Axes, rules: Sequence[str], points: pd.DataFrame, partitions: 
         own = look(place)
         bars = {"ecolor": own["color"], "elinewidth": 0.6, "capsize": 1.2, "capthick": 0.6}
         ax.errorbar(x, line["mean"].to_numpy(dtype=float), half, linewidth=1.0, label=rule, **own, **bars)
+        for at, mean, caveat in zip(x, line["mean"], line["caveat"], strict=True):
+            if caveat:
+                place_of: dict[str, Any] = {"xytext": (2, 1), "textcoords": "offset points"}
+                ax.annotate(MARK, (at, mean), fontsize=SMALL, in_layout=False, **place_of)
     ax.set_xlim(-0.5, partitions - 0.5)
     style.percent_ticks(ax.yaxis)
     style.lines_behind(ax, "y")
@@ -152,4 +157,4 @@ def _caption(table: pd.DataFrame) -> str:
         text += captions.clean_twins(table)
     if (table["state"] == "infeasible").any():
         text += " A rule without a point is infeasible there."
-    return text
+    return text + captions.marked(table["caveat"])

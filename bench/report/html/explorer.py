@@ -73,6 +73,8 @@ def choices(pivot: Pivot, rerun: Rerun, room: int, most_details: int) -> tuple[d
     page, columns, standing = pivot.page, pivot.placement.columns, pivot.standing
     reasons = Dictionary()
     reason = [reasons.number(None if r is None else printable(r, 300)) for r in standing.reason.ravel()]
+    caveats = Dictionary()
+    caveat, of_damage = ([caveats.number(c) for c in a.ravel()] for a in (standing.caveat, pivot.caveats_of_damage))
     found, left_out, used = _metrics(pivot, room)
     behind, size = details(pivot, rerun, most_details + room - used)
     data = {
@@ -92,6 +94,9 @@ def choices(pivot: Pivot, rerun: Rerun, room: int, most_details: int) -> tuple[d
         "planned": standing.planned.ravel().tolist(),
         "reasons": reasons.texts,
         "reason": reason,
+        "caveats": caveats.texts,
+        "caveat": caveat,
+        "caveat_of_damage": of_damage,
         "metrics": found,
         "left_out": left_out,
         "details": behind,

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flipbench.analysis import statistics
+from flipbench.analysis import caveats, statistics
 from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import Column
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.ranking import rank
-from flipbench.analysis.squares import FAILED, worst_of
+from flipbench.analysis.squares import DONE, FAILED, worst_of
 from flipbench.analysis.statistics import Values
-from flipbench.report.tables.model import DASH, Block, Entry, half_width, number
+from flipbench.report.tables.model import DASH, Block, Entry, footnotes, half_width, letter_of, number
 from flipbench.spec.labels import aggregator_label, labelled
 
 HEADS = (
@@ -47,7 +47,9 @@ def leaderboard(pivot: Pivot) -> Block:
     found = rank(pivot, shown) if attacked else None
     ranks = dict(zip(found.rules, found.ranks, strict=True)) if found else {}
     lost = _costs(pivot, shown)
-    lowest = _worst(pivot, shown)
+    lowest, notes = _worst(pivot, shown), dict[str, str]()
+    cells = page.cells[page.cells["status"] == DONE]
+    of_cells = caveats.of_cells(cells)
     spent = _milliseconds(pivot)
     rows: list[tuple[bool, float, float, tuple[str, tuple[Entry, ...]]]] = []
     for at, rule in enumerate(page.rows):
@@ -59,10 +61,15 @@ def leaderboard(pivot: Pivot) -> Block:
             *(f"{ranks[rule]:.2f}" if rule in ranks else DASH, f"{spent[rule]:.2f}" if rule in spent else DASH),
             ", ".join([worst.attack, *worst.lacks]) if worst.known else DASH,
         ]
-        rows.append((bool(worst.lacks), worst.least, under, (aggregator_label(rule), tuple(map(Entry, texts)))))
+        mine = of_cells[(cells["aggregator"] == rule).to_numpy(dtype=bool)]
+        said = caveats.text(mine.tolist(), len(mine))
+        entries = [Entry(texts[0], note=letter_of(notes, said) if said else ""), *map(Entry, texts[1:])]
+        rows.append((bool(worst.lacks), worst.least, under, (aggregator_label(rule), tuple(entries))))
     # Stable: equals in the page's order.
     rows.sort(key=lambda r: (r[0], *(math.inf if v != v else -v for v in r[1:3])))
-    return Block("Rules ranked: accuracy (%)", ("",), (HEADS,), tuple(line for *_, line in rows), (), text=1)
+    return Block(
+        "Rules ranked: accuracy (%)", ("",), (HEADS,), tuple(line for *_, line in rows), footnotes(notes), text=1
+    )
 
 
 @dataclass(frozen=True)

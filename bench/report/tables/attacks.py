@@ -87,8 +87,8 @@ def _worst_entry(page: Page, square: Mapping[Any, Any], notes: dict[str, str], n
     name = attack_name(page, square["worst"])
     if named:
         return replace(entry, text=f"{entry.text}, {name}")
-    if square["remark"]:
-        name += f" ({square['remark']})"
+    if said := "; ".join(filter(None, [square["remark"], square["caveat"]])):
+        name += f" ({said})"
     return replace(entry, note=letter_of(notes, name))
 
 
@@ -162,7 +162,8 @@ def _regret_row(page: Page, line: Mapping[Any, Any], notes: dict[str, str]) -> t
         mean, n = line[f"{what}_mean"], line[f"{what}_n"]
         half = {"low": line[f"{what}_low"], "high": line[f"{what}_high"]}
         text = UNKNOWN if not n else number(mean) + (f" ± {half_width(half)}" if n > 1 else "")
-        numbers.append(Entry(text, best=what == "regret" and n > 1 and half["low"] > 0))
+        note = letter_of(notes, line["caveat"]) if what == "regret" and line["caveat"] else ""
+        numbers.append(Entry(text, note=note, best=what == "regret" and n > 1 and half["low"] > 0))
     return name, (*numbers, Entry(attack_name(page, line["static"])), Entry(_maps(page, line["maps"])))
 
 
@@ -204,7 +205,7 @@ def _declared_entry(square: Mapping[Any, Any] | None, notes: dict[str, str]) -> 
         return Entry("")
     if square["right"]:
         return Entry("true")
-    regret = {name: square[f"regret_{name}"] for name in ("state", "mean", "low", "high", "n", "planned")}
+    regret = {name: square[f"regret_{name}"] for name in ("state", "mean", "low", "high", "n", "planned", "caveat")}
     why = "the rule refuses this f or the true one" if regret["state"] == "infeasible" else None
     return entry_of({**regret, "reason": why}, notes)
 

@@ -21,7 +21,7 @@ _REGRET = tuple(f"{what}_{s}" for what in ("static", "searched", "regret") for s
 def worst_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator and place: the worst attack and the interval of its mean; None with a single attack."""
     fields = fields_of(pivots)
-    numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "attacks", "asked", "reason"]
+    numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "attacks", "asked", "reason", "caveat"]
     lines = []
     for pivot in pivots:
         page = pivot.page
@@ -45,8 +45,29 @@ def regret_csv(pivots: Sequence[Pivot]) -> str | None:
         for line in regrets(pivot).to_dict("records"):
             begin = [line["aggregator"], *values_of(pivot.page, fields, line["setting"], line["level"])]
             begin += [line[name] for name in ("state", "attack", "objective", "static")]
-            lines.append([*begin, *(line[n] for n in _REGRET), _maps(line["maps"]), line["trials"], line["reason"]])
-    names = ["aggregator", *fields, "state", "attack", "objective", "best_static", *_REGRET, "maps", "trials", "reason"]
+            lines.append(
+                [
+                    *begin,
+                    *(line[n] for n in _REGRET),
+                    _maps(line["maps"]),
+                    line["trials"],
+                    line["reason"],
+                    line["caveat"],
+                ]
+            )
+    names = [
+        "aggregator",
+        *fields,
+        "state",
+        "attack",
+        "objective",
+        "best_static",
+        *_REGRET,
+        "maps",
+        "trials",
+        "reason",
+        "caveat",
+    ]
     return csv_text(names, lines) if lines else None
 
 
@@ -54,7 +75,7 @@ def declared_csv(pivots: Sequence[Pivot]) -> str | None:
     """One line an aggregator, declared f and true number: accuracy, and its loss against declaring the truth; None
     where the two are not axes of the grid."""
     fields = [f for f in fields_of(pivots) if f not in declared_f.AXES]
-    numbers = [f"{prefix}{n}" for prefix in ("", "regret_") for n in ("state", *STATISTICS)]
+    numbers = [f"{prefix}{n}" for prefix in ("", "regret_") for n in ("state", *STATISTICS)] + ["caveat"]
     lines = []
     for pivot in pivots:
         page = pivot.page

@@ -38,6 +38,8 @@ def _plain_column(name: str, column: pd.Series[Any]) -> Any:
         show = lambda value: dataset_text(str(value))  # noqa: E731
     if name == "mapping":
         show = lambda value: "" if value is None else " ".join(f"{s}>{t}" for s, t in value)  # noqa: E731
+    if name.endswith("_rounds"):
+        show = lambda value: " ".join(map(str, value))  # noqa: E731
     values = column.tolist()
     if set(map(type, values)) <= {str, tuple, type(None)}:
         shown = {v: show(v) for v in set(values)}

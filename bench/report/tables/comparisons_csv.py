@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from flipbench.analysis import rank_tests, statistics
+from flipbench.analysis import caveats, rank_tests, statistics
 from flipbench.analysis.attack_selection import showable
-from flipbench.analysis.columns import Column
+from flipbench.analysis.columns import Column, by_place
 from flipbench.analysis.comparisons import Pairs, Places, compare
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST_ROUNDS
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.squares import Objects
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.report.tables.attacks_csv import fields_of, values_of
 from flipbench.report.tables.csv_format import csv_columns
@@ -38,7 +39,7 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
     """
     fields = fields_of(pivots)
     parts: list[dict[str, Any]] = []
-    for pivot, shown, _, values, columns in _tables(pivots):
+    for pivot, shown, attacks, values, columns in _tables(pivots):
         page = pivot.page
         if values.shape[1] < 2:
             continue
@@ -50,6 +51,7 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
             {"metric": [shown.name] * len(column), **_about(page, fields, shown, columns, column)}
             | {"first": rules[pairs.first[pair]], "second": rules[pairs.second[pair]]}
             | {name: number[there] for name, number in _numbers(pairs, shown).items()}
+            | {"caveat": _of_pairs(_caveats(pivot, shown, attacks, columns), pairs)[there]}
         )
     return csv_columns(_stacked(parts)) if parts else None
 
@@ -86,9 +88,28 @@ def statistics_csv(pivots: Sequence[Pivot]) -> str:
         parts.append(
             {"metric": [shown.name] * len(column), "aggregator": np.array(page.rows, dtype=object)[rule], **about}
             | {name: number[column, rule] for name, number in zip(_SQUARE, numbers, strict=True)}
+            | {"caveat": _caveats(pivot, shown, attacks, columns)[column, rule]}
         )
-    names = ["metric", "aggregator", "attack", "of_attack", *fields, *_SQUARE]
+    names = ["metric", "aggregator", "attack", "of_attack", *fields, *_SQUARE, "caveat"]
     return csv_columns(_stacked(parts) if parts else dict.fromkeys(names, ()))
+
+
+def _caveats(pivot: Pivot, shown: MetricColumn, attacks: list[str], columns: list[Column]) -> Objects:
+    """`analysis.squares.Standing.caveat` of the squares, ``(columns, rules)``."""
+    at = by_place(pivot.squares(shown, attacks))
+    found = np.full((len(columns), len(pivot.page.rows)), None, dtype=object)
+    for i, j in np.ndindex(found.shape):
+        found[i, j] = at[pivot.page.rows[j], columns[i]]["caveat"]
+    return found
+
+
+def _of_pairs(of_rules: Objects, pairs: Pairs) -> Objects:
+    """The caveats of both rules of each pair, ``(columns, pairs)``."""
+    found = np.full(pairs.n.shape, None, dtype=object)
+    marked = [text is not None for text in of_rules.ravel()]
+    for i, j in np.ndindex(found.shape) if any(marked) else ():
+        found[i, j] = caveats.joined([of_rules[i, pairs.first[j]], of_rules[i, pairs.second[j]]])
+    return found
 
 
 def _about(page: Page, fields: list[str], shown: MetricColumn, columns: list[Column], at: Places) -> dict[str, Any]:

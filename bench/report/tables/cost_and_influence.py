@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flipbench.analysis import statistics
+from flipbench.analysis import caveats, statistics
 from flipbench.analysis.columns import by_place, level_values
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import KEPT
@@ -89,21 +89,24 @@ def _costs(pivot: Pivot) -> Iterator[tuple[dict[str, Any], list[Square]]]:
     if len(clean) > _MOST:
         each = statistics.moments(np.moveaxis(lost, 0, -1))[0]
         behind = [[at[rule, column] for column in clean] for rule in page.rows]
-        yield {"settings": f"mean of {len(clean)}"}, list(map(_mean_of, behind, each))
+        fedavg = [at[FIRST, column] for column in clean]
+        yield {"settings": f"mean of {len(clean)}"}, [_mean_of(b, fedavg, e) for b, e in zip(behind, each, strict=True)]
         return
     for column, values in zip(clean, lost, strict=True):
-        behind = [[at[rule, column]] for rule in page.rows]
-        yield dict(zip(page.settings, column.setting, strict=True)), list(map(_mean_of, behind, values))
+        each = zip(page.rows, values, strict=True)
+        squares = [_mean_of([at[rule, column]], [at[FIRST, column]], lost_here) for rule, lost_here in each]
+        yield dict(zip(page.settings, column.setting, strict=True)), squares
 
 
-def _mean_of(behind: Sequence[Square], values: Values) -> Square:
-    """Numbers over seeds, with what the squares that they come from say where there is none."""
+def _mean_of(behind: Sequence[Square], against: Sequence[Square], values: Values) -> Square:
+    """Numbers over seeds, with what the squares that they come from say where there is none; ``against``: FedAvg's."""
     numbers = _numbers(values)
     first = next((s for s in behind if s["state"] != DONE), behind[0])
     square = {**first, **numbers, "mark": None}
     if not numbers["n"] and first["state"] == DONE:  # FedAvg has no number for these seeds
         return {**square, "state": UNDEFINED, "reason": "FedAvg has no number in these seeds"}
     remark = next((s["remark"] for s in behind if s["remark"]), None)
+    square["caveat"] = caveats.joined(s["caveat"] for s in [*behind, *against])
     if numbers["n"] and first["state"] != DONE:
         remark = f"{sum(s['state'] == DONE for s in behind)} of {len(behind)} settings"
     planned = max(int(s["planned"]) for s in behind)
@@ -168,6 +171,7 @@ def _by_fraction(pivot: Pivot, name: str) -> list[tuple[str, list[Square]]]:
             numbers = _numbers(values[i, r])
             state = DONE if numbers["n"] else states.state[i, r]
             why = states.reason[i, r] if state == INFEASIBLE else "its weights were not finite"
-            lines.append({**numbers, "state": state, "planned": int(states.planned[i, r]), "reason": why})
+            about = {"planned": int(states.planned[i, r]), "reason": why, "caveat": states.caveat[i, r]}
+            lines.append({**numbers, "state": state, **about})
         found.append((text, lines))
     return found

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flipbench.analysis import caveats
 from flipbench.analysis import frame as frames
 from flipbench.analysis import squares as squares_of
 from flipbench.analysis.columns import level_values, reading_values
@@ -152,19 +153,39 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
     if only_clean and shown.clean is None:
         raise UserError("a clean cell has no damage: leave attack=none out, or choose the metric without _damage")
     attacked = attacked.iloc[:0] if only_clean else _filtered(attacked, asked)
+    of_twin = _caveats_of_twins(own, attacked)
     parts = [attacked, clean.iloc[:0] if len(attacked) else _filtered(clean, asked)]
     if shown.clean is not None and len(attacked):
         if shown.needs_mapping:
-            twins = attacked.assign(value=attacked["key"].map(tidy.set_index("key")[shown.clean]))
+            twins = attacked.assign(value=attacked["key"].map(tidy.set_index("key")[shown.clean]), **of_twin)
         else:
             by_key = own.set_index("key")
-            twins = attacked.assign(**{n: attacked["twin"].map(by_key[n]) for n in ("value", "status", "reason")})
+            known_of = {n: attacked["twin"].map(by_key[n]) for n in ("value", "status", "reason")}
+            twins = attacked.assign(**known_of, **of_twin)
             twins = twins[twins["status"].notna()]  # one that was not run is not there, as elsewhere
         parts.insert(0, twins.assign(attack=CLEAN))
+    if shown.damage and len(attacked):  # what is wrong with either of the two
+        both = [caveats.merged(c) for c in zip(caveats.of_cells(attacked), _as_caveats(of_twin), strict=True)]
+        parts[0] = attacked.assign(**_as_columns(both, attacked.index))
     both = pd.concat([p for p in parts if len(p)], ignore_index=True) if any(map(len, parts)) else own.iloc[:0]
     if not len(both):
         raise UserError(f"no cell is left{' by ' + ' and '.join(where) if where else ''}; `flipbench plan` lists them")
     return both
+
+
+def _caveats_of_twins(own: pd.DataFrame, attacked: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+    """The columns that `analysis.caveats` reads, of the clean twins of some cells."""
+    by_key = dict(zip(own["key"], caveats.of_cells(own), strict=True))
+    return _as_columns([by_key.get(twin, caveats.NOTHING) for twin in attacked["twin"]], attacked.index)
+
+
+def _as_columns(some: Sequence[caveats.Caveat], index: pd.Index[Any]) -> dict[str, pd.Series[Any]]:
+    names = caveats.Caveat._fields
+    return {name: pd.Series([getattr(c, name) for c in some], index, dtype=object) for name in names}
+
+
+def _as_caveats(columns: Mapping[str, pd.Series[Any]]) -> list[caveats.Caveat]:
+    return [caveats.Caveat(*both) for both in zip(*columns.values(), strict=True)]
 
 
 def _asked(where: Sequence[str]) -> dict[str, list[str]]:
@@ -268,7 +289,7 @@ def _squares(
     for i, j in np.ndindex(shape):
         square: dict[str, Any] = {name: array[i, j].item() for name, array in numbers.names().items()}
         square |= {"planned": int(states.planned[i, j]), "reason": reasons[i, j], "mark": mark[i, j]}
-        square |= {"declared_f": states.declared_f[i, j], "remark": states.remark[i, j]}
+        square |= {name: getattr(states, name)[i, j] for name in ("declared_f", "remark", "caveat")}
         square["state"] = DONE if square["n"] else states.state[i, j]
         if square["state"] == UNDEFINED:
             here = (cells.column == i) & (cells.row == j)
@@ -311,7 +332,7 @@ def _numbers(
     downs: Sequence[Place],
     squares: Mapping[tuple[Place, Place], Mapping[str, Any]],
 ) -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
-    numbers = ("state", "n", "planned", "mean", "sd", "low", "high", "tied", "reason")
+    numbers = ("state", "n", "planned", "mean", "sd", "low", "high", "tied", "reason", "caveat")
     lines = []
     for across in acrosses:
         for down in downs:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from flipbench.analysis import statistics
 from flipbench.analysis.attack_selection import EVERY_PAIR, single_pairs
-from flipbench.analysis.columns import Column, level_values
+from flipbench.analysis.columns import Column, by_place, level_values
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import Pivot
 from flipbench.report.tables.attacks_csv import fields_of, values_of
@@ -34,7 +34,8 @@ def decompose(pivot: Pivot) -> pd.DataFrame:
     Returns:
         One row an aggregator, attack and place: ``aggregator, attack, setting, level``; for each of `PARTS`
         ``_mean, _low, _high, _n`` over seeds; ``worst_pair`` (source, target) with the largest mean loss of source
-        recall and ``worst_pair_mean``, None and NaN where the attack is one pair or none.
+        recall and ``worst_pair_mean``, None and NaN where the attack is one pair or none;
+        ``caveat`` of the accuracy damage (`analysis.squares.Standing`).
     """
     pivot = pivot.pooled
     plain = pivot.page
@@ -44,12 +45,14 @@ def decompose(pivot: Pivot) -> pd.DataFrame:
         values, columns = pivot.by_seed(metric_column(part + DAMAGE), plain.attacks)
         found = statistics.over_seeds(values)
         numbers |= {f"{part}_{s}": found[s] for s in _STATISTICS}
-    worst = _worst_pairs(pivot)
+    worst, at = _worst_pairs(pivot), by_place(pivot.squares(metric_column(PARTS[0] + DAMAGE), plain.attacks))
     there = np.any([numbers[f"{part}_n"] > 0 for part in PARTS], axis=0) if columns else np.empty((0, 0))
     rule, column = np.nonzero(there.T)
     there_columns, names = [columns[c] for c in column], [plain.rows[r] for r in rule]
     pairs = [worst.get(square, (None, np.nan)) for square in zip(names, there_columns, strict=True)]
     objects: dict[str, list[Any]] = {"aggregator": names, "worst_pair": [pair for pair, _ in pairs]}
+    squares = [at.get(square, {}) for square in zip(names, there_columns, strict=True)]
+    objects["caveat"] = [square.get("caveat") for square in squares]
     objects |= {name: [getattr(c, name) for c in there_columns] for name in ("attack", "setting", "level")}
     return pd.DataFrame(
         {name: pd.Series(values, dtype=object) for name, values in objects.items()}
@@ -90,7 +93,9 @@ def decomposition_csv(pivots: Sequence[Pivot]) -> str | None:
             place = values_of(page, fields, row["setting"], row["level"])
             numbers = [row[f"{p}_{s}"] for p in PARTS for s in _STATISTICS]
             pair = "" if row["worst_pair"] is None else "{}>{}".format(*row["worst_pair"])
-            lines.append([row["aggregator"], row["attack"], *place, *numbers, pair, row["worst_pair_mean"]])
+            lines.append(
+                [row["aggregator"], row["attack"], *place, *numbers, pair, row["worst_pair_mean"], row["caveat"]]
+            )
     heads = [f"{metric_column(p).name}_damage_{s}" for p in PARTS for s in _STATISTICS]
-    names = ["aggregator", "attack", *fields, *heads, "worst_pair", "worst_pair_source_recall_damage"]
+    names = ["aggregator", "attack", *fields, *heads, "worst_pair", "worst_pair_source_recall_damage", "caveat"]
     return csv_text(names, lines) if lines else None

@@ -241,7 +241,8 @@ def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
         text += f" ± {half_width(square)}"
     remark = square.get("remark") or ""
     partly = square["n"] < square["planned"] and "seeds" not in remark
-    said = [f"{square['n']} of {square['planned']} seeds"] * partly + [remark] * bool(remark)
+    caveat = square.get("caveat") or ""
+    said = [f"{square['n']} of {square['planned']} seeds"] * partly + [remark] * bool(remark) + [caveat] * bool(caveat)
     mark = square.get("mark")
     return Entry(text, mark == BEST, letter_of(notes, ", ".join(said)) if said else "", mark == TIED)
 

@@ -48,7 +48,7 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
     found = [pivot.page for pivot in pivots]
     varying = [f for f in FIELDS if any(f in (*p.about, *p.settings, *p.levels) for p in found)]
     fields = list(dict.fromkeys(["dataset", "partition", *varying]))
-    numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "reason"]
+    numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "reason", "caveat"]
     lines = []
     for pivot, page in zip(pivots, found, strict=True):
         for shown, table in sections(pivot):
