@@ -4,18 +4,25 @@ What a table claims: two rules differ in a column where the paired t test over t
 Holm's correction over every pair of rules in every column of the table, from six seeds on. (With fewer, even all
 differences of one sign are no evidence without the assumption that they are normal: `analysis.rank_tests.least_p`.) All
 pairs are counted, so that picking the best after seeing the numbers is paid for.
+
+The seed is the replicate: it draws partition, malicious clients, flips, initial weights and batches. `summarise` gives
+means over seeds of any groups of cells, with the same intervals.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from flipbench.analysis import rank_tests, statistics
-from flipbench.analysis.statistics import LEAST_SEEDS, LEVEL, Values
+from flipbench.analysis.columns import coded
+from flipbench.analysis.statistics import LEAST_SEEDS, LEVEL, STATISTICS, Values
+from flipbench.errors import UserError
 
 Places = NDArray[np.int64]
 
@@ -127,3 +134,35 @@ def too_few(seeds: int, tests: int | None = None) -> str:
 def tests_of(columns: int, rules: int) -> int:
     """How many comparisons a table makes."""
     return columns * rules * (rules - 1) // 2
+
+
+def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+    """Mean over seeds of a column, for each group.
+
+    Args:
+        tidy: of `analysis.metrics.evaluate`, or a part of it.
+        by: columns that make a group. What else varies but the seed is averaged within each seed first, so that n
+            is the number of seeds and never the number of cells.
+        metric: a column of numbers: a metric, or one with ``_last5``, ``_clean`` or ``_damage``, seconds, ...
+
+    Returns:
+        One row a group, in order of appearance: ``by``, then `analysis.statistics.STATISTICS`.
+
+    Raises:
+        UserError: a column is not there.
+    """
+    _need(tidy, [*by, metric, "seed"])
+    codes, groups = coded(tidy, by)
+    values = seed_table(codes, np.zeros_like(codes), tidy["seed"], tidy[metric], (len(groups), 1))[:, 0]
+    numbers = zip(*(array.tolist() for array in statistics.over_seeds(values).values()), strict=True)
+    rows = [(*group, *of_group) for group, of_group in zip(groups, numbers, strict=True)]
+    frame = pd.DataFrame(rows, columns=[*by, *STATISTICS])
+    for name in by:
+        if len(frame) and not frame[name].isna().any():
+            frame[name] = frame[name].astype(tidy[name].dtype)
+    return frame
+
+
+def _need(tidy: pd.DataFrame, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in tidy.columns]:
+        raise UserError(f"no column {', '.join(map(repr, missing))}: choose among {', '.join(map(str, tidy.columns))}")

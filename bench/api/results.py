@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from flipbench.analysis import comparisons, metrics
 from flipbench.analysis import frame as frames
-from flipbench.analysis import metrics, summaries
 from flipbench.errors import UserError
 from flipbench.grid.fields import REFERENCES
 from flipbench.plugins import objects
@@ -66,7 +66,7 @@ def summarise(cells: pd.DataFrame, by: Fields, metric: str) -> pd.DataFrame:
     Raises:
         UserError: a column is not there.
     """
-    return summaries.summarise(cells, _listed(by), metric)
+    return comparisons.summarise(cells, _listed(by), metric)
 
 
 class Results:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flipbench.aggregators.contract import Cohort, cohort_of_cell
 from flipbench.aggregators.numerics.norms import lengths
@@ -75,6 +75,14 @@ def run(
     return [(federation.result(s), federation.clock.shares(len(cells))) for s in range(len(cells))]
 
 
+def _check_fixed(built: Sequence[nn.Module]) -> None:
+    """What is not in the vector, frozen parameters and integer buffers, is the first model's for all cells."""
+    sent = vectors.layout_of(built[0])
+    first, *others = [{n: t for n, t in m.state_dict().items() if n not in sent} for m in built]
+    if any(not torch.equal(t, other[n]) for other in others for n, t in first.items()):
+        raise ValueError("cells whose models differ in what is not trained cannot run in one stack")
+
+
 class Federation:
     """The moving parts of a stack: weights, momenta, the rule's memory, logs."""
 
@@ -83,7 +91,8 @@ class Federation:
         self.cell = cells[0]  # what all cells agree in
         shape = (task.shape, task.classes)
         built = [models.build(parts.model, *shape, named_seed(c.seed, "weights"), parts.initialise) for c in cells]
-        self.net, self.layout = stacked_model.stack(built[0]), vectors.layout_of(built[0])
+        _check_fixed(built)
+        self.net, self.layout = stacked_model.stack(built[0].to(task.train.device)), vectors.layout_of(built[0])
         self.variances = running_variances.places_of(built[0], self.layout)
         device = task.train.device
         self.weights = torch.stack([vectors.flatten(m) for m in built]).to(device)  # (cells, dim)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from flipbench.errors import UserError
 from flipbench.plugins import registry
 from flipbench.plugins.definitions import kind_of
-from flipbench.spec.reference import CODE
+from flipbench.spec.reference import CODE, parse
 from flipbench.system import exception_text
 from flipbench.system.signals import is_users
+from flipbench.training import model_check, models
 
 Shape = tuple[int, int, int]
 
@@ -25,13 +27,44 @@ class ModelError(UserError):
 def resolve(ref: str) -> Callable[[Shape, int], nn.Module]:
     """What makes the model of a reference: ``(shape, classes) -> model``; it raises `ModelError`.
 
+    A model of a plug-in is tried once a process on a small batch, unless it is made on the device "meta".
+
     Args:
         ref: a name with options.
 
     Raises:
         UserError: no such name, or options that do not fit.
     """
-    return partial(_made, registry.resolve("model", ref), CODE.sub("", ref))
+    return partial(_checked, registry.resolve("model", ref), ref)
+
+
+def _checked(make: Callable[..., Any], ref: str, shape: Shape, classes: int) -> nn.Module:
+    name = CODE.sub("", ref)
+    if registry.is_shipped("model", parse(ref).name):
+        return _made(make, name, shape, classes)
+    if torch.get_default_device().type != "meta":
+        _tried(ref, shape, classes)
+    model = _made(make, name, shape, classes)
+    _refuse(name, lambda: model_check.check_parts(model))
+    return model
+
+
+@lru_cache(maxsize=64)
+def _tried(ref: str, shape: Shape, classes: int) -> None:
+    """The trial of a model that can be made."""
+    make, name = registry.resolve("model", ref), CODE.sub("", ref)
+    whole = partial(_made, make, name)
+    model = models.build(whole, shape, classes, 0)
+    _refuse(name, lambda: model_check.check_parts(model))
+    _refuse(name, lambda: model_check.check_behaviour(whole, shape, classes))
+
+
+def _refuse(name: str, check: Callable[[], None]) -> None:
+    try:
+        check()
+    except model_check.UnfitModelError as error:
+        raised = "" if error.__cause__ is None else f" ({exception_text.with_line(error.__cause__)})"
+        raise ModelError(f"model {name} cannot be used: {error}{raised}") from error
 
 
 def _made(make: Callable[..., Any], name: str, shape: Shape, classes: int) -> nn.Module:

@@ -26,6 +26,7 @@ from flipbench.plugins import registry
 from flipbench.spec.cell import Cell
 from flipbench.spec.field_groups import ATTACK_OPTIONS
 from flipbench.spec.key import key
+from flipbench.spec.reference import parse
 from flipbench.spec.twins import normal
 from flipbench.system import cuda_devices, exception_text
 from flipbench.system.malloc import keep_freed_memory
@@ -108,10 +109,15 @@ _VARYING = frozenset({"seed", "malicious_count", *ATTACK_OPTIONS})
 def stackable(cell: Cell) -> tuple[Any, ...]:
     """Cells with equal values of this may run in one stack: all that shapes the computation.
 
-    An attack on examples is among it: a stack has one stamped training set.
+    An attack on examples is among it: a stack has one stamped training set. So is the seed, where the model is a
+    plug-in: what it keeps beside its parameters, drawn from the seed, is one module's for the whole stack.
     """
-    fields = asdict(normal(cell))
-    for name in _VARYING if tasks.chain_of(cell).examples is None else _VARYING - {"attack"}:
+    fields, varying = asdict(normal(cell)), _VARYING
+    if tasks.chain_of(cell).examples is not None:
+        varying -= {"attack"}
+    if not registry.is_shipped("model", parse(cell.model).name):
+        varying -= {"seed"}
+    for name in varying:
         del fields[name]
     return (cell.members, *fields.items())
 

@@ -1,7 +1,8 @@
 """A model as one vector: which slice of ``dim`` is which parameter.
 
-Batch-norm means and variances travel in the vector like weights (they are averaged and attacked like them);
-counters (integer buffers) do not.
+Parameters that require a gradient are in it, and float buffers: batch-norm means and variances travel in the vector
+like weights (they are averaged and attacked like them). Parameters frozen by ``requires_grad_(False)`` are not trained,
+not sent and not attacked; neither they nor counters (integer buffers) are in it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from flipbench.aggregators.contract import Layout
 
 
 def layout_of(model: nn.Module) -> Layout:
-    """Name -> (slice of dim, shape), parameters first, then float buffers."""
+    """Name -> (slice of dim, shape), parameters that are trained first, then float buffers."""
     places: dict[str, tuple[slice, tuple[int, ...]]] = {}
     start = 0
     for name, tensor in _travelling(model):
@@ -43,5 +44,5 @@ def views(rows: Tensor, layout: Layout) -> dict[str, Tensor]:
 
 
 def _travelling(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
+    yield from ((n, p) for n, p in model.named_parameters() if p.requires_grad)
     yield from ((n, b) for n, b in model.named_buffers() if b.is_floating_point())

@@ -1,8 +1,8 @@
 """Initial weights: ``initialisation(weight, /, *, option)`` draws one weight tensor in place.
 
-What is drawn are the parameters of two or more dimensions, in the order of the model; biases become zero and
-normalisation layers stay as they are. ``default`` leaves a model as PyTorch makes it. Drawn from torch's global
-generator, which `training.models.build` seeds.
+What is drawn are the parameters of two or more dimensions, in the order of the model; biases become zero. Normalisation
+layers, other parameters of one dimension (the slope of a PReLU) and frozen ones stay as they are. ``default`` leaves a
+model as PyTorch makes it. Drawn from torch's global generator, which `training.models.build` seeds.
 """
 
 from __future__ import annotations
@@ -48,17 +48,36 @@ def xavier(weight: Tensor, /, *, magnitude: float = 3.0) -> None:
     weight.uniform_(-bound, bound)
 
 
+_NORMS = (
+    nn.modules.batchnorm._NormBase,  # batch and instance norm
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+
+
 @torch.no_grad()
 def initialise(model: nn.Module, draw: Initialisation) -> None:
-    """Draw a model's weights anew, biases zero."""
+    """Draw a model's weights anew, biases zero.
+
+    Raises:
+        ValueError: ``draw`` changed none of them.
+    """
+    drawn, moved = 0, draw is zeros
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, _NORMS):
             continue
-        for parameter in module.parameters(recurse=False):
-            if parameter.ndim > 1:
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter.ndim > 1:
+                before = parameter.clone()
                 draw(parameter)
-            else:
+                drawn, moved = drawn + 1, moved or not torch.equal(before, parameter)
+            elif parameter.requires_grad and name.endswith("bias"):
                 parameter.zero_()
+    if drawn and not moved:
+        raise ValueError(
+            "the initialisation left every weight as it was: it must draw into the weight that it is given"
+        )
 
 
 INITIALISATIONS: dict[str, Initialisation] = {f.__name__: f for f in (default, zeros, normal, uniform, xavier)}

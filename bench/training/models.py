@@ -1,7 +1,7 @@
 """Models as plain `nn.Sequential`s: ``model(shape, classes, **options) -> nn.Module``.
 
-``shape`` is (channels, height, width). A plug-in may return any `nn.Module` from ``(batch, *shape)`` to logits
-``(batch, classes)``.
+``shape`` is (channels, height, width). A plug-in may return an `nn.Module` from ``(batch, *shape)`` to logits
+``(batch, classes)``; what it may be made of, docs/writing_a_model.md says and `training.model_check` checks.
 """
 
 from __future__ import annotations
@@ -81,6 +81,10 @@ def cnn(
             raise ValueError(f"cnn needs {name} from 0 to below 1, got {share}")
     channels = [20, 50] if channels is None else channels
     hidden = [500] if hidden is None else hidden
+    if dropout and not hidden:
+        raise ValueError(f"cnn(hidden=[], dropout={dropout:g}) has no hidden layer to drop out: leave one of them out")
+    if not channels and (channel_dropout or padding or norm != "none"):
+        raise ValueError("cnn(channels=[]) has no convolution, and norm, padding and channel_dropout are of those")
     depth, height, width = shape
     layers: list[nn.Module] = []
     for out in channels:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from flipbench.analysis import frame as frames
+from flipbench.analysis.comparisons import summarise
 from flipbench.analysis.metrics import evaluate
 from flipbench.analysis.statistics import over_seeds
-from flipbench.analysis.summaries import summarise
 from flipbench.analysis.warnings import Guard, guards
 from flipbench.errors import UserError
 from flipbench.spec.cell import Cell

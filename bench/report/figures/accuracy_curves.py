@@ -19,9 +19,9 @@ from matplotlib.ticker import MaxNLocator
 
 from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import level_values
+from flipbench.analysis.comparisons import summarise
 from flipbench.analysis.metrics import accuracy
 from flipbench.analysis.pages import Page
-from flipbench.analysis.summaries import summarise
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import Sheet, grid, width_of, wrapped
 from flipbench.report.figures.style import SMALL
@@ -61,7 +61,7 @@ def series(page: Page, attack: str) -> pd.DataFrame:
 
 
 def spread(each: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
-    """`analysis.summaries.summarise` with ``least`` and ``most`` of a seed in each group beside its statistics."""
+    """`analysis.comparisons.summarise` with ``least`` and ``most`` of a seed in each group beside its statistics."""
     over = summarise(each, by, metric)
     seeds = each.groupby([*by, "seed"], sort=False, dropna=False)[metric].mean()
     ends = seeds.groupby(level=list(range(len(by))), sort=False, dropna=False).agg(["min", "max"])

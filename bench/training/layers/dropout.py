@@ -32,7 +32,7 @@ class Drop:
         places = torch.arange(shape[1:].numel(), device=x.device)
         keys = mixed(p[KEYS] + named_seed(0, f"dropout {self.prefix}"))
         stays = chances(keys, places) >= share
-        mask = (stays / (1.0 - share)).to(x.dtype).view(*shape, *[1] * (x.ndim - len(shape)))
+        mask = (stays / (1.0 - share if share < 1.0 else 1.0)).to(x.dtype).view(*shape, *[1] * (x.ndim - len(shape)))
 
         def back(dy: Tensor, sink: Sink, need_dx: bool) -> Tensor | None:
             return dy * mask if need_dx else None

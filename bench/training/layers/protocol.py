@@ -7,7 +7,8 @@ A layer is ``forward(x, parameters, training, counts) -> (y, backward)`` and ``b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -34,6 +35,33 @@ class Sink(Protocol):
 
     def statistic(self, name: str, value: Tensor, momentum: float) -> None:
         """A batch statistic that moves a running one: s <- (1 - momentum) s + momentum value."""
+
+
+@dataclass(frozen=True)
+class OnlyLearned:
+    """A sink that the gradients of frozen parameters do not reach.
+
+    Attributes:
+        sink: takes the others.
+        frozen: names that are left out.
+    """
+
+    sink: Sink
+    frozen: Collection[str]
+
+    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
+        """As `Sink`."""
+        if name not in self.frozen:
+            self.sink.outer(name, dy, x)
+
+    def plain(self, name: str, gradient: Tensor) -> None:
+        """As `Sink`."""
+        if name not in self.frozen:
+            self.sink.plain(name, gradient)
+
+    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
+        """As `Sink`; running statistics move in frozen layers too, as in PyTorch."""
+        self.sink.statistic(name, value, momentum)
 
 
 def has_kernels(x: Tensor) -> bool:
@@ -69,10 +97,11 @@ def through_autograd(
         wanted = ([leaf] if need_dx else []) + leaves
         if not wanted:
             return None
-        gradients = list(torch.autograd.grad(y, wanted, dy, allow_unused=True, materialize_grads=True))
+        gradients = list(torch.autograd.grad(y, wanted, dy, allow_unused=True))
         dx = gradients.pop(0) if need_dx else None
         for name, gradient in zip(p, gradients, strict=True):
-            sink.plain(name, gradient)
+            if gradient is not None:  # what forward does not use has none, so that weight decay leaves it alone too
+                sink.plain(name, gradient)
         return dx
 
     return y.detach(), back

@@ -9,8 +9,8 @@ whole. What layers have in common is said in `stacked`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -19,9 +19,17 @@ from torch import Tensor, nn
 
 from flipbench.training.layers.batch_norm import Norm
 from flipbench.training.layers.convolution_cpu import Conv, PooledConv
-from flipbench.training.layers.dropout import Drop
+from flipbench.training.layers.dropout import KEYS, Drop
 from flipbench.training.layers.pooling import Pool
-from flipbench.training.layers.protocol import Backward, Layer, Parameters, Sink, per_row, through_autograd
+from flipbench.training.layers.protocol import (
+    Backward,
+    Layer,
+    OnlyLearned,
+    Parameters,
+    Sink,
+    per_row,
+    through_autograd,
+)
 
 
 class Stacked(Protocol):
@@ -42,8 +50,13 @@ class Stacked(Protocol):
 
 
 def stack(model: nn.Module) -> Stacked:
-    """The stacked form of a model: layer by layer where all layers are known, else as a whole."""
-    layers = list(model.named_children()) if type(model) is nn.Sequential else []
+    """The stacked form of a model: layer by layer where all layers are known, else as a whole.
+
+    Raises:
+        ValueError: it has batch norm, dropout or running statistics elsewhere than in a flat chain of known layers.
+    """
+    # Not named_children, which leaves out a layer that stands in the chain a second time.
+    layers = [(n, m) for n, m in model._modules.items() if m is not None] if type(model) is nn.Sequential else []
     known: dict[type[nn.Module], Callable[..., Layer]] = {
         nn.Linear: Linear,
         nn.ReLU: Relu,
@@ -54,10 +67,31 @@ def stack(model: nn.Module) -> Stacked:
         nn.Dropout: Drop,
         nn.Dropout2d: Drop,
     }
-    if not layers or not all(type(layer) in known and _plain(layer) for _, layer in layers):
+    is_chain = bool(layers) and _unchanged(model) and not _shares_weights(layers) and _flat_before_linear(layers)
+    if not is_chain or not all(type(layer) in known and _plain(layer) and _unchanged(layer) for _, layer in layers):
         return Whole(model)
     ordered = [known[type(layer)](f"{name}.", layer) for name, layer in _pool_before_relu(layers)]
-    return Chain(tuple(_pooled(ordered)))
+    frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
+    return Chain(tuple(_pooled(ordered)), frozen)
+
+
+def _unchanged(module: nn.Module) -> bool:
+    """Whether a module's class alone says what it does: no hook, no forward of its own."""
+    return not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+def _shares_weights(layers: list[tuple[str, nn.Module]]) -> bool:
+    """Whether a parameter belongs to two layers, whose gradients then add up."""
+    each = [id(p) for _, layer in layers for p in layer.parameters()]
+    return len(set(each)) < len(each)
+
+
+def _flat_before_linear(layers: list[tuple[str, nn.Module]]) -> bool:
+    """Whether linear layers stand behind one that flattens, and layers of images before it."""
+    kinds = [type(layer) for _, layer in layers]
+    cut = kinds.index(nn.Flatten) if nn.Flatten in kinds else len(kinds)
+    of_images = {nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d}
+    return nn.Linear not in kinds[:cut] and not of_images & set(kinds[cut:])
 
 
 def _plain(layer: nn.Module) -> bool:
@@ -95,11 +129,20 @@ def _pooled(layers: list[Layer]) -> Iterator[Layer]:
 
 @dataclass(frozen=True)
 class Chain:
-    """Layers one after the other."""
+    """Layers one after the other.
+
+    Attributes:
+        layers: in order.
+        frozen: parameters that are not trained, the same of all rows.
+    """
 
     layers: tuple[Layer, ...]
+    frozen: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
+        if self.frozen:
+            rows = next(len(t) for name, t in p.items() if name != KEYS)
+            p = {**p, **{name: t.to(x.device).expand(rows, *t.shape) for name, t in self.frozen.items()}}
         steps: list[Backward] = []
         for layer in self.layers:
             x, backward = layer(x, p, training, counts)
@@ -107,6 +150,7 @@ class Chain:
 
         def back(dy: Tensor, sink: Sink, need_dx: bool) -> Tensor | None:
             upstream: Tensor | None = dy
+            sink = OnlyLearned(sink, self.frozen) if self.frozen else sink
             for i in range(len(steps) - 1, -1, -1):
                 assert upstream is not None
                 # The layers before the first one with parameters have nothing to learn from a gradient.
@@ -128,7 +172,7 @@ class Chain:
         """The layer behind flattening, of a model that is nothing but softmax regression."""
         *before, last = self.layers
         flat = bool(before) and all(isinstance(layer, Flat) for layer in before)
-        return last if flat and isinstance(last, Linear) else None
+        return last if flat and isinstance(last, Linear) and not self.frozen else None
 
     @property
     def random(self) -> bool:
@@ -203,22 +247,24 @@ class Flat:
 
 @dataclass(frozen=True)
 class Whole:
-    """Any module at all, over its rows by `torch.func.vmap`."""
+    """Any module at all, over its rows by `torch.func.vmap`; what is not in the vector is the module's own."""
 
     module: nn.Module
 
     def __post_init__(self) -> None:
-        if any(
-            isinstance(m, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
-            for m in self.module.modules()
-        ):
-            raise ValueError(
-                "batch norm and dropout are supported only as nn.BatchNorm2d, nn.Dropout and nn.Dropout2d within one "
-                "flat nn.Sequential of these and Linear, Conv2d, ReLU, MaxPool2d and Flatten layers"
-            )
+        unfit = nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd
+        for name, m in self.module.named_modules():
+            if isinstance(m, unfit) or (isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats):
+                raise ValueError(
+                    f"layer {name} is {m}: batch norm and dropout are supported only as nn.BatchNorm2d (with its usual "
+                    "options but eps and momentum), nn.Dropout and nn.Dropout2d within one flat nn.Sequential of these "
+                    "and Linear, Conv2d, ReLU, MaxPool2d and Flatten layers; elsewhere use nn.GroupNorm or nn.LayerNorm"
+                )
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
-        learned = {n: per_row(p[n], x.shape[0]) for n, _ in self.module.named_parameters()}
+        if self.module.training != training:
+            self.module.train(training)
+        learned = {n: per_row(p[n], x.shape[0]) for n, _ in self.module.named_parameters() if n in p}
         fixed = {n: per_row(t, x.shape[0]) for n, t in p.items() if n not in learned}  # float buffers
         names = [*learned, *fixed]
 
