@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Protocol
 
 import torch
@@ -264,16 +266,32 @@ class Whole:
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
         if self.module.training != training:
             self.module.train(training)
-        learned = {n: per_row(p[n], x.shape[0]) for n, _ in self.module.named_parameters() if n in p}
+        learned = {n: per_row(p[n], x.shape[0]) for n, q in self.module.named_parameters() if q.requires_grad}
         fixed = {n: per_row(t, x.shape[0]) for n, t in p.items() if n not in learned}  # float buffers
         names = [*learned, *fixed]
 
         def one(a: Tensor, *tensors: Tensor) -> Tensor:
-            y: Tensor = torch.func.functional_call(self.module, dict(zip(names, tensors, strict=True)), (a,))
+            given = dict(zip(names, tensors, strict=True))
+            given |= {name: given[first] for name, first in self.tied.items() if first in given}
+            # Not its own tying, which leaves one of our tensors in a module that stands in the model twice.
+            y: Tensor = torch.func.functional_call(self.module, given, (a,), tie_weights=False)
             return y
 
         rows = torch.func.vmap(one)
         return through_autograd(lambda a, *tensors: rows(a, *tensors, *fixed.values()), x, learned, training)
+
+    @cached_property
+    def tied(self) -> dict[str, str]:
+        """Other names of tensors that several layers share -> the first one, by which they are known."""
+        first: dict[int, str] = {}
+        found = {}
+        for prefix, module in self.module.named_modules():
+            for name, tensor in chain(module._parameters.items(), module._buffers.items()):
+                if tensor is not None:
+                    own = f"{prefix}.{name}" if prefix else name
+                    if (known := first.setdefault(id(tensor), own)) != own:
+                        found[own] = known
+        return found
 
     @property
     def regression(self) -> None:
