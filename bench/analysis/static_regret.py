@@ -79,6 +79,7 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
         if square is None or not (square["planned"] or square["state"] == INFEASIBLE):
             continue  # not in the grid
         line = {"aggregator": aggregator, "setting": place[0], "level": place[1], "attack": attack}
+        line["caveat"] = None
         if square["state"] == INFEASIBLE:
             line |= {"state": INFEASIBLE, "reason": square["reason"]}
         else:
