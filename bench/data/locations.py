@@ -30,11 +30,11 @@ def given(path: str | Path, folder: str, *inside: str) -> tuple[Path, ...]:
     """Folders meant by a path option: itself, its subfolder for the data set, and further names inside.
 
     Raises:
-        UserError: nothing lies there.
+        NotFoundError: nothing lies there.
     """
     root = expanded(path)
     if not os.path.exists(root):
-        raise UserError(f"{root} does not exist: path names the file or the folder that holds the data")
+        raise NotFoundError(f"{root} does not exist: path names the file or the folder that holds the data")
     return root, root / folder, *(root / name for name in inside)
 
 

@@ -13,7 +13,12 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
 
+import torch
+
 from flipbench import data
+from flipbench.data.dataset import Dataset
+from flipbench.data.locations import NotFoundError
+from flipbench.errors import UserError
 from flipbench.grid.document import Given, Mistake, Place, Sheet
 from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_deal
 from flipbench.spec.cell import FIELDS, Cell
@@ -25,6 +30,8 @@ MAX_CELLS = 1_000_000
 _MAX_MISTAKES = 100  # of fields that do not go together: a product repeats one mistake many times
 _LOOKED_AT = 10_000
 _DEALS = 50  # partitions tried out, some ms each
+_MANY = 1_000  # examples of each class in place of data that are not here, beside one for each client
+_SOME = 8  # honest clients of a round without attack, which an attack is tried with all the same
 
 _WORD = re.compile(r"[a-z_]+")
 _but_the_attack = itemgetter(*(f for f in FIELDS if f not in ATTACK_OPTIONS))  # cells equal in these share their twin
@@ -44,14 +51,14 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     cells: dict[Cell, None] = {}
     twins: dict[Any, Cell] = {}
     seen: set[tuple[Place, str]] = set()
-    pairs: set[tuple[str, str]] = set()
-    deals: set[tuple[str, str, int, str]] = set()
+    attacks: set[tuple[str, str, int]] = set()
+    deals: set[tuple[str, str, int, str, int]] = set()
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
     for values in itertools.islice(_products(sheet, seen), enough):
         cell = _bare(values)
-        pairs.add((cell.attack, cell.dataset))
-        deals.add(("partition", cell.partition, cell.clients, cell.dataset))
-        deals.add(("malicious_data", cell.malicious_data, cell.clients, cell.dataset))
+        attacks.add((cell.attack, cell.dataset, _honest(cell)))
+        for field in ("partition", "malicious_data"):
+            deals.add((field, values[field], cell.clients, cell.dataset, cell.root_examples))
         if conflicts := _conflicts(cell):
             for text in conflicts:
                 _blame(sheet, values, text, seen)
@@ -63,7 +70,8 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
             twin = twins[shared] = clean_twin(cell)
             cells.setdefault(twin)
         cells.setdefault(normal(cell))
-    _check_attacks(sheet, pairs, seen)
+    _check_data(sheet, {dataset for _, dataset, _ in attacks}, seen)
+    _check_attacks(sheet, attacks, seen)
     _check_deals(sheet, deals, seen)
     return tuple(cells)
 
@@ -108,33 +116,73 @@ def _too_many(sheet: Sheet) -> bool:
     return count > MAX_CELLS
 
 
-def _check_attacks(sheet: Sheet, pairs: set[tuple[str, str]], seen: set[tuple[Place, str]]) -> None:
+def _honest(cell: Cell) -> int:
+    """The largest number of honest clients that a round of an attacked cell may have."""
+    honest = cell.members - cell.malicious
+    return max(0, min(cell.per_round, honest)) if cell.attacked else 0
+
+
+def _check_data(sheet: Sheet, datasets: set[str], seen: set[tuple[Place, str]]) -> None:
+    """Shipped data sets that are here but cannot be used as the grid says: subsets larger than they are."""
+    if "dataset" in sheet.broken:
+        return
+    for dataset in sorted(datasets):
+        if _classes(dataset) is not None and isinstance(wrong := _loaded(dataset), str):
+            _note(sheet, _place_of(sheet, "dataset", dataset), "dataset", wrong, seen)
+            sheet.broken.add("dataset")
+
+
+def _check_attacks(sheet: Sheet, attacks: set[tuple[str, str, int]], seen: set[tuple[Place, str]]) -> None:
     mistakes: list[tuple[Place, str, str]] = []
-    for attack, dataset in sorted(pairs):
+    for attack, dataset, honest in sorted(attacks):
         names = _classes(dataset)
         if names is None or "dataset" in sheet.broken:
             continue
+        loaded = _loaded(dataset)
+        shape = loaded.shape if isinstance(loaded, Dataset) else (1, 64, 64)
         try:
-            check_attack(attack, len(names))
+            check_attack(attack, len(names), shape, honest or _SOME)
         except FieldError as error:
             mistakes.append((_place_of(sheet, "attack", attack), dataset, str(error)))
     listed: set[str] = set()
     for place, dataset, text in sorted(mistakes):
-        names = () if dataset in listed else _classes(dataset) or ()
-        listed.add(dataset)  # once is enough, however many attacks name classes that there are not
+        names = () if dataset in listed or "class" not in text else _classes(dataset) or ()
+        listed |= {dataset} if names else set()  # once is enough, however many attacks name classes that there are not
         known = [f"{i} {n}" for i, n in enumerate(names) if n != str(i)]
         _note(sheet, place, "attack", f"{text} ({dataset}{': ' * bool(known)}{', '.join(known)})", seen)
 
 
-def _check_deals(sheet: Sheet, deals: set[tuple[str, str, int, str]], seen: set[tuple[Place, str]]) -> None:
-    known = {(f, how, n, len(names)) for f, how, n, dataset in deals if (names := _classes(dataset)) is not None}
-    for field, how, clients, classes in sorted(known)[:_DEALS]:
-        if {"dataset", field, "clients"} & sheet.broken:
+def _check_deals(sheet: Sheet, deals: set[tuple[str, str, int, str, int]], seen: set[tuple[Place, str]]) -> None:
+    """Deal the real labels, or, where the data are not on this machine, so many that only options can be wrong."""
+    for field, how, clients, dataset, root in sorted(deals)[:_DEALS]:
+        names = _classes(dataset)
+        if names is None or {"dataset", field, "clients", "root_examples"} & sheet.broken:
             continue
+        loaded = _loaded(dataset)
+        enough = torch.arange(len(names)).repeat(_MANY + clients)
+        labels = loaded.train_y if isinstance(loaded, Dataset) else enough
+        if root >= len(labels):
+            text = f"root_examples is {root}, and {dataset} has {len(labels):,} training examples"
+            _note(sheet, _place_of(sheet, "root_examples", root), "root_examples", text, seen)
+            continue
+        shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         try:
-            check_deal(field, how, clients, classes)
+            check_deal(field, how, clients, labels[shuffled[root:].sort().values])
         except FieldError as error:
-            _note(sheet, _place_of(sheet, field, how), field, str(error), seen)
+            place = _place_of(sheet, field, how)
+            if place == Place():  # the usual partition: what the grid gives is the number of clients
+                place = _place_of(sheet, "clients", clients)
+            _note(sheet, place, field, f"{error} ({dataset})", seen)
+
+
+def _loaded(dataset: str) -> Dataset | str | None:
+    """A shipped data set, or why it cannot be used; None where it is not on this machine: said when it is needed."""
+    try:
+        return data.load(dataset)
+    except NotFoundError:
+        return None
+    except UserError as error:
+        return str(error)
 
 
 def _classes(dataset: str) -> tuple[str, ...] | None:

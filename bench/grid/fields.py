@@ -17,7 +17,7 @@ from flipbench.spec.reference import parse, parse_chain
 
 EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
 
-_MANY = 60_000  # examples of the largest shipped data set: what more data would make right is not refused
+_LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}  # of a small output layer
 _HINTS = typing.get_type_hints(Cell, include_extras=True)
 # Fields whose value names a thing with options -> kind of thing in the registry, which is called like the field.
 REFERENCES: dict[str, str] = {f: f for f in FIELDS if _HINTS[f] in (Name, Chain)}
@@ -70,8 +70,14 @@ def check_reference(kind: str, text: str) -> None:
         raise FieldError(str(error)) from error
 
 
-def check_attack(text: str, classes: int) -> None:
-    """See that shipped attacks on labels and examples fit data with so many classes.
+def check_attack(text: str, classes: int, shape: tuple[int, int, int], honest: int) -> None:
+    """See that shipped attacks fit the data and the clients, and that they take the values of their options.
+
+    Args:
+        text: the attack or chain.
+        classes: of the data.
+        shape: (channels, height, width) of its images.
+        honest: the largest number of honest clients that a round may have.
 
     Raises:
         FieldError: in the attack's own words.
@@ -91,19 +97,44 @@ def check_attack(text: str, classes: int) -> None:
             if place(attack) == "labels" and not declares(attack, "adaptive"):
                 attack(labels, LabelContext(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even))
             elif place(attack) == "examples":
-                attack(torch.zeros(classes, 1, 64, 64), labels, ExampleContext(classes, 0.0, 1.0))
+                attack(torch.zeros(classes, *shape), labels, ExampleContext(classes, 0.0, 1.0))
+            elif place(attack) == "updates":
+                _try_update_attack(attack, honest)
         except ValueError as error:
             raise FieldError(str(error)) from error
 
 
-def check_deal(field: str, text: str, clients: int, classes: int) -> None:
-    """See that a shipped partition, or shipped data of malicious clients, can be dealt from data with so many classes.
+def _try_update_attack(attack: Any, honest: int) -> None:
+    """One round of two malicious clients; what overflows is no mistake."""
+    import torch
+
+    from flipbench.attacks.contract import UpdateContext
+
+    updates = torch.randn(honest + 2, 64, generator=torch.Generator().manual_seed(0))
+    context = UpdateContext(
+        honest=updates[:honest],
+        weights=torch.full((honest + 2,), 1.0 / (honest + 2)),
+        previous=updates[0],
+        layout=_LAYOUT,
+        round=1,
+        generator=torch.Generator().manual_seed(0),
+        aggregate=lambda candidates: candidates.mean(dim=1),
+        clients=torch.arange(honest + 2),
+    )
+    if hasattr(attack, "init"):
+        attack(updates[honest:], context, attack.init(updates[honest:], context))
+    else:
+        attack(updates[honest:], context)
+
+
+def check_deal(field: str, text: str, clients: int, labels: Any) -> None:
+    """See that a shipped partition, or shipped data of malicious clients, can be dealt.
 
     Args:
         field: ``partition`` or ``malicious_data``.
         text: its value.
         clients: N.
-        classes: of the data.
+        labels: ``(examples,)`` int64, the training labels without the server's own.
 
     Raises:
         FieldError: in the words of the partition.
@@ -112,7 +143,6 @@ def check_deal(field: str, text: str, clients: int, classes: int) -> None:
         return
     import torch
 
-    labels = torch.arange(classes).repeat(_MANY // classes)
     try:
         registry.resolve(field, text)(labels, clients, torch.Generator().manual_seed(0))
     except ValueError as error:
@@ -152,8 +182,7 @@ def _try_rule(rule: Callable[..., Any]) -> None:
     from flipbench.aggregators.contract import Cohort, Infeasible
 
     updates = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
-    layout = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}
-    cohort = Cohort.of(updates, 1, layout=layout, trusted=lambda: updates[0])
+    cohort = Cohort.of(updates, 1, layout=_LAYOUT, trusted=lambda: updates[0])
     with suppress(Infeasible):
         if hasattr(rule, "init"):
             rule(updates, cohort, rule.init(updates, cohort))

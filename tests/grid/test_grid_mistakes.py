@@ -220,3 +220,28 @@ figures: [{kind: heatmap, metric: acuracy}]
         ("8:35", "did you mean 'accuracy'"),
     ]:
         assert any(t.startswith(start) and part in t for t in told), (start, told)
+
+
+# What no run could do with the data and clients of the grid, and the numbers that are the real ones.
+IMPOSSIBLE = [
+    ("attack=scaled(factor=0)", "scaled needs factor"),
+    ("attack=gaussian(deviation=-1)", "gaussian needs deviation"),
+    ("attack=sign_flip(scale=-1)", "sign_flip needs scale"),
+    ("attack=mimic(client=99)", "needs more than 99 honest clients in a round"),
+    ("attack=targeted(source=5, target=0) | scaled(factor=-2)", "scaled needs factor"),
+    ("attack=backdoor(size=9, target=0)", "backdoor"),
+    ("clients=5000", "there are 1437 examples"),
+    ("root_examples=1437", "digits has 1,437 training examples"),
+    ("partition=shards(per_client=900)", "there are 1437 examples"),
+    ("dataset=mnist5k(train=70000)", "give a number from 1 to 4000"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), IMPOSSIBLE, ids=[i[0] for i in IMPOSSIBLE])
+def test_what_the_data_or_the_clients_cannot_give_is_refused_with_their_numbers(write, text, said):
+    path = write("base: {dataset: digits, clients: 10, malicious_count: 2, attack: mirrored}")
+    reader.read(path)
+    with pytest.raises(GridError) as caught:
+        reader.read(path, [text])
+    assert any(said in e and f"--set {text}" in e for e in caught.value.errors), caught.value.errors
+    assert "60000" not in str(caught.value)
