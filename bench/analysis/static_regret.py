@@ -9,7 +9,7 @@ Positive: whoever tested the rule with static flips only was too sure of it by s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -30,8 +30,9 @@ METRIC = "accuracy"
 COLUMNS = (
     *("aggregator", "setting", "level", "state", "reason", "attack", "objective", "static", "caveat"),
     *(f"{what}_{statistic}" for what in ("static", "searched", "regret") for statistic in STATISTICS),
-    *("maps", "trials"),
+    *("maps", "lacking", "trials"),
 )
+Map = tuple[tuple[int, int], ...]  # (source, target) of each class that a flip moves
 
 
 def searched(page: Page) -> tuple[str, ...]:
@@ -61,8 +62,10 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
         ``aggregator, setting, level`` (values of the page's settings and levels), ``state`` (done, infeasible or
         missing), ``reason``, ``attack`` (the searched one), ``objective`` of its search, ``static`` (the best static
         flip), ``caveat`` of either (`analysis.squares.Standing`), mean, sd, n, low, high of ``static_``, ``searched_``
-        and ``regret_``, ``maps`` (pairs -> in how many seeds that map was found) and ``trials`` (federations run by the
-        search, the most over seeds). Empty where the page has no searched attack or no static flip.
+        and ``regret_``, ``maps`` (pairs -> in how many seeds that map was found), ``lacking`` (those of these maps that
+        are static flips of a published kind and that no static flip of the page has: the regret then holds a choice of
+        classes, too) and ``trials`` (federations run by the search, the most over seeds). Empty where the page has no
+        searched attack or no static flip.
     """
     page = pivot.page
     adaptive, flips = searched(page), static(page)
@@ -72,6 +75,7 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
     values, columns = pivot.by_seed(shown, attacks)
     by_seed = dict(zip(columns, values, strict=True))
     squares = by_place(pivot.squares(shown, attacks))
+    fixed_maps = {m for a, m in zip(page.cells["attack"], page.cells["mapping"], strict=True) if a in flips}
     rows = []
     for (row, aggregator), place, attack in product(enumerate(page.rows), places(page), adaptive):
         column = Column(attack, *place)
@@ -87,10 +91,23 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
             line |= _regret(by_seed[column][row], fixed) or {"state": MISSING}
             if line["state"] == DONE:
                 line |= _search(pivot, column, row)
+                beyond = {m: n for m, n in line["maps"].items() if m not in fixed_maps}
+                line["lacking"] = {m: n for m, n in beyond.items() if published(m, page.classes)}
                 best = squares[aggregator, Column(str(line["static"]), *place)]
                 line["caveat"] = caveats.joined([square["caveat"], best["caveat"]])
         rows.append(line)
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def published(flip: Map, classes: Sequence[str]) -> bool:
+    """Whether a map is a published static flip: all to one class, one pair, a swap, a shift, or mirrored."""
+    number, moves = len(classes), dict(flip)
+    targets = set(moves.values())
+    all_to_one = len(targets) == 1 and set(moves) | targets == set(range(number))
+    pair_or_swap = len(moves) == 1 or (len(moves) == 2 and all(moves.get(t) == s for s, t in flip))
+    shift = len(moves) == number and len({(t - s) % number for s, t in flip}) == 1
+    mirrored = moves == {s: number - 1 - s for s in range(number) if s != number - 1 - s}
+    return all_to_one or pair_or_swap or shift or mirrored
 
 
 def _regret(own: Values, fixed: Mapping[str, Values]) -> dict[str, Any]:

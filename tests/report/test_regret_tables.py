@@ -50,6 +50,40 @@ def test_regret_is_paired_with_the_best_static_flip(tmp_path: Path) -> None:
     text = tables.markdown(frame, pivots(frame, tidy), plan, [])
     row = next(text for text in text.splitlines() if text.startswith("| fedavg") and "all→4" in text)
     assert "| all to one 0 | all→4 |" in row
+    assert line["lacking"] == line["maps"]  # all to one 4 is a static flip, and not one of this grid
+    assert "best static: the flip with the largest mean damage of the 2 static flips of this grid" in text
+    assert "static flips of published kinds that this grid lacks (all→4)" in text
+
+
+def test_a_static_side_with_the_map_that_the_search_found_lacks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        ATTACKS, "all_to_one(target=4)", replace(ATTACKS["all_to_one(target=0)"], mapping=records.FOUND)
+    )
+    lost = {"all_to_one(target=4)": [0.3, 0.4], "worst_case": [0.35, 0.42]}
+    page, frame, tidy, plan = grid_of(tmp_path / "g", {("fedavg", a): each for a, each in lost.items()})
+    (line,) = static_regret.regrets(Pivot(page, tidy)).to_dict("records")
+    assert line["lacking"] == {}
+    assert "that this grid lacks" not in tables.markdown(frame, pivots(frame, tidy), plan, [])
+
+
+@pytest.mark.parametrize(
+    ("flip", "published"),
+    [
+        ({s: 4 for s in range(10) if s != 4}, True),  # all to one
+        ({3: 7}, True),
+        ({3: 7, 7: 3}, True),
+        ({s: (s + 3) % 10 for s in range(10)}, True),
+        ({s: 9 - s for s in range(10)}, True),
+        ({s: 4 for s in range(9) if s != 4}, False),  # class 9 stays
+        ({3: 7, 7: 4}, False),
+        ({3: 7, 5: 7}, False),
+        ({s: (s + 3) % 10 for s in range(9)}, False),
+    ],
+)
+def test_which_maps_are_published_static_flips(flip: dict[int, int], published: bool) -> None:
+    assert static_regret.published(tuple(flip.items()), [str(c) for c in range(10)]) is published
 
 
 def test_seeds_that_only_one_of_the_two_has_are_left_out(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from flipbench.analysis.columns import Column, by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot, several_f
-from flipbench.analysis.static_regret import METRIC, regrets
+from flipbench.analysis.static_regret import METRIC, regrets, static
 from flipbench.analysis.worst_case import Place, has_overview, overview, places, worst
 from flipbench.report.tables.model import (
     DASH,
@@ -33,7 +33,7 @@ from flipbench.report.tables.model import (
 )
 from flipbench.spec.labels import aggregator_label, field_label, labelled, mapping_label, value_label
 
-_MAPS = 2  # class maps told in a row; the rest are counted
+_MAPS, _BEYOND = 2, 12  # class maps named in a row and in a note; the rest are counted
 
 
 def worst_blocks(pivot: Pivot, most: int, *, named: bool = True) -> Iterator[Block]:
@@ -143,9 +143,27 @@ def regret_blocks(pivot: Pivot) -> Iterator[Block]:
             ("",),
             (("best static", name, "difference", "best static flip", "map found"),),
             tuple(rows),
-            footnotes(notes, [name]),
+            (*footnotes(notes, [name]), *_static_side(page, part["lacking"])),
             corner=", ".join(["aggregator", *map(field_label, (*page.settings, *page.levels))]),
             text=2,
+        )
+
+
+def _static_side(page: Page, lacking: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """How many static flips the searched one is measured against, and the published ones that it found beyond them."""
+    count = len(static(page))
+    yield (
+        "best static",
+        f"the flip with the largest mean damage of the {count} static flip{'s' * (count > 1)} of this grid",
+    )
+    beyond = sorted({m for maps in lacking if isinstance(maps, Mapping) for m in maps})
+    if beyond:
+        names = ", ".join(mapping_label(m, page.classes) for m in beyond[:_BEYOND])
+        more = f" and {len(beyond) - _BEYOND} more" if len(beyond) > _BEYOND else ""
+        yield (
+            "map found",
+            f"the search found static flips of published kinds that this grid lacks ({names}{more}): a part of the "
+            "difference is the choice of classes; put these flips on the axis of attacks to see the rest",
         )
 
 

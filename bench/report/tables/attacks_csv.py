@@ -16,6 +16,7 @@ from flipbench.report.tables.csv_format import csv_text
 from flipbench.spec.labels import dataset_text
 
 _REGRET = tuple(f"{what}_{s}" for what in ("static", "searched", "regret") for s in STATISTICS)
+_REGRET_END = ("trials", "reason", "caveat")
 
 
 def worst_csv(pivots: Sequence[Pivot]) -> str | None:
@@ -45,29 +46,10 @@ def regret_csv(pivots: Sequence[Pivot]) -> str | None:
         for line in regrets(pivot).to_dict("records"):
             begin = [line["aggregator"], *values_of(pivot.page, fields, line["setting"], line["level"])]
             begin += [line[name] for name in ("state", "attack", "objective", "static")]
-            lines.append(
-                [
-                    *begin,
-                    *(line[n] for n in _REGRET),
-                    _maps(line["maps"]),
-                    line["trials"],
-                    line["reason"],
-                    line["caveat"],
-                ]
-            )
-    names = [
-        "aggregator",
-        *fields,
-        "state",
-        "attack",
-        "objective",
-        "best_static",
-        *_REGRET,
-        "maps",
-        "trials",
-        "reason",
-        "caveat",
-    ]
+            found = [_maps(line["maps"]), _maps(line["lacking"])]
+            lines.append([*begin, *(line[n] for n in _REGRET), *found, *(line[n] for n in _REGRET_END)])
+    names = ["aggregator", *fields, "state", "attack", "objective", "best_static", *_REGRET]
+    names += ["maps", "published_maps_lacking", *_REGRET_END]
     return csv_text(names, lines) if lines else None
 
 
