@@ -82,7 +82,7 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
         square = squares.get((aggregator, column))
         if square is None or not (square["planned"] or square["state"] == INFEASIBLE):
             continue  # not in the grid
-        line = {"aggregator": aggregator, "setting": place[0], "level": place[1], "attack": attack}
+        line: dict[str, Any] = {"aggregator": aggregator, "setting": place[0], "level": place[1], "attack": attack}
         line["caveat"] = None
         if square["state"] == INFEASIBLE:
             line |= {"state": INFEASIBLE, "reason": square["reason"]}
