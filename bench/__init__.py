@@ -6,9 +6,10 @@ before it is used: ``import flipbench`` needs neither PyTorch nor pandas.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in typing, which is not imported: ``python -m`` would look in the working folder first
 if TYPE_CHECKING:
+    from typing import Any
+
     from flipbench.aggregators.contract import Cohort as Cohort
     from flipbench.aggregators.contract import Infeasible as Infeasible
     from flipbench.api.checks import Checks as Checks

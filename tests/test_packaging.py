@@ -129,7 +129,7 @@ def test_the_metadata_are_complete(site: Path) -> None:
     assert facts.get_payload() == (ROOT / "README.md").read_text("utf-8")
     assert not [c for c in facts.get_all("Classifier", []) if c.startswith("Private ::")]
     (points,) = site.glob("flipbench-*.dist-info/entry_points.txt")
-    assert "flipbench = flipbench.cli.app:main" in points.read_text()
+    assert "flipbench = flipbench.__main__:main" in points.read_text()
     assert list(site.glob("flipbench-*.dist-info/licenses/LICENSE"))
 
 

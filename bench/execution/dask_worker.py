@@ -23,7 +23,7 @@ from flipbench.federation import run_stack, tasks
 from flipbench.federation.checkpoint_files import Checkpoints
 from flipbench.federation.records import Job, Record
 from flipbench.grid.fields import REFERENCES
-from flipbench.plugins import registry, source_text
+from flipbench.plugins import registry, source_text, user_modules
 from flipbench.spec.cell import CLEAN
 from flipbench.system import exception_text, private_parts
 from flipbench.system.fingerprint import fingerprint
@@ -142,11 +142,13 @@ class DriverEnvironment:
 
     Attributes:
         folder: the working directory; paths of plug-in files are relative to it.
+        searched: further folders for the imports of plug-ins (`system.import_path.left_out`).
         environment: all of it.
         gpu: the one CUDA device that the worker may see; None: as the driver.
     """
 
     folder: str
+    searched: Sequence[str]
     environment: Mapping[str, str]
     gpu: str | None = None
 
@@ -160,6 +162,7 @@ def dask_setup(worker: Any) -> None:
     os.chdir(around.folder)
     os.environ.clear()
     os.environ.update(around.environment)
+    user_modules.install(around.searched)
     if around.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = around.gpu  # before CUDA is used for the first time
     _be_killed_first()

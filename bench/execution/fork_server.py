@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import ModuleType
 
-from flipbench.system import child_processes
+from flipbench.system import child_processes, safe_children
 
 _PRELOAD = ["flipbench.execution.fork_server_preload"]
 
@@ -30,7 +30,7 @@ def start() -> None:
         return
     from multiprocessing import forkserver
 
-    with undisturbed():
+    with safe_children.safe_children(), undisturbed():
         multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOAD)
         forkserver.ensure_running()
     atexit.unregister(child_processes.kill_server)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -24,7 +25,7 @@ from distributed.security import Security
 from flipbench.execution import dask_worker, fork_server
 from flipbench.execution.dask_dispatch import SILENCE, ClusterError, Death, Dispatch, Site, silence
 from flipbench.execution.run_context import RunContext, Source, Stack
-from flipbench.system import child_processes, private_parts
+from flipbench.system import child_processes, import_path, private_parts, safe_children
 from flipbench.system.signals import Stop
 
 _PATIENCE = 60.0  # seconds for a worker to start
@@ -80,14 +81,15 @@ def working(
 @contextmanager
 def _started(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Iterator[Any]:
     silence()
+    around = dask_worker.DriverEnvironment(os.getcwd(), import_path.left_out(sys.path), dict(os.environ))
     fork_server.start()
     settings = {**_SETTINGS, "distributed.worker.multiprocessing-method": fork_server.method()}
-    with dask.config.set(settings), fork_server.without_main():
+    with dask.config.set(settings), safe_children.safe_children(), fork_server.without_main():
         began = time.monotonic()
         for number in count(1):
             try:
                 with fork_server.undisturbed():
-                    cluster = _cluster(devices, memory, deaths)
+                    cluster = _cluster(devices, memory, deaths, around)
                 break
             except (RuntimeError, TimeoutError, OSError) as error:  # like a worker killed while it starts
                 if number >= _STARTS and time.monotonic() > began + _STARTING:
@@ -101,7 +103,7 @@ def _started(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Ite
                 cluster.close(timeout=5)
 
 
-def _cluster(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Any:
+def _cluster(devices: Sequence[str | None], memory: int, deaths: _Deaths, around: dask_worker.DriverEnvironment) -> Any:
     return LocalCluster(
         n_workers=len(devices),
         threads_per_worker=1,
@@ -114,7 +116,7 @@ def _cluster(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Any
         memory_limit=memory,
         preload=["flipbench.execution.dask_worker"],
         deaths=deaths,
-        devices=devices,
+        environments=[replace(around, gpu=device) for device in devices],
     )
 
 
@@ -154,8 +156,7 @@ class _Nanny(Nanny):
 
     def __init__(self, scheduler: str, **options: Any) -> None:
         self._deaths, self._worker_pid = options.pop("deaths"), 0
-        gpu = options.pop("devices")[options["name"]]
-        around = dask_worker.DriverEnvironment(os.getcwd(), dict(os.environ), gpu)
+        around = options.pop("environments")[options["name"]]
         super().__init__(scheduler, config={dask_worker.CONFIG: asdict(around)}, **options)
         private_parts.before_worker_exit(self, self._worker_exited)
 

@@ -24,10 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from flipbench import data
 from flipbench.aggregators.contract import Cohort, Infeasible
 from flipbench.federation import named_model
-from flipbench.plugins import other_suites, registry, source_text
+from flipbench.plugins import other_suites, registry, source_text, user_modules
 from flipbench.spec.cell import Cell
 from flipbench.spec.reference import CODE, parse_chain
-from flipbench.system import child_processes, exception_text
+from flipbench.system import child_processes, exception_text, import_path, safe_children
 from flipbench.system.signals import is_users
 
 LIMIT = 10.0  # seconds for one trial, which takes milliseconds
@@ -171,10 +171,9 @@ class _TrialProcess:
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def __enter__(self) -> _TrialProcess:
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from flipbench.execution import preflight; preflight.main()"],
-            env=env,
+        self._process = safe_children.start(
+            "from flipbench.execution import preflight; preflight.main()",
+            {"OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a plug-in may say anything
@@ -187,9 +186,9 @@ class _TrialProcess:
             code = source_text.mentioned(
                 text for question in self.questions for text in (question.ref, question.dataset)
             )
-            pipe.write(
-                json.dumps({"code": code, "questions": [question._asdict() for question in self.questions]}).encode()
-            )
+            questions = [question._asdict() for question in self.questions]
+            folders = import_path.left_out(sys.path)
+            pipe.write(json.dumps({"code": code, "questions": questions, "folders": folders}).encode())
         self._ready = self._line(_PATIENCE)
         return self
 
@@ -234,6 +233,7 @@ def main() -> None:
     """In the child process: a line when ready, then one for each result."""
     given: Mapping[str, Any] = json.loads(sys.stdin.buffer.read())
     source_text.add(given["code"])
+    user_modules.install(given["folders"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends this process
     out = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere

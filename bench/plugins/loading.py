@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.plugins import source_text
+from flipbench.plugins import source_text, user_modules
 from flipbench.spec.suggestions import near
 from flipbench.system import exception_text
 
@@ -33,7 +33,7 @@ def from_file(name: str) -> Any:
     source = read_bytes(path)
     where = str(Path(path).resolve())
     hashed = hashlib.sha256(where.encode() + b"\0" + source).hexdigest()[:24]
-    return _attribute(_module(f"flipbench_plugin_{hashed}", source, where, path), attribute, path)
+    return _attribute(_module(user_modules.PREFIX + hashed, source, where, path), attribute, path)
 
 
 def from_text(name: str) -> Any:
@@ -48,7 +48,7 @@ def text_module(name: str) -> ModuleType:
     module, attribute = _split(name)
     where = f"<{attribute} of {module}>"
     linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)  # tracebacks show its lines
-    loaded = _module(f"flipbench_plugin_{module}", source.encode(), where, attribute)
+    loaded = _module(user_modules.PREFIX + module, source.encode(), where, attribute)
     if changed := source_text.changed(source):
         raise PluginFileError(
             f"{attribute} imports {' and '.join(changed)}, which changed since the grid was read: read the grid again"
@@ -70,6 +70,7 @@ def _module(name: str, source: bytes, where: str, path: str) -> ModuleType:
         module = ModuleType(name)
         module.__file__ = where
         sys.modules[name] = module  # before it runs: dataclasses look their module up
+        user_modules.install()
         try:
             exec(_compiled(source, where, path), module.__dict__)
         except BaseException as error:
@@ -128,8 +129,10 @@ def _compiled(source: bytes, where: str, path: str) -> Any:
 
 
 def _imported(module: str, name: str) -> ModuleType:
+    user_modules.install()
     try:
-        return importlib.import_module(module)
+        with user_modules.finder.searched():
+            return importlib.import_module(module)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise

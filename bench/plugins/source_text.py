@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from flipbench.errors import UserError
+from flipbench.plugins import user_modules
 from flipbench.spec.reference import CODE
 
 _TEXTS: dict[str, str] = {}  # module name -> source
@@ -99,8 +100,10 @@ def _own_file(module: str) -> Path | None:
         return None
     file = getattr(sys.modules.get(module), "__file__", None)
     if module not in sys.modules:
+        user_modules.install()
         try:
-            spec = importlib.util.find_spec(module)
+            with user_modules.finder.searched():
+                spec = importlib.util.find_spec(module)
         except (ImportError, ValueError, AttributeError):  # not a module, but a name that a module holds
             return None
         file = spec.origin if spec is not None else None

@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 from flipbench.errors import UserError
+from flipbench.system import safe_children
 
 
 class PipedProcess:
@@ -32,11 +33,10 @@ class PipedProcess:
         self._module, self._request = module, request
 
     def __enter__(self) -> PipedProcess:
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
         code = f"from flipbench.system import subprocess_pipe; subprocess_pipe.main({self._module!r})"
         # In a session of its own: Ctrl-C is the parent's to handle.
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
-        self._process = subprocess.Popen([sys.executable, "-c", code], env=env, **pipes)
+        self._process = safe_children.start(code, {"OMP_NUM_THREADS": "1"}, **pipes)
         assert self._process.stdin is not None
         with self._process.stdin as pipe:
             pickle.dump(self._request, pipe)
