@@ -28,7 +28,7 @@ _NAME = "flipbench-run"
 
 
 class RunSecurity(Security):  # type: ignore[misc]
-    """Security of a Dask cluster with one key for all; it travels to worker processes through multiprocessing's pipe."""
+    """Security of a Dask cluster with one key for all; it reaches worker processes by multiprocessing's pipe."""
 
     def __init__(self, certificate: str, key: str, passphrase: str) -> None:
         roles = ("client", "scheduler", "worker")
