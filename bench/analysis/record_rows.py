@@ -17,7 +17,10 @@ from flipbench.spec.cell import CLEAN, FIELDS, SHARE
 from flipbench.spec.field_groups import USUAL
 
 PHASES = ("setup", "local", "aggregation", "evaluation")
-PROVENANCE = ("flipbench", "commit", "python", "torch", "numpy", "platform", "device", "threads", "finished")
+PROVENANCE = (
+    *("flipbench", "commit", "engine", "python", "torch", "numpy", "numba", "platform", "device", "processor"),
+    *("threads", "finished"),
+)
 
 # Names that would hide a field are told apart: the task's pixels, who took part, the machine's device.
 COLUMNS = (

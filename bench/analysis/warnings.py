@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flipbench.analysis import caveats
+from flipbench.analysis import caveats, mixed_provenance
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, expected_malicious
 from flipbench.spec.labels import aggregator_label, attack_label, field_label, value_label
 
@@ -23,7 +23,7 @@ class Guard:
 
     Attributes:
         kind: one word for programs: no_effect, equals_fedavg, no_prediction, clamped, nonfinite, chance, row_split,
-            unequal_seeds, absent_class, declared_f, no_twin, unfinished.
+            unequal_seeds, absent_class, declared_f, no_twin, unfinished, mixed.
         text: one sentence.
         keys: the cells concerned.
     """
@@ -56,6 +56,7 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
         *_unequal_seeds(frame),
         *_row_split(numbers),
         *_absent_class(done),
+        *(Guard("mixed", text, keys) for text, keys in mixed_provenance.sentences(done)),
     ]
 
 

@@ -25,6 +25,7 @@ from flipbench.federation.records import Job, Record
 from flipbench.grid.fields import REFERENCES
 from flipbench.plugins import registry, source_text, user_modules
 from flipbench.spec.cell import CLEAN
+from flipbench.spec.key import ENGINE
 from flipbench.system import exception_text, private_parts
 from flipbench.system.fingerprint import fingerprint
 from flipbench.system.malloc import keep_freed_memory
@@ -108,6 +109,10 @@ def check_content(job: Job, dataset: Dataset | None) -> None:
     """
     if dataset is not None and dataset.sha256 != job.content["dataset"]:
         raise RefusedError(f"data set {job.cell.dataset} has hash {dataset.sha256}, needs {job.content['dataset']}")
+    if registry.engine_mark() != job.content.get(ENGINE):
+        raise RefusedError(
+            "a worker has other source files of flipbench than the driver: do not edit them during a run"
+        )
     for field, kind in REFERENCES.items():
         text = getattr(job.cell, field)
         if field == "dataset" or text == CLEAN:

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from flipbench.plugins import registry
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import SCHEMA, key
 from flipbench.spec.twins import clean_twin, normal
-from flipbench.system import source_checkout
+from flipbench.system import processor, source_checkout
 
 Record = dict[str, Any]
 
@@ -58,6 +59,7 @@ def failure(
 def _machine(device: str) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else "cpu",
+        "processor": processor.model(),
         "threads": torch.get_num_threads(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -68,8 +70,10 @@ def run_provenance() -> dict[str, Any]:
     return {
         "flipbench": version("flipbench"),
         "commit": source_checkout.running(),
+        "engine": registry.engine_source(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
+        "numba": version("numba"),
         "platform": platform.platform(),
     }

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from flipbench.errors import UserError
-from flipbench.plugins import registry
+from flipbench.plugins import registry, spelling
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell, Chain, Name
 from flipbench.spec.reference import parse, parse_chain
 
@@ -37,6 +37,7 @@ def checked(field: str, value: Any) -> Any:
     read = typed(field, value)
     if field in REFERENCES and read != CLEAN and read != EVERY_PAIR:
         check_reference(REFERENCES[field], read)
+        return spelling.spelled(REFERENCES[field], read)
     return read
 
 

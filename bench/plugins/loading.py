@@ -9,13 +9,14 @@ import linecache
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.plugins import source_text, user_modules
+from flipbench.plugins import beside, dependencies, source_text, user_modules
 from flipbench.spec.suggestions import near
 from flipbench.system import exception_text
 
@@ -27,13 +28,18 @@ class PluginFileError(UserError):
 def from_file(name: str) -> Any:
     """The object that ``path/file.py:attribute`` names; the path counts from the current folder.
 
-    The module's name is made from path and content, so it shadows nothing and an edited file is loaded anew.
+    The module's name is made from path and content, so it shadows nothing and an edited file is loaded anew; so are
+    the modules beside it that it imports (`plugins.beside`).
     """
     path, attribute = _split(name)
     source = read_bytes(path)
-    where = str(Path(path).resolve())
-    hashed = hashlib.sha256(where.encode() + b"\0" + source).hexdigest()[:24]
-    return _attribute(_module(user_modules.PREFIX + hashed, source, where, path), attribute, path)
+    where = Path(path).resolve()
+    helpers = beside.helpers(where, source)
+    digest = hashlib.sha256(str(where).encode() + b"\0" + source)
+    for helper in helpers.values():
+        digest.update(b"\0" + str(helper.path).encode() + b"\0" + helper.source)
+    module = _module(user_modules.PREFIX + digest.hexdigest()[:24], source, str(where), path, helpers)
+    return _attribute(module, attribute, path)
 
 
 def from_text(name: str) -> Any:
@@ -56,7 +62,9 @@ def text_module(name: str) -> ModuleType:
     return loaded
 
 
-def _module(name: str, source: bytes, where: str, path: str) -> ModuleType:
+def _module(
+    name: str, source: bytes, where: str, path: str, helpers: Mapping[str, beside.Helper] = MappingProxyType({})
+) -> ModuleType:
     """The module of a source, made once a process.
 
     Args:
@@ -64,6 +72,7 @@ def _module(name: str, source: bytes, where: str, path: str) -> ModuleType:
         source: what it is made of.
         where: its file, for tracebacks.
         path: as the user wrote it, for messages.
+        helpers: modules beside its file that it may import.
     """
     module = sys.modules.get(name)
     if module is None:
@@ -71,14 +80,15 @@ def _module(name: str, source: bytes, where: str, path: str) -> ModuleType:
         module.__file__ = where
         sys.modules[name] = module  # before it runs: dataclasses look their module up
         user_modules.install()
+        beside.prepare(module, helpers)
         try:
             exec(_compiled(source, where, path), module.__dict__)
         except BaseException as error:
-            del sys.modules[name]
+            beside.forget(name)
             # A user's file can raise anything, sys.exit included; only an interrupt is not its own.
             if isinstance(error, KeyboardInterrupt | UserError):
                 raise
-            raise PluginFileError(_why(error, path, where)) from error
+            raise PluginFileError(_why(error, path, where, helpers)) from error
     return module
 
 
@@ -99,8 +109,10 @@ def from_entry_point(point: EntryPoint) -> Any:
 
 
 def file_hash(name: str) -> str:
-    """SHA-256 of the file of ``path/file.py:attribute``."""
-    return hashlib.sha256(read_bytes(_split(name)[0])).hexdigest()
+    """SHA-256 of the file of ``path/file.py:attribute`` and of all that it imports, installed packages aside."""
+    path = _split(name)[0]
+    source = read_bytes(path)
+    return dependencies.hash_of_file(Path(path).resolve(), source)
 
 
 def read_bytes(path: str) -> bytes:
@@ -190,11 +202,14 @@ def _is_module(name: str) -> bool:
         return False
 
 
-def _why(error: BaseException, path: str, where: str | None) -> str:
+def _why(
+    error: BaseException, path: str, where: str | None, helpers: Mapping[str, beside.Helper] = MappingProxyType({})
+) -> str:
     """File, line and reason: the line of the user's file where it has one in the traceback, else the last line."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename == where] or [f for f in frames if "importlib" not in f.filename]
-    file, line = (path if where else own[-1].filename, own[-1].lineno) if own else (path, 1)
+    mine = {where: path} | {str(helper.path): str(helper.path) for helper in helpers.values()}
+    own = [f for f in frames if f.filename in mine] or [f for f in frames if "importlib" not in f.filename]
+    file, line = (mine.get(own[-1].filename, path if where else own[-1].filename), own[-1].lineno) if own else (path, 1)
     if isinstance(error, SyntaxError) and error.filename:  # of a module that the plug-in imports
         file, line = error.filename, error.lineno
     reason = _moved(error, own[-1].line or "" if own else "") or exception_text.with_type(error)

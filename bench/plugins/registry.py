@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import place as place_of_attack
 from flipbench.errors import UserError
-from flipbench.plugins import definitions, loading, other_suites, signatures, source_text
+from flipbench.plugins import definitions, dependencies, loading, other_suites, signatures, source_text
 from flipbench.spec.reference import Reference, parse, parse_chain
 from flipbench.spec.suggestions import near
 from flipbench.versions import table as versions
@@ -121,7 +121,8 @@ def source_hash(kind: str, ref: str | Reference) -> str | None:
 
     A shipped name: ``version 2`` of its numbers, or ``edited`` with a hash where its source is not what was measured.
     A loose file: its bytes. A module: the bytes of its file and of the file that defines the object. An entry
-    point: these and the version of its distribution. A chain: the hashes of its plug-ins in order.
+    point: these and the version of its distribution. With each, the modules that it imports (`dependencies`). A chain:
+    the hashes of its plug-ins in order.
     """
     parts = _parts(kind, ref)
     hashes = [_source_hash(k, r.name) for k, r in zip(kinds_of(kind, len(parts)), parts, strict=True)]
@@ -147,6 +148,11 @@ def kinds_of(kind: str, links: int) -> list[str]:
 def engine_mark() -> str | None:
     """What of the code that all cells share enters keys, as of `source_hash`; None at version 1 of its numbers."""
     return versions.mark_of_engine(shipped_places)
+
+
+def engine_source() -> str:
+    """The version of the numbers of the code that all cells share, and its fingerprint, for the provenance."""
+    return versions.engine_of_record(shipped_places)
 
 
 def place(kind: str, name: str) -> tuple[str, str]:
@@ -196,7 +202,7 @@ def _parts(kind: str, ref: str | Reference) -> tuple[Reference, ...]:
 def _resolve_one(kind: str, ref: Reference) -> Callable[..., Any]:
     if kind == "aggregator" and other_suites.is_foreign(ref.name):
         return other_suites.resolve(ref)
-    target = _find(kind, ref.name)
+    target = find(kind, ref.name)
     spec = _kind(kind)
     plugin = not is_shipped(kind, ref.name)
     if plugin:
@@ -218,7 +224,12 @@ def _resolve_one(kind: str, ref: Reference) -> Callable[..., Any]:
     return built
 
 
-def _find(kind: str, name: str) -> Any:
+def find(kind: str, name: str) -> Any:
+    """What a name leads to, without options.
+
+    Raises:
+        UserError: as `resolve`.
+    """
     if ".py:" in name:
         return loading.from_file(name)
     if ":" in name:
@@ -337,11 +348,11 @@ def _source_hash(kind: str, name: str) -> str | None:
     if ".py:" in name:
         return loading.file_hash(name)
     if source_text.is_code(name):
-        return hashlib.sha256(source_text.text(name).encode()).hexdigest()
+        return dependencies.hash_of_text(source_text.text(name))
     if ":" in name:
         target = loading.from_module(name)
         return _hash_of_module(name.partition(":")[0], target, "")
-    target = _find(kind, name)
+    target = find(kind, name)
     if is_shipped(kind, name):
         return versions.mark_of_entry(kind, name, _place(target))
     point = _installed(_kind(kind).group)[name][0]
@@ -351,7 +362,4 @@ def _source_hash(kind: str, name: str) -> str | None:
 def _hash_of_module(module: str, target: Any, version: str) -> str:
     files = {getattr(sys.modules[module], "__file__", None)}
     files.add(getattr(inspect.getmodule(target), "__file__", None))  # where it is defined, if it is only re-exported
-    digest = hashlib.sha256(version.encode())
-    for file in sorted(f for f in files if f):
-        digest.update(hashlib.sha256(loading.read_bytes(file)).digest())
-    return digest.hexdigest()
+    return dependencies.hash_of_module({file: loading.read_bytes(file) for file in files if file}, version)

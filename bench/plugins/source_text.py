@@ -7,17 +7,16 @@ Dask cluster and a later kernel see the same function under the same name, where
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.util
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from flipbench.errors import UserError
-from flipbench.plugins import user_modules
+from flipbench.plugins import beside, user_modules
 from flipbench.spec.reference import CODE
 
 _TEXTS: dict[str, str] = {}  # module name -> source
@@ -85,16 +84,16 @@ def uses(module: str) -> set[str]:
     todo = [module]
     while todo:
         name = todo.pop()
-        if name in lines or (path := _own_file(name)) is None:
+        if name in lines or (path := own_file(name)) is None:
             continue
         content = path.read_bytes()
         lines[name] = f"# uses {name} sha256:{hashlib.sha256(content).hexdigest()}"
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        todo += [*_parents(name), *_imports(content, package)]
+        todo += [*parents(name), *beside.imported(content, package)]
     return set(lines.values())
 
 
-def _own_file(module: str) -> Path | None:
+def own_file(module: str) -> Path | None:
     """The file of a user's own module."""
     if module.partition(".")[0] in {"flipbench", *sys.stdlib_module_names}:
         return None
@@ -116,21 +115,10 @@ def _own_file(module: str) -> Path | None:
     return path
 
 
-def _parents(module: str) -> list[str]:
+def parents(module: str) -> list[str]:
     """The packages around a module, which Python imports before it."""
     parts = module.split(".")
     return [".".join(parts[:i]) for i in range(1, len(parts))]
-
-
-def _imports(content: bytes, package: str) -> Iterator[str]:
-    """The modules that a module imports, and names it imports from them, which may be modules too."""
-    for statement in ast.walk(ast.parse(content)):
-        if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - statement.level + 1] if statement.level else []
-            base = ".".join([*above, *([statement.module] if statement.module else [])])
-            yield from (base, *(f"{base}.{alias.name}" for alias in statement.names))
 
 
 def changed(source: str) -> list[str]:

@@ -88,6 +88,10 @@ class Reached:
         """Where a name that was imported leads, with the attributes that are taken of it."""
         dotted = module if name is None else f"{module}.{name}"
         rest = list(attributes)
+        if dotted == "flipbench":  # ``import flipbench.aggregators`` binds the first part alone
+            longer = (".".join([dotted, *rest[:count]]) for count in range(1, len(rest) + 1))
+            if (found := next((m for m in longer if self.read(m) is not None), None)) is not None:
+                rest, dotted = rest[found.count(".") :], found
         if self.read(dotted) is None:
             if name is not None and self.read(module) is not None:
                 return [(module, name)]

@@ -31,7 +31,12 @@ _NO_NUMBERS = {  # registries, places of files, what is written about a cell
 
 def in_engine(module: str) -> bool:
     """Whether a module belongs to the engine: what all cells share, apart from shipped rules, attacks and the like."""
-    return module not in _NO_NUMBERS and not module.startswith(_OF_ENTRIES)
+    return module not in _NO_NUMBERS and not in_library(module)
+
+
+def in_library(module: str) -> bool:
+    """Whether a module holds rules and attacks, and what they share; the engine has the parts of it that it uses."""
+    return module.startswith(_OF_ENTRIES)
 
 
 @cache

@@ -16,7 +16,7 @@ from typing import Any
 
 from flipbench.versions import sources
 from flipbench.versions.reach import Place, Reached
-from flipbench.versions.syntax import fingerprint, short_hash
+from flipbench.versions.syntax import Module, fingerprint, parse, short_hash
 
 TABLE = Path(__file__).with_name("code_versions.json")
 EDITED = "edited "  # begins the mark of source that is not in the table
@@ -102,19 +102,36 @@ def mark_of_engine(entries: Callable[[], Iterable[Place]]) -> str | None:
     return _version(table().engine)
 
 
-def mark_of_imports(places: Iterable[tuple[str, str | None]]) -> str | None:
-    """What of flipbench a plug-in depends on that it imports from it: as of `mark_of_entry`, of all together.
+def engine_of_record(entries: Callable[[], Iterable[Place]]) -> str:
+    """The engine as a record names it: ``1 (3f2a9c12)``, version and fingerprint; ``edited`` where it is not known.
 
     Args:
-        places: module and name of each import; None: the whole module.
+        entries: as of `mark_of_engine`.
     """
-    reached = Reached(sources.read)
-    for module, name in places:
-        reached.add(*((module, name) if name is not None else _as_value(module)))
-    raised = {m: k.version for m, k in table().modules.items() if m in reached.modules and k.version > 1}
+    if (mark := mark_of_engine(entries) or "").startswith(EDITED):
+        return mark
+    return f"{table().engine} ({short_hash(repr(sorted(table().parts.items())))[:8]})"
+
+
+def mark_of_code(code: Iterable[bytes]) -> str | None:
+    """What of flipbench a plug-in depends on that imports from it: as of `mark_of_entry`, of all together.
+
+    Args:
+        code: sources of the plug-in's modules.
+    """
+    raised = {module: known.version for module, known in table().modules.items() if known.version > 1}
+    if not raised and not edited():
+        return None
+    reached = Reached(lambda name: own.get(name) or sources.read(name))
+    own: dict[str, Module] = {}
+    for place, source in enumerate(code):
+        name = f"<{place}>"
+        own[name] = parse(source, name, False)
+        reached.add_statements(name, own[name].statements)
     if reached.modules & edited():
         return EDITED + reached.fingerprint()
-    return short_hash(repr(sorted(raised.items()))) if raised else None
+    mine = sorted((module, version) for module, version in raised.items() if module in reached.modules)
+    return f"version {short_hash(repr(mine))}" if mine else None
 
 
 def entry_source(place: Place) -> str:
@@ -137,7 +154,7 @@ def engine_sources(entries: frozenset[Place]) -> dict[str, str]:
         if held is None:
             found[module] = fingerprint(sources.contents()[module])
             continue
-        reached = Reached(sources.read, entries, lambda other: not sources.in_engine(other))
+        reached = Reached(sources.read, entries, sources.in_library)
         own = [s for s in held.statements if not any((module, name) in entries for name in s.names)]
         reached.add_statements(module, own)
         found[module] = reached.fingerprint()
@@ -165,8 +182,3 @@ def forget() -> None:
 
 def _version(number: int) -> str | None:
     return None if number == 1 else f"version {number}"
-
-
-def _as_value(module: str) -> Place:
-    above, _, last = module.rpartition(".")
-    return above, last

@@ -60,7 +60,8 @@ def _source_changed(name: str, before: Table) -> bool:
 def _recorded(before: Table, moved: set[str]) -> Table:
     """The table of the present source: versions of what moved are raised, and of the changed modules behind it."""
     entries: dict[str, dict[str, Known]] = {}
-    behind: set[str] = set()
+    behind: set[str] = set()  # changed or not: modules that hold a part of what moved
+    homes: set[str] = set()  # modules that define what moved
     for kind in registry.KINDS:
         for name in registry.shipped(kind):
             label = f"{kind} {name}"
@@ -69,13 +70,14 @@ def _recorded(before: Table, moved: set[str]) -> Table:
             reached.add(*registry.place(kind, name))
             entries.setdefault(kind, {})[name] = Known(version, reached.fingerprint())
             behind |= reached.modules if label in moved else set()
+            homes |= {registry.place(kind, name)[0]} if label in moved else set()
     if "engine" in moved:
         behind |= {m for m in sources.contents() if sources.in_engine(m)}
     modules = {}
     for module, source in sources.contents().items():
         known = before.modules.get(module, Known(1, ""))
         syntax = fingerprint(source)
-        changed = bool(known.source) and syntax != known.source and module in behind
+        changed = (bool(known.source) and syntax != known.source and module in behind) or module in homes
         modules[module] = Known(known.version + changed, syntax)
     return replace(
         before,

@@ -149,7 +149,7 @@ def preface(frame: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
         lines.append(f"Command: {printable(str(plan['command']), 1000)}")
     done = frame[frame["status"] == "done"]
     made = []
-    for name in ("flipbench", "commit", "python", "torch", "device", "platform"):
+    for name in ("flipbench", "commit", "python", "torch", "numpy", "numba", "device", "processor", "platform"):
         values = sorted({str(v) for v in done[f"provenance_{name}"].unique() if not is_nothing(v)})
         made += [f"{name} {printable(' and '.join(values))}"] if values else []
     splits = sorted({str(s) for s in done["split"].unique() if not is_nothing(s)})

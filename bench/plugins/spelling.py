@@ -1,0 +1,68 @@
+"""One spelling for each plug-in and its options: two names of one thing are one experiment with one key."""
+
+from __future__ import annotations
+
+import os
+from inspect import Parameter
+from pathlib import Path
+from typing import Any
+
+from flipbench.errors import UserError
+from flipbench.plugins import other_suites, registry, signatures, source_text
+from flipbench.spec.reference import Reference, parse, parse_chain
+
+
+def spelled(kind: str, text: str) -> str:
+    """The one spelling of a reference or a chain that `registry.resolve` takes.
+
+    A file is named by its path from the working folder, without links and detours; a shipped thing by its own name,
+    not by its module; options at their default values are left out.
+
+    Args:
+        kind: a key of `registry.KINDS`.
+        text: of the reference.
+    """
+    parts = parse_chain(text) if "|" in text else (parse(text),)
+    return " | ".join(str(_one(k, r)) for k, r in zip(registry.kinds_of(kind, len(parts)), parts, strict=True))
+
+
+def _one(kind: str, ref: Reference) -> Reference:
+    if kind == "aggregator" and other_suites.is_foreign(ref.name):
+        return ref
+    try:
+        target = registry.find(kind, ref.name)
+        given = signatures.coerced(target, ref.options)
+    except (UserError, ValueError):
+        return ref
+    known = signatures.options(target)
+    options = {n: v for n, v in ref.options.items() if n not in known or not _same(given[n], known[n].default)}
+    return Reference(_name(kind, ref.name, target), options)
+
+
+def _name(kind: str, name: str, target: Any) -> str:
+    if ".py:" in name:
+        path, _, attribute = name.rpartition(":")
+        return f"{from_here(path)}:{attribute}"
+    if ":" in name and not source_text.is_code(name):
+        own = getattr(target, "__name__", "")
+        return own if registry.shipped(kind).get(own) is target else name
+    return name
+
+
+def from_here(path: str) -> str:
+    """A file's path from the working folder, with links followed; as it is where there is none (another drive)."""
+    try:
+        return Path(os.path.relpath(os.path.realpath(path), os.path.realpath(os.curdir))).as_posix()
+    except ValueError:
+        return path
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether an option has its default value, of the same type; 1 is not True."""
+    if default is Parameter.empty:
+        return False
+    if isinstance(value, list | tuple) and isinstance(default, list | tuple):
+        return len(value) == len(default) and all(map(_same, value, default))
+    if isinstance(value, float) and type(default) is int:  # of ``x: float = 1``
+        return value == default
+    return type(value) is type(default) and bool(value == default)

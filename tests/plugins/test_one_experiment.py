@@ -1,0 +1,151 @@
+"""One rule under several names, or with options written out, is one experiment; a changed helper makes another."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from flipbench.aggregators import Cohort
+from flipbench.errors import UserError
+from flipbench.grid import reader
+from flipbench.plugins import registry, spelling
+from flipbench.spec.key import key
+
+RULE = "def mine(updates, cohort, /, *, trim: int = 3, scale: float = 1.0):\n    return updates.mean(-2) * scale\n"
+UPDATES = torch.ones(3, 2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule.py").write_text(RULE)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "link.py").symlink_to(tmp_path / "rule.py")
+    return tmp_path
+
+
+def ask(name: str) -> list[float]:
+    answer: torch.Tensor = registry.resolve("aggregator", name)(UPDATES, Cohort.of(UPDATES))
+    return answer.tolist()
+
+
+def keys(*names: str) -> set[str]:
+    """The keys of one grid that names a rule in several ways."""
+    rules = "".join(f"  - '{name}'\n" for name in names)
+    text = f"base: {{dataset: digits, clients: 3, rounds: 1}}\naxes:\n aggregator:\n{rules}"
+    return {key(cell, reader.contents(cell)) for cell in reader.read_text(text, "one", "one.yaml").cells}
+
+
+def test_one_file_is_one_experiment_however_it_is_named(folder: Path) -> None:
+    names = ["rule.py:mine", "./rule.py:mine", "rules/../rule.py:mine", f"{folder}/rule.py:mine", "link.py:mine"]
+    assert {spelling.spelled("aggregator", name) for name in names} == {"rule.py:mine"}
+    assert len(keys(*names)) == 1
+    assert {k for name in names for k in keys(name)} == keys("rule.py:mine")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("aggregator", "rule.py:mine(trim=3)", "rule.py:mine"),
+        ("aggregator", "rule.py:mine(scale=1, trim=2)", "rule.py:mine(trim=2)"),
+        ("aggregator", "rule.py:mine(trim=2, scale=2)", "rule.py:mine(scale=2, trim=2)"),
+        ("aggregator", "trimmed_mean(trim=null)", "trimmed_mean"),
+        ("aggregator", "nnm | ./rule.py:mine(trim=3)", "nnm | rule.py:mine"),
+        ("aggregator", "flipbench.aggregators:krum", "krum"),
+        ("attack", "mirrored | scaled(factor=3)", "mirrored | scaled(factor=3)"),
+        ("model", "cnn(kernel=5, dropout=0)", "cnn"),
+        ("augmentation", "crop(flip=0.5, padding=2)", "crop(padding=2)"),
+    ],
+)
+def test_options_at_their_defaults_say_nothing(folder: Path, kind: str, name: str, said: str) -> None:
+    assert spelling.spelled(kind, name) == said
+
+
+@pytest.mark.parametrize(
+    ("statement", "use"),
+    [
+        ("import helper", "helper.FACTOR"),
+        ("from helper import FACTOR", "FACTOR"),
+        ("from .helper import FACTOR", "FACTOR"),
+        ("import tools.deep.numbers", "tools.deep.numbers.FACTOR"),
+        ("from tools.deep import numbers", "numbers.FACTOR"),
+        ("from tools import again", "again"),
+    ],
+)
+def test_what_lies_beside_a_file_works_and_is_part_of_its_hash(folder: Path, statement: str, use: str) -> None:
+    for place in ("a", "b"):
+        deep = folder / place / "tools" / "deep"
+        deep.mkdir(parents=True)
+        (folder / place / "rule.py").write_text(
+            f"{statement}\ndef mine(updates, cohort, /):\n    return updates.mean(-2) * {use}\n"
+        )
+        factor = {"a": 2, "b": 5}[place]
+        (folder / place / "helper.py").write_text(f"FACTOR = {factor}\n")
+        (deep.parent / "__init__.py").write_text("from .deep.numbers import FACTOR as again\n")
+        (deep / "numbers.py").write_text(f"FACTOR = {factor}\n")
+    assert ask("a/rule.py:mine") == [2, 2]
+    assert ask("b/rule.py:mine") == [5, 5]
+    before = registry.source_hash("aggregator", "a/rule.py:mine")
+    for path in (folder / "a" / "helper.py", folder / "a" / "tools" / "deep" / "numbers.py"):
+        path.write_text("FACTOR = 7\n")
+    assert registry.source_hash("aggregator", "a/rule.py:mine") != before
+    assert ask("a/rule.py:mine") == [7, 7]
+    shutil.copytree(folder / "a", folder / "c")
+    assert registry.source_hash("aggregator", "c/rule.py:mine") == registry.source_hash("aggregator", "a/rule.py:mine")
+
+
+def test_imports_inside_functions_find_their_helpers_and_each_other(folder: Path) -> None:
+    (folder / "rule.py").write_text(
+        "def mine(updates, cohort, /):\n    import first\n    return updates.mean(-2) * first.value()\n"
+    )
+    (folder / "first.py").write_text("import second\ndef value():\n    return second.VALUE\n")
+    (folder / "second.py").write_text("import first\nVALUE = 4\n")
+    assert ask("rule.py:mine") == [4, 4]
+
+
+def test_files_named_like_pythons_modules_hide_nothing(folder: Path) -> None:
+    for name in ("random", "statistics", "types", "attacks", "aggregators", "bench"):
+        (folder / f"{name}.py").write_text(
+            "import random, statistics, types\nassert random.random and statistics.mean and types.ModuleType\n" + RULE
+        )
+        assert ask(f"{name}.py:mine") == [1, 1]
+    (folder / "attacks.py").write_text("FACTOR = 3\n")
+    (folder / "rule.py").write_text(
+        "from attacks import FACTOR\ndef mine(updates, cohort, /):\n    return updates.mean(-2) * FACTOR\n"
+    )
+    assert ask("rule.py:mine") == [3, 3]
+
+
+def test_a_file_that_imports_nothing_of_its_own_keeps_the_hash_of_its_bytes(folder: Path) -> None:
+    text = "import torch\nfrom flipbench.aggregators import median\n" + RULE
+    (folder / "rule.py").write_text(text)
+    assert registry.source_hash("aggregator", "rule.py:mine") == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_helper_with_a_mistake_is_named_with_its_line(folder: Path) -> None:
+    (folder / "rule.py").write_text("import helper\n" + RULE)
+    (folder / "helper.py").write_text("x = 1\ny = x / 0\n")
+    with pytest.raises(UserError, match=r"helper.py:2: .*division"):
+        ask("rule.py:mine")
+    (folder / "helper.py").write_text("x = (\n")
+    with pytest.raises(UserError, match=r"helper.py:1: "):
+        ask("rule.py:mine")
+    (folder / "helper.py").write_text("x = 1\n")
+    assert ask("rule.py:mine") == [1, 1]
+
+
+def test_the_modules_of_a_package_are_part_of_its_hash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = folder / "lib" / "my_package_of_rules"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('"""Nothing."""\n')
+    (package / "rules.py").write_text("from .numbers import FACTOR\n" + RULE)
+    (package / "numbers.py").write_text("FACTOR = 2\n")
+    monkeypatch.syspath_prepend(str(folder / "lib"))
+    name = "my_package_of_rules.rules:mine"
+    before = registry.source_hash("aggregator", name)
+    (package / "numbers.py").write_text("FACTOR = 3\n")
+    assert registry.source_hash("aggregator", name) != before
