@@ -17,13 +17,23 @@ from typing import Any
 from flipbench.data import downloads, ham10000, idx, mnist, packaged
 from flipbench.data.dataset import Dataset, shortened
 from flipbench.errors import UserError
-from flipbench.plugins import registry
+from flipbench.plugins import guard, registry
 from flipbench.plugins.definitions import kind_of
 from flipbench.spec.reference import CODE, Reference, parse
 from flipbench.system import exception_text
 from flipbench.system.signals import is_users
 
-__all__ = ["CLASSES", "DATASETS", "Dataset", "Description", "content_hash", "describe", "load", "shortened"]
+__all__ = [
+    "CLASSES",
+    "DATASETS",
+    "Dataset",
+    "Description",
+    "content_hash",
+    "describe",
+    "forget",
+    "load",
+    "shortened",
+]
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ CLASSES: dict[str, tuple[str, ...]] = {name: shipped.classes for name, shipped i
 
 
 def load(ref: str, *, download: bool = False) -> Dataset:
-    """The data set that a reference names; a process reads the same content once.
+    """The data set that a reference names; a process reads the same content once, so it is never to be written into.
 
     Args:
         ref: like ``mnist(train=5000)``.
@@ -79,6 +89,11 @@ def load(ref: str, *, download: bool = False) -> Dataset:
         downloads.ensure(shipped.files, reference.options.get("path"))
     state = shipped.content(reference.options)
     return _load(str(reference), state)
+
+
+def forget() -> None:
+    """Read every data set again when it is next named."""
+    _load.cache_clear()
 
 
 def content_hash(ref: str) -> str:
@@ -185,11 +200,14 @@ def _load(ref: str, state: str | None) -> Dataset:
     """Read what a reference names; ``state`` is the content's hash, so that a changed file is read again."""
     loader, name = registry.resolve("dataset", ref), CODE.sub("", ref)
     try:
-        dataset = loader()
+        with guard.foreign(loader, name, draws=True):
+            dataset = loader()
+    except guard.SideEffectError:
+        raise
     except BaseException as error:  # a plug-in may raise anything, sys.exit included
         if is_users(error) or _ours(parse(ref)) is not None:
             raise
         raise UserError(f"data set {name} cannot be loaded: {exception_text.with_line(error)}") from error
     if not isinstance(dataset, Dataset):
         raise UserError(f"data set {name} returned {kind_of(dataset)}: a loader returns a flipbench.Dataset")
-    return dataset
+    return dataset if guard.is_ours(loader) else dataset.copied()  # what a plug-in keeps may change later

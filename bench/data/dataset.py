@@ -12,6 +12,7 @@ from torch import Tensor
 from flipbench.data.splits import subset
 from flipbench.errors import UserError
 
+SIDES = ("train_x", "train_y", "test_x", "test_y")
 Split = Literal["official", "files", "stratified", "lesion", "row"]
 
 
@@ -64,6 +65,10 @@ class Dataset:
             )
         if not self.sha256:
             object.__setattr__(self, "sha256", _digest(self.train_x, self.train_y, self.test_x, self.test_y))
+
+    def copied(self) -> Dataset:
+        """The same data in tensors that no other holds."""
+        return replace(self, **{side: getattr(self, side).detach().clone() for side in SIDES})
 
     @property
     def shape(self) -> tuple[int, int, int]:

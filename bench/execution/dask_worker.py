@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flipbench.data import in_memory
 from flipbench.data.dataset import Dataset
 from flipbench.errors import UserError
-from flipbench.federation import run_stack, tasks
+from flipbench.federation import run_stack
 from flipbench.federation.checkpoint_files import Checkpoints
 from flipbench.federation.records import Job, Record
 from flipbench.grid.fields import REFERENCES
@@ -97,7 +98,7 @@ def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
         for job in task.jobs:
             check_content(job, dataset)
         if dataset is not None:
-            tasks.supply(task.jobs[0].cell.dataset, dataset)
+            in_memory.supply(task.jobs[0].cell.dataset, dataset)
         return run_stack.perform(task.jobs, task.provenance, task.attempts, task.checkpoints)
 
 

@@ -162,7 +162,7 @@ def plan_stacks(jobs: Sequence[Job], workers: int = 1) -> Iterator[Stack]:
     for _, group in groupby(sorted(keyed, key=lambda pair: pair[0]), key=lambda pair: pair[0]):
         members = iter([job for _, job in group])
         first = next(members)
-        size = run_stack.width(first.cell, workers)
+        size = run_stack.width(first.cell, workers, first.content["dataset"])
         yield [first, *islice(members, size - 1)]
         while stack := list(islice(members, size)):
             yield stack

@@ -12,6 +12,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Cohort
 from flipbench.aggregators.validation import all_finite
 from flipbench.federation.malicious_clients import without_trace
+from flipbench.plugins import guard
 
 
 class BadUpdateError(RuntimeError):
@@ -33,7 +34,7 @@ class Aggregation:
     @property
     def question(self) -> Callable[[Tensor, Cohort], Tensor]:
         """The rule for an attack that asks it: asking moves no memory."""
-        return without_trace(self.rule, self.memory)
+        return without_trace(self.rule, self.memory, self._called)
 
     def update(self, updates: Tensor, cohort: Cohort, norms: Tensor) -> tuple[Tensor, list[int]]:
         """The rule's update of a round.
@@ -83,10 +84,10 @@ class Aggregation:
         rule, name, version = self.rule, self.name, updates._version
         if hasattr(rule, "init"):
             if self.memory is None:
-                self.memory = rule.init(updates, cohort)
-            update, self.memory = rule(updates, cohort, self.memory)
+                self.memory = self._called(rule.init, updates, cohort)
+            update, self.memory = self._called(rule, updates, cohort, self.memory)
         else:
-            update = rule(updates, cohort)
+            update = self._called(rule, updates, cohort)
         wanted = (updates.shape[0], updates.shape[2])
         if not isinstance(update, Tensor) or update.shape != wanted:
             came = tuple(update.shape) if isinstance(update, Tensor) else type(update).__name__
@@ -103,4 +104,9 @@ class Aggregation:
             )
         # A view of a row would change when clients move on (momenta are updated in place).
         shared = update.untyped_storage().data_ptr() == updates.untyped_storage().data_ptr()
-        return update.clone() if shared else update
+        return update.detach().clone() if shared or not guard.is_ours(rule) else update
+
+    def _called(self, function: Callable[..., Any], updates: Tensor, cohort: Cohort, *memory: Any) -> Any:
+        """The answer of the rule, or of its ``init``; a plug-in is given copies, and what it changes is refused."""
+        with guard.foreign(function, self.name, BadUpdateError) as call:
+            return function(call.lend("the updates", updates), call.lend("cohort", cohort), *memory)

@@ -22,6 +22,7 @@ from flipbench.federation.federation import Federation, run
 from flipbench.federation.population import Partition, Population, generator, populate
 from flipbench.federation.task import Parts, Task
 from flipbench.federation.trial_checkpoint import TrialLog
+from flipbench.plugins import guard
 from flipbench.spec.cell import Cell
 from flipbench.spec.field_groups import ATTACK_FIELDS, USUAL
 from flipbench.training import evaluation
@@ -108,7 +109,9 @@ class Search:
         rows = torch.cat([population.parts[c] for c in population.malicious])
         counts = torch.bincount(population.labels[rows], minlength=self.task.classes)
         draws = generator(self.cell.seed, "search")
-        answer = self.chain.labels.search(Trials(self.task.classes, counts, self._trials, self.cell.rounds, draws))
+        trials = Trials(self.task.classes, counts, self._trials, self.cell.rounds, draws)
+        with guard.foreign(self.chain.labels, self.cell.attack):
+            answer = self.chain.labels.search(trials)
         if not isinstance(answer, Found):
             got = type(answer).__name__
             raise UserError(f"attack {self.cell.attack}: search must return flipbench.attacks.Found, got {got}")

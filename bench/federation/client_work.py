@@ -13,6 +13,7 @@ from torch import Tensor
 from flipbench.federation.batch_sampling import BatchStream
 from flipbench.federation.malicious_clients import Relabeller
 from flipbench.federation.population import Population, generator
+from flipbench.plugins import guard
 from flipbench.spec.cell import Cell
 from flipbench.spec.seeds import named_seed
 from flipbench.training.augmentation import none
@@ -92,7 +93,7 @@ class Work:
         drawn = self._drawn(self.root, [0], [r - 1])
         batches = replace(drawn, labels=self.population.labels[drawn.index])
         counts = torch.bincount(self.population.labels[self.population.root], minlength=self.classes)
-        weights = self.habits.loss.weights(counts, self._counts)
+        weights = self._loss_weights(counts)
         return batches if weights is None else replace(batches, emphasis=weights[batches.labels])
 
     def factors(self, clients: list[int], turns: list[int]) -> Tensor:
@@ -102,6 +103,10 @@ class Work:
             clients: ids of the clients in this round.
             turns: for every client of the cell, the number of rounds it has taken part in before.
         """
+        with guard.foreign(self.habits.schedule, self.cell.schedule):
+            return self._factors(clients, turns)
+
+    def _factors(self, clients: list[int], turns: list[int]) -> Tensor:
         steps = [self.stream.steps(c) for c in clients]
         before = 0  # steps of all clients so far
         if self.cell.schedule_clock == "shared_step":
@@ -115,7 +120,8 @@ class Work:
     def root_factors(self, r: int) -> Tensor:
         """`factors` of the server, ``(1, steps)``; it takes part in every round."""
         steps = self.root.steps(0)
-        return self._rates(r - 1, steps, (r - 1) * steps).unsqueeze(0)
+        with guard.foreign(self.habits.schedule, self.cell.schedule):
+            return self._rates(r - 1, steps, (r - 1) * steps).unsqueeze(0)
 
     def _rates(self, turn: int, steps: int, before: int) -> Tensor:
         """Factors of the steps of one client's round."""
@@ -139,10 +145,15 @@ class Work:
         self, purpose: str, clients: list[int], turns: list[int], index: Tensor, counts: Tensor | None
     ) -> Tensor | None:
         """Random draws of the augmentation, one for each example: the shape of index."""
-        augment = self.habits.augment
-        if not hasattr(augment, "draw"):
+        if not hasattr(self.habits.augment, "draw"):
             return None
-        source = self.population.source
+        with guard.foreign(self.habits.augment, self.cell.augmentation):
+            return self._augmented(purpose, clients, turns, index, counts)
+
+    def _augmented(
+        self, purpose: str, clients: list[int], turns: list[int], index: Tensor, counts: Tensor | None
+    ) -> Tensor:
+        augment, source = self.habits.augment, self.population.source
         if augment.frozen:
             if self._frozen is None:
                 rows = len(self.population.labels) if source is None else int(source.max()) + 1
@@ -172,8 +183,15 @@ class Work:
             p = self.population
             own = (p.flipped if on else p.labels)[p.parts[client]]
             counts = torch.bincount(own, minlength=self.classes)
-            self._weights[client, on] = self.habits.loss.weights(counts, self._counts)
+            self._weights[client, on] = self._loss_weights(counts)
         return self._weights[client, on]
+
+    def _loss_weights(self, counts: Tensor) -> Tensor | None:
+        """The weights that the loss gives the classes, from the examples of each that a client trains on."""
+        loss = self.habits.loss
+        with guard.foreign(loss, self.cell.loss) as call:
+            weights = loss.weights(counts, call.lend("the counts of all clients", self._counts))
+        return None if weights is None else call.own(weights)
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:
@@ -192,11 +210,13 @@ def recipe(cell: Cell, habits: Habits, r: int, factors: Sequence[Tensor], device
         device: of the factors in the result.
     """
     augment = habits.augment
-    change = partial(augment.apply, black=habits.black) if hasattr(augment, "apply") else None
+    black = habits.black if habits.black is None or guard.is_ours(augment) else habits.black.clone()
+    change = partial(augment.apply, black=black) if hasattr(augment, "apply") else None
     lr, padded = cell.learning_rate, None
     if factors:
         steps = max(f.shape[1] for f in factors)
         padded = torch.stack([torch.nn.functional.pad(f, (0, steps - f.shape[1])) for f in factors]).to(device)
     else:
-        lr *= habits.schedule(cell.schedule_start + r - 1, cell.rounds)
+        with guard.foreign(habits.schedule, cell.schedule):
+            lr *= habits.schedule(cell.schedule_start + r - 1, cell.rounds)
     return Recipe(lr, cell.momentum, cell.weight_decay, cell.reduction == "sum", padded, change)

@@ -29,6 +29,7 @@ from flipbench.federation.population import Population
 from flipbench.federation.round_log import EvaluatedRound, PhaseClock, RoundLog
 from flipbench.federation.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.federation.task import Parts, Task
+from flipbench.plugins import guard
 from flipbench.spec.cell import Cell
 from flipbench.spec.seeds import named_seed
 from flipbench.training import evaluation, models, running_variances
@@ -90,7 +91,10 @@ class Federation:
         self.cells, self.populations, self.task, self.parts = cells, populations, task, parts
         self.cell = cells[0]  # what all cells agree in
         shape = (task.shape, task.classes)
-        built = [models.build(parts.model, *shape, named_seed(c.seed, "weights"), parts.initialise) for c in cells]
+        own = (parts.model, self.cell.model), (parts.initialise, self.cell.initialisation)
+        with guard.foreign_parts(*own):
+            built = [models.build(parts.model, *shape, named_seed(c.seed, "weights"), parts.initialise) for c in cells]
+        self.trained = (parts.model, self.cell.model), (parts.augment, self.cell.augmentation)  # called in training
         _check_fixed(built)
         self.net, self.layout = stacked_model.stack(built[0].to(task.train.device)), vectors.layout_of(built[0])
         self.variances = running_variances.places_of(built[0], self.layout)
@@ -132,7 +136,8 @@ class Federation:
         recipe = client_work.recipe(cell, self.habits, r, factors, self.weights.device)
         batches = self._batches(clients, r)
         ids = torch.tensor(clients)  # (cells, clients)
-        updates = self._local_updates(ids, batches, recipe)
+        with guard.foreign_parts(*self.trained):
+            updates = self._local_updates(ids, batches, recipe)
         cohort = self._cohort(ids, updates, r)
         updates = self._clipped(self._sent(updates, cohort, r))
         self.clock.lap("local")
@@ -174,7 +179,8 @@ class Federation:
         """Logits ``(rows, L)`` that the global model of one cell gives training examples."""
         source = self.populations[s].source
         x = self.task.train[(rows if source is None else source[rows]).to(self.task.train.device)]
-        return evaluation.scores(self.net, self.layout, self.weights[s], x)
+        with guard.foreign_parts(*self.trained):
+            return evaluation.scores(self.net, self.layout, self.weights[s], x)
 
     def _sent(self, updates: Tensor, cohort: Cohort, r: int) -> Tensor:
         """The clients' updates after the attacks on updates; without any they are handed on as they are."""
@@ -277,15 +283,17 @@ class Federation:
         recipe = client_work.recipe(self.cell, self.habits, r, factors, start.device)
         batches = merge([w.of_root(r) for w in self.work], start.device)
         inputs = Inputs(self.task.train, self.task.pixels)
-        return train(LocalRound(self.net, self.layout, start, inputs, batches, recipe)).squeeze(1)
+        with guard.foreign_parts(*self.trained):
+            return train(LocalRound(self.net, self.layout, start, inputs, batches, recipe)).squeeze(1)
 
     def _evaluate(self, r: int, clients: list[list[int]], updates: Tensor, cohort: Cohort, update: Tensor) -> None:
         """Write what an evaluated round says into the logs."""
         task, model = self.task, (self.net, self.layout, self.weights)
-        matrices = evaluation.confusion(*model, task.test, task.test_labels, task.classes).cpu()
         stamped = None
-        if task.stamped_test is not None and task.stamped_labels is not None:
-            stamped = evaluation.confusion(*model, task.stamped_test, task.stamped_labels, task.classes).cpu()
+        with guard.foreign_parts(*self.trained):
+            matrices = evaluation.confusion(*model, task.test, task.test_labels, task.classes).cpu()
+            if task.stamped_test is not None and task.stamped_labels is not None:
+                stamped = evaluation.confusion(*model, task.stamped_test, task.stamped_labels, task.classes).cpu()
         norms = self.norms if self.cell.clip_update is None else lengths(updates).cpu()
         gaps = round_log.fedavg_gaps(updates, cohort.weights, update)
         evaluated = EvaluatedRound(r, clients, matrices, stamped, influence(updates, update), norms, gaps)

@@ -13,6 +13,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Cohort, Infeasible
 from flipbench.attacks.contract import LabelContext, UpdateContext, declares
 from flipbench.federation.population import Population, generator
+from flipbench.plugins import guard
 from flipbench.spec.cell import Cell
 
 _TRIAL_BYTES = 1 << 23  # of stacked updates that a rule is asked about at once: they stay in the cache
@@ -63,7 +64,8 @@ class Relabeller:
             true = population.labels[rows]
             draws = generator(self.cell.seed, "dynamic labels", client, r)
             context = LabelContext(self.classes, population.labels, draws, scores=scores(rows).cpu())
-            new = attack(true, context).labels
+            with guard.foreign(attack, self.cell.attack, BadAttackError) as call:
+                new = call.own(attack(call.lend("the labels", true), call.lend("context", context)).labels)
             if new.shape != true.shape or not bool(((new >= 0) & (new < self.classes)).all()):
                 raise BadAttackError(
                     f"attack {self.cell.attack} must give {len(true)} labels from 0 to {self.classes - 1}, "
@@ -132,10 +134,10 @@ class UpdateAttacker:
         versions = trained._version, honest._version
         if hasattr(self.attack, "init"):
             if self.memory is None:
-                self.memory = self.attack.init(trained, context)
-            answer, self.memory = self.attack(trained, context, self.memory)
+                self.memory = self._called(self.attack.init, trained, context)
+            answer, self.memory = self._called(self.attack, trained, context, self.memory)
         else:
-            answer = self.attack(trained, context)
+            answer = self._called(self.attack, trained, context)
         if (trained._version, honest._version) != versions:
             raise BadAttackError(
                 f"{self._name} changed the updates that it was given; work on a copy (updates.clone())"
@@ -144,6 +146,11 @@ class UpdateAttacker:
         out = updates.clone()
         out[malicious_rows] = answer
         return out
+
+    def _called(self, function: Callable[..., Any], updates: Tensor, context: UpdateContext, *memory: Any) -> Any:
+        """The answer of the attack, or of its ``init``; a plug-in is given copies, and what it changes is refused."""
+        with guard.foreign(function, self.cell.attack, BadAttackError) as call:
+            return function(call.lend("the updates", updates), call.lend("context", context), *memory)
 
     @property
     def _name(self) -> str:
@@ -185,17 +192,18 @@ def _try(
     return torch.cat(answers)
 
 
-def without_trace(rule: Any, state: Any) -> Callable[[Tensor, Cohort], Tensor]:
+def without_trace(rule: Any, state: Any, call: Callable[..., Any]) -> Callable[[Tensor, Cohort], Tensor]:
     """The rule as a function that leaves its memory as it is; a rule with memory is applied to one trial at a time.
 
     Args:
         rule: the aggregator.
         state: its memory before the round (None: none yet), of this cell alone.
+        call: calls the rule, or its ``init``, with what follows.
     """
 
     def ask(updates: Tensor, cohort: Cohort) -> Tensor:
         if not hasattr(rule, "init"):
-            answer: Tensor = rule(updates, cohort)
+            answer: Tensor = call(rule, updates, cohort)
             return answer
         answers = []
         for i in range(len(updates)):
@@ -208,8 +216,8 @@ def without_trace(rule: Any, state: Any) -> Callable[[Tensor, Cohort], Tensor]:
                 trusted=lambda: cohort.trusted()[:1],
             )
             sent = updates[i : i + 1]
-            memory = rule.init(sent, trial) if state is None else copy.deepcopy(state)
-            answers.append(rule(sent, trial, memory)[0])
+            memory = call(rule.init, sent, trial) if state is None else copy.deepcopy(state)
+            answers.append(call(rule, sent, trial, memory)[0])
         return torch.cat(answers)
 
     return ask

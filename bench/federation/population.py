@@ -8,7 +8,7 @@ flipped examples over rates (the first k of one permutation), which makes differ
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import LabelContext, Proposal, Stamped, declares
 from flipbench.errors import UserError
 from flipbench.federation.sybil_data import MaliciousData
+from flipbench.plugins import guard
 from flipbench.spec.cell import Cell
 from flipbench.spec.seeds import named_seed
 
@@ -182,7 +183,9 @@ def _deal(cell: Cell, labels: Tensor, partition: Partition) -> _Deal:
     root = shuffled[: cell.root_examples].sort().values
     rest = shuffled[cell.root_examples :].sort().values
     try:
-        parts = partition(labels[rest], cell.clients, generator(cell.seed, "partition"))
+        with guard.foreign(partition, cell.partition) as call:
+            own = call.lend("the labels", labels[rest])
+            parts = partition(own, cell.clients, generator(cell.seed, "partition"))
     except UserError:
         raise
     except ValueError as error:
@@ -198,7 +201,8 @@ def _with_sybils(
     for client in range(cell.clients, cell.members):
         draws = generator(cell.seed, "sybil data", client - cell.clients)
         try:
-            rows = sybil_data(labels[dealt.rest], cell.clients, draws)
+            with guard.foreign(sybil_data, cell.malicious_data) as call:
+                rows = sybil_data(call.lend("the labels", labels[dealt.rest]), cell.clients, draws)
         except UserError:
             raise
         except ValueError as error:
@@ -239,12 +243,14 @@ def _proposal(
     confusion: Callable[[], Tensor] | None,
 ) -> Proposal:
     """The labels that an attack proposes for one client's examples."""
-    given: dict[str, Any] = {}
-    if confusion is not None and declares(flip, "confusion"):
-        given["confusion"] = confusion
-    context = LabelContext(classes, pool, generator(cell.seed, "flipped labels", client), **given)
+    context = LabelContext(classes, pool, generator(cell.seed, "flipped labels", client))
     try:
-        proposal: Proposal = flip(labels, context)
+        with guard.foreign(flip, cell.attack) as call:
+            if confusion is not None and declares(flip, "confusion"):
+                context = replace(context, confusion=lambda: call.lend("the confusion", confusion()))
+            proposal: Proposal = flip(call.lend("the labels", labels), call.lend("context", context))
+    except guard.SideEffectError:
+        raise
     except ValueError as error:
         raise UserError(f"attack {cell.attack}: {error}") from error
     return proposal
@@ -259,7 +265,7 @@ def _choose(proposal: Proposal, rate: float, draws: torch.Generator) -> Tensor:
     return eligible[torch.randperm(len(eligible), generator=draws)[:number]]
 
 
-def class_map(attack: Any, classes: int) -> list[tuple[int, int]] | None:
+def class_map(attack: Any, classes: int, ref: str = "the attack") -> list[tuple[int, int]] | None:
     """Source and target of each class that the attack flips; None where the target is not fixed, or nothing is flipped.
 
     Asked of the attack itself, so that it holds for plug-ins: 64 examples of each class, all of which must agree.
@@ -268,7 +274,9 @@ def class_map(attack: Any, classes: int) -> list[tuple[int, int]] | None:
     if flip is None or declares(flip, "dynamic") or declares(flip, "confusion") or declares(flip, "adaptive"):
         return None
     labels = torch.arange(classes).repeat_interleave(64)
-    proposal = flip(labels, LabelContext(classes, labels, torch.Generator().manual_seed(0)))
+    context = LabelContext(classes, labels, torch.Generator().manual_seed(0))
+    with guard.foreign(flip, ref) as call:
+        proposal = flip(call.lend("the labels", labels), call.lend("context", context))
     pairs = []
     for c in range(classes):
         members = labels == c

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from flipbench.aggregators.contract import Infeasible
+from flipbench.data import in_memory
 from flipbench.errors import UserError
 from flipbench.federation import named_model, tasks
 from flipbench.federation.aggregation import BadUpdateError
@@ -28,7 +29,7 @@ from flipbench.spec.field_groups import ATTACK_OPTIONS
 from flipbench.spec.key import key
 from flipbench.spec.reference import parse
 from flipbench.spec.twins import normal
-from flipbench.system import cuda_devices, exception_text
+from flipbench.system import cuda_devices, exception_text, process_settings
 from flipbench.system.malloc import keep_freed_memory
 from flipbench.system.signals import is_users
 
@@ -50,16 +51,26 @@ def perform(
     Returns:
         One record a job, in order, without the body hash.
     """
-    torch.set_num_threads(1)
+    with process_settings.standard():
+        return _perform(jobs, provenance, attempts, checkpoints)
+
+
+def _perform(
+    jobs: Sequence[Job],
+    provenance: Mapping[str, Any],
+    attempts: Mapping[str, int] | None,
+    checkpoints: Checkpoints | None,
+) -> list[Record]:
     keep_freed_memory()
     started = time.perf_counter()
     keeper = None if checkpoints is None else Keeper(checkpoints, [key(job.cell, job.content) for job in jobs])
     if keeper is not None and not keeper.even():
         return _one_by_one(jobs, provenance, attempts, checkpoints)
     try:
-        prepared = tasks.prepare(jobs, checkpoints)
-        setup = (time.perf_counter() - started) / len(jobs)
-        results = run(prepared.cells, prepared.populations, prepared.task, prepared.parts, keeper)
+        with tasks.data_kept(jobs[0]):
+            prepared = tasks.prepare(jobs, checkpoints)
+            setup = (time.perf_counter() - started) / len(jobs)
+            results = run(prepared.cells, prepared.populations, prepared.task, prepared.parts, keeper)
     except Infeasible as error:
         if len(jobs) > 1:
             return _one_by_one(jobs, provenance, attempts, checkpoints)
@@ -73,7 +84,7 @@ def perform(
         reason = exception_text.text(error) if ours else exception_text.with_line(error)
         text = "".join(traceback.format_exception(error))
         return [failure(jobs[0], provenance, reason, attempts or {}, text)]
-    described = tasks.described(jobs[0].cell)
+    described = tasks.described(jobs[0])
     if keeper is not None and keeper.note is not None:
         provenance = {**provenance, "checkpoint": keeper.note}
     return [
@@ -122,16 +133,16 @@ def stackable(cell: Cell) -> tuple[Any, ...]:
     return (cell.members, *fields.items())
 
 
-def width(cell: Cell, workers: int = 1) -> int:
-    """How many cells of this kind make a stack.
+def width(cell: Cell, workers: int = 1, content: str = "") -> int:
+    """How many cells of this kind make a stack; ``content`` is the hash of the data set, where it is known.
 
     On the CPU stacking only saves overhead, so a stack stays within the processor's cache; full batches differ in
     size from seed to seed and are run alone. On CUDA memory decides, of which each worker has its share.
     """
     if cell.batch_size == "full" or hasattr(registry.resolve("aggregator", cell.aggregator), "init"):
         return 1
-    make, dataset = named_model.resolve(cell.model), tasks.dataset_of(cell.dataset)
-    with torch.device("meta"):  # counts parameters without making them
+    make, dataset = named_model.resolve(cell.model), in_memory.dataset_of(cell.dataset, content)
+    with process_settings.kept(), torch.device("meta"):  # counts parameters without making them
         model = make(dataset.shape, len(dataset.classes))
     size = int(sum(p.numel() for p in model.parameters())) * cell.per_round * 4  # bytes of a round's updates
     if cell.device == "cuda":

@@ -15,7 +15,7 @@ from flipbench.training.inputs import Pixels
 from flipbench.training.losses import cross_entropy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A data set ready for training, on the device.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flipbench import data
 from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import ExampleContext, Stamped
+from flipbench.data import in_memory
 from flipbench.data.dataset import Dataset
 from flipbench.data.pixel_scaling import SCALES
 from flipbench.errors import UserError
@@ -23,10 +24,10 @@ from flipbench.federation.population import Partition, Population, class_map, po
 from flipbench.federation.records import Job
 from flipbench.federation.task import Parts, Task
 from flipbench.federation.trial_checkpoint import TrialLog
-from flipbench.plugins import registry
-from flipbench.spec.cell import Cell
+from flipbench.plugins import guard, registry
+from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.key import key
-from flipbench.spec.reference import parse
+from flipbench.spec.reference import parse, parse_chain
 from flipbench.spec.twins import normal
 from flipbench.training.inputs import Pixels
 
@@ -46,11 +47,11 @@ class Prepared:
 def prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> Prepared:
     """Everything that names stand for, resolved, and what attackers do before the first round."""
     first = jobs[0].cell
-    dataset, task = dataset_of(first.dataset), _task(first.dataset, first.features, first.device)
+    dataset, task = _dataset(jobs[0]), _task_of(jobs[0])
     classes = len(dataset.classes)
     cells = [normal(job.cell) for job in jobs]
     parts, partition = _parts(first), registry.resolve("partition", first.partition)
-    task = _with_black(first, task, parts)
+    task = _with_black(jobs[0], task, parts)
     stamp = chain_of(first).examples
     stamped, task = (None, task) if stamp is None else _stamped(first.attack, stamp, dataset.train_y, task)
     populations, attacks, mappings = [], [], []
@@ -64,7 +65,7 @@ def prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> Prepared:
                 "search": None,
                 "target": None if stamped is None else _only(stamped.labels),
             }
-            confusion = partial(_confusion, attack_search.clean_of(cell))
+            confusion = partial(_confusion, attack_search.clean_of(cell), tuple(sorted(job.content.items())))
             if chain.declares("adaptive") and hasattr(chain.labels, "search"):
                 log = None if checkpoints is None else TrialLog(checkpoints, key(job.cell, job.content))
                 search = Search(cell, dataset.train_y, partition, task, parts, chain, confusion, log)
@@ -73,7 +74,7 @@ def prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> Prepared:
                 mapping = None if answer.mapping is None else sorted(answer.mapping.items())
                 description["search"] = {**answer.report, "mapping": mapping}
             else:
-                mapping = class_map(chain, classes)
+                mapping = class_map(chain, classes, cell.attack)
             known: dict[str, Any] = {"confusion": confusion, "stamped": stamped, "sybil_data": parts.sybil_data}
             population = populate(cell, dataset.train_y, classes, partition, chain, **known)
         else:
@@ -109,7 +110,12 @@ def _stamped(attack: str, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamp
     """The training set as an attack on examples would have it, and the task with it and stamped test images."""
     context = ExampleContext(task.classes, float(task.train.min()), float(task.train.max()))
     try:
-        train, test = stamp(task.train, labels, context), stamp(task.test, task.test_labels.cpu(), context)
+        with guard.foreign(stamp, attack) as call:
+            train = stamp(call.lend("the images", task.train), call.lend("the labels", labels), context)
+            of_test = call.lend("the test images", task.test), call.lend("the test labels", task.test_labels.cpu())
+            test = stamp(*of_test, context)
+    except guard.SideEffectError:
+        raise
     except ValueError as error:
         raise UserError(f"attack {attack}: {error}") from error
     for given, true in ((train, task.train), (test, task.test)):
@@ -134,12 +140,79 @@ def _only(labels: Tensor) -> int | None:
 
 
 @lru_cache(maxsize=64)
-def _confusion(clean: Cell) -> Tensor:
+def _confusion(clean: Cell, content: tuple[tuple[str, str], ...]) -> Tensor:
     """A clean model's confusion: one federation a seed, for all rules, attacks and malicious fractions."""
-    dataset, task = dataset_of(clean.dataset), _task(clean.dataset, clean.features, clean.device)
+    job = Job(clean, dict(content))
+    dataset, task, parts = _dataset(job), _task_of(job), _parts(clean)
     partition: Partition = registry.resolve("partition", clean.partition)
-    parts = _parts(clean)
-    return attack_search.confusion(clean, dataset.train_y, partition, _with_black(clean, task, parts), parts)
+    return attack_search.confusion(clean, dataset.train_y, partition, _with_black(job, task, parts), parts)
+
+
+def _shared(dataset: Dataset, task: Task) -> dict[str, Tensor]:
+    """All arrays that cells share, by the names that messages use; one that stands in two places is there once."""
+    named = {
+        "the training images": dataset.train_x,
+        "the training labels": dataset.train_y,
+        "the test images": dataset.test_x,
+        "the test labels": dataset.test_y,
+        "the scaled training images": task.train,
+        "the scaled test images": task.test,
+    }
+    if task.test_labels.device.type != "cpu":
+        named["the test labels on the device"] = task.test_labels
+    return named
+
+
+@lru_cache(maxsize=2)
+def _checksums(dataset: Dataset, task: Task) -> dict[str, int]:
+    """Of the data that cells share, before the first plug-in ran that might change them."""
+    return in_memory.checksums(_shared(dataset, task))
+
+
+@contextmanager
+def data_kept(job: Job) -> Iterator[None]:
+    """Around the work of a stack: the data that cells share are afterwards what they were, or are loaded again.
+
+    Raises:
+        SideEffectError: a plug-in of the stack changed them.
+    """
+    plugins = plugins_of(job.cell)
+    if not plugins:
+        yield
+        return
+    dataset, task = _dataset(job), _task_of(job)
+    before = _checksums(dataset, task)
+    changed: list[str] = []
+    try:
+        yield
+    finally:
+        after = in_memory.checksums(_shared(dataset, task))
+        if changed := [name for name in before if before[name] != after[name]]:
+            _forget()
+    if changed:
+        raise guard.SideEffectError(
+            f"{' or '.join(plugins)} changed {' and '.join(changed)}, which all cells share; work on a copy (clone())"
+        )
+
+
+def _forget() -> None:
+    """Load all data again when they are next needed."""
+    in_memory.forget()
+    for cache in (_task, _black, _confusion, _checksums):
+        cache.cache_clear()
+
+
+def plugins_of(cell: Cell) -> list[str]:
+    """The plug-ins that a cell names, as messages say them."""
+    named = ((kind, getattr(cell, kind)) for kind in registry.KINDS if hasattr(cell, kind))
+    return [guard.name_of(ref) for kind, ref in named if ref != CLEAN and _has_plugin(kind, ref)]
+
+
+@lru_cache(maxsize=1024)
+def _has_plugin(kind: str, ref: str) -> bool:
+    links = parse_chain(ref)
+    kinds = registry.kinds_of(kind, len(links))
+    return not all(registry.is_shipped(k, link.name) for k, link in zip(kinds, links, strict=True))
 
 
 def check_device(device: str) -> None:
@@ -148,55 +221,63 @@ def check_device(device: str) -> None:
         raise UserError("device is cuda, but PyTorch sees no CUDA device here: use device=cpu or install a CUDA build")
 
 
-_supplied: dict[str, Dataset] = {}
+def _dataset(job: Job) -> Dataset:
+    """The data set of a job.
+
+    Raises:
+        UserError: a plug-in gives other data than when the cell's key was made.
+    """
+    ref, content = job.cell.dataset, job.content.get("dataset", "")
+    dataset = in_memory.dataset_of(ref, content)
+    if content and dataset.sha256 != content and not registry.is_shipped("dataset", parse(ref).name):
+        in_memory.forget()
+        raise UserError(
+            f"data set {guard.name_of(ref)} gives other data each time that it is loaded: hash {dataset.sha256[:12]}, "
+            f"and {content[:12]} when the run began; let it draw from a generator with a fixed seed"
+        )
+    return dataset
 
 
-def supply(ref: str, dataset: Dataset) -> None:
-    """Use this data set, which came over the wire, wherever a cell names ``ref``."""
-    if _supplied.get(ref) is not dataset:
-        _supplied[ref] = dataset
-        for cache in (dataset_of, _task, _confusion, _black):
-            cache.cache_clear()
-
-
-@lru_cache(maxsize=4)
-def dataset_of(ref: str) -> Dataset:
-    """The data set of this name, loaded, or supplied over the wire."""
-    return _supplied.get(ref) or data.load(ref)
+def _task_of(job: Job) -> Task:
+    return _task(_dataset(job), job.cell.features, job.content.get("features"), job.cell.device)
 
 
 @lru_cache(maxsize=2)
-def _task(ref: str, features: str, device: str) -> Task:
-    """The data set on the device, at its pixel scale."""
+def _task(d: Dataset, features: str, source: str | None, device: str) -> Task:
+    """The data set on the device, at its pixel scale; ``source`` tells an edited plug-in from its former self."""
     check_device(device)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
-    d = dataset_of(ref)
-    train, test = registry.resolve("features", features)(d.train_x, d.test_x, d.levels)
+    train, test = _scaled(features, d.train_x, d.test_x, d.levels)
     pixels, known = None, parse(features)
     if device == "cpu" and known.name in SCALES:
         pixels = Pixels(d.train_x.contiguous(), SCALES[known.name](d.train_x, d.levels, **known.options))
     return Task(train.to(device), test.to(device), d.test_y.to(device), len(d.classes), pixels=pixels)
 
 
-def _with_black(cell: Cell, task: Task, parts: Parts) -> Task:
+def _with_black(job: Job, task: Task, parts: Parts) -> Task:
     """The task with what augmentation pads with, where there is one."""
     if not hasattr(parts.augment, "draw"):
         return task
-    return replace(task, black=_black(cell.dataset, cell.features).to(task.train.device))
+    black = _black(_dataset(job), job.cell.features, job.content.get("features"))
+    return replace(task, black=black.to(task.train.device))
 
 
 @lru_cache(maxsize=2)
-def _black(ref: str, features: str) -> Tensor:
+def _black(d: Dataset, features: str, source: str | None) -> Tensor:
     """A black image at the pixel scale of the data set."""
-    d = dataset_of(ref)
-    black: Tensor = registry.resolve("features", features)(d.train_x, torch.zeros_like(d.test_x[:1]), d.levels)[1][0]
-    return black
+    return _scaled(features, d.train_x, torch.zeros_like(d.test_x[:1]), d.levels)[1][0].clone()
 
 
-def described(cell: Cell) -> dict[str, Any]:
+def _scaled(features: str, train: Tensor, test: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Pixels as inputs; those that a plug-in scaled are held by no other."""
+    scale = registry.resolve("features", features)
+    with guard.foreign(scale, features) as call:
+        scaled = scale(call.lend("the training images", train), call.lend("the test images", test), levels)
+        return call.own(scaled[0]), call.own(scaled[1])
+
+
+def described(job: Job) -> dict[str, Any]:
     """What a record says of the cell's data set."""
-    d = dataset_of(cell.dataset)
+    d = _dataset(job)
     return {
         "dataset": d.name,
         "classes": list(d.classes),

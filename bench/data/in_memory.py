@@ -1,0 +1,48 @@
+"""Data sets in the memory of this process, one copy for all cells; checksums that tell whether they are what they were.
+
+Plug-ins are given copies (`plugins.guard`), so nothing here should ever change. Where it did, `forget` makes the next
+cell load the data again.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from flipbench import data
+from flipbench.data.dataset import Dataset
+
+_supplied: dict[str, tuple[Dataset, Dataset]] = {}  # as it came, and the copy of it that cells share
+
+
+def supply(ref: str, dataset: Dataset) -> None:
+    """Use this data set, which came over the wire, wherever a cell names ``ref``."""
+    if ref not in _supplied or _supplied[ref][0] is not dataset:
+        _supplied[ref] = dataset, dataset.copied()
+        dataset_of.cache_clear()
+
+
+@lru_cache(maxsize=4)
+def dataset_of(ref: str, content: str = "") -> Dataset:
+    """The data set of this name and content hash, loaded, or supplied over the wire; never to be written into."""
+    return _supplied[ref][1] if ref in _supplied else data.load(ref)
+
+
+def forget() -> None:
+    """Load, or copy, every data set again when it is next needed."""
+    data.forget()
+    _supplied.update({ref: (original, original.copied()) for ref, (original, _) in _supplied.items()})
+    dataset_of.cache_clear()
+
+
+def checksums(named: Mapping[str, Tensor]) -> dict[str, int]:
+    """A CRC-32 of each array: at 3 GB/s, and different wherever a few bytes are."""
+    return {name: zlib.crc32(_bytes(tensor).numpy()) for name, tensor in named.items()}
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
