@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from flipbench.errors import UserError
 from flipbench.versions import syntax
 
 # Whole packages, then single modules. A rule, an attack and the like is found in them by its name.
@@ -60,10 +61,29 @@ def _folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations or ()))) if spec else Path()
 
 
+_first: dict[str, bytes] = {}  # what the files held when this process looked first
+
+
+class SourceChangedError(UserError):
+    """Files of flipbench are not what this process has loaded, so its numbers would not belong to their keys."""
+
+
 @lru_cache(maxsize=1)
 def contents() -> Mapping[str, bytes]:
-    """Module -> the bytes of its file, read once a process (`forget` lets them be read again)."""
-    return {module: path.read_bytes() for module, path in files().items() if path.is_file()}
+    """Module -> the bytes of its file, read once (`forget` lets them be read again).
+
+    Raises:
+        SourceChangedError: they are not what they were when this process read them first.
+    """
+    held = {module: path.read_bytes() for module, path in files().items() if path.is_file()}
+    if not _first:
+        _first.update(held)
+    if changed := sorted(m for m in held.keys() | _first.keys() if held.get(m) != _first.get(m)):
+        raise SourceChangedError(
+            f"{files()[changed[0]] if changed[0] in files() else changed[0]} changed while this program was running, "
+            "and it may hold the former code: start the program (or the kernel of the notebook) again"
+        )
+    return held
 
 
 def forget() -> None:
