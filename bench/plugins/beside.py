@@ -2,7 +2,7 @@
 
 ``import helper`` in ``rules/mine.py`` means ``rules/helper.py``, wherever flipbench runs; so do packages beside it and
 relative imports. Each plug-in file has its own copies, under names that no other module has: two folders may each hold
-another ``helper.py``, and a file called ``statistics.py`` or ``attacks.py`` hides nothing from anyone else. Only
+another helper of one name, and a file with the name of a module of Python's hides nothing from any other. Only
 imports that stand in the text are followed, so whatever is loaded is part of the hash.
 """
 
