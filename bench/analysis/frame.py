@@ -118,8 +118,8 @@ def labels_of(*frames: pd.DataFrame) -> AbstractContextManager[None]:
         frames: of `analysis.frame.load`.
     """
     values = {name: [v for frame in frames for v in _values(frame, name)] for name in FIELDS}
-    given = [tuple(entry) for frame in frames for entry in frame.attrs.get(GIVEN, ())]
-    return telling_apart(values, dict.fromkeys(given))
+    given: list[Any] = [tuple(entry) for frame in frames for entry in frame.attrs.get(GIVEN, ())]
+    return telling_apart(values, list(dict.fromkeys(given)))
 
 
 def _values(frame: pd.DataFrame, name: str) -> Sequence[Any]:

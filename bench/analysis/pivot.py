@@ -62,7 +62,8 @@ class Placement:
     def some(self, which: Mask) -> Placement:
         """Some of the cells, under the same columns."""
         cells = Cells(**{f.name: getattr(self.cells, f.name)[which] for f in fields(Cells)})
-        rest = (part[which] for part in (self.cell, self.row, self.twin, self.twin_by_map, self.with_twin))
+        parts: tuple[Any, ...] = (self.cell, self.row, self.twin, self.twin_by_map, self.with_twin)
+        rest = (part[which] for part in parts)
         return Placement(self.columns, cells, *rest)
 
 

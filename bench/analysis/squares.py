@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,7 +174,7 @@ def standing(cells: Cells, shape: Shape, *, unknown: bool = False) -> Standing:
     asked = _declared(square, cells.declared_f, cells.clean, total)
     met = _declared(square, cells.declared_f, cells.clean & ~refused, total)
     remark = np.array([refusal(*both) for both in zip(asked, met, strict=True)], dtype=object)
-    each = (state, planned, reason, asked, remark, caveat_texts(cells, shape))
+    each: tuple[Any, ...] = (state, planned, reason, asked, remark, caveat_texts(cells, shape))
     return Standing(*(array.reshape(shape) for array in each))
 
 

@@ -27,12 +27,12 @@ _FROM, _UNTIL = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=
 _NAME = "flipbench-run"
 
 
-class RunSecurity(Security):  # type: ignore[misc]
+class RunSecurity(Security):
     """Security of a Dask cluster with one key for all; it reaches worker processes by multiprocessing's pipe."""
 
     def __init__(self, certificate: str, key: str, passphrase: str) -> None:
         roles = ("client", "scheduler", "worker")
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             require_encryption=True,
             tls_ca_file=certificate,
             **{f"tls_{role}_cert": certificate for role in roles},
@@ -46,7 +46,7 @@ class RunSecurity(Security):  # type: ignore[misc]
 
     def get_listen_args(self, role: str, purpose: ssl.Purpose = ssl.Purpose.CLIENT_AUTH) -> dict[str, Any]:
         """What a listener is made with."""
-        tls = self.get_tls_config_for_role(role)
+        tls = self.get_tls_config_for_role(role)  # type: ignore[no-untyped-call]
         context = ssl.create_default_context(purpose, cadata=tls["ca_file"])
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False  # both sides must hold the run's own key

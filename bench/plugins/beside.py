@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
 from pathlib import Path
@@ -138,7 +139,7 @@ class _Finder:
         return spec
 
 
-class _Loader:
+class _Loader(Loader):
     """Runs a helper's bytes as they were hashed; no compiled file is read or written."""
 
     def __init__(self, plugin: str, helper: Helper) -> None:
@@ -166,7 +167,7 @@ def prepare(module: ModuleType, known: Mapping[str, Helper]) -> None:
     if not known:
         return
     if _FINDER not in sys.meta_path:
-        sys.meta_path.insert(0, _FINDER)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _FINDER)
     _FINDER.known[module.__name__] = known
     module.__path__ = []  # what makes it a package, for relative imports
     module.__package__ = module.__name__

@@ -87,7 +87,8 @@ def _installed(name: str) -> Path | None:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
         return None
-    return Path(spec.origin) if spec is not None and (spec.origin or "").endswith(".py") else None
+    origin = None if spec is None else spec.origin
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
 
 
 def _of_suite(code: Iterable[bytes]) -> list[str]:

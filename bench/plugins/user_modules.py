@@ -83,4 +83,4 @@ def install(folders: Sequence[str] = ()) -> None:
     """
     finder.folders += [folder for folder in folders if folder not in finder.folders]
     if finder not in sys.meta_path:
-        sys.meta_path.append(finder)  # type: ignore[arg-type]
+        sys.meta_path.append(finder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 LONGEST = 200
@@ -116,7 +116,7 @@ def fitted_where(texts: Iterable[str], fits: Callable[[str, str], bool]) -> dict
                 return short
         return mark
 
-    ways: Sequence[Way[str]] = [lambda t, share=share: cut(t, share) for share in (1.0, 0.5, 0.25, 0.75, 0.0)]
+    ways: Sequence[Way[str]] = [partial(cut, front=share) for share in (1.0, 0.5, 0.25, 0.75, 0.0)]
     return distinct(texts, *ways, numbered=lambda text, number: cut(text + " " * 9, 1.0, f"…{number}"))
 
 

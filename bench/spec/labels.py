@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 from flipbench.errors import UserError
@@ -64,7 +64,7 @@ class _Shown:
         for text in self.values.get("dataset", ()):
             for link in _links(str(text)):
                 known.setdefault(link.name, {}).setdefault(_place(link))
-        ways = [*map(_ends, _DEPTHS), str, escaped]
+        ways: list[Way[str]] = [*map(_ends, _DEPTHS), str, escaped]
         return {name: distinct(there, *ways) for name, there in known.items() if len(there) > 1}
 
     def labels(self, name: str) -> Mapping[Any, str]:
@@ -249,7 +249,7 @@ def _near(name: str, detail: int) -> str:
     return ending(detail + 1)(name)
 
 
-_WAYS = (*(lambda name, detail=detail: _near(name, detail) for detail in range(13)), str, escaped)
+_WAYS: tuple[Way[str], ...] = (*(partial(_near, detail=detail) for detail in range(13)), str, escaped)
 
 
 def _chain(text: str, field: str) -> str:

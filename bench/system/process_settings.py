@@ -43,7 +43,7 @@ class Setting:
 
     name: str
     read: Callable[[], Any]
-    write: Callable[[Any], None]
+    write: Callable[[Any], object]
     standard: Any = None
     of_imports: bool = False
 
@@ -121,11 +121,12 @@ def _write_folder(folder: str | None) -> None:
             os.chdir(folder)
 
 
+_NUMPY: Any = np.random  # its stubs leave out what sets and gets its generator
 _last_of_numpy: list[_Generator] = []
 
 
 def _read_numpy() -> _Generator:
-    generator = np.random.get_bit_generator()
+    generator = _NUMPY.get_bit_generator()
     if type(generator) is not np.random.MT19937:  # someone put another one in its place
         state = np.random.get_state(legacy=False)
         return _Generator(repr(state).encode(), state)
@@ -137,8 +138,8 @@ def _read_numpy() -> _Generator:
 
 
 def _write_numpy(value: _Generator) -> None:
-    if type(np.random.get_bit_generator()).__name__ != value.state["bit_generator"]:
-        np.random.set_bit_generator(getattr(np.random, value.state["bit_generator"])())
+    if type(_NUMPY.get_bit_generator()).__name__ != value.state["bit_generator"]:
+        _NUMPY.set_bit_generator(getattr(np.random, value.state["bit_generator"])())
     np.random.set_state(value.state)
 
 
@@ -220,7 +221,7 @@ SETTINGS = (
     Setting(
         "torch's anomaly detection",
         lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
-        lambda values: torch.autograd.set_detect_anomaly(*values),  # type: ignore[no-untyped-call]
+        lambda values: torch.autograd.set_detect_anomaly(*values),
         (False, True),
     ),
     Setting("the flushing of denormal numbers", lambda: _TINY * 1.0 == 0.0, torch.set_flush_denormal, False),

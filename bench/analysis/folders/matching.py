@@ -63,7 +63,7 @@ def match(first: pd.DataFrame, second: pd.DataFrame) -> Matched:
     Args:
         first, second: of `analysis.frame.load`.
     """
-    codes: list[list[Hashable]] = [[], []]
+    codes: list[list[Sequence[Hashable]]] = [[], []]
     ambiguous: list[str] = []
     for name in IDENTITY:
         values = [[v for (v,) in level_values(frame, (name,))] for frame in (first, second)]

@@ -250,8 +250,12 @@ def _provenance(both: Sequence[pd.DataFrame]) -> dict[str, tuple[str, str]]:
 
 def _sources(both: Sequence[pd.DataFrame], matched: Matched) -> dict[str, tuple[str, str]]:
     """What names other content, or the same in another place, in the two folders -> both texts and hashes."""
-    places, found = (matched.first, matched.second), {}
-    contents = [[dict(f["content"].iat[i] or ()) for i in own.tolist()] for f, own in zip(both, places, strict=True)]
+    places = (matched.first, matched.second)
+    found: dict[str, tuple[str, str]] = {}
+    columns: list[tuple[Sequence[Any], Sequence[int]]] = [
+        (f["content"].tolist(), own.tolist()) for f, own in zip(both, places, strict=True)
+    ]
+    contents = [[dict(content[i] or ()) for i in own] for content, own in columns]
     for kind in sorted({kind for side in contents for content in side for kind in content}):
         if kind in FIELDS:
             sides = zip(*(_named(f, kind, own) for f, own in zip(both, places, strict=True)), strict=True)

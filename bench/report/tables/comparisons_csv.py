@@ -108,7 +108,8 @@ def _of_pairs(of_rules: Objects, pairs: Pairs) -> Objects:
     found = np.full(pairs.n.shape, None, dtype=object)
     marked = [text is not None for text in of_rules.ravel()]
     for i, j in np.ndindex(found.shape) if any(marked) else ():
-        found[i, j] = caveats.joined([of_rules[i, pairs.first[j]], of_rules[i, pairs.second[j]]])
+        both: list[Any] = [of_rules[i, pairs.first[j]], of_rules[i, pairs.second[j]]]
+        found[i, j] = caveats.joined(both)
     return found
 
 

@@ -93,8 +93,8 @@ def _costs(pivot: Pivot) -> Iterator[tuple[dict[str, Any], list[Square]]]:
         yield {"settings": f"mean of {len(clean)}"}, [_mean_of(b, fedavg, e) for b, e in zip(behind, each, strict=True)]
         return
     for column, values in zip(clean, lost, strict=True):
-        each = zip(page.rows, values, strict=True)
-        squares = [_mean_of([at[rule, column]], [at[FIRST, column]], lost_here) for rule, lost_here in each]
+        of_rules = zip(page.rows, values, strict=True)
+        squares = [_mean_of([at[rule, column]], [at[FIRST, column]], lost_here) for rule, lost_here in of_rules]
         yield dict(zip(page.settings, column.setting, strict=True)), squares
 
 

@@ -165,8 +165,8 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
             twins = twins[twins["status"].notna()]  # one that was not run is not there, as elsewhere
         parts.insert(0, twins.assign(attack=CLEAN))
     if shown.damage and len(attacked):  # what is wrong with either of the two
-        both = [caveats.merged(c) for c in zip(caveats.of_cells(attacked), _as_caveats(of_twin), strict=True)]
-        parts[0] = attacked.assign(**_as_columns(both, attacked.index))
+        merged = [caveats.merged(c) for c in zip(caveats.of_cells(attacked), _as_caveats(of_twin), strict=True)]
+        parts[0] = attacked.assign(**_as_columns(merged, attacked.index))
     both = pd.concat([p for p in parts if len(p)], ignore_index=True) if any(map(len, parts)) else own.iloc[:0]
     if not len(both):
         raise UserError(f"no cell is left{' by ' + ' and '.join(where) if where else ''}; `flipbench plan` lists them")
