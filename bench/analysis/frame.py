@@ -22,6 +22,7 @@ _ARRAYS = {"classes", "mapping", "rounds_evaluated", "confusion", "participants"
 _ARRAYS |= {"content", "malicious", "flips", "examples", "nonfinite", "no_prediction", "clamped"}
 _ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
 
+DAMAGED = "damaged"  # of a frame's ``attrs``: key of a missing cell -> its file that cannot be trusted, and why
 GIVEN = "labels"  # of a frame's ``attrs``: the labels of the grid, as its plan holds them
 
 
@@ -64,6 +65,8 @@ def load(folder: Path) -> pd.DataFrame:
     """
     plan = Store(folder).read_plan()
     frame = _one_place(_frame_of(parallel_read.read(folder, list(dict.fromkeys(plan["keys"])))))
+    missing = frozenset(frame.loc[frame["status"] == "missing", "key"])
+    frame.attrs[DAMAGED] = Store(folder).damage(missing) if missing else {}
     frame.attrs[GIVEN] = [tuple(entry) for entry in plan.get("labels") or ()]
     return frame
 

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flipbench.analysis import caveats, mixed_provenance
+from flipbench.analysis.frame import DAMAGED
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, expected_malicious
 from flipbench.spec.labels import aggregator_label, attack_label, field_label, value_label
 
@@ -22,8 +23,8 @@ class Guard:
     """Something that a reader of the tables should know before believing them.
 
     Attributes:
-        kind: one word for programs: no_effect, equals_fedavg, no_prediction, clamped, nonfinite, chance, row_split,
-            unequal_seeds, absent_class, declared_f, no_twin, unfinished, mixed.
+        kind: one word for programs: damaged, no_effect, equals_fedavg, no_prediction, clamped, nonfinite,
+            chance, row_split, unequal_seeds, absent_class, declared_f, no_twin, unfinished, mixed.
         text: one sentence.
         keys: the cells concerned.
     """
@@ -45,6 +46,7 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
     same = done["key"].tolist() == tidy["key"].tolist()
     numbers = tidy if same else tidy.set_index("key").loc[done["key"].tolist()].reset_index()
     return [
+        *_damaged(frame),
         *_unfinished(frame),
         *_no_effect(done),
         *_no_twin(numbers),
@@ -58,6 +60,18 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
         *_absent_class(done),
         *(Guard("mixed", text, keys) for text, keys in mixed_provenance.sentences(done)),
     ]
+
+
+_MOST_FILES = 3  # that a sentence has room for
+
+
+def _damaged(frame: pd.DataFrame) -> Iterator[Guard]:
+    files: Mapping[str, str] = frame.attrs.get(DAMAGED, {})
+    if files:
+        named = "; ".join(list(files.values())[:_MOST_FILES])
+        more = f"; and {len(files) - _MOST_FILES} more" * (len(files) > _MOST_FILES)
+        text = f"{_cells(tuple(files), len(frame))} count as missing for what their files hold ({named}{more})"
+        yield Guard("damaged", f"{text}: run the grid again, and they are computed anew", tuple(files))
 
 
 def _unfinished(frame: pd.DataFrame) -> Iterator[Guard]:

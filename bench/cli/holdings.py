@@ -80,6 +80,9 @@ def text(held: Holdings) -> str:
     lines += [f"  {k[:12]} {printable(why)}" for k, why in list(held.reasons.items())[:_MOST_REASONS]]
     if len(held.reasons) > _MOST_REASONS:
         lines.append(f"  and {counted(len(held.reasons) - _MOST_REASONS, 'failed cell')} more")
+    odd = [name for name, wrong in held.quarantined.items() if wrong == "odd"]
+    reasons = Store(held.folder).reasons() if odd else {}
+    lines += [f"  {name}: {printable(reasons.get(name, ''), 500)}" for name in odd[:_MOST_REASONS]]
     if held.quarantined:
         lines.append(f"  the damaged files are in {held.folder / 'quarantine'}; their cells count as missing")
     return "\n".join(lines)

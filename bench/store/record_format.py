@@ -23,6 +23,7 @@ DEFECTS = {
     "torn": "cut off, or changed after it was written: the bytes do not have the hash they carry",
     "foreign": "another cell's record under this name",
     "schema": "a record of another version of flipbench",
+    "odd": "whole, but not what flipbench writes",
     "unreadable": "whole, but its text is no JSON that can be read",
     "irregular": "no regular file but a link, a pipe or a folder",
 }

@@ -40,7 +40,7 @@ PAIR = [(1, 2)]
 def store(tmp_path: Path) -> Store:
     """One attacked cell over seven evaluated rounds, best in the middle, and its clean twin."""
     store = Store(tmp_path / "grid")
-    course = [matrix(correct, 60 - correct // 2) for correct in (10, 50, 90, 80, 40, 30, 20)]
+    course = [matrix(correct, min(100 - correct, 60 - correct // 2)) for correct in (10, 50, 90, 80, 40, 30, 20)]
     n, bad = CELL.clients, CELL.malicious
     shares = [[0.0] * n for _ in course]
     for r in range(7):

@@ -1,0 +1,218 @@
+"""Whether a record whose bytes are whole says what flipbench writes: its fields against its key, types, sizes, ranges.
+
+One description, which every reader goes by: what `parsed` lets through, tables and figures can be made of. Members
+that are not described here are left alone, so that records of later versions can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NotRequired, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from flipbench.errors import UserError
+from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell
+from flipbench.spec.field_groups import USUAL
+from flipbench.spec.key import key_of_normal
+from flipbench.system import exception_text
+
+_STRICT = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+_MOST = 2**40  # of a count: sums over classes and rounds stay within 64 bits
+Count = Annotated[int, Field(ge=0, le=_MOST)]
+Number = Annotated[float, Field(allow_inf_nan=False)] | None
+Text = Annotated[str, Field(max_length=1_000_000)]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
+Matrix = list[list[Count]]
+
+
+@with_config(_STRICT)
+class _Task(TypedDict):
+    dataset: Text
+    classes: Annotated[list[Text], Field(min_length=1)]
+    split: Text
+    train: Count
+    test: Count
+    features: NotRequired[Any]
+
+
+@with_config(_STRICT)
+class _Search(TypedDict):
+    trials: NotRequired[Count | None]
+    mapping: NotRequired[list[Pair] | None]
+    objective: NotRequired[Number | Text]
+
+
+@with_config(_STRICT)
+class _Attack(TypedDict):
+    places: list[Literal["labels", "examples", "updates"]]
+    adaptive: NotRequired[bool]
+    dynamic: NotRequired[bool]
+    search: NotRequired[_Search | None]
+    target: NotRequired[Count | None]
+
+
+@with_config(_STRICT)
+class _Flip(TypedDict):
+    client: Count
+    examples: Count
+    eligible: Count
+    selected: Count
+    changed: Count
+
+
+@with_config(_STRICT)
+class _Result(TypedDict):
+    rounds: Annotated[list[Annotated[int, Field(ge=1, le=_MOST)]], Field(min_length=1)]
+    confusion: list[Matrix]
+    clients: list[list[Count]]
+    influence: list[list[Number]]
+    norms: list[list[Number]]
+    fedavg_gap: list[Number]
+    malicious: list[Count]
+    flips: list[_Flip]
+    examples: list[Count]
+    nonfinite: dict[Annotated[str, Field(pattern=r"^[0-9]{1,12}$")], Count]
+    stamped: NotRequired[list[Matrix] | None]
+    attacked_rounds: NotRequired[list[Count] | None]
+
+
+@with_config(_STRICT)
+class _Record(TypedDict):
+    schema: Literal[1]
+    key: Key
+    twin: Key
+    status: Literal["done", "infeasible", "failed"]
+    facts: dict[str, Any]
+    content: dict[Text, Text]
+    attempts: Annotated[int, Field(ge=1, le=_MOST)]
+    seconds: dict[Text, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    provenance: dict[Text, Any]
+    task: _Task | None
+    mapping: list[Pair] | None
+    attack: NotRequired[_Attack | None]
+    reason: Text | None
+    traceback: Text | None
+    result: _Result | None
+
+
+_RECORD: TypeAdapter[Any] = TypeAdapter(_Record)
+
+
+class Odd(ValueError):
+    """A file that is whole and holds something else than flipbench writes; the text says what, and where in it."""
+
+
+def parsed(raw: bytes, whole: bool = True) -> dict[str, Any]:
+    """The record in a file whose bytes are intact.
+
+    Args:
+        raw: the file.
+        whole: False: only the types of its members are looked at, not whether they fit one another.
+
+    Raises:
+        Odd: with the first thing in it that is not as flipbench writes it.
+    """
+    try:
+        record: dict[str, Any] = _RECORD.validate_json(raw)
+    except ValidationError as error:
+        raise Odd(_first(error)) from None
+    except (RecursionError, OverflowError, ValueError) as error:
+        raise Odd(f"cannot be read ({exception_text.text(error)})") from None
+    if whole and (wrong := next(_disagreements(record), None)):
+        raise Odd(wrong)
+    return record
+
+
+def _disagreements(record: Mapping[str, Any]) -> Iterator[str]:
+    """Members that are sound by themselves and do not fit the others."""
+    facts, result, task = record["facts"], record["result"], record["task"]
+    try:
+        cell = _cell(facts)
+    except (TypeError, UserError, ValueError) as error:
+        yield f"facts: {_first(error)}"
+        return
+    if key_of_normal(cell, record["content"]) != record["key"]:
+        yield "facts: another experiment than the one that its key names"
+    if cell.malicious_count is None or (cell.malicious_data == SHARE and cell.malicious > cell.clients):
+        yield f"facts.malicious_count: {cell.malicious_count} of {cell.clients} clients"
+    if (record["status"] == "done") != (result is not None) or (result is not None and task is None):
+        yield f"result: a cell that is {record['status']} has {'none' if result is None else 'one'}"
+    if any(not isinstance(value, str | int | float | None) for value in record["provenance"].values()):
+        yield "provenance: holds something else than texts and numbers"
+    if result is not None and task is not None and cell.malicious_count is not None:
+        yield from _misfits(result, cell, len(task["classes"]), task["test"])
+        classes = len(task["classes"])
+        if record["mapping"] and max(max(pair) for pair in record["mapping"]) >= classes:
+            yield f"mapping: names a class beyond the {classes} that there are"
+    if cell.attack != CLEAN and record.get("attack") is not None and not record["attack"]["places"]:
+        yield "attack.places: an attack acts somewhere"
+
+
+def _misfits(result: Mapping[str, Any], cell: Cell, classes: int, test: int) -> Iterator[str]:
+    """Sizes and ranges of the counts of a finished cell."""
+    rounds, clients = result["rounds"], result["clients"]
+    if any(a >= b for a, b in pairwise(rounds)):
+        yield "result.rounds: are not ascending"
+    for name in ("confusion", "clients", "influence", "norms", "fedavg_gap", "stamped"):
+        if (given := result.get(name)) is not None and len(given) != len(rounds):
+            yield f"result.{name}: has {len(given)} rounds, and {len(rounds)} were evaluated"
+    for name in ("confusion", "stamped"):
+        for matrix in result.get(name) or ():
+            if len(matrix) != classes or any(len(row) != classes for row in matrix):
+                yield f"result.{name}: is no table of {classes} by {classes} classes"
+    totals = {sum(map(sum, matrix)) for matrix in result["confusion"]}
+    if totals != {test}:
+        yield f"result.confusion: counts {', '.join(map(str, sorted(totals)[:3]))} test examples of {test}"
+    for name in ("clients", "influence", "norms"):
+        if any(len(row) != len(clients[0]) for row in result[name]):
+            yield f"result.{name}: has not as many clients in every round as took part"
+    members = cell.clients + (cell.malicious if cell.malicious_data != SHARE else 0)
+    for name, ids in (("malicious", result["malicious"]), *(("clients", row) for row in clients)):
+        if len(set(ids)) < len(ids) or (ids and max(ids) >= members):
+            yield f"result.{name}: names a client twice, or one beyond the {members} that there are"
+    for flip in result["flips"]:
+        if not flip["changed"] <= flip["selected"] <= flip["eligible"] <= flip["examples"]:
+            yield f"result.flips: of client {flip['client']} more labels were changed than there are"
+
+
+def _cell(facts: Mapping[str, Any]) -> Cell:
+    """The cell of a record's fields, each of which is checked by itself; what it lacks had its usual value.
+
+    Raises:
+        ValueError: no cell has such a field.
+    """
+    cell = object.__new__(Cell)  # each distinct value is checked once, not each cell: most have few that differ
+    cell.__dict__.update({n: _checked(n, type(v), v) if n in facts else v for n, v in {**USUAL, **facts}.items()})
+    return cell
+
+
+_HINTS = get_type_hints(Cell, include_extras=True)
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {n: TypeAdapter(_HINTS[n], config=ConfigDict(strict=True)) for n in FIELDS}
+
+
+@lru_cache(maxsize=65536)
+def _checked(name: str, kind: type, value: Any) -> Any:
+    """A field's value, of exactly the type that it is stored with."""
+    if name in _ADAPTERS:
+        try:
+            known = _ADAPTERS[name].validate_python(value)
+        except (ValidationError, UserError) as error:
+            raise ValueError(f"{name}: {_first(error)}") from None
+        if type(known) is not kind or known != value:
+            raise ValueError(f"{name}: {str(value)[:80]!r} is not how it is stored")
+    return value
+
+
+def _first(error: Exception) -> str:
+    """The first reason of an exception, with the place in the record where there is one."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where, text = ".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")
+    text = text.replace("Input should", "should") if where else text
+    return f"{where}: {text[:1].lower()}{text[1:]}" if where else text
