@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from flipbench.errors import UserError
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell
-from flipbench.spec.field_groups import USUAL
+from flipbench.spec.field_groups import LATER, USUAL
 from flipbench.spec.key import key_of_normal
 from flipbench.system import exception_text
 
@@ -173,7 +173,7 @@ def _misfits(result: Mapping[str, Any], cell: Cell, classes: int, test: int) -> 
             yield f"result.{name}: has not as many clients in every round as took part"
     members = cell.clients + (cell.malicious if cell.malicious_data != SHARE else 0)
     for name, ids in (("malicious", result["malicious"]), *(("clients", row) for row in clients)):
-        if len(set(ids)) < len(ids) or (ids and max(ids) >= members):
+        if len(set(ids)) < len(ids) or (name == "clients" and ids and max(ids) >= members):
             yield f"result.{name}: names a client twice, or one beyond the {members} that there are"
     for flip in result["flips"]:
         if not flip["changed"] <= flip["selected"] <= flip["eligible"] <= flip["examples"]:
@@ -186,6 +186,8 @@ def _cell(facts: Mapping[str, Any]) -> Cell:
     Raises:
         ValueError: no cell has such a field.
     """
+    if lacking := [name for name in FIELDS if name not in facts and name not in LATER]:
+        raise ValueError(f"{lacking[0]} is missing")
     cell = object.__new__(Cell)  # each distinct value is checked once, not each cell: most have few that differ
     cell.__dict__.update({n: _checked(n, type(v), v) if n in facts else v for n, v in {**USUAL, **facts}.items()})
     return cell

@@ -62,7 +62,7 @@ ODD: dict[str, tuple[str, Change]] = {
     "text in a matrix": ("result.influence", lambda r: r["result"]["influence"][0].__setitem__(0, "0.05")),
     "other totals": ("result.confusion", lambda r: r["result"]["confusion"][0][0].__setitem__(0, 5)),
     "a client twice": ("result.clients", lambda r: r["result"]["clients"][0].__setitem__(1, 0)),
-    "a client beyond all": ("result.malicious", lambda r: r["result"]["malicious"].append(99)),
+    "a client beyond all": ("result.clients", lambda r: r["result"]["clients"][0].__setitem__(1, 99)),
     "no classes": ("task.classes", lambda r: r["task"].update(classes=[])),
     "a class map beyond the classes": ("mapping", lambda r: r.update(mapping=[[4, 10]])),
     "negative seconds": ("seconds", lambda r: r["seconds"].update(local=-1.0)),
