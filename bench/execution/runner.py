@@ -141,6 +141,7 @@ def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:
         "command": command,
         "keys": keys,
         "figures": list(grid.figures),
+        "labels": [list(entry) for entry in grid.labels],
     }
 
 

@@ -20,7 +20,7 @@ from flipbench.spec.metric_names import DRAWABLE
 from flipbench.spec.reference import parse_chain
 from flipbench.spec.suggestions import near
 
-KEYS = ("name", "title", "base", "axes", "cases", "figures")
+KEYS = ("name", "title", "base", "axes", "cases", "figures", "labels")
 FIGURE_KINDS = ("heatmap", "pairs", "rounds")
 FIGURE_KEYS = ("kind", "metric")
 MAX_MISTAKES = 200  # then reading stops: so many have one cause
@@ -72,6 +72,7 @@ class Sheet:
         base: field -> value, of every cell.
         axes: field -> values.
         cases: some fields each; the product of the axes is made for each.
+        labels: as they stand there; `grid.labels` reads them once the cells are known.
         broken: fields of which a value was refused, so that nothing is concluded from what is left.
         others: what stands under keys that are not a grid's.
     """
@@ -82,6 +83,7 @@ class Sheet:
     axes: dict[str, list[Given]] = field(default_factory=dict)
     cases: list[dict[str, Given]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
+    labels: Node | None = None
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     axes_place: Place = Place()
@@ -294,6 +296,10 @@ def _read_cases(sheet: Sheet, node: Node) -> None:
     sheet.cases = [read_fields(sheet, case, "cases") for case in node.items]
 
 
+def _read_labels(sheet: Sheet, node: Node) -> None:
+    sheet.labels = node
+
+
 def _read_figures(sheet: Sheet, node: Node) -> None:
     if node.kind != "list":
         sheet.wrong(
@@ -334,6 +340,7 @@ _READERS = {
     "axes": _read_axes,
     "cases": _read_cases,
     "figures": _read_figures,
+    "labels": _read_labels,
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from flipbench import data
 from flipbench.errors import UserError
-from flipbench.grid import document, expansion, yaml_tree
+from flipbench.grid import document, expansion, labels, yaml_tree
 from flipbench.grid.document import Mistake, Place
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.schema import schema
@@ -57,6 +57,7 @@ class Grid:
         file: where it was read from.
         cells: in the order of the file, in normal form, without repetition, clean twins included.
         figures: ``{kind: heatmap, metric: accuracy}`` and the like.
+        labels: (field, or nothing for a reference in any field; value; what tables and figures call it).
     """
 
     name: str
@@ -65,6 +66,7 @@ class Grid:
     file: str
     cells: tuple[Cell, ...]
     figures: tuple[Mapping[str, Any], ...] = ()
+    labels: tuple[labels.Entry, ...] = ()
 
     def __repr__(self) -> str:
         clean = sum(not cell.attacked for cell in self.cells)
@@ -121,8 +123,9 @@ def read_text(
     if named is not None and not sheet.mistakes:
         named(sheet.name)
     cells = expansion.expand(sheet)
+    given = labels.read(sheet, cells) if not sheet.mistakes else ()
     refuse(sheet, file, position)
-    return Grid(sheet.name, sheet.title, text, file, cells, tuple(sheet.figures))
+    return Grid(sheet.name, sheet.title, text, file, cells, tuple(sheet.figures), given)
 
 
 def text_of(path: Path) -> str:

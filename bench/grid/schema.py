@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from flipbench.grid import labels
 from flipbench.grid.document import FIGURE_KINDS, NAME
 from flipbench.grid.fields import REFERENCES
 from flipbench.spec.cell import FIELDS, Cell
@@ -38,6 +39,7 @@ def schema() -> dict[str, Any]:
         "required": ["kind"],
         "additionalProperties": False,
     }
+    label = {"type": "string", "minLength": 1, "maxLength": labels.LONGEST}
     name = "Names the results folder; the file's name without it."
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -55,6 +57,11 @@ def schema() -> dict[str, Any]:
                 "items": FIELDS_REF,
             },
             "figures": {"description": "What to draw.", "type": "array", "items": figure},
+            "labels": {
+                "description": "Reference -> label, or field -> value -> label, for tables, figures and the page.",
+                "type": ["object", "null"],
+                "additionalProperties": {"anyOf": [label, {"type": "object", "additionalProperties": label}]},
+            },
         },
         "additionalProperties": False,
         "$defs": _definitions(),

@@ -28,6 +28,7 @@ Text = Annotated[str, Field(max_length=1_000_000)]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
 Matrix = list[list[Count]]
+RoundName = Annotated[str, Field(pattern=r"^[0-9]{1,12}$")]
 
 
 @with_config(_STRICT)
@@ -76,8 +77,11 @@ class _Result(TypedDict):
     malicious: list[Count]
     flips: list[_Flip]
     examples: list[Count]
-    nonfinite: dict[Annotated[str, Field(pattern=r"^[0-9]{1,12}$")], Count]
+    nonfinite: dict[RoundName, Count]
     stamped: NotRequired[list[Matrix] | None]
+    no_prediction: NotRequired[Matrix | None]
+    stamped_no_prediction: NotRequired[Matrix | None]
+    clamped: NotRequired[dict[RoundName, Count] | None]
     attacked_rounds: NotRequired[list[Count] | None]
 
 
@@ -153,19 +157,26 @@ def _disagreements(record: Mapping[str, Any]) -> Iterator[str]:
         yield "attack.places: an attack acts somewhere"
 
 
+_WITHOUT = ("no_prediction", "stamped_no_prediction")  # test images of each class for which the model had no answer
+
+
 def _misfits(result: Mapping[str, Any], cell: Cell, classes: int, test: int) -> Iterator[str]:
     """Sizes and ranges of the counts of a finished cell."""
     rounds, clients = result["rounds"], result["clients"]
     if any(a >= b for a, b in pairwise(rounds)):
         yield "result.rounds: are not ascending"
-    for name in ("confusion", "clients", "influence", "norms", "fedavg_gap", "stamped"):
+    for name in ("confusion", "clients", "influence", "norms", "fedavg_gap", "stamped", *_WITHOUT):
         if (given := result.get(name)) is not None and len(given) != len(rounds):
             yield f"result.{name}: has {len(given)} rounds, and {len(rounds)} were evaluated"
     for name in ("confusion", "stamped"):
         for matrix in result.get(name) or ():
             if len(matrix) != classes or any(len(row) != classes for row in matrix):
                 yield f"result.{name}: is no table of {classes} by {classes} classes"
-    totals = {sum(map(sum, matrix)) for matrix in result["confusion"]}
+    for name in _WITHOUT:
+        if any(len(row) != classes for row in result.get(name) or ()):
+            yield f"result.{name}: has not one number for each of {classes} classes"
+    without = result.get("no_prediction") or [[]] * len(rounds)
+    totals = {sum(map(sum, matrix)) + sum(row) for matrix, row in zip(result["confusion"], without, strict=True)}
     if totals != {test}:
         yield f"result.confusion: counts {', '.join(map(str, sorted(totals)[:3]))} test examples of {test}"
     for name in ("clients", "influence", "norms"):

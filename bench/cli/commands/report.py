@@ -32,6 +32,10 @@ def report(
     form: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help="Format of the table: md, csv, tex or html.")
     ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(metavar="GRID", help="Take title, labels and figures from this grid file; nothing is run."),
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all-figures", help="Draw all figures of a grid of thousands of cells too, for minutes.")
     ] = False,
@@ -40,6 +44,8 @@ def report(
     """Draw the tables and heatmaps of stored results again. With options, print the one table that they ask for."""
     if not os.path.lexists(folder / "plan.json"):  # anything else that is wrong with it is reported when it is read
         raise UserError(f"{folder} holds no plan.json: give the folder of a grid that was run, like results/label_flip")
+    if grid is not None:
+        relabel(folder, grid)
     if all(option is None for option in (metric, rows, columns, where or None, form)):
         with signals.in_order():
             draw(folder, every or every_earlier)
@@ -48,6 +54,27 @@ def report(
 
     down, across = _fields("--rows", rows), _fields("--columns", columns)
     typer.echo(chosen(folder, metric or "accuracy", down, across, where or [], form or "md"), nl=False)
+
+
+def relabel(folder: Path, grid: str) -> None:
+    """Put title, labels and figures of a grid into the plan of its results.
+
+    Args:
+        folder: of the results.
+        grid: name or path.
+
+    Raises:
+        UserError: the grid has mistakes, or is of another name than the results.
+    """
+    from flipbench.grid import reader
+    from flipbench.store.store import Store
+
+    store, known = Store(folder), reader.read(grid)
+    plan = store.read_plan()
+    if plan.get("grid") != known.name:
+        raise UserError(f"{folder} holds results of the grid {plan.get('grid')}, and {grid} is the grid {known.name}")
+    labels = [list(entry) for entry in known.labels]
+    store.write_plan({**plan, "title": known.title, "figures": list(known.figures), "labels": labels})
 
 
 def draw(folder: Path, every: bool = False) -> None:
