@@ -23,7 +23,7 @@ class Guard:
     """Something that a reader of the tables should know before believing them.
 
     Attributes:
-        kind: one word for programs: damaged, no_effect, equals_fedavg, no_prediction, clamped, nonfinite,
+        kind: one word for programs: damaged, idle_attack, no_effect, equals_fedavg, no_prediction, clamped, nonfinite,
             chance, row_split, unequal_seeds, absent_class, declared_f, no_twin, unfinished, mixed.
         text: one sentence.
         keys: the cells concerned.
@@ -48,6 +48,7 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
     return [
         *_damaged(frame),
         *_unfinished(frame),
+        *_idle(done),
         *_no_effect(done),
         *_no_twin(numbers),
         *_equals_fedavg(done),
@@ -105,6 +106,39 @@ def _no_effect(done: pd.DataFrame) -> Iterator[Guard]:
         text = "labels were changed but no update" if labels else "no update"
         text += f" differs from the clean twin's in {_cells(dead, len(attacked))}"
         yield Guard("no_effect", f"{text} under attack (at evaluated rounds)", tuple(dead))
+
+
+def _idle(done: pd.DataFrame) -> Iterator[Guard]:
+    """Attacks that had nothing to do, in whole or in part: no round, no label, no malicious client at work."""
+    names = ("key", "clean", *_AT_WORK, "rounds_evaluated", "participants", "search")
+    keys: dict[str, list[str]] = {}
+    attacked = 0
+    for line in zip(*(done[name] for name in names), strict=True):
+        row = dict(zip(names, line, strict=True))
+        if not row["clean"]:
+            attacked += 1
+            if text := _why_idle(row):
+                keys.setdefault(text, []).append(row["key"])
+    for text, some in keys.items():
+        yield Guard("idle_attack", f"{text} in {_cells(some, attacked)} under attack", tuple(some))
+
+
+def _why_idle(row: Mapping[str, Any]) -> str | None:
+    if row["attacked_rounds"] == ():
+        return "the attack acts in no round"
+    if row["search"] is not None and row["search"].get("mapping") == []:
+        return "the search found no class map that does harm, so that no label was flipped"
+    if "updates" not in row["places"]:
+        if row["flip_rate"] == 0:
+            return "a flip rate of 0 changes nothing"
+        changed = [flip["changed"] > 0 for flip in row["flips"]]
+        if any(changed) and not all(changed):
+            return "some malicious clients changed no label (they hold none that the attack selects)"
+    if (rounds := row["attacked_rounds"]) is not None and set(rounds) <= set(row["rounds_evaluated"].tolist()):
+        during = row["participants"][np.isin(row["rounds_evaluated"], rounds)]
+        if not np.isin(during, row["malicious"]).any():
+            return "no malicious client took part in any round of the attack"
+    return None
 
 
 def _unchanged(row: Mapping[str, Any]) -> bool:

@@ -96,8 +96,12 @@ def read_grid(
         UserError: the grid has mistakes; the message holds all of them.
     """
     from flipbench.grid import reader
+    from flipbench.spec.distinct_texts import printable
 
-    return reader.read(grid, overrides(sets, device), aggregators or [], named)
+    found = reader.read(grid, overrides(sets, device), aggregators or [], named)
+    for text in found.warnings:
+        typer.echo(f"warning: {printable(text, 500)}", err=True)
+    return found
 
 
 def command_line() -> str:

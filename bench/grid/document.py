@@ -73,6 +73,7 @@ class Sheet:
         axes: field -> values.
         cases: some fields each; the product of the axes is made for each.
         labels: as they stand there; `grid.labels` reads them once the cells are known.
+        warnings: what is sound and hardly meant.
         broken: fields of which a value was refused, so that nothing is concluded from what is left.
         others: what stands under keys that are not a grid's.
     """
@@ -84,6 +85,7 @@ class Sheet:
     cases: list[dict[str, Given]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     labels: Node | None = None
+    warnings: list[Mistake] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     axes_place: Place = Place()

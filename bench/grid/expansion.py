@@ -21,6 +21,7 @@ from flipbench.data.locations import NotFoundError
 from flipbench.errors import UserError
 from flipbench.grid.document import Given, Mistake, Place, Sheet
 from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_deal
+from flipbench.grid.idle_attacks import IdleAttacks
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.field_groups import ATTACK_OPTIONS, USUAL
 from flipbench.spec.reference import parse
@@ -53,9 +54,11 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     seen: set[tuple[Place, str]] = set()
     attacks: set[tuple[str, str, int]] = set()
     deals: set[tuple[str, str, int, str, int]] = set()
+    idle = IdleAttacks()
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
     for values in itertools.islice(_products(sheet, seen), enough):
         cell = _bare(values)
+        idle.see(cell)
         attacks.add((cell.attack, cell.dataset, _honest(cell)))
         for field in ("partition", "malicious_data"):
             deals.add((field, values[field], cell.clients, cell.dataset, cell.root_examples))
@@ -73,6 +76,10 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     _check_data(sheet, {dataset for _, dataset, _ in attacks}, seen)
     _check_attacks(sheet, attacks, seen)
     _check_deals(sheet, deals, seen)
+    for name, value, text in idle.found():
+        sheet.warnings.append(
+            Mistake(_place_of(sheet, name, value), name, f"{text}; these cells equal their clean twins")
+        )
     return tuple(cells)
 
 

@@ -57,6 +57,7 @@ class Grid:
         file: where it was read from.
         cells: in the order of the file, in normal form, without repetition, clean twins included.
         figures: ``{kind: heatmap, metric: accuracy}`` and the like.
+        warnings: what is sound and hardly meant, each with its position: attacks that cannot act.
         labels: (field, or nothing for a reference in any field; value; what tables and figures call it).
     """
 
@@ -67,6 +68,7 @@ class Grid:
     cells: tuple[Cell, ...]
     figures: tuple[Mapping[str, Any], ...] = ()
     labels: tuple[labels.Entry, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         clean = sum(not cell.attacked for cell in self.cells)
@@ -125,7 +127,9 @@ def read_text(
     cells = expansion.expand(sheet)
     given = labels.read(sheet, cells) if not sheet.mistakes else ()
     refuse(sheet, file, position)
-    return Grid(sheet.name, sheet.title, text, file, cells, tuple(sheet.figures), given)
+    say = position or (lambda mistake: mistake.text(file))
+    noted = tuple(map(say, sorted(sheet.warnings, key=lambda w: w.place)))
+    return Grid(sheet.name, sheet.title, text, file, cells, tuple(sheet.figures), given, noted)
 
 
 def text_of(path: Path) -> str:

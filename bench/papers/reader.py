@@ -50,9 +50,7 @@ def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = N
     text = reader.text_of(path)
     sheet = document.read(text, path.stem, also=KEYS)
     if sheet.labels is not None:
-        sheet.wrong(
-            document.place_of(sheet.labels), "labels", "belongs into a grid, not into a paper"
-        )
+        sheet.wrong(document.place_of(sheet.labels), "labels", "belongs into a grid, not into a paper")
     count = 1 if seeds is None and quick else seeds
     sets = [*([] if count is None else [f"seed={list(range(count))}"]), *overrides]
     document.override(sheet, sets, ())
