@@ -13,7 +13,7 @@ from typing import Any
 
 from flipbench.analysis.comparisons import tests_of, too_few
 from flipbench.analysis.statistics import LEAST_SEEDS
-from flipbench.execution import preflight
+from flipbench.execution import cell_trials, preflight
 from flipbench.execution.progress import clock, counted, label
 from flipbench.grid.reader import Grid, contents
 from flipbench.spec.cell import FIELDS, Cell
@@ -42,6 +42,7 @@ class Plan:
         seconds: estimate for one worker, for all that is to run.
         guessed: how many of the cells to run have no finished cell of equal training to be judged by.
         workers: that the estimate of the whole run counts with.
+        trials: which cells fail when one small round of them is tried, and why; empty where none does.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Plan:
     seconds: float
     guessed: int
     workers: int = 1
+    trials: str = ""
 
     @property
     def pending(self) -> dict[str, Cell]:
@@ -77,6 +79,7 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
     Raises:
         UserError: the data cannot be found.
     """
+    cell_trials.load(grid.cells)  # a data set of a plug-in may end the process that loads it
     cells = {key_of_normal(cell, contents(cell)): cell for cell in grid.cells}
     store = Store(folder)
     known = (looked or store.survey)().statuses
@@ -87,6 +90,8 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
     models = {k: found[preflight.of_model(c)] for k, c in to_run.items()}
     refused = {k: a.refused for k, a in rules.items() if a.refused is not None}
     doomed = {k: why for k in to_run if (why := rules[k].failed or models[k].failed) is not None}
+    failures = cell_trials.tried(c for k, c in to_run.items() if k not in doomed)
+    trials = cell_trials.message(failures, cell_trials.temporary(failures)) if failures else ""
     measured = _measured(store, {k: c for k, c in cells.items() if states[k] == "done"})
     seconds, guessed = 0.0, 0
     for k, cell in to_run.items():
@@ -94,7 +99,7 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
             before = measured.get(_training(cell))
             seconds += estimate(cell, models[k].size) if before is None else before
             guessed += before is None
-    return Plan(grid.name, cells, states, refused, doomed, seconds, guessed, workers)
+    return Plan(grid.name, cells, states, refused, doomed, seconds, guessed, workers, trials)
 
 
 def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
@@ -135,7 +140,7 @@ def text(plan: Plan) -> str:
                 f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
             )
         lines.append(f"about {clock(plan.seconds / plan.workers)} on {counted(plan.workers, 'worker')} ({basis})")
-    return "\n".join([*lines, *_few_seeds(plan)])
+    return "\n".join([*lines, *([plan.trials] if plan.trials else []), *_few_seeds(plan)])
 
 
 def _few_seeds(plan: Plan) -> Iterator[str]:

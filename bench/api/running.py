@@ -12,7 +12,7 @@ from typing import Any
 from flipbench.api import grids, notebook_progress, planning
 from flipbench.api.results import Results
 from flipbench.errors import UserError
-from flipbench.execution import remote_cluster, runner
+from flipbench.execution import cell_trials, remote_cluster, runner
 from flipbench.execution.progress import counted
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.reader import Grid
@@ -66,6 +66,7 @@ def run(
     device: str | None = None,
     progress: bool = True,
     retry_failed: bool = True,
+    trial: bool = True,
     cell_timeout: float | None = None,
     memory_limit: str | None = None,
     scheduler: str | None = None,
@@ -89,6 +90,7 @@ def run(
         device: ``cpu`` or ``cuda``, in place of the grid's.
         progress: show it: a live table on a terminal, a bar in a notebook, one line a cell elsewhere.
         retry_failed: run cells again that failed before.
+        trial: try one small cell of each kind of plug-in first, and run nothing where one fails.
         cell_timeout: seconds; a cell that takes longer is recorded as failed.
         memory_limit: of each worker, like ``4G``; a cell that needs more fails.
         scheduler: address of a Dask cluster that does the work, like ``tcp://host:8786``.
@@ -110,6 +112,7 @@ def run(
         results=results,
         progress=progress,
         retry_failed=retry_failed,
+        trial=trial,
         cell_timeout=cell_timeout,
         memory_limit=memory_limit,
         scheduler=scheduler,
@@ -119,6 +122,8 @@ def run(
     folder, count = Path(results) / asked.name, limits.worker_count(workers)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
+    if address is None:  # else its workers have the devices and the packages
+        cell_trials.before_run(asked.cells, folder, trial)
     _write_functions(asked, folder)
     outcome = runner.run(
         asked,
@@ -143,6 +148,7 @@ _NEEDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "results": ("a path", lambda v: isinstance(v, str | PurePath)),
     "progress": ("True or False", lambda v: isinstance(v, bool)),
     "retry_failed": ("True or False", lambda v: isinstance(v, bool)),
+    "trial": ("True or False", lambda v: isinstance(v, bool)),
     "cell_timeout": ("seconds above 0 or None", lambda v: v is None or (_is_number(v, int | float) and 0 < v < inf)),
     "memory_limit": ("a size like '4G' or None", lambda v: v is None or isinstance(v, str)),
     "scheduler": ("an address like 'tcp://host:8786' or None", lambda v: v is None or isinstance(v, str)),

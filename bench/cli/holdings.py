@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.execution.progress import counted
+from flipbench.execution.progress import counted, label
+from flipbench.spec.cell import Cell
 from flipbench.spec.distinct_texts import printable
 from flipbench.spec.key import canonical_json
 from flipbench.store.record_format import DEFECTS
@@ -86,6 +87,24 @@ def text(held: Holdings) -> str:
     if held.quarantined:
         lines.append(f"  the damaged files are in {held.folder / 'quarantine'}; their cells count as missing")
     return "\n".join(lines)
+
+
+def failures(held: Holdings) -> str:
+    """Why cells failed: each reason once, with the number of its cells, one of them as example, and its traceback."""
+    if not held.reasons:
+        return "no cell of the latest plan failed"
+    groups: dict[str, list[str]] = {}
+    for key, why in held.reasons.items():
+        groups.setdefault(why, []).append(key)
+    store, blocks = Store(held.folder), []
+    for why, keys in sorted(groups.items(), key=lambda group: -len(group[1])):
+        record = store.read(keys[0])
+        cell = "" if record is None else f", {label(Cell(**record['facts']))}"
+        lines = [f"{counted(len(keys), 'cell')}: {printable(why, 1000)}", f"  for example {keys[0][:12]}{cell}"]
+        trace = None if record is None else record["traceback"]
+        lines += [f"  {printable(line, 1000)}" for line in (trace or "no traceback: its process ended").splitlines()]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
 
 
 def export(folder: Path, path: Path) -> int:

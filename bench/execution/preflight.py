@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -23,16 +23,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flipbench import data
 from flipbench.aggregators.contract import Cohort, Infeasible
-from flipbench.federation import named_model
+from flipbench.federation import named_model, run_stack, tasks
+from flipbench.federation.records import Job
 from flipbench.plugins import other_suites, registry, source_text, user_modules
 from flipbench.spec.cell import Cell
+from flipbench.spec.key import canonical_json
 from flipbench.spec.reference import CODE, parse_chain
 from flipbench.system import child_processes, exception_text, import_path, safe_children
 from flipbench.system.signals import is_users
 
 LIMIT = 10.0  # seconds for one trial, which takes milliseconds
+LIMITS = {"dataset": 600.0, "cell": 120.0}  # of trials that read files, or train
 _PATIENCE = 60.0  # seconds for the process to start
 _DIM = 64
+_TEST = 64  # test images of the trial of a cell
 _LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}  # a small output layer
 _LONGEST = 1000  # characters of a reason
 
@@ -41,12 +45,13 @@ class Question(NamedTuple):
     """One trial.
 
     Attributes:
-        kind: ``aggregator`` or ``model``.
+        kind: ``aggregator``, ``model``, ``dataset`` (is it loaded?) or ``cell`` (does one small round work?).
         ref: names it.
         clients: of the trial cohort.
         byzantine: its declared f.
         rooted: whether the server has an update from root examples.
-        dataset: that a model is made for.
+        dataset: that a model is made for, or that is loaded.
+        cell: the fields of the cell that is tried, as JSON.
     """
 
     kind: str
@@ -55,10 +60,20 @@ class Question(NamedTuple):
     byzantine: int = 0
     rooted: bool = False
     dataset: str = ""
+    cell: str = ""
+
+    @property
+    def limit(self) -> float:
+        """Seconds that the trial may take."""
+        return LIMITS.get(self.kind, LIMIT)
 
     @property
     def name(self) -> str:
         """What is tried, as messages say it."""
+        if self.kind == "dataset":
+            return f"data set {CODE.sub('', self.dataset)}"
+        if self.kind == "cell":
+            return "one small round"
         return f"{self.kind} {CODE.sub('', self.ref)}"
 
 
@@ -70,11 +85,18 @@ class Answer:
         refused: why the rule's conditions do not hold.
         failed: how it failed.
         size: training and test examples, operations of one example's forward pass; of a model.
+        trace: the traceback of what failed, where a cell was tried.
     """
 
     refused: str | None = None
     failed: str | None = None
     size: tuple[int, int, float] = (0, 0, 0.0)
+    trace: str = ""
+
+
+def of_cell(cell: Cell) -> Question:
+    """Does one small round of the cell work?"""
+    return Question("cell", cell.aggregator, dataset=cell.dataset, cell=canonical_json(asdict(cell)).decode())
 
 
 def of_rule(cell: Cell) -> Question:
@@ -102,11 +124,11 @@ def answers(questions: Sequence[Question]) -> dict[Question, Answer]:
 def answer(question: Question) -> Answer:
     """Run one trial in this process."""
     try:
-        return Answer(size=_size(question)) if question.kind == "model" else _taken(question)
+        return _TRIALS[question.kind](question)
     except BaseException as error:  # a plug-in may raise anything
         if is_users(error):
             raise
-        if isinstance(error, named_model.ModelError):  # it names the model
+        if isinstance(error, named_model.ModelError) or question.kind == "dataset":  # it names the model or the data
             return Answer(failed=exception_text.text(error)[:_LONGEST])
         return Answer(failed=f"{question.name}: {exception_text.with_type(error)}"[:_LONGEST])
 
@@ -128,6 +150,33 @@ def _taken(question: Question) -> Answer:
     return Answer()
 
 
+def _loaded(question: Question) -> Answer:
+    data.load(question.dataset)
+    return Answer()
+
+
+def _performed(question: Question) -> Answer:
+    """One round of one step, with all clients and the real rule, attack and model; 64 test images."""
+    cell = _small(json.loads(question.cell))
+    whole = data.load(cell.dataset)
+    tasks.supply(cell.dataset, data.shortened(whole, None, min(_TEST, len(whole.test_y))))
+    (record,) = run_stack.perform([Job(cell, {})], {})
+    if record["status"] == "failed":
+        return Answer(failed=record["reason"][:_LONGEST], trace=record["traceback"] or "")
+    return Answer()
+
+
+def _small(facts: Mapping[str, Any]) -> Cell:
+    short = {"rounds": 1, "evaluate_every": 1, "evaluate_last": 1}
+    steps = {"local_epochs": None, "local_steps": 1, "batch_size": 4, "drop_last": False}
+    attacked = {"attack_start": 1, "attack_stop": None, "attack_availability": 1.0}
+    return Cell(**{**facts, **short, **steps, **attacked})
+
+
+def _sized(question: Question) -> Answer:
+    return Answer(size=_size(question))
+
+
 def _size(question: Question) -> tuple[int, int, float]:
     loaded = data.load(question.dataset)
     with torch.device("meta"):
@@ -137,7 +186,17 @@ def _size(question: Question) -> tuple[int, int, float]:
     return len(loaded.train_y), len(loaded.test_y), float(counter.get_total_flops())
 
 
+_TRIALS: dict[str, Callable[[Question], Answer]] = {
+    "aggregator": _taken,
+    "model": _sized,
+    "dataset": _loaded,
+    "cell": _performed,
+}
+
+
 def _is_shipped(question: Question) -> bool:
+    if question.kind == "cell":  # asked of cells with plug-ins only
+        return False
     parts = parse_chain(question.ref)
     kinds = registry.kinds_of(question.kind, len(parts))
     return all(
@@ -148,19 +207,24 @@ def _is_shipped(question: Question) -> bool:
 
 def _in_child_processes(questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
     """Trials in child processes: a new one after each death, and what caused a death is not tried again."""
-    left, deadly = list(questions), dict[tuple[str, str], Answer]()
+    left, deadly = list(questions), dict[tuple[str, str, str], Answer]()
     while left:
-        if (known := deadly.get((left[0].kind, left[0].ref))) is not None:
+        if (known := deadly.get(_subject(left[0]))) is not None:
             yield left.pop(0), known
             continue
-        with _TrialProcess([question for question in left if (question.kind, question.ref) not in deadly]) as fence:
+        with _TrialProcess([question for question in left if _subject(question) not in deadly]) as fence:
             for question in fence.questions:
                 found = fence.answer(question)
                 if found is None:
-                    deadly[question.kind, question.ref] = Answer(failed=f"{question.name}: its trial {fence.end()}")
+                    deadly[_subject(question)] = Answer(failed=f"{question.name}: its trial {fence.end()}")
                     break
                 left.remove(question)
                 yield question, found
+
+
+def _subject(question: Question) -> tuple[str, str, str]:
+    """What a death is blamed on."""
+    return question.kind, question.ref, question.cell
 
 
 class _TrialProcess:
@@ -184,7 +248,7 @@ class _TrialProcess:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin as pipe:
             code = source_text.mentioned(
-                text for question in self.questions for text in (question.ref, question.dataset)
+                text for question in self.questions for text in (question.ref, question.dataset, question.cell)
             )
             questions = [question._asdict() for question in self.questions]
             folders = import_path.left_out(sys.path)
@@ -194,11 +258,11 @@ class _TrialProcess:
 
     def answer(self, question: Question) -> Answer | None:
         """The result of a trial; None when its process ended or took too long."""
-        line = self._line(LIMIT) if self._ready else b""
+        line = self._line(question.limit) if self._ready else b""
         if not line:
             return None
         found = json.loads(line)
-        return Answer(found["refused"], found["failed"], tuple(found["size"]))
+        return Answer(found["refused"], found["failed"], tuple(found["size"]), found["trace"])
 
     def end(self) -> str:
         """How the process ended, for messages."""
@@ -239,8 +303,9 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere
     torch.set_num_threads(1)
     os.write(out, b"ready\n")
-    for question in given["questions"]:
+    for fields in given["questions"]:
+        question = Question(**fields)
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 2 * LIMIT)  # in case the driver is gone
-        os.write(out, json.dumps(asdict(answer(Question(**question)))).encode() + b"\n")
+            signal.setitimer(signal.ITIMER_REAL, 2 * question.limit)  # in case the driver is gone
+        os.write(out, json.dumps(asdict(answer(question))).encode() + b"\n")
     os._exit(0)

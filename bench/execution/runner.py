@@ -22,6 +22,7 @@ from flipbench.grid.reader import Grid, contents
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import key
 from flipbench.store.store import Store
+from flipbench.system import private_paths
 from flipbench.system.limits import Limits
 from flipbench.system.signals import Stop, stoppable
 
@@ -137,8 +138,8 @@ def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:
     return {
         "grid": grid.name,
         "title": grid.title,
-        "source": grid.source,
-        "command": command,
+        "source": private_paths.in_text(grid.source),
+        "command": None if command is None else private_paths.in_text(command),
         "keys": keys,
         "figures": list(grid.figures),
         "labels": [list(entry) for entry in grid.labels],

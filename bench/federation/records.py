@@ -13,9 +13,10 @@ import torch
 
 from flipbench.plugins import registry
 from flipbench.spec.cell import Cell
-from flipbench.spec.key import SCHEMA, key
+from flipbench.spec.key import PLACES, SCHEMA, key
+from flipbench.spec.reference import parse
 from flipbench.spec.twins import clean_twin, normal
-from flipbench.system import processor, source_checkout
+from flipbench.system import private_paths, processor, source_checkout
 
 Record = dict[str, Any]
 
@@ -40,7 +41,7 @@ def record(
         "key": own_key,
         "twin": key(clean_twin(job.cell), {k: v for k, v in job.content.items() if k != "attack"}),
         "status": status,
-        "facts": asdict(normal(job.cell)),
+        "facts": _public(asdict(normal(job.cell))),
         "content": dict(job.content),
         "attempts": 1 + (failed_before or {}).get(own_key, 0),
         "seconds": {},
@@ -53,7 +54,17 @@ def failure(
     job: Job, provenance: Mapping[str, Any], reason: str, attempts: Mapping[str, int], text: str | None = None
 ) -> Record:
     """The record of a cell that failed."""
-    return record(job, provenance, "failed", attempts, reason=reason, traceback=text)
+    trace = None if text is None else private_paths.in_text(text)
+    return record(job, provenance, "failed", attempts, reason=private_paths.in_text(reason), traceback=trace)
+
+
+def _public(facts: dict[str, Any]) -> dict[str, Any]:
+    """The fields without the folders of data files: no key depends on them, and they may name a user."""
+    dataset = parse(facts["dataset"])
+    for option in PLACES & dataset.options.keys():
+        if isinstance(value := dataset.options[option], str):
+            dataset = dataset.with_option(option, private_paths.shortened(value))
+    return {**facts, "dataset": str(dataset)}
 
 
 def _machine(device: str) -> dict[str, Any]:

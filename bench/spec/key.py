@@ -17,6 +17,7 @@ from flipbench.spec.twins import normal
 SCHEMA = 1  # of the stored record; a change of meaning of any field or number raises it
 ENGINE = "engine"  # among the hashes of a key: the numerics version of the code that all cells share
 
+PLACES = frozenset({"path", "metadata"})  # options of a data set that say where its files lie
 _SORTED = sorted(FIELDS)
 _in_order = itemgetter(*_SORTED)
 
@@ -64,7 +65,7 @@ def _hashes(content: tuple[tuple[str, str], ...]) -> str:
 @lru_cache(maxsize=4096)
 def _without_path(dataset: str) -> str:
     """Where a data file lies changes no number; what it holds enters the key as its hash."""
-    return str(reference.parse(dataset).without("path", "metadata"))
+    return str(reference.parse(dataset).without(*PLACES))
 
 
 def canonical_json(value: Any) -> bytes:

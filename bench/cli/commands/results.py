@@ -19,13 +19,17 @@ def results(
             "--export", metavar="FILE", parser=user_path, help="Also write the cells to a .csv, .json or .parquet file."
         ),
     ] = None,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="Print why cells failed, each reason once, with its traceback.")
+    ] = False,
 ) -> None:
     """Count the stored cells: done, infeasible, failed, missing, earlier, quarantined. Optionally export them."""
     from flipbench.cli import holdings
 
     if to is not None:
         holdings.ending_of(to)  # a wrong name is reported before anything is read
-    typer.echo(holdings.text(holdings.holdings(folder)))
+    held = holdings.holdings(folder)
+    typer.echo(holdings.failures(held) if failures else holdings.text(held))
     if to is not None:
         with signals.in_order():
             number = holdings.export(folder, to)

@@ -44,6 +44,9 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed/--keep-failed", help="Run the cells again that failed in an earlier run.")
     ] = True,
+    trial: Annotated[
+        bool, typer.Option("--trial/--no-trial", help="Try one small cell of each kind of plug-in first.")
+    ] = True,
     cell_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Record a cell that takes longer as failed.")
     ] = None,
@@ -71,14 +74,17 @@ def run(
 
         fork_server.start()  # its imports take as long as ours and go on beside them
     asked = read_grid(grid, overrides, aggregators, device)
+    from flipbench.execution import cell_trials, remote_cluster, runner
     from flipbench.execution import progress as progress_display
-    from flipbench.execution import remote_cluster, runner
     from flipbench.system import limits
 
     folder = results / asked.name
     if download:
         with signals.in_order():
             _fetch({cell.dataset for cell in asked.cells})
+    if scheduler is None:  # else its workers have the devices and the packages
+        with signals.in_order():
+            cell_trials.before_run(asked.cells, folder, trial)
     display = progress_display.choose(count, quiet=not progress)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     options = runner.WorkerOptions(

@@ -1,0 +1,171 @@
+"""Tries one small real cell of each kind that has a plug-in, before a run: one round, one step, few test images.
+
+A plug-in runs only in a process of its own here: what crashes, exits or hangs is reported, and the driver goes on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flipbench.errors import UserError
+from flipbench.execution import preflight
+from flipbench.execution.preflight import Answer, Question
+from flipbench.execution.progress import counted
+from flipbench.federation import tasks
+from flipbench.grid.fields import REFERENCES
+from flipbench.grid.reader import contents
+from flipbench.plugins import other_suites, registry
+from flipbench.spec.cell import CLEAN, Cell
+from flipbench.spec.key import key_of_normal
+from flipbench.spec.reference import CODE, parse_chain
+from flipbench.store.store import Store
+from flipbench.system import atomic_files, private_paths
+
+FILE = "trials.txt"  # in the results folder: tracebacks of the trials that failed
+_MOST = 30  # kinds of cells that are tried
+
+
+class TrialError(UserError):
+    """Cells that cannot work; the message has all of them."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A kind of cells whose trial failed.
+
+    Attributes:
+        names: of the plug-ins that all these cells have.
+        why: in one sentence, with the user's file and line where there is one.
+        trace: the traceback; empty where the process died.
+        cells: how many of the cells are of this kind.
+    """
+
+    names: tuple[str, ...]
+    why: str
+    trace: str
+    cells: int
+
+
+def before_run(cells: Sequence[Cell], folder: Path, trials: bool = True) -> None:
+    """Check the device, and try what a run would run of plug-ins; cells with a result are passed over.
+
+    Args:
+        cells: of the grid.
+        folder: of its results.
+        trials: False: only the device is checked.
+
+    Raises:
+        TrialError: some cannot work; with the path of their tracebacks, which are written into the folder.
+    """
+    for device in {c.device for c in cells}:
+        tasks.check_device(device)
+    if not trials:
+        return
+    load(cells)
+    store = Store(folder)
+    pending = [c for c in cells if _plugins(c) and not store.has(key_of_normal(c, contents(c)))]
+    if failures := tried(pending):
+        atomic_files.replace(folder / FILE, traces(failures).encode())
+        raise TrialError(message(failures, folder / FILE))
+
+
+def load(cells: Iterable[Cell]) -> None:
+    """Load data sets of plug-ins in a process of their own, before this process does.
+
+    Raises:
+        TrialError: one cannot be loaded.
+    """
+    refs = {c.dataset for c in cells if not _all_shipped("dataset", c.dataset)}
+    found = preflight.answers([Question("dataset", ref, dataset=ref) for ref in sorted(refs)])
+    if wrong := list(dict.fromkeys(a.failed for a in found.values() if a.failed is not None)):
+        raise TrialError("\n".join(wrong))
+
+
+def tried(cells: Iterable[Cell]) -> list[Failure]:
+    """The kinds of cells that fail; cells without plug-ins are not tried."""
+    kinds: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        if _plugins(cell):
+            kinds.setdefault(_kind(cell), []).append(cell)
+    chosen = dict(_chosen(kinds))
+    asked = {kind: preflight.of_cell(members[0]) for kind, members in chosen.items()}
+    found = preflight.answers(list(asked.values()))
+    return list(_failures(chosen, {kind: found[question] for kind, question in asked.items()}))
+
+
+def message(failures: Sequence[Failure], file: Path | None) -> str:
+    """All failures as one message."""
+    lines = ["a trial of one small cell of each kind shows that these cannot work; nothing was run:"]
+    lines += [f"  {', '.join(f.names)} ({counted(f.cells, 'cell')}): {f.why}" for f in failures]
+    if file is not None and any(f.trace for f in failures):
+        lines.append(f"full tracebacks: {file}")
+    lines.append("repair them or take them out of the grid; --no-trial runs the grid as it is")
+    return "\n".join(lines)
+
+
+def traces(failures: Sequence[Failure]) -> str:
+    """The tracebacks of all failures."""
+    return private_paths.in_text("\n".join(f"{', '.join(f.names)}: {f.why}\n{f.trace}" for f in failures))
+
+
+def temporary(failures: Sequence[Failure]) -> Path:
+    """A file for the tracebacks where the results folder is not to be written to."""
+    with tempfile.NamedTemporaryFile("w", prefix="flipbench-", suffix="-trials.txt", delete=False) as file:
+        file.write(traces(failures))
+    return Path(file.name)
+
+
+def _failures(
+    kinds: Mapping[tuple[str, ...], Sequence[Cell]], answers: Mapping[tuple[str, ...], Answer]
+) -> Iterator[Failure]:
+    together: dict[str, Failure] = {}
+    for kind, found in answers.items():
+        if found.failed is None:
+            continue
+        names = tuple(CODE.sub("", name) for name in _plugins(kinds[kind][0]).values())
+        known = together.get(found.failed, Failure(names, found.failed, found.trace, 0))
+        common = tuple(name for name in known.names if name in names) or known.names
+        together[found.failed] = Failure(common, known.why, known.trace, known.cells + len(kinds[kind]))
+    yield from together.values()
+
+
+def _chosen(kinds: Mapping[tuple[str, ...], Sequence[Cell]]) -> Iterator[tuple[tuple[str, ...], Sequence[Cell]]]:
+    """At most `_MOST` kinds: first those that bring a plug-in that no earlier one has."""
+    seen: set[str] = set()
+    first, rest = [], []
+    for kind, cells in kinds.items():
+        names = set(_plugins(cells[0]).values())
+        (rest if names <= seen else first).append((kind, cells))
+        seen |= names
+    yield from [*first, *rest][: max(_MOST, len(first))]
+
+
+def _kind(cell: Cell) -> tuple[str, ...]:
+    """What tells kinds of cells apart: all references, but shipped rules are one kind and shipped attacks another."""
+    plugins = _plugins(cell)
+    values: dict[str, Any] = {field: getattr(cell, field) for field in REFERENCES}
+    for field in ("attack", "aggregator"):
+        if field not in plugins:
+            values[field] = "shipped" if values[field] != CLEAN else CLEAN
+    return tuple(map(str, values.values()))
+
+
+def _plugins(cell: Cell) -> dict[str, str]:
+    """Field -> reference, of those that name something that does not come with flipbench."""
+    given = {field: getattr(cell, field) for field in REFERENCES}
+    if not cell.attacked:
+        given["attack"] = CLEAN
+    return {field: text for field, text in given.items() if text != CLEAN and not _all_shipped(field, text)}
+
+
+def _all_shipped(field: str, text: str) -> bool:
+    parts = parse_chain(text)
+    kinds = registry.kinds_of(REFERENCES[field], len(parts))
+    return all(
+        registry.is_shipped(kind, part.name) and not other_suites.is_foreign(part.name)
+        for kind, part in zip(kinds, parts, strict=True)
+    )

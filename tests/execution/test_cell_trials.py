@@ -1,0 +1,108 @@
+"""Before a run, one small cell of each kind with a plug-in is tried; what cannot work is one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flipbench.cli.app import app
+from flipbench.execution import cell_trials, preflight
+from flipbench.spec.cell import Cell
+
+PLUGINS = """\
+import os
+import torch
+
+
+def nan(updates, cohort, /):
+    return updates.mean(-2) * float("nan")
+
+
+def half(updates, cohort, /):
+    return updates.mean(-2).half()
+
+
+def raises(updates, cohort, /):
+    raise KeyError("no such thing")
+
+
+def dies(updates, cohort, /):
+    os.abort()
+
+
+def fine(updates, cohort, /):
+    return updates.mean(-2)
+
+
+def short(updates, context, /):
+    return updates[:, :3]
+
+
+def no_data():
+    os.abort()
+"""
+GRID = """\
+name: mine
+base: {dataset: digits, model: softmax, clients: 5, rounds: 2, local_steps: 1, malicious_count: 1, attack: mirrored}
+axes:
+  aggregator: [fedavg, "bad.py:nan", "bad.py:half", "bad.py:raises", "bad.py:dies", "bad.py:fine"]
+"""
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text(PLUGINS)
+    (tmp_path / "mine.yaml").write_text(GRID)
+    return tmp_path
+
+
+def call(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, list(arguments))
+    return done.exit_code, done.output
+
+
+def test_all_that_cannot_work_is_one_message_and_nothing_is_run(folder: Path) -> None:
+    code, text = call("run", "mine.yaml", "--workers", "1", "--no-progress")
+    assert code == 2
+    for said in (
+        "bad.py:nan returned an update that is not finite",
+        "bad.py:half must return torch.float32",
+        "KeyError: 'no such thing' (bad.py:14)",
+        "bad.py:dies (2 cells): one small round: its trial was killed by SIGABRT",
+    ):
+        assert said in text, text
+    assert "bad.py:fine" not in text
+    assert "Traceback" not in text
+    assert "full tracebacks: results/mine/trials.txt" in text
+    assert "in raises" in (folder / "results" / "mine" / "trials.txt").read_text()
+    assert not (folder / "results" / "mine" / "cells").exists()
+    code, text = call("plan", "mine.yaml", "--set", "aggregator=bad.py:half")
+    assert "bad.py:half must return torch.float32" in text
+
+
+def test_a_data_set_that_ends_the_process_is_loaded_in_another(folder: Path) -> None:
+    for reference in ("os:abort", "bad.py:no_data"):
+        code, text = call("plan", "mine.yaml", "--set", f"dataset={reference}")
+        assert code == 2
+        assert f"data set {reference}: its trial was killed by SIGABRT" in text
+
+
+def test_an_attack_of_the_wrong_shape_is_found(folder: Path) -> None:
+    (failure,) = cell_trials.tried([_cell(attack="bad.py:short"), _cell(attack="bad.py:short", aggregator="krum")])
+    assert failure.names == ("bad.py:short",)
+    assert failure.cells == 2
+    assert "must return updates of shape (malicious, dim)" in failure.why
+
+
+def test_without_plug_ins_no_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "_in_child_processes", lambda questions: pytest.fail("started") if questions else ())
+    assert cell_trials.tried([_cell(), _cell(attack="sign_flip", aggregator="krum")]) == []
+
+
+def _cell(**fields: object) -> Cell:
+    usual = {"dataset": "digits", "model": "softmax", "clients": 5, "malicious_count": 1, "attack": "mirrored"}
+    return Cell(**{**usual, **fields})  # type: ignore[arg-type]
