@@ -172,10 +172,11 @@ class Work:
     def _emphasis(self, clients: list[int], labels: Tensor, on: bool) -> Tensor | None:
         """The weight of each example in the loss, the shape of labels."""
         weights = [self._class_weights(c, on) for c in clients]
-        known = [w for w in weights if w is not None]
-        if not known:
+        if all(w is None for w in weights):
             return None
-        return torch.stack([w[own] for w, own in zip(known, labels, strict=True)])
+        ones = torch.ones(self.classes)
+        each = (ones if w is None else w for w in weights)
+        return torch.stack([w[own] for w, own in zip(each, labels, strict=True)])
 
     def _class_weights(self, client: int, on: bool) -> Tensor | None:
         """``(L,)``, the loss's weights of the classes for one client; None: all 1."""

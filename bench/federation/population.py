@@ -18,9 +18,11 @@ from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import LabelContext, Proposal, Stamped, declares
 from flipbench.errors import UserError
 from flipbench.federation.sybil_data import MaliciousData
-from flipbench.plugins import guard
+from flipbench.plugins import guard, registry
 from flipbench.spec.cell import Cell
+from flipbench.spec.reference import parse
 from flipbench.spec.seeds import named_seed
+from flipbench.training import plugin_answers
 
 Partition = Callable[..., list[Tensor]]
 
@@ -185,11 +187,16 @@ def _deal(cell: Cell, labels: Tensor, partition: Partition) -> _Deal:
     try:
         with guard.foreign(partition, cell.partition) as call:
             own = call.lend("the labels", labels[rest])
-            parts = partition(own, cell.clients, generator(cell.seed, "partition"))
+            given = again = partition(own, cell.clients, generator(cell.seed, "partition"))
+            if not registry.is_shipped("partition", parse(cell.partition).name):
+                again = partition(own, cell.clients, generator(cell.seed, "partition"))
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"partition {cell.partition}: {error}") from error
+    parts, twin = (plugin_answers.parts(each, len(rest), cell.clients, cell.partition) for each in (given, again))
+    if not all(map(torch.equal, parts, twin)):
+        raise UserError(f"partition {cell.partition} must draw from the generator that it is given: it deals otherwise")
     return _Deal(root, rest, tuple(rest[p] for p in parts))
 
 
@@ -202,11 +209,12 @@ def _with_sybils(
         draws = generator(cell.seed, "sybil data", client - cell.clients)
         try:
             with guard.foreign(sybil_data, cell.malicious_data) as call:
-                rows = sybil_data(call.lend("the labels", labels[dealt.rest]), cell.clients, draws)
+                given = sybil_data(call.lend("the labels", labels[dealt.rest]), cell.clients, draws)
         except UserError:
             raise
         except ValueError as error:
             raise UserError(f"malicious_data {cell.malicious_data}: {error}") from error
+        rows = plugin_answers.rows(given, len(dealt.rest), f"malicious_data {cell.malicious_data}")
         parts.append(torch.arange(end, end + len(rows)))
         sources.append(dealt.rest[rows])
         end += len(rows)
@@ -248,11 +256,15 @@ def _proposal(
         with guard.foreign(flip, cell.attack) as call:
             if confusion is not None and declares(flip, "confusion"):
                 context = replace(context, confusion=lambda: call.lend("the confusion", confusion()))
-            proposal: Proposal = flip(call.lend("the labels", labels), call.lend("context", context))
+            proposal: Any = flip(call.lend("the labels", labels), call.lend("context", context))
     except guard.SideEffectError:
         raise
     except ValueError as error:
         raise UserError(f"attack {cell.attack}: {error}") from error
+    if not isinstance(proposal, Proposal):
+        got = type(proposal).__name__
+        raise UserError(f"attack {cell.attack} must return flipbench.attacks.Proposal(labels, eligible), got {got}")
+    plugin_answers.labels(proposal.labels, proposal.eligible, len(labels), classes, f"attack {cell.attack}")
     return proposal
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -27,8 +27,9 @@ from flipbench.federation.trial_checkpoint import TrialLog
 from flipbench.plugins import guard, registry
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.key import key
-from flipbench.spec.reference import parse, parse_chain
+from flipbench.spec.reference import CODE, parse, parse_chain
 from flipbench.spec.twins import normal
+from flipbench.training import plugin_answers
 from flipbench.training.inputs import Pixels
 
 
@@ -97,13 +98,23 @@ def _chain(attack: str) -> Chain:
 def _parts(cell: Cell) -> Parts:
     return Parts(
         named_model.resolve(cell.model),
-        registry.resolve("schedule", cell.schedule),
+        plugin_answers.schedule(registry.resolve("schedule", cell.schedule), _named(cell.schedule)),
         registry.resolve("aggregator", cell.aggregator),
-        registry.resolve("initialisation", cell.initialisation),
-        registry.resolve("loss", cell.loss),
-        registry.resolve("augmentation", cell.augmentation),
+        _checked("initialisation", cell.initialisation, plugin_answers.initialisation),
+        _checked("loss", cell.loss, plugin_answers.CheckedLoss),
+        _checked("augmentation", cell.augmentation, plugin_answers.augmentation),
         registry.resolve("malicious_data", cell.malicious_data),
     )
+
+
+def _checked(kind: str, ref: str, wrap: Callable[[Any, str], Any]) -> Any:
+    """What a reference names, its answers checked where it is a plug-in."""
+    found = registry.resolve(kind, ref)
+    return found if registry.is_shipped(kind, parse(ref).name) else wrap(found, _named(ref))
+
+
+def _named(ref: str) -> str:
+    return CODE.sub("", ref)
 
 
 def _stamped(attack: str, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamped, Task]:
@@ -272,6 +283,7 @@ def _scaled(features: str, train: Tensor, test: Tensor, levels: int) -> tuple[Te
     scale = registry.resolve("features", features)
     with guard.foreign(scale, features) as call:
         scaled = scale(call.lend("the training images", train), call.lend("the test images", test), levels)
+        plugin_answers.images(scaled, (len(train), len(test)), _named(features))
         return call.own(scaled[0]), call.own(scaled[1])
 
 

@@ -281,6 +281,9 @@ def check_plugin(kind: str, name: str, target: Any) -> None:
             f"{name} cannot be used as {spec.noun}: a dataclass with {' and '.join(spec.members)} is needed, got "
             f"{'a class that is none' if isinstance(target, type) else 'a function'}"
         )
+    if spec.members and "__call__" in vars(target):
+        used = " and ".join(spec.members)
+        raise PluginError(f"{name} cannot be used as {spec.noun}: its __call__ would be ignored, for {used} are used")
     if isinstance(target, type) and not spec.members and spec.noun not in _CALLED_CLASSES:
         _check_class(spec, name, target, count)
         return
