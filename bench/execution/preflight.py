@@ -179,6 +179,8 @@ def _sized(question: Question) -> Answer:
 
 def _size(question: Question) -> tuple[int, int, float]:
     loaded = data.load(question.dataset)
+    if not _is_shipped(question):
+        named_model.resolve(question.ref)(loaded.shape, len(loaded.classes))  # tries it on a small batch
     with torch.device("meta"):
         net = named_model.resolve(question.ref)(loaded.shape, len(loaded.classes)).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
