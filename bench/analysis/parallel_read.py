@@ -44,7 +44,7 @@ def read(folder: Path, keys: Sequence[str]) -> Iterator[Part]:
     chunks = [keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if len(keys) < MANY or cores == 1:
-        store, share = Store(folder), Share()
+        store, share = Store(folder, repairs=False), Share()
         yield from (_part(store, chunk, share) for chunk in chunks)
         return
     known: dict[Any, Any] = {}
@@ -100,5 +100,5 @@ def _first(value: Any, known: dict[Any, Any]) -> Any:
 def parts(request: tuple[Path, Sequence[Sequence[str]]]) -> Iterator[list[Any]]:
     """What a child process computes."""
     folder, chunks = request
-    store, share = Store(folder), Share()
+    store, share = Store(folder, repairs=False), Share()
     return (_packed(_part(store, chunk, share)) for chunk in chunks)

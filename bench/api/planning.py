@@ -43,6 +43,7 @@ class Plan:
         guessed: how many of the cells to run have no finished cell of equal training to be judged by.
         workers: that the estimate of the whole run counts with.
         trials: which cells fail when one small round of them is tried, and why; empty where none does.
+        damaged: files of results that cannot be trusted; their cells are to run.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Plan:
     guessed: int
     workers: int = 1
     trials: str = ""
+    damaged: tuple[str, ...] = ()
 
     @property
     def pending(self) -> dict[str, Cell]:
@@ -81,8 +83,9 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
     """
     cell_trials.load(grid.cells)  # a data set of a plug-in may end the process that loads it
     cells = {key_of_normal(cell, contents(cell)): cell for cell in grid.cells}
-    store = Store(folder)
-    known = (looked or store.survey)().statuses
+    store = Store(folder, repairs=False)
+    survey = (looked or store.survey)()
+    known = survey.statuses
     states = {k: known.get(k, "new") for k in cells}
     to_run = {k: c for k, c in cells.items() if states[k] in ("new", "failed")}
     found = preflight.answers([ask(c) for c in to_run.values() for ask in (preflight.of_rule, preflight.of_model)])
@@ -99,7 +102,7 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
             before = measured.get(_training(cell))
             seconds += estimate(cell, models[k].size) if before is None else before
             guessed += before is None
-    return Plan(grid.name, cells, states, refused, doomed, seconds, guessed, workers, trials)
+    return Plan(grid.name, cells, states, refused, doomed, seconds, guessed, workers, trials, survey.damaged)
 
 
 def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
@@ -140,6 +143,9 @@ def text(plan: Plan) -> str:
                 f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
             )
         lines.append(f"about {clock(plan.seconds / plan.workers)} on {counted(plan.workers, 'worker')} ({basis})")
+    if plan.damaged:
+        lines.append(f"{counted(len(plan.damaged), 'damaged file')} left as found; a run moves them to quarantine/:")
+        lines += [f"  {name}" for name in plan.damaged[:5]]
     return "\n".join([*lines, *([plan.trials] if plan.trials else []), *_few_seeds(plan)])
 
 

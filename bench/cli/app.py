@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -105,4 +106,11 @@ def main() -> None:
     """Entry point of the script ``flipbench``."""
     signals.from_the_start()
     gc.set_threshold(200_000, 20, 100)  # 100,000 cells hold no cycles, and searching for some takes a fifth of the time
-    app(prog_name="flipbench")
+    try:
+        app(prog_name="flipbench")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Python would wait for threads of libraries, which wait for processes
+            sys.stdout.flush()
+            sys.stderr.flush()
+            signals.leave_at_once()
+        raise

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from flipbench.report.html import templates
 ADDRESS = "127.0.0.1"
 LEAST_WAIT = 5.0  # seconds before the page is made again,
 SHARE = 5.0  # and at least so many times as long as making it took: the cores belong to the run
+_OWN_NAME = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?")  # a forwarded port has another number
 _FIGURE = re.compile(r"/heatmaps/([a-z0-9][a-z0-9_-]*)\.(png|svg)")
 _TYPES = {"png": "image/png", "svg": "image/svg+xml"}
 _HEADERS = {
@@ -104,7 +106,7 @@ def server(folder: Path, port: int, page: Page | None = None) -> ThreadingHTTPSe
         raise UserError(f"{folder} holds no plan.json: give the folder of a grid that was run, like results/label_flip")
     handler = type("Handler", (_Handler,), {"page": page or Page(folder)})
     try:
-        return ThreadingHTTPServer((ADDRESS, port), handler)
+        return _Server((ADDRESS, port), handler)
     except OSError as error:
         why = os.strerror(error.errno or 0)
         raise UserError(f"port {port} cannot be used ({why}): choose another --port") from error
@@ -130,6 +132,13 @@ def serve(folder: Path, port: int, say: Callable[[str], Any]) -> None:
             say("ended")
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of an answer is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     page: Page
     server_version, sys_version = "flipbench", ""
@@ -143,8 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _answer(self) -> tuple[HTTPStatus, bytes, str]:
-        port = self.connection.getsockname()[1]
-        if self.headers.get("Host") not in {f"{name}:{port}" for name in (ADDRESS, "localhost")}:
+        if not _OWN_NAME.fullmatch(self.headers.get("Host", "")):
             return HTTPStatus.MISDIRECTED_REQUEST, b"this server answers to its own name only\n", "text/plain"
         path = self.path.partition("?")[0]
         if path in ("/", f"/{write.PAGE}"):

@@ -30,6 +30,8 @@ from flipbench.system.limits import size_text
 from flipbench.system.signals import Stop
 
 SILENCE = logging.CRITICAL + 1  # Dask logs even a client that leaves as critical
+_UNHEARD = 10  # answers in a row that may be lost on their way
+_AGAIN = 0.2  # seconds before a stack whose answer was lost is run again
 _CHECK = 2.0  # seconds between checks that the scheduler is still there
 _NEARLY = 0.98  # of the time limit: where exit codes do not travel, a death so late was the limit's
 _GRACE = 5.0  # seconds beyond the time limit after which the driver ends a worker that did not end itself
@@ -91,6 +93,7 @@ class Dispatch:
         self.busy: dict[str, _Given] = {}
         self.began: dict[str, float] = {}  # when the time limit of the worker at an address began to count
         self.sent: dict[tuple[str, str], Any] = {}  # data sets on the cluster
+        self.unheard = 0  # answers that did not arrive since the last one that did
         self.events: SimpleQueue[Callable[[], Iterator[Record]]] = SimpleQueue()
         self.alone_since = time.monotonic()
         client.subscribe_topic("all", self._heard)
@@ -198,12 +201,10 @@ class Dispatch:
         seconds = None if limit is None else limit * len(stack)
         code = source_text.mentioned(v for job in jobs for v in vars(job.cell).values() if isinstance(v, str))
         if self.site.here:
-            task, dataset = worker.Task(jobs, provenance, attempts, places, seconds, None, code), None
+            task, dataset = worker.Task(jobs, provenance, attempts, places, seconds, fingerprint(), code), None
         else:
-            task, dataset = (
-                worker.Task(jobs, provenance, attempts, None, seconds, fingerprint(), code),
-                self._data(stack),
-            )
+            task = worker.Task(jobs, provenance, attempts, None, seconds, fingerprint(), code)
+            dataset = self._data(stack)
         return self.client.submit(worker.perform, task, dataset, workers=[address], pure=False, retries=0)
 
     def _data(self, stack: Stack) -> Any:
@@ -240,12 +241,26 @@ class Dispatch:
         if isinstance(answer, KilledWorker):  # of the data set: send it again
             self.sent.clear()
             self.waiting.appendleft(given.stack)
-        elif not isinstance(answer, BaseException):
+        elif isinstance(answer, BaseException):
+            self._repeat(given.stack, answer)
+        elif not isinstance(answer, worker.Failed):
+            self.unheard = 0
             yield from answer
         elif len(given.stack) > 1:
             self._alone(given.stack)
         else:
-            yield self.context.failed(given.stack[0], exception_text.with_type(answer))
+            yield self.context.failed(given.stack[0], answer.reason)
+
+    def _repeat(self, stack: Stack, error: BaseException) -> None:
+        """An answer that did not arrive is the connection's fault, never the cell's: run the stack again."""
+        self.unheard += 1
+        if self.unheard > _UNHEARD:
+            raise ClusterError(
+                f"the answers of workers do not arrive, {self.unheard} times in a row; the last time: "
+                f"{exception_text.with_type(error)}; finished cells are kept, run the same command again"
+            ) from error
+        time.sleep(_AGAIN)
+        self.waiting.appendleft(stack)
 
     def _lost(self, address: str, expected: bool) -> Iterator[Record]:
         """A worker is gone, on purpose or not; its stack is run again, or given up."""

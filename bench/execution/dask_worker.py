@@ -50,7 +50,7 @@ class Task:
         attempts: how often each key failed before.
         checkpoints: where the states of long cells are kept; None: nowhere.
         seconds: until the worker's end; None: no limit.
-        driver: fingerprint of the driver; None: the worker comes from the same files.
+        driver: fingerprint of the driver.
         code: source of the functions that were passed in Python (`plugins.source_text`).
     """
 
@@ -59,11 +59,22 @@ class Task:
     attempts: Mapping[str, int]
     checkpoints: Checkpoints | None
     seconds: float | None
-    driver: Mapping[str, str] | None
+    driver: Mapping[str, str]
     code: Mapping[str, str] | None = None
 
 
-def perform(task: Task, dataset: Dataset | None) -> list[Record]:
+@dataclass(frozen=True)
+class Failed:
+    """A stack that raised, as a worker's answer; whatever else reaches the driver is an error of the connection.
+
+    Attributes:
+        reason: type and text of the exception.
+    """
+
+    reason: str
+
+
+def perform(task: Task, dataset: Dataset | None) -> list[Record] | Failed:
     """Run a stack.
 
     Args:
@@ -75,18 +86,19 @@ def perform(task: Task, dataset: Dataset | None) -> list[Record]:
     """
     try:
         return _perform(task, dataset)
-    except Exception:
+    except RefusedError:
         raise
     except BaseException as error:  # of a plug-in: nothing interrupts a worker, and Dask would misread it
-        raise RuntimeError(exception_text.with_type(error)) from None
+        return Failed(exception_text.with_type(error))
 
 
 def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
     own, wanted = fingerprint(), task.driver
-    if wanted is not None and own != wanted:  # it joined after the inspection
+    if own != wanted:  # remote ones are inspected before, but this one may have joined later
         differs = ", ".join(f"{name} {own.get(name)}" for name, value in wanted.items() if own.get(name) != value)
         raise RefusedError(
-            f"a worker that joined later differs from the driver: it has {differs}; finished cells are kept"
+            f"a worker that joined later differs from the driver: it has {differs} (was flipbench edited or installed "
+            "anew meanwhile?); finished cells are kept, run the same command again"
         )
     if task.seconds is not None:
         from distributed import get_worker

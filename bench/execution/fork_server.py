@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from types import ModuleType
 from flipbench.system import child_processes, safe_children
 
 _PRELOAD = ["flipbench.execution.fork_server_preload"]
+_PATIENCE = 60.0  # seconds for a process to import it
+_LINES = 4  # of its traceback that are shown
 
 
 def method() -> str:
@@ -35,6 +38,25 @@ def start() -> None:
         forkserver.ensure_running()
     atexit.unregister(child_processes.kill_server)
     atexit.register(child_processes.kill_server)  # by itself it would notice our end only after its imports
+
+
+def why_imports_fail() -> str | None:
+    """Why a process cannot import what workers need: the end of what Python says; None where it can.
+
+    The fork server swallows it, and a worker that lacks a module ends without a word.
+    """
+    imports = "; ".join(f"import {module}" for module in _PRELOAD)
+    child = safe_children.start(imports, {}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        said = child.communicate(timeout=_PATIENCE)[1].decode(errors="replace").strip()
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return None
+    if child.returncode == 0:
+        return None
+    last = "\n".join(f"  {line}" for line in said.splitlines()[-_LINES:])
+    return f"a fresh Python process {child_processes.death(child.returncode)} while it imported flipbench\n{last}"
 
 
 @contextmanager

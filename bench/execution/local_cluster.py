@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -20,9 +21,8 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, Nanny
-from distributed.security import Security
 
-from flipbench.execution import dask_worker, fork_server
+from flipbench.execution import dask_worker, fork_server, run_security
 from flipbench.execution.dask_dispatch import SILENCE, ClusterError, Death, Dispatch, Site, silence
 from flipbench.execution.run_context import RunContext, Source, Stack
 from flipbench.system import child_processes, import_path, private_parts, safe_children
@@ -32,6 +32,7 @@ _PATIENCE = 60.0  # seconds for a worker to start
 _STARTS = 3  # of a cluster at least, before it is given up
 _STARTING = 30.0  # seconds at least: what kills workers while they start may do so several times
 _PAUSE = 0.5  # seconds between two starts
+_LEAVING = 2.0  # seconds for Dask to close what is left after the worker processes were killed
 _EXIT_CODE = 5.0  # seconds until a worker's exit code is known
 _SETTINGS: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ": {},  # they would be set in the driver
@@ -63,7 +64,7 @@ def working(
     Raises:
         ClusterError: no worker starts.
     """
-    deaths = _Deaths()
+    deaths = _Deaths(stop)
     with _started(devices, context.limits.memory or 0, deaths) as cluster:
         client = Client(cluster, set_as_default=False)
         work = Dispatch(client, context, stop, Site(True, deaths.of, _PATIENCE, partial(_end, cluster, deaths)))
@@ -74,8 +75,7 @@ def working(
             for nanny in cluster.workers.values():
                 nanny.close_gracefully()  # start no other
             child_processes.kill_all()  # even in the middle of a task
-            with suppress(Exception):
-                client.close(timeout=2)
+            _within(_LEAVING, partial(client.close, timeout=2))
 
 
 @contextmanager
@@ -92,6 +92,8 @@ def _started(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Ite
                     cluster = _cluster(devices, memory, deaths, around)
                 break
             except (RuntimeError, TimeoutError, OSError) as error:  # like a worker killed while it starts
+                if number == 1 and (why := fork_server.why_imports_fail()):
+                    raise ClusterError(f"no worker process can be started here: {why}") from error
                 if number >= _STARTS and time.monotonic() > began + _STARTING:
                     text = f"no worker process can be started here ({error}); --workers 1 needs none"
                     raise ClusterError(text) from error
@@ -99,8 +101,22 @@ def _started(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Ite
         try:
             yield cluster
         finally:
-            with suppress(Exception):
-                cluster.close(timeout=5)
+            _within(_LEAVING, partial(cluster.close, timeout=_LEAVING))
+
+
+def _within(seconds: float, end: Callable[[], Any]) -> None:
+    """Call what ends something of Dask's, and go on after so many seconds: the processes are killed in any case.
+
+    Dask waits for processes whose end it cannot learn any more, because the fork server that tells it is gone.
+    """
+
+    def quietly() -> None:
+        with suppress(Exception):
+            end()
+
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def _cluster(devices: Sequence[str | None], memory: int, deaths: _Deaths, around: dask_worker.DriverEnvironment) -> Any:
@@ -109,7 +125,7 @@ def _cluster(devices: Sequence[str | None], memory: int, deaths: _Deaths, around
         threads_per_worker=1,
         host="127.0.0.1",
         protocol="tls",
-        security=Security.temporary(),
+        security=run_security.of_this_run(),
         scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         silence_logs=SILENCE,
         worker_class=_Nanny,
@@ -134,11 +150,13 @@ class _Deaths:
     """How workers died.
 
     Attributes:
+        stop: what signals have asked for.
         known: by address; written in Dask's thread.
         greedy: processes that took more than the memory limit.
         late: processes that the driver ended, beyond the time limit.
     """
 
+    stop: Stop
     known: dict[str, Death] = field(default_factory=dict)
     greedy: set[int] = field(default_factory=set)
     late: set[int] = field(default_factory=set)
@@ -146,7 +164,7 @@ class _Deaths:
     def of(self, address: str) -> Death:
         """How the worker at an address died; its process may not be over yet."""
         until = time.monotonic() + _EXIT_CODE
-        while address not in self.known and time.monotonic() < until:
+        while address not in self.known and not self.stop.asked and time.monotonic() < until:
             time.sleep(0.01)
         return self.known.get(address) or Death(child_processes.death(None))
 

@@ -23,6 +23,7 @@ from flipbench.spec.cell import Cell
 from flipbench.spec.key import key
 from flipbench.store.store import Store
 from flipbench.system import private_paths
+from flipbench.system.atomic_files import StoreError
 from flipbench.system.limits import Limits
 from flipbench.system.signals import Stop, stoppable
 
@@ -109,9 +110,12 @@ def run(
             records.run_provenance(), attempts, options.limits, store.has, places, progress.workers_changed
         )
         progress.start(len(jobs), len(jobs) - len(pending))
+        stored = set(jobs) - set(pending)
+        places.clear(pending, {k for k, status in known.items() if status != "failed"})
 
         def keep(record: Record) -> None:
             nonlocal ran, elsewhere
+            stored.add(record["key"])
             if store.publish(record):
                 ran += 1
             else:
@@ -131,7 +135,22 @@ def run(
                         keep(record)
         finally:
             progress.stop()
+        if not interrupted:
+            _check_kept(store, stored)
         return replace(_outcome(store, list(jobs), ran, interrupted), elsewhere=elsewhere)
+
+
+def _check_kept(store: Store, stored: set[str]) -> None:
+    """Results that this run found or stored are still there.
+
+    Raises:
+        StoreError: something removed them meanwhile.
+    """
+    if gone := len(stored - set(store.statuses())):
+        raise StoreError(
+            f"{store.folder}: {gone} of {len(stored)} results of this run are gone: the folder or files in it were "
+            "removed or damaged while the run went on; run the same command again, which computes what is missing"
+        )
 
 
 def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:

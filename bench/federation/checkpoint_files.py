@@ -11,6 +11,9 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import re
+import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,9 @@ from flipbench.system.fingerprint import fingerprint
 
 FOLDER = "checkpoints"
 EVERY = 60.0  # seconds between states, and before the first: shorter cells write none
+_TRIALS = "-trials"
+_KEPT = 14 * 86400.0  # seconds that the state of a cell outside the plan is kept, should its plan be run again
+_KEY = re.compile(r"[0-9a-f]{64}")
 _MOST = 4 << 30  # bytes of a file that is read
 
 
@@ -59,6 +65,21 @@ class Checkpoints:
         for path in (self.path(key), self.path(trials_of(key))):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def clear(self, pending: Collection[str], finished: Collection[str]) -> None:
+        """Remove the states that no run goes on from.
+
+        Args:
+            pending: keys of the cells that are to run, whose states stay.
+            finished: keys of cells with a result. States of neither are of another plan: they stay for `_KEPT` seconds.
+        """
+        for path in Path(self.folder).glob("*.state"):
+            key = path.stem.removesuffix(_TRIALS)
+            if not _KEY.fullmatch(key) or key in pending:
+                continue
+            with suppress(OSError):
+                if key in finished or time.time() - path.stat().st_mtime > _KEPT:
+                    path.unlink(missing_ok=True)
 
     def write(self, key: str, state: dict[str, Any]) -> None:
         """Keep a state in place of an earlier one.
@@ -106,4 +127,4 @@ class Checkpoints:
 
 def trials_of(key: str) -> str:
     """The key under which the trials of a cell's search are kept."""
-    return f"{key}-trials"
+    return key + _TRIALS

@@ -11,7 +11,7 @@ from flipbench.system.subprocess_pipe import PipedProcess
 
 
 class BackgroundSurvey:
-    """`Store.survey`, begun as soon as the folder is known and waited for at the end.
+    """`Store.survey` that changes nothing, begun as soon as the folder is known and waited for at the end.
 
     Used as a context, so that no child process outlives the command.
     """
@@ -35,15 +35,14 @@ class BackgroundSurvey:
         """
         if self._child is None:
             return Survey({}, ())
-        statuses, other = self._child.next()
-        return Survey(statuses, other)
+        return Survey(*self._child.next())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._child is not None:
             self._child.__exit__()
 
 
-def parts(folder: Path) -> Iterator[tuple[dict[str, str], tuple[str, ...]]]:
+def parts(folder: Path) -> Iterator[tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]]:
     """What the child process computes."""
-    survey = Store(folder).survey()
-    yield dict(survey.statuses), survey.other
+    survey = Store(folder, repairs=False).survey()
+    yield dict(survey.statuses), survey.other, survey.damaged

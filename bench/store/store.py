@@ -32,6 +32,7 @@ _CELL = re.compile(r"([0-9a-f]{64})\.json")
 _FAILURE = re.compile(r"([0-9a-f]{64})\.(\d{1,9})\.json")
 _ASIDE = re.compile(rf".+\.({'|'.join(DEFECTS)})\.[0-9a-f]{{8}}")
 _TRIES = 5
+_WRITTEN = ("tables", "heatmaps", "checkpoints", "quarantine")  # folders of others in which writers may be killed
 
 
 def _is_text(value: Any) -> bool:
@@ -65,10 +66,12 @@ class Survey:
     Attributes:
         statuses: key -> done, infeasible, or failed where there are only failures.
         other: keys of whole records that another version of flipbench wrote or will read; sorted.
+        damaged: names of files that cannot be trusted; their cells count as missing.
     """
 
     statuses: Mapping[str, str]
     other: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,11 @@ class Store:
 
     Attributes:
         folder: ``results/<grid>``; made when first written to.
+        repairs: put damaged files in quarantine and remove what killed writers left; False: leave all as it lies.
     """
 
     folder: Path
+    repairs: bool = True
 
     def publish(self, record: Mapping[str, Any]) -> bool:
         """Store a record unless its place is taken; non-finite floats become null.
@@ -128,21 +133,28 @@ class Store:
         """
         found: dict[str, str] = {}
         other: list[str] = []
+        damaged: list[str] = []
         with advising(self.folder):
             place = self.folder / "failures"
-            for name in atomic_files.files(place, everything=True):
+            for name in atomic_files.files(place, everything=True, tidy=self.repairs):
                 if match := _FAILURE.fullmatch(name):
-                    raw, _ = self._look(f"{place}/{name}", match[1])
+                    raw, wrong = self._look(f"{place}/{name}", match[1])
                     if raw is not None and self._told(f"{place}/{name}", match[1], raw, {"failed"}):
                         found[match[1]] = "failed"
+                    elif wrong not in (None, "schema"):
+                        damaged.append(name)
             for path, key in self._cell_files(everything=True):
                 raw, wrong = self._look(path, key)
                 if raw is not None and (told := self._told(path, key, raw, {"done", "infeasible"})):
                     found[key] = told
                 elif wrong == "schema":
                     other.append(key)
-            list(atomic_files.files(self.folder))  # clears the temp files of a killed writer of the plan
-        return Survey(found, tuple(sorted(other)))
+                elif wrong is not None:
+                    damaged.append(f"{key}.json")
+            if self.repairs:
+                for folder in (self.folder, *(self.folder / name for name in _WRITTEN)):
+                    list(atomic_files.files(folder))  # clears the temp files of killed writers
+        return Survey(found, tuple(sorted(other)), tuple(sorted(damaged)))
 
     def has(self, key: str) -> bool:
         """Whether a cell's place is taken; a look at the name only."""
@@ -266,7 +278,7 @@ class Store:
     def _cell_files(self, everything: bool = False) -> Iterator[tuple[str, str]]:
         """Path and key of every cell's file; of everything that lies in the place of one."""
         for shard in atomic_files.folders(self.folder / "cells"):
-            for name in atomic_files.files(shard, everything):
+            for name in atomic_files.files(shard, everything, self.repairs):
                 if match := _CELL.fullmatch(name):
                     yield f"{shard}/{name}", match[1]
 
@@ -291,6 +303,8 @@ class Store:
         return None, wrong
 
     def _quarantine(self, path: Path, key: str, wrong: str) -> None:
+        if not self.repairs:
+            return
         aside = self.folder / "quarantine" / f"{path.name}.{wrong}.{secrets.token_hex(4)}"
         try:
             aside.parent.mkdir(exist_ok=True)

@@ -210,12 +210,13 @@ def folders(folder: Path) -> list[Path]:
         return []
 
 
-def files(folder: Path, everything: bool = False) -> Iterator[str]:
+def files(folder: Path, everything: bool = False, tidy: bool = True) -> Iterator[str]:
     """The names of a folder's regular files; temp files that killed writers left are removed on the way.
 
     Args:
         folder: may be absent.
         everything: links, pipes and folders too.
+        tidy: remove temp files that killed writers left.
     """
     try:
         with os.scandir(folder) as entries:
@@ -225,7 +226,7 @@ def files(folder: Path, everything: bool = False) -> Iterator[str]:
     for name in names:
         if not (name.startswith(".") and (temp := _TEMP.fullmatch(name))):
             yield name
-        elif _abandoned(folder / name, int(temp[1])):
+        elif tidy and _abandoned(folder / name, int(temp[1])):
             with suppress(OSError):  # a folder that may only be read
                 (folder / name).unlink()
 

@@ -95,7 +95,9 @@ def test_the_report_and_its_figures_are_sent_and_nothing_else(port: int, folder:
     assert not (folder / "report.html").exists()  # nothing is written
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1", "localhost:1", "[::1]:80"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example", "localhost.evil:1", "[::2]:80"]
+)
 def test_another_name_gets_nothing(port: int, host: str) -> None:
     for path in ("/", "/version", "/heatmaps/ranks.png"):
         status, body, _ = ask(port, path, host=host)
@@ -184,3 +186,8 @@ def test_a_browser_shows_what_comes(browser: Browser, folder: Path, port: int) -
     assert "geometric_median" in browser.run(rules)
     assert browser.run("return location.hash") == "#show=_damage"
     assert {r.rpartition("/")[2] for r in browser.requests()} <= {"version"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:1", "[::1]:80"])
+def test_a_forwarded_port_may_have_another_number(port: int, host: str) -> None:
+    assert ask(port, "/version", host=host)[0] == 200

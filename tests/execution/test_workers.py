@@ -22,6 +22,7 @@ from flipbench.spec.cell import Cell
 from flipbench.store.store import Store
 from flipbench.system import child_processes
 from flipbench.system.limits import LEAST, Limits, parse_size, size_text
+from flipbench.system.signals import Stop
 from tests.helpers.calibration import eventually, scaled
 from tests.helpers.paths import ROOT
 from tests.helpers.poisoned_runs import marked, read, reasons, run
@@ -106,13 +107,13 @@ def test_a_cluster_that_is_killed_while_it_starts_is_started_again(monkeypatch: 
     monkeypatch.setattr(local_cluster, "_PAUSE", 0.0)
     monkeypatch.setattr(local_cluster, "_cluster", killed_four_times)
     monkeypatch.setattr(local_cluster.fork_server, "start", lambda: None)
-    with local_cluster._started([None], 0, local_cluster._Deaths()):
+    with local_cluster._started([None], 0, local_cluster._Deaths(Stop())):
         assert len(tries) == 5
     monkeypatch.setattr(local_cluster, "_STARTING", 0.0)
     tries.clear()
     with (
         pytest.raises(UserError, match="Nanny failed to start"),
-        local_cluster._started([None], 0, local_cluster._Deaths()),
+        local_cluster._started([None], 0, local_cluster._Deaths(Stop())),
     ):
         pass
     assert len(tries) == 3

@@ -169,3 +169,21 @@ def test_what_is_no_file_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(IrregularError, match="no regular file"):
         atomic_files.read(tmp_path)
     assert atomic_files.read(tmp_path / "nothing") is None
+
+
+def test_a_survey_without_repairs_reports_damage_and_changes_nothing(tmp_path: Path) -> None:
+    key = "a" * 64
+    cell, temp = tmp_path / "cells/aa" / f"{key}.json", tmp_path / "cells/aa" / f".{key}.json.1.0123abcd.tmp"
+    cell.parent.mkdir(parents=True)
+    for path in (cell, temp):
+        path.write_bytes(b"torn")
+        os.utime(path, (1, 1))
+    looked = Store(tmp_path, repairs=False)
+    assert looked.survey().damaged == (f"{key}.json",)
+    assert looked.read(key) is None
+    assert cell.is_file()
+    assert temp.is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cells"]
+    assert Store(tmp_path).survey().damaged == (f"{key}.json",)
+    assert not cell.exists()
+    assert not temp.exists()
