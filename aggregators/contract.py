@@ -23,6 +23,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from flipbench.aggregators.cohort_checks import check_fields, check_vector, not_a_tensor
+
 Updates = Tensor  # (*cells, clients, dim)
 Update = Tensor  # (*cells, dim)
 Layout = Mapping[str, tuple[slice, tuple[int, ...]]]  # parameter name -> (its slice of dim, its shape)
@@ -36,7 +38,20 @@ class Infeasible(ValueError):
 
 
 def _no_root_data() -> Update:
-    raise Infeasible("this rule needs the server's own root data, and this cohort has none: give the cell root data")
+    raise Infeasible(
+        "this rule needs the server's own update on its root data, and this cohort has none: give the cell root data "
+        "(root_examples in a grid), or a matrix of your own the update (trusted=...)"
+    )
+
+
+@dataclass(frozen=True)
+class Always:
+    """Gives one tensor, again and again: the server's own update."""
+
+    value: Tensor
+
+    def __call__(self) -> Tensor:
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,8 @@ class Cohort:
         weights: ``(*cells, clients)``, each client's share of the training examples; rows sum to 1.
         clients: ``(*cells, clients)`` int64, the number of each row's client, for rules with memory.
         previous: ``(*cells, dim)``, the last update applied; zeros before the first.
+        model: ``(*cells, dim)``, the weights of the global model that the clients started from, so that model + update
+            is a client's model. Zeros outside a federation: there an update is compared as if it were a model.
         layout: parameter name -> (slice of dim, shape), in the order of the flattened model.
         trusted: gives the server's own update on its root data, ``(*cells, dim)``; raises Infeasible without any.
         round: the number of the round, from 1.
@@ -63,6 +80,7 @@ class Cohort:
     trusted: Callable[[], Update] = _no_root_data
     round: int = 1
     seeds: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    model: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     @classmethod
     def of(cls, updates: Updates, byzantine: int = 0, **fields: Any) -> Cohort:
@@ -71,17 +89,33 @@ class Cohort:
         Args:
             updates: ``(*cells, clients, dim)``.
             byzantine: the declared f.
-            **fields: any other field of :class:`Cohort`, by name.
+            **fields: any other field of :class:`Cohort`, by name; ``trusted`` may be the server's own update itself.
+
+        Raises:
+            TypeError: updates that are no tensor.
+            ValueError: updates that are no matrix, or a field that does not fit them (`check_fields`).
         """
+        if not isinstance(updates, Tensor):
+            raise TypeError(not_a_tensor(updates))
+        if updates.ndim < 2:
+            raise ValueError(f"updates must have the shape (*cells, clients, dim), got {tuple(updates.shape)}")
         n, dim = updates.shape[-2:]
+        # Of half precision, n shares of 1/n do not sum to 1.
+        share = torch.promote_types(updates.dtype, torch.float32)
         plain: dict[str, Any] = {
-            "weights": updates.new_full(updates.shape[:-1], 1.0 / n),
+            "weights": updates.new_full(updates.shape[:-1], 1.0 / max(1, n), dtype=share),
             "clients": torch.arange(n, device=updates.device).expand(updates.shape[:-1]),
             "previous": updates.new_zeros((*updates.shape[:-2], dim)),
             "layout": {"weights": (slice(0, dim), (dim,))},
             "seeds": torch.zeros(updates.shape[:-2], dtype=torch.int64),
         }
-        return cls(byzantine=byzantine, **(plain | fields))
+        if isinstance(fields.get("trusted"), Tensor):
+            check_vector("trusted", fields["trusted"], updates)
+            fields["trusted"] = Always(fields["trusted"])
+        given = plain | fields
+        if 0 not in updates.shape:  # that there is no client is what a rule says: Infeasible
+            check_fields(updates, given)
+        return cls(byzantine=byzantine, **given)
 
 
 Mixed = tuple[Updates, Cohort]  # what a pre-aggregation makes of both
@@ -105,6 +139,8 @@ def per_cell(rule: Callable[..., Update]) -> Callable[..., Update]:
         if updates.ndim == 2:
             return rule(updates, cohort, **options)
         cells = updates.shape[:-2]
+        if 0 in cells:
+            raise Infeasible("a rule needs at least 1 cell, got a stack of 0")
         flat = updates.reshape(-1, *updates.shape[-2:])
         rows = [rule(flat[i], cohort_of_cell(cohort, cells, i), **options) for i in range(len(flat))]
         return torch.stack(rows).reshape(*cells, -1)
@@ -124,6 +160,7 @@ def cohort_of_cell(cohort: Cohort, cells: tuple[int, ...], index: int) -> Cohort
         weights=pick(cohort.weights),
         clients=pick(cohort.clients),
         previous=pick(cohort.previous),
-        seeds=pick(cohort.seeds),
+        seeds=pick(cohort.seeds) if cohort.seeds.ndim else cohort.seeds,
+        model=pick(cohort.model) if cohort.model.ndim else cohort.model,
         trusted=lambda: pick(cohort.trusted()),
     )

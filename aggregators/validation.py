@@ -4,6 +4,9 @@ A row that holds a NaN or an infinity is proof of a faulty or malicious client. 
 shrinks by the number left out, not below 0; the weights of the rest are scaled to sum to 1 again. The answer is the one
 that the rule gives to the remaining rows, each cell of a stack on its own. Where no row is left, the rule is
 `Infeasible`.
+
+A rule sees the clients in the order of their numbers (`Cohort.clients`), in whatever order they come. Where equally
+good clients tie and the lower row counts, that is the client of the lower number, and sums are rounded alike.
 """
 
 from __future__ import annotations
@@ -18,15 +21,44 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from flipbench.aggregators.contract import Cohort, Infeasible, Updates, cohort_of_cell
+from flipbench.aggregators.cohort_checks import check_vector, check_weights, not_a_tensor
+from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates, cohort_of_cell
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")  # of a rule an update, of a pre-aggregation updates and cohort
 Step = Callable[Concatenate[Updates, Cohort, P], Answer]
+_ROUNDED = 1e-6  # what the rounding of float32 leaves of a sum of shares
 
 
-def guarded(step: Step[P, Answer]) -> Step[P, Answer]:
-    """Make a rule or a pre-aggregation check its cohort and leave out rows that are not finite (see the module's text).
+def guarded(rule: Step[P, Answer]) -> Step[P, Answer]:
+    """Make a rule check its cohort, leave out rows that are not finite, and see clients in the order of their numbers.
+
+    See the module's text.
+    """
+    finite = guarded_mix(rule)
+
+    @wraps(rule)
+    def ordered(updates: Updates, cohort: Cohort, /, *args: P.args, **options: P.kwargs) -> Answer:
+        if isinstance(updates, Tensor) and isinstance(cohort, Cohort):  # the check says so otherwise
+            updates, cohort = in_client_order(updates, cohort)
+        return finite(updates, cohort, *args, **options)
+
+    return ordered
+
+
+def in_client_order(updates: Updates, cohort: Cohort) -> tuple[Updates, Cohort]:
+    """The same clients, those of lower numbers in front; as they are where they stand so, or where shapes differ."""
+    numbers = cohort.clients
+    if numbers.shape != updates.shape[:-1] or bool((numbers[..., 1:] >= numbers[..., :-1]).all()):
+        return updates, cohort
+    order = numbers.argsort(dim=-1, stable=True)
+    rows = order.unsqueeze(-1).expand(updates.shape)
+    weights = cohort.weights.gather(-1, order) if cohort.weights.shape == order.shape else cohort.weights
+    return updates.gather(-2, rows), replace(cohort, weights=weights, clients=numbers.gather(-1, order))
+
+
+def guarded_mix(step: Step[P, Answer]) -> Step[P, Answer]:
+    """Make a pre-aggregation check its cohort and leave out rows that are not finite; the order of the rows stays.
 
     The cells of a stack must keep equally many rows where a pre-aggregation's answer has to be one stack again;
     otherwise it is `Infeasible`.
@@ -77,11 +109,18 @@ def check(updates: Updates, cohort: Cohort) -> None:
     """Refuse updates and cohorts that no rule can work on.
 
     Raises:
-        TypeError: updates that are not floating point, or an f that is not a whole number.
-        ValueError: a shape that is not ``(*cells, clients, dim)``, no numbers at all, the cohort of other updates, or
-            a negative f.
-        Infeasible: no clients.
+        TypeError: updates that are no floating-point tensor, no cohort, or an f that is not a whole number.
+        ValueError: a shape that is not ``(*cells, clients, dim)``, no numbers at all, the cohort of other updates,
+            weights that are no shares, or a negative f.
+        Infeasible: no clients, or a stack of no cells.
     """
+    if not isinstance(updates, Tensor):
+        raise TypeError(not_a_tensor(updates))
+    if not isinstance(cohort, Cohort):
+        raise TypeError(
+            f"a rule is called as rule(updates, cohort), and a cohort is a Cohort, got {type(cohort).__name__}: "
+            "write Cohort.of(updates, byzantine=2), or call flipbench.aggregate(rule, updates, byzantine=2)"
+        )
     if updates.ndim < 2:
         raise ValueError(f"updates must have the shape (*cells, clients, dim), got {tuple(updates.shape)}")
     if not updates.is_floating_point():
@@ -89,11 +128,46 @@ def check(updates: Updates, cohort: Cohort) -> None:
     whole_number("byzantine (f)", cohort.byzantine, least=0)
     if updates.shape[-2] == 0:
         raise Infeasible("a rule needs at least 1 client, got 0")
+    if 0 in updates.shape[:-2]:
+        raise Infeasible("a rule needs at least 1 cell, got a stack of 0")
     if updates.shape[-1] == 0:
         raise ValueError(f"updates must hold at least one number a client, got the shape {tuple(updates.shape)}")
-    if cohort.weights.shape != updates.shape[:-1]:
-        shapes = f"{tuple(updates.shape)} and {tuple(cohort.weights.shape)}"
-        raise ValueError(f"updates (*cells, clients, dim) and the cohort's weights (*cells, clients) differ: {shapes}")
+    check_weights(updates, cohort.weights)
+
+
+def shares(updates: Updates, cohort: Cohort) -> Tensor:
+    """The clients' weights, ``(*cells, clients)`` float64; where their sum is rounded (half), it is made 1."""
+    weights = cohort.weights.double().expand(updates.shape[:-1])
+    totals = weights.sum(-1, keepdim=True)
+    return weights if bool(((totals - 1).abs() <= _ROUNDED).all()) else weights / totals
+
+
+def previous_update(rule: str, updates: Updates, cohort: Cohort) -> Update:
+    """The last update ``(*cells, dim)`` of the server, of the updates' type.
+
+    Raises:
+        ValueError: another shape, or a number that is not finite.
+    """
+    if not isinstance(cohort.previous, Tensor) or cohort.previous.shape != (*updates.shape[:-2], updates.shape[-1]):
+        check_vector(f"previous (the last update, for {rule})", cohort.previous, updates)
+    if not all_finite(cohort.previous):
+        raise ValueError(f"{rule} needs a finite last update (the cohort's previous), got NaN or infinity")
+    return cohort.previous.to(updates)
+
+
+def trusted_update(rule: str, updates: Updates, cohort: Cohort) -> Update:
+    """The server's own update ``(*cells, dim)``.
+
+    Raises:
+        Infeasible: there is no root data, or the server's own update is not finite.
+        ValueError: another shape.
+    """
+    own = cohort.trusted()
+    if not isinstance(own, Tensor) or own.shape != (*updates.shape[:-2], updates.shape[-1]):
+        check_vector(f"trusted() (the server's own update, for {rule})", own, updates)
+    if not all_finite(own):
+        raise Infeasible(f"{rule} needs a finite update of the server's own, and training on the root data diverged")
+    return own
 
 
 def whole_number(name: str, value: object, least: int) -> int:

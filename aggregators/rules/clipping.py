@@ -22,7 +22,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.norms import lengths
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
+from flipbench.aggregators.validation import guarded, needs_majority, positive, previous_update, whole_number
 
 
 @guarded
@@ -58,7 +58,7 @@ def centered_clipping(updates: Updates, cohort: Cohort, /, *, radius: float | No
     """
     if radius is None:
         needs_majority("centered_clipping", updates, cohort)
-    n, centre = updates.shape[-2], cohort.previous.to(updates)
+    n, centre = updates.shape[-2], previous_update("centered_clipping", updates, cohort)
     for _ in range(whole_number("steps", steps, least=1)):
         factors = clip_factors(lengths(updates, centre), radius)
         stays = (1 - factors.mean(-1, keepdim=True)).to(updates.device)

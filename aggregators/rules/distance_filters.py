@@ -18,14 +18,13 @@ every honest node averages the n - f vectors nearest to its own; the server's ow
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
 from flipbench.aggregators.numerics.norms import squared_lengths
 from flipbench.aggregators.numerics.order_statistics import band_mean
 from flipbench.aggregators.numerics.selection import Numbers, each_cell, lowest, mean_of, squares
-from flipbench.aggregators.validation import guarded, needs_majority, whole_number
+from flipbench.aggregators.validation import guarded, needs_majority, trusted_update, whole_number
 
 
 @guarded
@@ -92,21 +91,9 @@ def monna(updates: Updates, cohort: Cohort, /) -> Update:
         Infeasible: unless 2f < n and there is root data.
     """
     n, f = needs_majority("monna", updates, cohort)
-    own = trusted_update("monna", cohort)
+    own = trusted_update("monna", updates, cohort)
     distances = squared_lengths(updates, own)
     return mean_of(updates, each_cell(lambda v: lowest(v, n - f), distances, cells=distances.ndim - 1))
-
-
-def trusted_update(rule: str, cohort: Cohort) -> Update:
-    """The server's own update ``(*cells, dim)``.
-
-    Raises:
-        Infeasible: there is no root data, or the server's own update is not finite.
-    """
-    own = cohort.trusted()
-    if not bool(torch.isfinite(own).all()):
-        raise Infeasible(f"{rule} needs a finite update of the server's own, and training on the root data diverged")
-    return own
 
 
 def _without_farthest(apart: Numbers, drop: int) -> NDArray[np.bool_]:

@@ -1,13 +1,16 @@
 """FLAME: a majority that points the same way, clipped to the median length, and a little noise.
 
-    admitted  by cosine distance 1 - cos: links between clients are made from the nearest pair upwards until more than
-              half of all clients hang together; those are admitted
+    admitted  by cosine distance 1 - cos of the clients' models (global model + update): links between clients are made
+              from the nearest pair upwards until more than half of all clients hang together; those are admitted
     clipped   x_i min(1, S / ||x_i||), S the median of all n norms
     answer    mean of the admitted, clipped updates + N(0, (noise S)²) in every coordinate
 
 This is what HDBSCAN with clusters of at least floor(n / 2) + 1, one neighbour and a single cluster allowed comes to: of
 two parts of a cluster at most one can have a majority, so the tree has no branch, and its one cluster is the last
 majority that hangs together. The noise is drawn from the cell's seed and the round.
+
+The paper compares local models. Much public code compares updates (``compare='updates'``), which point in far more
+different directions: a model is mostly the global model, and its cosine distances are of the order of squared updates.
 
 Needs: a malicious minority, 2f < n. Cost: O(n² d), and a copy of the updates.
 Source: Nguyen et al., "FLAME: taming backdoors in federated learning", USENIX Security 2022, Algorithm 1 (there
@@ -16,10 +19,13 @@ noise = 0.001 for images).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flipbench.aggregators.cohort_checks import check_vector
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.norms import cosines, lengths
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
@@ -30,21 +36,27 @@ from flipbench.aggregators.validation import guarded, needs_majority
 
 
 @guarded
-def flame(updates: Updates, cohort: Cohort, /, *, noise: float = 0.001) -> Update:
+def flame(
+    updates: Updates, cohort: Cohort, /, *, noise: float = 0.001, compare: Literal["models", "updates"] = "models"
+) -> Update:
     """The clipped mean of the majority that points the same way, plus noise (Nguyen et al. 2022).
 
     Args:
         updates: ``(*cells, clients, dim)``.
-        cohort: gives f for the check, and seeds and round for the noise.
+        cohort: gives f for the check, the global model, and seeds and round for the noise.
         noise: standard deviation of the noise in units of the median norm; 0: none.
+        compare: whose directions: the clients' models, as printed, or their updates. Without a global model (zeros, as
+            outside a federation) the two are the same.
 
     Raises:
         Infeasible: unless 2f < n.
     """
     if isinstance(noise, bool) or not 0 <= noise < float("inf"):
         raise ValueError(f"noise must be at least 0, got {noise!r}")
+    if compare not in ("models", "updates"):
+        raise ValueError(f"compare must be models or updates, got {compare!r}")
     needs_majority("flame", updates, cohort)
-    apart = 1 - cosines(updates)
+    apart = 1 - cosines(updates if compare == "updates" else _models(updates, cohort))
     admitted = each_cell(_majority, apart, cells=apart.ndim - 2).to(updates.device)
     norms = lengths(updates)
     factors = clip_factors(norms, None) * admitted
@@ -55,6 +67,19 @@ def flame(updates: Updates, cohort: Cohort, /, *, noise: float = 0.001) -> Updat
     draws = [torch.randn(updates.shape[-1], generator=g) for g in generators(cohort, cells, "flame")]
     spread = noise * norms.quantile(0.5, dim=-1, keepdim=True)  # (*cells, 1)
     return answer + (torch.stack(draws).reshape(answer.shape).to(spread) * spread).to(answer)
+
+
+def _models(updates: Updates, cohort: Cohort) -> Updates:
+    """The clients' models, ``(*cells, clients, dim)``, in float64: beside a model, an update has few digits in float32.
+
+    Raises:
+        ValueError: a model of another shape, or one that is not finite.
+    """
+    model = cohort.model
+    if not model.ndim and not float(model):
+        return updates
+    check_vector("model", model, updates)
+    return updates.double() + model.unsqueeze(-2).to(updates.device, torch.float64)
 
 
 def _majority(apart: Numbers) -> NDArray[np.bool_]:

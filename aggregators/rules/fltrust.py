@@ -18,8 +18,7 @@ import torch
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.norms import cosines_to, lengths
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.rules.distance_filters import trusted_update
-from flipbench.aggregators.validation import guarded
+from flipbench.aggregators.validation import guarded, trusted_update
 
 
 @guarded
@@ -33,7 +32,7 @@ def fltrust(updates: Updates, cohort: Cohort, /) -> Update:
     Raises:
         Infeasible: there is no root data.
     """
-    own = trusted_update("fltrust", cohort)
+    own = trusted_update("fltrust", updates, cohort)
     trust = cosines_to(updates, own).clamp(min=0)  # (*cells, clients)
     total = trust.sum(-1, keepdim=True)
     norms = lengths(updates)

@@ -30,6 +30,11 @@ from flipbench.aggregators.numerics.output_layer import output_layer
 from flipbench.aggregators.validation import all_finite, check
 
 Memory = tuple[Mapping[int, Tensor], ...]  # for each cell: client -> the sum of what it sent
+_HOW_TO_CALL = (
+    "foolsgold remembers what clients sent, so it takes its memory and gives it back: rule = foolsgold(); "
+    "state = rule.init(updates, cohort); update, state = rule(updates, cohort, state); "
+    'or, for a single round, flipbench.aggregate("foolsgold", updates)'
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class foolsgold:  # noqa: N801 - named in grids like the functions beside it
     last_layer: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.kappa, bool) or not isinstance(self.kappa, int | float):
+            raise TypeError(_HOW_TO_CALL if hasattr(self.kappa, "shape") else f"kappa is a number, got {self.kappa!r}")
         if not 0 < self.kappa < float("inf"):
             raise ValueError(f"kappa must be above 0, got {self.kappa}")
 
@@ -56,13 +63,16 @@ class foolsgold:  # noqa: N801 - named in grids like the functions beside it
         """Nothing remembered yet."""
         return tuple({} for _ in range(math.prod(updates.shape[:-2])))
 
-    def __call__(self, updates: Updates, cohort: Cohort, state: Memory, /) -> tuple[Update, Memory]:
+    def __call__(self, updates: Updates, cohort: Cohort, state: Memory | None = None, /) -> tuple[Update, Memory]:
         """The update of the round and the memory after it.
 
         Raises:
+            TypeError: no memory is given.
             Infeasible: a cell without a finite row, or ``last_layer`` without an output layer in the layout.
         """
         check(updates, cohort)
+        if state is None:
+            raise TypeError(_HOW_TO_CALL)
         cells, (n, dim) = updates.shape[:-2], updates.shape[-2:]
         flat = updates.detach().reshape(-1, n, dim)
         if len(state) != len(flat):

@@ -5,8 +5,17 @@
 It lies in the convex hull of the updates, y = sum_i a_i x_i, so Weiszfeld's iteration needs only their inner products:
 one n x n matrix is made once, and each step costs n² instead of n d. Steps are smoothed (distances count as at least
 ``smoothing`` times the median distance from the middlemost update) and end when y moves less than ``tolerance`` times
-that distance. Where an update is itself the geometric median (its share of the weight outweighs the pull of all
-others), it is returned as it is.
+that distance. Where an update is itself the geometric median (the weight of all clients that sent it is at least the
+pull of the others, ||sum_j w_j (x_j - x) / ||x_j - x|| ||), it is returned as it is. Clients of weight 0 do not count.
+
+A short step does not prove that the minimum is near: between two groups of updates that agree closely, steps are short
+everywhere. So the end is examined by the derivatives there. Unless they show that the minimum is within 1e-7 of the
+median distance, it is found by Newton's method (`numerics.least_distances`), and the sum of distances is at most a
+share of `CERTIFIED` above the least one. Should that not be reached, a warning says so. With a number of ``steps`` the
+iteration ends after so many, wherever it is, as in RFA's few steps.
+
+The answer stays among the honest updates while the malicious clients hold less than half of the *weight*: f clients of
+much data may hold more than that.
 
 Inner products are taken around the middlemost update. They follow from the distances between the updates, but not
 where some update is far off: its large squares would leave the others without digits. Then they are measured, with
@@ -20,50 +29,77 @@ depth", PNAS 2000.
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Update, Updates
+from flipbench.aggregators.numerics.least_distances import coordinates, least_distances
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
 from flipbench.aggregators.numerics.selection import squares
-from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
+from flipbench.aggregators.validation import guarded, needs_majority, positive, shares, whole_number
 
+CERTIFIED = 1e-9  # by how much the sum of distances may exceed the least one, as a share of it
+_MOST_STEPS = 1000  # of Weiszfeld's iteration, before Newton's method takes over
+_CURVED = 0.05  # least curvature, of at most 1, at which a short step shows that the minimum is near
+_ROUNDED = 1e-12  # relative difference that rounding makes
 _BLOCK = 4096  # columns in float64 at a time
 _FAR = 8  # times the median distance: beyond it inner products are measured
 
 
 @guarded
 def geometric_median(
-    updates: Updates, cohort: Cohort, /, *, tolerance: float = 1e-9, smoothing: float = 1e-6, steps: int = 1000
+    updates: Updates, cohort: Cohort, /, *, tolerance: float = 1e-9, smoothing: float = 1e-6, steps: int | None = None
 ) -> Update:
     """The point of least weighted distance to all updates (Pillutla et al. 2022).
 
     Args:
         updates: ``(*cells, clients, dim)``.
         cohort: gives the weights, and f for the check.
-        tolerance: the last step's length, as a share of the median distance from the middlemost update.
-        smoothing: the least distance that counts as such, as a share of the same.
-        steps: most steps of Weiszfeld's iteration.
+        tolerance: length of the step at which Weiszfeld's iteration ends, as a share of the median distance from the
+            middlemost update.
+        smoothing: the least distance that counts as such in this iteration, as a share of the same.
+        steps: null: until the minimum is found; a number: at most so many steps of the iteration, and no more.
 
     Raises:
         Infeasible: unless 2f < n.
     """
     needs_majority("geometric_median", updates, cohort)
-    limits = positive("tolerance", tolerance), positive("smoothing", smoothing), whole_number("steps", steps, least=1)
+    limits = _Limits(
+        positive("tolerance", tolerance),
+        positive("smoothing", smoothing),
+        None if steps is None else whole_number("steps", steps, least=1),
+    )
     n, dim = updates.shape[-2:]
-    weights = cohort.weights.double().expand(updates.shape[:-1]).reshape(-1, n).cpu()
+    weights = shares(updates, cohort).reshape(-1, n).cpu()
     apart = squares(updates).reshape(-1, n, n).cpu()
     # Cloned, as a product may round differently where a stack's cell begins off the memory's grain.
     cells = zip(updates.reshape(-1, n, dim), apart, weights, strict=True)
-    shares = [_of_cell(x, a.clone(), w.clone(), *limits) for x, a, w in cells]
-    return weighted_sum(updates, torch.stack(shares).reshape(updates.shape[:-1]))
+    found = [_of_cell(x, a.clone(), w.clone(), limits) for x, a, w in cells]
+    return weighted_sum(updates, torch.stack(found).reshape(updates.shape[:-1]))
 
 
-def _of_cell(cell: Tensor, apart: Tensor, weights: Tensor, tolerance: float, smoothing: float, steps: int) -> Tensor:
+@dataclass(frozen=True)
+class _Limits:
+    """The options of the rule."""
+
+    tolerance: float
+    smoothing: float
+    steps: int | None
+
+
+def _of_cell(cell: Tensor, apart: Tensor, weights: Tensor, limits: _Limits) -> Tensor:
     """The coefficients a_i of one cell's geometric median.
 
     In torch, not NumPy, whose linear algebra would start threads of its own.
     """
+    counts = weights > 0
+    if not bool(counts.all()):
+        whole = torch.zeros_like(weights)
+        some = _of_cell(cell[counts.to(cell.device)], apart[counts][:, counts], weights[counts], limits)
+        return whole.masked_scatter(counts, some)
     middle = int((apart.sqrt() @ weights).argmin())
     far = apart[middle].sqrt()
     if far.max() <= _FAR * far.median():
@@ -71,7 +107,22 @@ def _of_cell(cell: Tensor, apart: Tensor, weights: Tensor, tolerance: float, smo
         angles = (apart[middle] + apart[middle][:, None] - apart) / 2 / length / length[:, None]
     else:
         angles = _angles(cell, middle, far)
-    return _weiszfeld(angles, far, weights, tolerance, smoothing, steps)
+    here = far == 0  # the middlemost update and its equals
+    pull = weights * ~here
+    if (pull @ angles @ pull).clamp(min=0).sqrt() <= weights[here].sum() * (1 + _ROUNDED):
+        return here.double() / here.sum()
+    scale = far.median() if far.median() > 0 else _half_way(far, weights)
+    found = _weiszfeld(angles, far, weights, scale, limits)
+    if limits.steps is not None or _is_minimum(angles, far, weights, found, scale, limits.smoothing):
+        return found
+    return _by_newton(cell, middle, far, weights, found)
+
+
+def _half_way(far: Tensor, weights: Tensor) -> Tensor:
+    """The distance within which half of the weight lies: above 0, as no update with its equals holds half of it."""
+    order = far.argsort()
+    beyond = (weights[order].cumsum(0) >= 0.5 * weights.sum()) & (far[order] > 0)
+    return far[order][int(beyond.to(torch.int8).argmax())]
 
 
 def _angles(cell: Tensor, middle: int, far: Tensor) -> Tensor:
@@ -85,24 +136,55 @@ def _angles(cell: Tensor, middle: int, far: Tensor) -> Tensor:
     return total.cpu()
 
 
-def _weiszfeld(angles: Tensor, far: Tensor, weights: Tensor, tolerance: float, smoothing: float, steps: int) -> Tensor:
-    """The coefficients a_i of the geometric median, from directions and distances around the middlemost update."""
-    here = far == 0  # the middlemost update and its equals
-    scale = far.median()
-    pull = weights * ~here
-    if scale == 0 or (pull @ angles @ pull).clamp(min=0).sqrt() <= weights[here].sum():
-        return here.double() / here.sum()
-    floor, least = smoothing * scale, (tolerance * scale) ** 2
-    shares = weights / (far + scale)
-    shares = shares / shares.sum()
-    for _ in range(steps):
-        reach = shares * far  # y - middle = sum_i reach_i * direction_i; reach stays small for a far update
+def _weiszfeld(angles: Tensor, far: Tensor, weights: Tensor, scale: Tensor, limits: _Limits) -> Tensor:
+    """The coefficients a_i at the end of the iteration, from directions and distances around the middlemost update."""
+    floor, least = limits.smoothing * scale, (limits.tolerance * scale) ** 2
+    a = weights / (far + scale)
+    a = a / a.sum()
+    for _ in range(limits.steps or _MOST_STEPS):
+        reach = a * far  # y - middle = sum_i reach_i * direction_i; reach stays small for a far update
         along = angles @ reach
         distances = (far.square() - 2 * far * along + reach @ along).clamp(min=0).sqrt()
         new = weights / torch.maximum(distances, floor)
         new = new / new.sum()
-        change = (new - shares) * far
-        shares = new
+        change = (new - a) * far
+        a = new
         if change @ angles @ change <= least:
             break
-    return shares
+    return a
+
+
+def _is_minimum(angles: Tensor, far: Tensor, weights: Tensor, found: Tensor, scale: Tensor, smoothing: float) -> bool:
+    """Whether the derivatives where the iteration ended show that the minimum is near."""
+    values, vectors = torch.linalg.eigh(angles)
+    spans = values > 1e-10 * values[-1]
+    directions = vectors[:, spans] * values[spans].sqrt()  # (clients, dimensions)
+    away = (found * far) @ directions - far.unsqueeze(-1) * directions
+    distances = away.norm(dim=1)
+    if bool(distances.min() <= 10 * smoothing * scale):  # a kink: the update may be the minimum, or beside it
+        return False
+    pull = weights / distances
+    bent = pull.sum() * torch.eye(away.shape[1], dtype=away.dtype)
+    bent -= away.mT @ (away * (pull / distances.square()).unsqueeze(-1))
+    curvature, axes = torch.linalg.eigh(bent)
+    if curvature[0] * scale < _CURVED:
+        return False
+    step = (pull @ away) @ axes / curvature
+    return bool(step.norm() <= 1e-7 * scale)
+
+
+def _by_newton(cell: Tensor, middle: int, far: Tensor, weights: Tensor, found: Tensor) -> Tensor:
+    """The coefficients of the minimum, from where the iteration ended; warns where it is not certified."""
+    length = torch.where(far > 0, far, 1.0)
+    directions = coordinates(cell, middle, torch.where(far > 0, 1 / length, 0.0))
+    far = far * directions.norm(dim=1)  # the distances come from products in the updates' precision
+    points = far.unsqueeze(-1) * torch.nn.functional.normalize(directions, dim=1)
+    a, gap = least_distances(points, weights / weights.sum(), found @ points)
+    if not gap <= CERTIFIED:
+        warnings.warn(
+            f"geometric_median ended where the sum of distances may be a share of {gap:.1g} above the least one "
+            f"(documented: {CERTIFIED:g}): the updates of this round lie too unevenly for float64",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return a

@@ -13,7 +13,7 @@ import torch
 
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.validation import guarded
+from flipbench.aggregators.validation import guarded, shares
 
 
 @guarded
@@ -24,7 +24,7 @@ def fedavg(updates: Updates, cohort: Cohort, /) -> Update:
         updates: ``(*cells, clients, dim)``.
         cohort: its weights sum to 1 over the clients.
     """
-    return weighted_sum(updates, cohort.weights)
+    return weighted_sum(updates, shares(updates, cohort))
 
 
 @guarded

@@ -26,13 +26,13 @@ from flipbench.aggregators.numerics.norms import lengths
 from flipbench.aggregators.numerics.selection import squares
 from flipbench.aggregators.rng import generators
 from flipbench.aggregators.rules.clipping import clip_factors
-from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
+from flipbench.aggregators.validation import guarded_mix, needs_majority, positive, whole_number
 
 _BLOCK = 2048  # columns mixed at a time
 _LARGE = 1e70  # squared distances beyond it do not fit float32 differences
 
 
-@guarded
+@guarded_mix
 def nnm(updates: Updates, cohort: Cohort, /) -> Mixed:
     """Every update becomes the mean of the n - f nearest to it (Allouah et al. 2023); cost O(n² d).
 
@@ -65,7 +65,7 @@ def _mix(cell: Tensor, near: Tensor, centre: int, large: bool, out: Tensor) -> N
         out[:, at : at + _BLOCK] = near.to(kind) @ (columns - columns[centre]) + columns[centre]
 
 
-@guarded
+@guarded_mix
 def bucketing(updates: Updates, cohort: Cohort, /, *, s: int = 2) -> Mixed:
     """Means of random buckets of clients take their place (Karimireddy et al. 2022).
 
@@ -106,7 +106,7 @@ def _bucket_mean(cell: Tensor, rows: Tensor) -> Tensor:
     return first + total
 
 
-@guarded
+@guarded_mix
 def clipping(updates: Updates, cohort: Cohort, /, *, radius: float) -> Mixed:
     """Every update is shortened to a norm of at most ``radius``.
 
@@ -118,7 +118,7 @@ def clipping(updates: Updates, cohort: Cohort, /, *, radius: float) -> Mixed:
     return _clipped(updates, positive("radius", radius)), cohort
 
 
-@guarded
+@guarded_mix
 def arc(updates: Updates, cohort: Cohort, /) -> Mixed:
     """The k longest updates are shortened to the next norm, k = floor(2 f (n - f) / n) (Allouah et al. 2025).
 

@@ -27,6 +27,8 @@ from flipbench.aggregators.numerics.selection import lowest, mean_of, squares
 from flipbench.aggregators.rng import generators
 from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
 
+_ALIKE = 1e-9  # relative differences below it are rounding: such clients, and such directions, count as equal
+
 
 @guarded
 def caf(updates: Updates, cohort: Cohort, /) -> Update:
@@ -98,12 +100,16 @@ def _filtered(apart: Tensor, f: int) -> Tensor:
         top = along.max()
         if top <= 0:  # no client differs any more
             break
-        c = c.masked_scatter(counts, c[counts] * (1 - along / top))
+        left = 1 - along / top
+        c = c.masked_scatter(counts, c[counts] * torch.where(left > _ALIKE, left, 0))
     return best
 
 
 def _leading(apart: Tensor, shares: Tensor) -> tuple[float, Tensor]:
     """The weighted updates' largest variance along any direction, and the t_i along that one up to a common factor.
+
+    Where several directions share it, the t_i are the means over them: which of them an eigenproblem gives depends on
+    the order of the clients.
 
     In torch, not NumPy, whose linear algebra would start threads of its own.
     """
@@ -116,4 +122,5 @@ def _leading(apart: Tensor, shares: Tensor) -> tuple[float, Tensor]:
     variance = max(float(values[-1]), 0.0)
     if variance == 0:
         return 0.0, torch.zeros_like(shares)
-    return variance * scale, (around @ (root * vectors[:, -1])).square() / variance
+    leading = vectors[:, values >= (1 - _ALIKE) * variance]
+    return variance * scale, (around @ (root[:, None] * leading)).square().mean(-1) / variance

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
 from flipbench.aggregators.numerics.order_statistics import has_kernel, network, over_tiles
-from flipbench.aggregators.validation import guarded, whole_number
+from flipbench.aggregators.validation import guarded, shares, whole_number
 
 _SLICE = 1 << 18  # elements sorted at a time, where nothing is compiled
 _EQUAL = 1e-6
@@ -42,7 +42,7 @@ def weighted_median(updates: Updates, cohort: Cohort, /) -> Update:
     Raises:
         Infeasible: unless the f heaviest clients hold less than half of the weight.
     """
-    weights = _shares(updates, cohort)
+    weights = shares(updates, cohort).reshape(-1, updates.shape[-2])
     _heaviest("weighted_median", weights, cohort.byzantine)
     return _weighed(updates, weights, None)
 
@@ -59,15 +59,10 @@ def weighted_trimmed_mean(updates: Updates, cohort: Cohort, /, *, trim: int | No
     Raises:
         Infeasible: unless the ``trim`` heaviest clients hold less than half of the weight.
     """
-    weights = _shares(updates, cohort)
+    weights = shares(updates, cohort).reshape(-1, updates.shape[-2])
     count = cohort.byzantine if trim is None else whole_number("trim", trim, least=0)
     cut = _heaviest("weighted_trimmed_mean", weights, count, "f" if trim is None else "trim")
     return _weighed(updates, weights, cut)
-
-
-def _shares(updates: Updates, cohort: Cohort) -> Tensor:
-    """The clients' weights, ``(cells, clients)`` float64."""
-    return cohort.weights.double().expand(updates.shape[:-1]).reshape(-1, updates.shape[-2])
 
 
 def _heaviest(rule: str, weights: Tensor, count: int, name: str = "f") -> Tensor:
@@ -110,23 +105,23 @@ def _in_slices(cell: Tensor, share: Tensor, cut: Tensor | None) -> Tensor:
     parts = []
     for at in range(0, max(1, dim), width):
         values, order = cell[:, at : at + width].sort(dim=0, stable=True)
-        values, shares = values.double(), share[order]
-        part = _median(values, shares) if cut is None else _trimmed(values, shares, cut)
+        values, held = values.double(), share[order]
+        part = _median(values, held) if cut is None else _trimmed(values, held, cut)
         parts.append(part.to(cell.dtype))
     return torch.cat(parts, -1)
 
 
-def _median(values: Tensor, shares: Tensor) -> Tensor:
+def _median(values: Tensor, held: Tensor) -> Tensor:
     """From sorted values and their weights ``(clients, columns)``."""
-    reached = shares.cumsum(0)
+    reached = held.cumsum(0)
     low = (reached < 0.5 - _EQUAL).sum(0, keepdim=True)  # the first that reaches one half, or is within reach of it
     high = (reached <= 0.5 + _EQUAL).sum(0, keepdim=True).clamp(max=len(values) - 1)
     return (values.gather(0, low) / 2 + values.gather(0, high) / 2).squeeze(0)
 
 
-def _trimmed(values: Tensor, shares: Tensor, cut: Tensor) -> Tensor:
+def _trimmed(values: Tensor, held: Tensor, cut: Tensor) -> Tensor:
     """From sorted values and their weights ``(clients, columns)``."""
-    reached = shares.cumsum(0)
-    kept = torch.minimum(reached, reached[-1:] - cut) - torch.maximum(reached - shares, cut)
-    kept = torch.where(kept > _EQUAL * shares, kept, 0)
+    reached = held.cumsum(0)
+    kept = torch.minimum(reached, reached[-1:] - cut) - torch.maximum(reached - held, cut)
+    kept = torch.where(kept > _EQUAL * held, kept, 0)
     return (values * (kept / kept.sum(0, keepdim=True))).sum(0)

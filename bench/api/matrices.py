@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flipbench.aggregators.cohort_checks import check_weights
 from flipbench.aggregators.contract import Cohort
 from flipbench.errors import UserError
 from flipbench.plugins import registry
@@ -46,16 +47,17 @@ def aggregate(rule: Rule, updates: Any, byzantine: int = 0, **cohort: Any) -> An
         updates: ``(clients, dim)``, or a stack ``(cells, clients, dim)``: new minus old weights, one row a client.
             Whole numbers count as float64.
         byzantine: f, the number of clients that may be malicious.
-        **cohort: other fields of `Cohort`, like ``weights`` (clients,), ``previous`` (dim,), ``trusted`` (the server's
-            own update on its root data, or a function that gives it) and ``round``.
+        **cohort: other fields of `Cohort`, like ``weights`` (clients,), shares that sum to 1; ``previous`` (dim,);
+            ``model`` (dim,), the global model's weights; ``trusted``, the server's own update on its root data, or a
+            function that gives it; and ``round``.
 
     Returns:
         The update, ``(dim,)`` or ``(cells, dim)``: an array of the same type and device, or a list.
 
     Raises:
         Infeasible: the rule's conditions do not hold for so many clients.
-        UserError: no matrix of numbers, weights that are negative or sum to 0, another field of the cohort of a wrong
-            shape or not finite, f that is negative or not below the number of clients, a row that is not
+        UserError: no matrix of numbers, weights that are no shares (counts, say), another field of the cohort of
+            a wrong shape or not finite, f that is negative or not below the number of clients, a row that is not
             finite (a federation leaves such a client out before the rule), or no such rule.
     """
     matrix = _matrix(updates)
@@ -116,6 +118,7 @@ def _fields(matrix: Tensor, given: dict[str, Any]) -> dict[str, Any]:
         "clients": matrix.shape[:-1],
         "previous": (*matrix.shape[:-2], matrix.shape[-1]),
         "trusted": (*matrix.shape[:-2], matrix.shape[-1]),
+        "model": (*matrix.shape[:-2], matrix.shape[-1]),
     }
     known = (*shapes, "layout", "round", "seeds")
     found: dict[str, Any] = {}
@@ -123,7 +126,9 @@ def _fields(matrix: Tensor, given: dict[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise UserError(f"a cohort has no field {name!r}; there are byzantine, {', '.join(known)}")
         if name in shapes and not callable(value):
-            kind = torch.int64 if name == "clients" else matrix.dtype
+            kind = {"clients": torch.int64, "weights": torch.promote_types(matrix.dtype, torch.float32)}.get(
+                name, matrix.dtype
+            )
             try:
                 value = torch.as_tensor(value, dtype=kind, device=matrix.device)
             except (TypeError, ValueError, RuntimeError) as error:
@@ -132,8 +137,11 @@ def _fields(matrix: Tensor, given: dict[str, Any]) -> dict[str, Any]:
                 raise UserError(f"{name} needs the shape {tuple(shapes[name])}, got {tuple(value.shape)}")
             if not bool(torch.isfinite(value).all()):
                 raise UserError(f"{name} needs finite numbers, got NaN or infinity")
-            if name == "weights" and (bool((value < 0).any()) or not bool((value.sum(-1) > 0).all())):
-                raise UserError(f"weights needs numbers of 0 or more with a sum above 0, got {value.tolist()}")
+            if name == "weights":
+                try:
+                    check_weights(matrix, value)
+                except ValueError as error:
+                    raise UserError(str(error)) from error
         found[name] = value
     if "trusted" in found and not callable(found["trusted"]):
         own = found["trusted"]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flipbench.aggregators.contract import Cohort, Infeasible, Layout, Update, cohort_of_cell
+from flipbench.aggregators.contract import Always, Cohort, Infeasible, Layout, Update, cohort_of_cell
 
 _SHOWN = 12  # numbers of a matrix that are printed in full
 _CLASSES = 3
@@ -97,21 +97,12 @@ class Case:
         other, c = change(self.updates), self.cohort
         fields = {
             "previous": change(c.previous),
+            "model": change(c.model),
             "trusted": Always(change(c.trusted())),
             "weights": c.weights.to(other),
             "clients": c.clients.to(other.device),
         }
         return self.but(note, other, **fields)
-
-
-@dataclass(frozen=True)
-class Always:
-    """Gives one tensor, again and again: the server's own update."""
-
-    value: Tensor
-
-    def __call__(self) -> Tensor:
-        return self.value
 
 
 def draw(
@@ -145,12 +136,13 @@ def draw(
     cohort = Cohort(
         byzantine=f,
         weights=weights / weights.sum(-1, keepdim=True),
-        clients=3 * order + 11,
+        clients=(3 * order + 11).sort(-1).values,  # ascending: where clients tie, that of the lower number counts
         previous=0.1 * torch.randn(*cells, d, generator=g),
         layout=layout(d),
         trusted=Always(torch.randn(*cells, d, generator=g)),
         round=3,
         seeds=torch.randint(1 << 30, cells, generator=g),
+        model=torch.randn(*cells, d, generator=g),
     )
     return Case(updates, cohort, note)
 

@@ -45,10 +45,9 @@ def definition(subject: Subject) -> None:
 
 def _expected(oracle: Oracle, case: Case) -> Tensor:
     c = case.cohort
-    weights, previous, own = (t.double().numpy() for t in (c.weights, c.previous, c.trusted()))
-    return torch.from_numpy(
-        oracle(case.updates.double().numpy(), CohortValues(c.byzantine, weights, previous, own, c.layout))
-    )
+    weights, previous, own, model = (t.double().numpy() for t in (c.weights, c.previous, c.trusted(), c.model))
+    values = CohortValues(c.byzantine, weights, previous, own, c.layout, model)
+    return torch.from_numpy(oracle(case.updates.double().numpy(), values))
 
 
 def _impact(subject: Subject, name: str, ties: bool) -> str:

@@ -74,6 +74,7 @@ class Aggregation:
             weights=torch.where(total > 0, weights / total.clamp(min=1e-30), 1.0 / len(rows)),
             clients=cohort.clients[s : s + 1, rows],
             previous=cohort.previous[s : s + 1],
+            model=cohort.model[s : s + 1],
             seeds=cohort.seeds[s : s + 1],
             trusted=lambda: cohort.trusted()[s : s + 1],
         )

@@ -263,6 +263,7 @@ class Federation:
             weights=self.shares,
             clients=ids.to(updates.device),
             previous=self.previous,
+            model=self.weights,
             layout=self.layout,
             round=r,
             seeds=self.seeds,

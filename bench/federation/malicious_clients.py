@@ -185,6 +185,7 @@ def _try(
             weights=spread(cohort.weights),
             clients=spread(cohort.clients),
             previous=spread(cohort.previous),
+            model=spread(cohort.model),
             seeds=spread(cohort.seeds),
             trusted=lambda: spread(cohort.trusted()),
         )
@@ -212,6 +213,7 @@ def without_trace(rule: Any, state: Any, call: Callable[..., Any]) -> Callable[[
                 weights=cohort.weights[i : i + 1],
                 clients=cohort.clients[i : i + 1],
                 previous=cohort.previous[i : i + 1],
+                model=cohort.model[i : i + 1],
                 seeds=cohort.seeds[i : i + 1],
                 trusted=lambda: cohort.trusted()[:1],
             )

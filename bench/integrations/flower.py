@@ -112,6 +112,7 @@ class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where
             weights=(weights / weights.sum()).to(updates.dtype),
             clients=torch.tensor([self._clients[n] for n in nodes]),
             previous=torch.zeros_like(updates[0]) if self._previous is None else self._previous,
+            model=_vector(self._sent).to(updates.dtype),
             layout=_layout(self._sent),
             round=server_round,
             seeds=torch.tensor(named_seed(self.seed, "flower")),
@@ -155,6 +156,11 @@ def _difference(new: dict[str, Any], old: dict[str, Any]) -> Update:
     with np.errstate(all="ignore"):  # what overflows is not finite, and left out for it
         parts = [(np.asarray(new[n], np.float64) - old[n]).ravel().astype(kind) for n in names]
     return torch.from_numpy(np.concatenate(parts))
+
+
+def _vector(arrays: dict[str, Any]) -> Tensor:
+    """The arrays that are trained as one vector, ``(dim,)`` float64."""
+    return torch.from_numpy(np.concatenate([np.asarray(arrays[n], np.float64).ravel() for n in _floats(arrays)]))
 
 
 def _moved(arrays: dict[str, Any], update: Update) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def test_a_stack_is_its_cells_one_by_one_bit_for_bit(subject: Subject, n: int, d
     assert stacked.shape == (2, 3, dim)
     own = cohort.trusted()
     for i, j in product(range(2), range(3)):
-        fields = ("weights", "clients", "previous", "seeds")
+        fields = ("weights", "clients", "previous", "model", "seeds")
         one = replace(cohort, **{k: getattr(cohort, k)[i, j] for k in fields}, trusted=lambda: own[0, 0])
         assert torch.equal(subject(x[i, j].clone(), one), stacked[i, j])
 

@@ -161,8 +161,9 @@ def test_a_plan_checks_its_workers_and_checks_their_argument():
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"weights": [1, -1, 1]}, "weights needs numbers of 0 or more with a sum above 0"),
-        ({"weights": [0, 0, 0]}, "weights needs numbers of 0 or more with a sum above 0"),
+        ({"weights": [1, -1, 1]}, "weights must be 0 or more, got -1"),
+        ({"weights": [0, 0, 0]}, "weights are all 0: give each client its share"),
+        ({"weights": [300, 500, 200]}, "shares that sum to 1, got a sum of 1000: divide by the sum"),
         ({"weights": [1, float("nan"), 1]}, "weights needs finite numbers"),
         ({"weights": [1, 1]}, r"weights needs the shape \(3,\), got \(2,\)"),
         ({"weights": "heavy"}, r"weights needs numbers of the shape \(3,\)"),

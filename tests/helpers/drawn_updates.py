@@ -35,6 +35,7 @@ def full_cohort(x: torch.Tensor, f: int) -> Cohort:
     return replace(
         cohort_for(x, f),
         previous=previous.expand(*cells, dim),
+        model=(own + previous).expand(*cells, dim),
         trusted=lambda: own.expand(*cells, dim),
         layout=layout_of(dim),
         seeds=torch.arange(cells.numel()).reshape(cells),
@@ -45,7 +46,13 @@ def full_cohort(x: torch.Tensor, f: int) -> Cohort:
 def changed(cohort: Cohort, change: Callable[[torch.Tensor], torch.Tensor]) -> Cohort:
     """The cohort of updates that are changed alike: its vectors change along, and weights take their type."""
     own, previous = change(cohort.trusted()), change(cohort.previous)
-    return replace(cohort, previous=previous, trusted=lambda: own, weights=cohort.weights.to(previous.dtype))
+    return replace(
+        cohort,
+        previous=previous,
+        model=change(cohort.model),
+        trusted=lambda: own,
+        weights=cohort.weights.to(previous.dtype),
+    )
 
 
 def rows_of(cohort: Cohort, rows: list[int] | torch.Tensor, f: int | None = None) -> Cohort:

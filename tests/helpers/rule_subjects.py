@@ -62,9 +62,8 @@ def expected(oracle: Oracle, updates: torch.Tensor, cohort: Cohort, **options: A
         own = cohort.trusted().double().numpy()
     except aggregators.Infeasible:
         own = cohort.previous.double().numpy()
-    values = CohortValues(
-        cohort.byzantine, cohort.weights.double().numpy(), cohort.previous.double().numpy(), own, cohort.layout
-    )
+    weights, previous, model = (t.double().numpy() for t in (cohort.weights, cohort.previous, cohort.model))
+    values = CohortValues(cohort.byzantine, weights, previous, own, cohort.layout, model)
     return torch.from_numpy(oracle(updates.double().numpy(), values, **options))
 
 

@@ -108,9 +108,10 @@ def foolsgold_weights(history: Numbers, kappa: float = 1.0) -> Numbers:
     excused={"translation": ORIGIN, "unanimity": "adds noise"},
 )
 def flame(rows: Numbers, cohort: CohortValues) -> Numbers:
-    """The first majority that hangs together by cosine, clipped to the median norm, averaged; without the noise."""
+    """The first majority whose models hang together by cosine, clipped to the median norm, averaged; without noise."""
     n = len(rows)
-    apart = [[1 - cosine(a, b) for b in rows] for a in rows]
+    models = rows + cohort.model
+    apart = [[1 - cosine(a, b) for b in models] for a in models]
     group = list(range(n))
     for reach in sorted({apart[i][j] for i in range(n) for j in range(i)}):
         group = list(range(n))

@@ -26,6 +26,7 @@ class CohortValues:
         weights: ``(clients,)``, sums to 1.
         previous: ``(dim,)``, the last update.
         own: ``(dim,)``, the server's own update.
+        model: ``(dim,)``, the global model's weights.
         layout: parameter name -> (slice of dim, shape).
     """
 
@@ -34,6 +35,7 @@ class CohortValues:
     previous: Numbers = field(default_factory=lambda: np.zeros(0))
     own: Numbers = field(default_factory=lambda: np.zeros(0))
     layout: Mapping[str, tuple[slice, tuple[int, ...]]] = field(default_factory=dict)
+    model: Numbers = field(default_factory=lambda: np.zeros(1))
 
 
 Oracle = Callable[[Numbers, CohortValues], Numbers]
