@@ -58,7 +58,8 @@ def check_weights(updates: Tensor, weights: Tensor) -> None:
     wide = weights.dtype in (torch.float32, torch.float64) and weights.device.type == "cpu"
     shares = weights.detach().numpy() if wide else weights.detach().double().cpu().numpy()
     totals = shares.sum(-1)
-    within = SUMS_TO if wide else max(SUMS_TO, 2 * torch.finfo(torch.promote_types(weights.dtype, torch.float16)).eps)
+    half = weights.dtype in (torch.float16, torch.bfloat16)
+    within = max(SUMS_TO, 2 * torch.finfo(weights.dtype).eps) if half else SUMS_TO
     if shares.min(initial=0.0) >= 0 and abs(totals - 1.0).max(initial=0.0) <= within:
         return
     if not isfinite(shares.sum()):

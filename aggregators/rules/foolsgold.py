@@ -97,7 +97,7 @@ class foolsgold:  # noqa: N801 - named in grids like the functions beside it
             compared = updates[:, output_layer("foolsgold(last_layer=true)", layout).weight].contiguous()
         if self.history:
             compared, memory = _remember(compared, clients.tolist(), memory)
-        weights = compiled.weigh(cosines(compared).cpu().numpy(), self.kappa)
+        weights = compiled.weigh(cosines(compared).cpu().numpy(), self.kappa, 8 * torch.finfo(compared.dtype).eps)
         total = weights.sum()
         if self.average and total > 0:
             weights = weights / total

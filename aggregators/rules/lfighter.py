@@ -7,8 +7,11 @@
     answer   the mean of the kept clients' updates
 
 Honest movements differ more from each other than those of clients that flip the same way, so the larger and more
-various group is kept. With two classes or fewer the whole output layer is compared. k-means starts from the two
-clients farthest apart, so it draws nothing. Clients that all agree form one group, which is kept.
+various group is kept. With two classes or fewer the whole output layer is compared. k-means starts ten times, as in the
+authors' program (scikit-learn's default then), and the groups of least squared distance to their means count: first
+from the two clients farthest apart, then from pairs drawn as by k-means++ from the cell's seed and the round (the
+second client with a chance that grows with its squared distance from the first). Clients that all agree form one group,
+which is kept.
 
 Needs: the layout, with an output layer. Cost: O(n² features) and one pass over the updates.
 Source: Jebreel, Domingo-Ferrer, Sánchez, Blanco-Justicia, "LFighter: defending against the label-flipping attack in
@@ -27,25 +30,30 @@ from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.norms import cosines, squared_lengths
 from flipbench.aggregators.numerics.output_layer import OutputLayer, output_layer
 from flipbench.aggregators.numerics.selection import Numbers, mean_of, squares
-from flipbench.aggregators.validation import guarded
+from flipbench.aggregators.rng import generators
+from flipbench.aggregators.validation import guarded, whole_number
 
+_ROUNDED = 1e-12  # relative difference that rounding makes
 _ROUNDS = 300  # of k-means, which ends long before
 
 
 @guarded
-def lfighter(updates: Updates, cohort: Cohort, /) -> Update:
+def lfighter(updates: Updates, cohort: Cohort, /, *, starts: int = 10) -> Update:
     """The mean of the better of two groups of clients, by their output layers (Jebreel et al. 2024).
 
     Args:
         updates: ``(*cells, clients, dim)``.
-        cohort: gives the layout.
+        cohort: gives the layout, and seeds and round for the draws.
+        starts: of k-means; 1: only that from the two clients farthest apart, which draws nothing.
 
     Raises:
         Infeasible: the layout has no output layer.
     """
     layer = output_layer("lfighter", cohort.layout)
+    times = whole_number("starts", starts, least=1)
     flat = updates.reshape(-1, *updates.shape[-2:])
-    kept = torch.stack([_kept(_movements(cell, layer)) for cell in flat])
+    draws = generators(cohort, tuple(updates.shape[:-2]), "lfighter")
+    kept = torch.stack([_kept(_movements(cell, layer), times, g) for cell, g in zip(flat, draws, strict=True)])
     return mean_of(updates, kept.reshape(updates.shape[:-1]))
 
 
@@ -62,9 +70,15 @@ def _movements(cell: Updates, layer: OutputLayer) -> Tensor:
     return rows[:, np.sort(order[-2:]).tolist()].reshape(n, -1)
 
 
-def _kept(movements: Tensor) -> Tensor:
+def _kept(movements: Tensor, starts: int, draws: torch.Generator) -> Tensor:
     """Which clients are in the better group, ``(clients,)`` bool."""
-    group = _two_means(squares(movements).cpu().numpy())
+    apart = squares(movements).cpu().numpy()
+    group = _two_means(apart, *_farthest(apart))
+    spread = _spread(apart, group)
+    for _ in range(starts - 1 if spread > 0 else 0):
+        other = _two_means(apart, *_drawn(apart, draws))
+        if _spread(apart, other) < (1 - _ROUNDED) * spread:
+            group, spread = other, _spread(apart, other)
     if group.all() or not group.any():
         return torch.ones(len(group), dtype=torch.bool)
     alike = cosines(movements).cpu().numpy()
@@ -73,9 +87,29 @@ def _kept(movements: Tensor) -> Tensor:
     return torch.from_numpy(group if worth[0] >= worth[1] else ~group)
 
 
-def _two_means(apart: Numbers) -> NDArray[np.bool_]:
-    """One of the two groups of k-means, from squared distances; the two rows farthest apart start them."""
+def _farthest(apart: Numbers) -> tuple[int, int]:
+    """The two rows farthest apart."""
     a, b = np.unravel_index(np.argmax(apart), apart.shape)
+    return int(a), int(b)
+
+
+def _drawn(apart: Numbers, draws: torch.Generator) -> tuple[int, int]:
+    """Two different rows: the second with a chance that grows with its squared distance from the first."""
+    a = int(torch.randint(len(apart), (), generator=draws))
+    chances = torch.from_numpy(apart[a] / max(apart[a].max(), np.finfo(np.float64).tiny))
+    if not bool(chances.any()):  # all equal this row
+        return _farthest(apart)
+    return a, int(torch.multinomial(chances, 1, generator=draws))
+
+
+def _spread(apart: Numbers, group: NDArray[np.bool_]) -> float:
+    """The sum of squared distances to the means of both groups."""
+    parts = (g for g in (group, ~group) if g.any())
+    return float(sum(apart[np.ix_(g, g)].sum() / (2 * g.sum()) for g in parts))
+
+
+def _two_means(apart: Numbers, a: int, b: int) -> NDArray[np.bool_]:
+    """One of the two groups of k-means, from squared distances; the rows a and b start them."""
     group: NDArray[np.bool_] = apart[a] <= apart[b]
     for _ in range(_ROUNDS):
         if group.all() or not group.any():

@@ -4,6 +4,7 @@
     alie       mu - z sigma
     min_max    mu + gamma p, the largest gamma with  max_i ||sent - x_i|| <= max_ij ||x_i - x_j||
     min_sum    mu + gamma p, the largest gamma with  sum_i ||sent - x_i||² <= max_i sum_j ||x_i - x_j||²
+               (the paper; the authors' program has the min over i, ``bound='min'``)
 
 All malicious clients send the same. Papers estimate mu and sigma from the malicious clients' own honest updates where
 they know no others; here the attacker sees what the honest clients send, which is the stronger case of each paper.
@@ -96,7 +97,14 @@ def min_max(updates: Tensor, context: UpdateContext, /, *, perturbation: Perturb
     return all_alike(centre + larger.min() * p if a > 0 else centre, updates)
 
 
-def min_sum(updates: Tensor, context: UpdateContext, /, *, perturbation: Perturbation = "std") -> Tensor:
+def min_sum(
+    updates: Tensor,
+    context: UpdateContext,
+    /,
+    *,
+    perturbation: Perturbation = "std",
+    bound: Literal["max", "min"] = "max",
+) -> Tensor:
     """As far out as its squared distances to the honest sum to no more than an honest one's do (same paper).
 
     Their sum is sum_i ||x_i - mu||² + h gamma² ||p||², so gamma is known exactly. Their AGR-agnostic min-sum attack.
@@ -105,16 +113,21 @@ def min_sum(updates: Tensor, context: UpdateContext, /, *, perturbation: Perturb
         updates: ``(malicious, dim)``; only its shape counts.
         context: gives the honest updates.
         perturbation: p, as for `min_max`.
+        bound: of which honest client the sum counts: the largest one, as the paper prints, or the least, as the
+            authors' program computes: then what is sent is nearer to mu.
 
     Raises:
-        ValueError: an unknown perturbation.
+        ValueError: an unknown perturbation or bound.
     """
     honest = finite(context.honest)
     centre = mean(honest)
     away = honest - centre
     p = _direction(perturbation, centre, away)
     a = p.square().sum()
-    slack = (squared_distances(honest).sum(-1).max() - away.square().sum()).clamp(min=0)
+    if bound not in ("max", "min"):
+        raise ValueError(f"the bound must be max or min, got {bound!r}")
+    sums = squared_distances(honest).sum(-1)
+    slack = ((sums.max() if bound == "max" else sums.min()) - away.square().sum()).clamp(min=0)
     return all_alike(centre + (slack / (len(away) * a)).sqrt() * p if a > 0 else centre, updates)
 
 

@@ -10,7 +10,9 @@ w + rule(x_1 ... x_n). Needs flwr 1.42 (message-based strategies). Sampling, eva
 
 A reply is left out and f shrinks by one, as for updates that are not finite, if it holds a NaN or an infinity,
 if its arrays are not those that were sent (names, shapes), or if its number of examples is no positive number: one
-malicious client does not stop the round. Arrays of whole numbers (BatchNorm's counters) stay as they were sent.
+malicious client does not stop the round. Weights are the examples that replies claim, but at most three times the
+median claim (``most_examples``), so that one reply does not own the round. Arrays of whole numbers (BatchNorm's
+counters) stay as they were sent.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Layout, Update
+from flipbench.integrations.claimed_examples import shares_of
 from flipbench.plugins import registry
 from flipbench.spec.seeds import named_seed
 
@@ -44,11 +47,13 @@ class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where
         trusted: the server's own training for rules that need root data (fltrust, monna): from the model's arrays by
             name to the trained ones.
         seed: of rules that draw at random.
+        most_examples: a reply counts for at most so many times the median of the examples that the round's replies
+            claim, because the server cannot check the claim; null: every reply counts alike, whatever it claims.
         **flower: what Flower's FedAvg takes (fraction_train, min_train_nodes, weighted_by_key, ...).
 
     Raises:
         UserError: no such rule, or options that do not fit.
-        ValueError: a negative f.
+        ValueError: a negative f, or ``most_examples`` below 1.
     """
 
     def __init__(
@@ -58,13 +63,17 @@ class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where
         byzantine: int = 0,
         trusted: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         seed: int = 0,
+        most_examples: float | None = 3.0,
         **flower: Any,
     ) -> None:
         super().__init__(**flower)
+        if most_examples is not None and not 1 <= most_examples < float("inf"):
+            raise ValueError(f"most_examples must be a number of at least 1, or null, got {most_examples!r}")
         if isinstance(byzantine, bool) or not isinstance(byzantine, int) or byzantine < 0:
             raise ValueError(f"byzantine (f) must be a whole number of at least 0, got {byzantine!r}")
         self.rule = registry.resolve("aggregator", rule) if isinstance(rule, str) else rule
         self.byzantine, self.trusted, self.seed = byzantine, trusted, seed
+        self.most_examples = most_examples
         self._sent: dict[str, Any] = {}  # the model of the round, by array name
         self._clients: dict[int, int] = {}  # Flower's node id (unsigned, 64 bits) -> 0, 1, ...
         self._previous: Tensor | None = None
@@ -105,11 +114,11 @@ class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where
     ) -> Update:
         for node in nodes:
             self._clients.setdefault(node, len(self._clients))
-        weights = torch.tensor(examples, dtype=torch.float64)
+        weights = shares_of(examples, self.most_examples)
         optional: dict[str, Any] = {} if self.trusted is None else {"trusted": self._own_update}
         cohort = Cohort(
             byzantine=max(0, self.byzantine - left_out),
-            weights=(weights / weights.sum()).to(updates.dtype),
+            weights=weights.to(updates.dtype),
             clients=torch.tensor([self._clients[n] for n in nodes]),
             previous=torch.zeros_like(updates[0]) if self._previous is None else self._previous,
             model=_vector(self._sent).to(updates.dtype),

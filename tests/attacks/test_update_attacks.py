@@ -53,6 +53,7 @@ SUBJECTS: dict[str, Subject] = {
     "alie(z=1.5)": Subject(partial(alie, z=1.5)),
     **{f"min_max({p})": Subject(partial(min_max, perturbation=p)) for p in PERTURBATIONS},
     **{f"min_sum({p})": Subject(partial(min_sum, perturbation=p)) for p in PERTURBATIONS},
+    "min_sum(bound=min)": Subject(partial(min_sum, bound="min")),
     "fang_krum": Subject(fang_krum, least=3),
     "fang_trimmed_mean": Subject(fang_trimmed_mean, alike=False),
     "optimal_alie": Subject(optimal_alie),
@@ -177,6 +178,7 @@ def test_they_act_on_updates_and_only_the_searching_ones_ask_the_rule(name: str)
         (partial(alie, z=float("inf")), "finite z"),
         (partial(min_max, perturbation="up"), "'up'"),
         (partial(min_sum, perturbation="up"), "'up'"),
+        (partial(min_sum, bound="mean"), "max or min, got 'mean'"),
         (partial(fang_krum, threshold=0.0), "threshold"),
         (partial(fang_trimmed_mean, spread=1.0), "spread"),
         (partial(optimal_alie, limit=0.0), "limit"),
@@ -282,6 +284,13 @@ def test_min_sum_is_as_far_out_as_its_constraint_allows(h: int, seed: int, kind:
     total = (sent[0] - honest).square().sum()
     most = torch.cdist(honest, honest).square().sum(1).max()
     assert total == pytest.approx(float(most), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", PERTURBATIONS)
+def test_min_sum_as_its_authors_program_has_it(kind: str) -> None:
+    attack = partial(min_sum, perturbation=kind, bound="min")
+    sent, honest, _ = send(attack, 7, 2, seed=3, dtype=torch.float64)
+    near(sent[0], oracle.min_sum(honest.tolist(), kind, min), 1e-6)
 
 
 # Fang et al.

@@ -97,9 +97,9 @@ def min_max(honest: Rows, kind: str) -> Vector:
     return sent(_largest(lambda g: max(_square(sent(g), x) for x in honest) <= most) if any(p) else 0.0)
 
 
-def min_sum(honest: Rows, kind: str) -> Vector:
+def min_sum(honest: Rows, kind: str, bound: Callable[..., float] = max) -> Vector:
     mean, p = _mean(honest), perturbation(honest, kind)
-    most = max(sum(_square(a, b) for b in honest) for a in honest)
+    most = bound(sum(_square(a, b) for b in honest) for a in honest)
 
     def sent(gamma: float) -> Vector:
         return [u + gamma * v for u, v in zip(mean, p, strict=True)]

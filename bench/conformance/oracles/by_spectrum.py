@@ -49,6 +49,7 @@ def dnc(rows: Numbers, cohort: CohortValues) -> Numbers:
 
 @definition(
     one,
+    options={"starts": 1},
     ties="open",
     excused={
         "translation": ORIGIN,
@@ -56,7 +57,7 @@ def dnc(rows: Numbers, cohort: CohortValues) -> Numbers:
     },
 )
 def lfighter(rows: Numbers, cohort: CohortValues) -> Numbers:
-    """The mean of the better of two groups, by the rows of the output layer that move most."""
+    """The mean of the better of two groups, by the rows of the output layer that move most; k-means starts once."""
     seen = _movements(rows, cohort)
     n = len(rows)
     apart = squared_distances(seen)

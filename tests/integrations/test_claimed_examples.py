@@ -1,0 +1,22 @@
+"""What a client says of its number of examples moves its weight up to a limit, and no further."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flipbench.integrations.claimed_examples import shares_of
+
+
+@pytest.mark.parametrize("claim", [1e30, 1e308, 5.0])
+def test_one_claim_does_not_own_the_round(claim: float) -> None:
+    examples = [10.0, 12.0, 9.0, 11.0, claim * 10]
+    shares = shares_of(examples, 3.0)
+    assert float(shares.sum()) == pytest.approx(1.0)
+    assert float(shares[4]) == pytest.approx(33 / (10 + 12 + 9 + 11 + 33))  # three times the median, 11
+    torch.testing.assert_close(shares[:4] / shares[0], torch.tensor([1.0, 1.2, 0.9, 1.1], dtype=torch.float64))
+
+
+def test_honest_counts_are_kept_and_claims_may_be_ignored() -> None:
+    torch.testing.assert_close(shares_of([1.0, 3.0], 3.0), torch.tensor([0.25, 0.75], dtype=torch.float64))
+    torch.testing.assert_close(shares_of([1.0, 3e9, 5.0], None), torch.full((3,), 1 / 3, dtype=torch.float64))
