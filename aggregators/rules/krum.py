@@ -56,7 +56,7 @@ def multi_krum(
     Args:
         updates: ``(*cells, clients, dim)``.
         cohort: gives f.
-        keep: how many updates to average, 1 to n - f - 2; null: n - f - 2; ``n-f``: two more than the paper allows.
+        keep: how many updates to average, 1 to n - f - 2; null: n - f - 2; ``n-f``: as in some public code.
         power: of the distances in the scores.
         strict: whether n >= 2f + 3 is asked for; else a single neighbour is enough, n >= f + 3.
 

@@ -5,8 +5,8 @@
 The factors t are tried on a grid that doubles nine times up to ``limit`` (both signs for ALIE, because the honest
 spread may be skewed; above 0 for IPM, which would help the model otherwise), together with the published default, and
 refined twice around the best: by steps of 2^(1/4), then of 2^(1/16), three to each side. Each of the three passes is
-one batch to the rule, pre-aggregations included. 31 trials a round for ALIE and 22 for IPM; the factor is found to
-about 4 %.
+one batch to the rule, pre-aggregations included. 31 trials a round for ALIE and 22 for IPM. The last steps are of
+2^(1/16), so the factor is found to within about 4 % of a local best; a better one between two doublings may be missed.
 
 The default is among the trials and the best of all trials is sent, so the harm of a round is never below that of the
 attack without a search.
