@@ -9,7 +9,7 @@ from typing import Any
 from flipbench.analysis.metrics import CLEAN_VALUE, LAST, LAST_ROUNDS, METRICS, undefined
 from flipbench.errors import UserError
 from flipbench.spec.distinct_texts import printable
-from flipbench.spec.metric_names import DAMAGE
+from flipbench.spec.metric_names import DAMAGE, PERCENT, POINTS
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ class MetricColumn:
     def damage(self) -> bool:
         """Whether it is the damage of a metric."""
         return self.name == self.metric + DAMAGE
+
+    @property
+    def unit(self) -> str:
+        """Of the shown number: per cent, and percentage points for damage, a difference of two shares."""
+        return POINTS if self.damage else PERCENT
+
+    @property
+    def heading(self) -> str:
+        """Label and unit, for headings, axes and colour bars."""
+        return f"{self.label} ({self.unit})"
 
     @property
     def last_rounds(self) -> bool:

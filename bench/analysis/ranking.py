@@ -7,14 +7,17 @@ rankings. That makes the critical difference wide, and its claims safe.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from flipbench.analysis import rank_tests
+from flipbench.analysis.comparisons import too_few
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.statistics import LEAST_SEEDS
 
 _LEAST = 2  # rules and seeds that a ranking needs
 
@@ -42,6 +45,26 @@ class Ranking:
     asked: int
     unranked: tuple[str, ...]
     left_out: tuple[str, ...]
+
+    @property
+    def silent(self) -> str | None:
+        """Why no two rules could be told apart whatever their ranks; None where some could."""
+        if self.seeds < LEAST_SEEDS:
+            return too_few(self.seeds)
+        most = len(self.rules) - 1
+        if self.difference < most:
+            return None
+        return (
+            f"mean ranks of {len(self.rules)} rules differ by at most {most}, less than the critical difference "
+            f"{self.difference:.2f} of {self.seeds} seeds"
+        )
+
+
+def undrawn(pivots: Sequence[Pivot], shown: MetricColumn) -> list[str]:
+    """A sentence where rank diagrams are not drawn since they could tell no rules apart."""
+    found = (rank(pivot, shown) for pivot in pivots if len(pivot.page.rows) > 2)
+    reasons = dict.fromkeys(f"no rank diagram is drawn: {r.silent}" for r in found if r is not None and r.silent)
+    return list(reasons)
 
 
 def rank(pivot: Pivot, shown: MetricColumn) -> Ranking | None:

@@ -41,7 +41,7 @@ def heatmap(frame: pd.DataFrame, tidy: pd.DataFrame, metric: str, attack: str | 
             wide = _NAMES + _SQUARE * table["column"].nunique()
             ax = _new(wide, _BELOW + _ROW * len(page.rows))
         heatmaps.draw_into(ax, page, table, column)
-        ax.set_title(_title(f"{column.label} (%)", page, chosen), fontsize="medium")
+        ax.set_title(_title(column.heading, page, chosen), fontsize="medium")
         return ax
 
 

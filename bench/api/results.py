@@ -249,7 +249,7 @@ class Table:
         return chosen_markdown(self.chosen.block, self.chosen.said)
 
     def to_latex(self) -> str:
-        """The table as LaTeX; needs the packages booktabs and ulem, as its first line says."""
+        """The table as LaTeX for a paper; needs the package booktabs, as its first line says."""
         return chosen_latex(self.chosen.block, self.chosen.said)
 
     def __repr__(self) -> str:

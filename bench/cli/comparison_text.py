@@ -20,6 +20,7 @@ from flipbench.report.tables.markdown import md_text
 from flipbench.report.tables.model import number
 from flipbench.spec.distinct_texts import printable
 from flipbench.spec.labels import dataset_text, field_label, is_nothing, value_label
+from flipbench.spec.metric_names import POINTS
 
 FORMATS = ("md", "csv")
 _MOST = 40  # lines of a list or table; the CSV has all
@@ -58,7 +59,7 @@ def _markdown(comparison: Comparison) -> str:
     each.sort(key=lambda d: (d.verdict != WORSE, d.verdict != BETTER, -abs(d.second - d.first)))
     if each:
         fields = _varying(comparison.matched)
-        names = ["metric", *map(field_label, fields), "before", "after", "difference (%)", "seeds", "verdict"]
+        names = ["metric", *map(field_label, fields), "before", "after", f"difference ({POINTS})", "seeds", "verdict"]
         rows = [[d.metric, *_field_values(comparison.matched, fields, d), *_numbers(d)] for d in each[:_MOST]]
         parts += [f"## Settings that differ ({len(each)} of metric and setting)", _table(names, rows)]
         parts += [f"{len(each) - _MOST} more: `--format csv`."] if len(each) > _MOST else []
@@ -111,7 +112,17 @@ def _metrics(comparison: Comparison, whole: Sequence[Difference]) -> str:
         verdicts = [d.verdict for d in comparison.differences if d.metric == mean.metric and d.setting is not None]
         counts = [str(verdicts.count(verdict)) for verdict in (WORSE, BETTER, SAME)]
         rows.append([mean.metric, *_numbers(mean), *counts, str(len(verdicts))])
-    names = ["metric", "before", "after", "difference (%)", "seeds", "verdict", "settings worse", "better", "identical"]
+    names = [
+        "metric",
+        "before",
+        "after",
+        f"difference ({POINTS})",
+        "seeds",
+        "verdict",
+        "settings worse",
+        "better",
+        "identical",
+    ]
     return _table([*names, "of"], rows)
 
 
@@ -125,7 +136,7 @@ def _numbers(row: Difference) -> list[str]:
 
 def _explanation(comparison: Comparison) -> str:
     seeds = max((d.n for d in comparison.differences), default=0)
-    text = "Differences are after minus before, paired by seed, with their 95 % Student interval, in %."
+    text = "Differences are after minus before, paired by seed, with their 95 % Student interval, in percentage points."
     if seeds <= 1:
         return f"{text} One seed gives no interval: a difference is judged by its sign, and any loss is worse."
     text += (

@@ -16,6 +16,7 @@ from flipbench.papers import text as paper_tables
 from flipbench.papers.model import Paper
 from flipbench.papers.results import Result
 from flipbench.report import write as report
+from flipbench.spec.figure_options import FORMATS
 from flipbench.spec.key import key
 from flipbench.spec.reference import parse
 from flipbench.store.store import Store
@@ -109,6 +110,11 @@ def write(result: Result, folder: Path) -> list[Path]:
         "table.tex": paper_tables.latex(result),
     }
     written = [report.put(folder / name, text.encode()) for name, text in texts.items()]
+    if result.unfinished:  # a figure of an earlier run would show another state than the tables
+        for path in (folder / f"figure.{name}" for name in FORMATS):
+            if path.is_file() and style.is_ours(path):
+                path.unlink()
+        return written
     drawn = style.files(figure.draw(result))
     return [*written, *(report.put(folder / f"figure{suffix}", raw) for suffix, raw in drawn.items())]
 
@@ -117,6 +123,6 @@ def text(ran: Ran) -> str:
     """The result for the terminal."""
     lines = [paper_tables.terminal(ran.result)]
     if ran.result.unfinished:
-        lines.append("Unfinished: the same command goes on from here.")
+        lines.append("Unfinished, so no figure is drawn: the same command goes on from here.")
     lines.append(f"wrote {counted(len(ran.files), 'file')} in {ran.files[0].parent}")
     return "\n\n".join(lines)

@@ -162,6 +162,7 @@ def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:
         "keys": keys,
         "figures": list(grid.figures),
         "labels": [list(entry) for entry in grid.labels],
+        **({"figure_options": dict(grid.figure_options)} if grid.figure_options else {}),
     }
 
 

@@ -12,17 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flipbench.grid import yaml_tree
+from flipbench.grid import figures, yaml_tree
 from flipbench.grid.fields import REFERENCES, FieldError, checked, typed
-from flipbench.grid.yaml_tree import Node
+from flipbench.grid.yaml_tree import Node, kind_of
 from flipbench.spec.cell import FIELDS, Cell
-from flipbench.spec.metric_names import DRAWABLE
 from flipbench.spec.reference import parse_chain
 from flipbench.spec.suggestions import near
 
 KEYS = ("name", "title", "base", "axes", "cases", "figures", "labels")
-FIGURE_KINDS = ("heatmap", "pairs", "rounds")
-FIGURE_KEYS = ("kind", "metric")
 MAX_MISTAKES = 200  # then reading stops: so many have one cause
 _LONGEST = 1000  # characters of a text that a message repeats
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -86,6 +83,7 @@ class Sheet:
     figures: list[dict[str, Any]] = field(default_factory=list)
     labels: Node | None = None
     warnings: list[Mistake] = field(default_factory=list)
+    figure_options: dict[str, Any] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     axes_place: Place = Place()
@@ -303,36 +301,8 @@ def _read_labels(sheet: Sheet, node: Node) -> None:
 
 
 def _read_figures(sheet: Sheet, node: Node) -> None:
-    if node.kind != "list":
-        sheet.wrong(
-            place_of(node), "figures", f"needs a list, like - {{kind: heatmap, metric: accuracy}}; got {kind_of(node)}"
-        )
-        return
-    for figure in node.items:
-        _read_figure(sheet, figure)
-
-
-def _read_figure(sheet: Sheet, node: Node) -> None:
-    figure: dict[str, Any] = {}
-    for key, value in node.pairs:
-        if key.value not in FIGURE_KEYS:
-            hint = near(str(key.value), FIGURE_KEYS)
-            sheet.wrong(
-                place_of(key), "figures", f"unknown key {key.value!r}{hint}; a figure has {', '.join(FIGURE_KEYS)}"
-            )
-        elif not isinstance(value.value, str):
-            sheet.wrong(place_of(value), f"figures: {key.value}", f"needs text, got {kind_of(value)}")
-        elif key.value == "kind" and value.value not in FIGURE_KINDS:
-            hint = near(value.value, FIGURE_KINDS)
-            sheet.wrong(place_of(value), "figures: kind", f"{value.value!r} is none of {', '.join(FIGURE_KINDS)}{hint}")
-        elif key.value == "metric" and value.value not in DRAWABLE:
-            hint = near(value.value, DRAWABLE)
-            sheet.wrong(place_of(value), "figures: metric", f"{value.value!r} is none of {', '.join(DRAWABLE)}{hint}")
-        else:
-            figure[key.value] = value.value
-    if node.kind != "mapping" or not any(k.value == "kind" for k, _ in node.pairs):
-        sheet.wrong(place_of(node), "figures", "a figure needs a kind, like {kind: heatmap, metric: accuracy}")
-    sheet.figures.append(figure)
+    wrong = lambda where, name, message: sheet.wrong(place_of(where), name, message)  # noqa: E731
+    sheet.figures, sheet.figure_options = figures.read(node, wrong)
 
 
 _READERS = {
@@ -387,13 +357,6 @@ def _hint_for_field(name: Any) -> str:
 def place_of(node: Node) -> Place:
     """Where a node stands."""
     return Place("", node.line, node.column)
-
-
-def kind_of(node: Node) -> str:
-    """What a node is, for a message about it."""
-    if node.kind != "scalar":
-        return f"a {node.kind}"
-    return "nothing" if node.value is None else f"{node.value!r}"
 
 
 def _text(node: Node) -> str:

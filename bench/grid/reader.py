@@ -6,6 +6,7 @@ the cells in order, each with the clean twin that its damage is measured against
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class Grid:
         figures: ``{kind: heatmap, metric: accuracy}`` and the like.
         warnings: what is sound and hardly meant, each with its position: attacks that cannot act.
         labels: (field, or nothing for a reference in any field; value; what tables and figures call it).
+        figure_options: of all figures (`spec.figure_options`).
     """
 
     name: str
@@ -69,6 +71,7 @@ class Grid:
     figures: tuple[Mapping[str, Any], ...] = ()
     labels: tuple[labels.Entry, ...] = ()
     warnings: tuple[str, ...] = ()
+    figure_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         clean = sum(not cell.attacked for cell in self.cells)
@@ -129,7 +132,8 @@ def read_text(
     refuse(sheet, file, position)
     say = position or (lambda mistake: mistake.text(file))
     noted = tuple(map(say, sorted(sheet.warnings, key=lambda w: w.place)))
-    return Grid(sheet.name, sheet.title, text, file, cells, tuple(sheet.figures), given, noted)
+    drawn = tuple(sheet.figures), given, noted, dict(sheet.figure_options)
+    return Grid(sheet.name, sheet.title, text, file, cells, *drawn)
 
 
 def text_of(path: Path) -> str:

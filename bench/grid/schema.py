@@ -10,9 +10,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from flipbench.grid import labels
-from flipbench.grid.document import FIGURE_KINDS, NAME
+from flipbench.grid.document import NAME
 from flipbench.grid.fields import REFERENCES
+from flipbench.grid.figures import DRAW, KINDS
 from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.figure_options import FORMATS, LEAST, MOST
 
 FIELDS_REF = {"$ref": "#/$defs/fields"}
 _WIDTH = 160  # of a line, where what is nested allows it
@@ -35,11 +37,12 @@ def schema() -> dict[str, Any]:
     """JSON schema, draft 2020-12, of a grid file; each field of a cell is described once, under ``$defs``."""
     figure = {
         "type": "object",
-        "properties": {"kind": {"enum": list(FIGURE_KINDS)}, "metric": {"type": "string"}},
+        "properties": {"kind": {"enum": list(KINDS)}, "metric": {"type": "string"}},
         "required": ["kind"],
         "additionalProperties": False,
     }
     label = {"type": "string", "minLength": 1, "maxLength": labels.LONGEST}
+    figures = {"type": "array", "items": figure}
     name = "Names the results folder; the file's name without it."
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -56,7 +59,7 @@ def schema() -> dict[str, Any]:
                 "minItems": 1,
                 "items": FIELDS_REF,
             },
-            "figures": {"description": "What to draw.", "type": "array", "items": figure},
+            "figures": {"description": "What to draw, and how.", **_figures(figures)},
             "labels": {
                 "description": "Reference -> label, or field -> value -> label, for tables, figures and the page.",
                 "type": ["object", "null"],
@@ -66,6 +69,16 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": _definitions(),
     }
+
+
+def _figures(figures: dict[str, Any]) -> dict[str, Any]:
+    """The list of what to draw; or a mapping with options of all figures and that list."""
+    inches = {"type": ["number", "null"], "minimum": LEAST, "maximum": MOST}
+    properties = {"width": inches, "height": inches, "title": {"type": "boolean"}, "caption": {"type": "boolean"}}
+    formats = {"type": "array", "minItems": 1, "items": {"enum": list(FORMATS)}}
+    properties |= {"font": {"type": ["string", "null"]}, "formats": formats, DRAW: figures}
+    mapping = {"properties": properties, "additionalProperties": False}
+    return figures | {"type": ["array", "object"]} | mapping
 
 
 def text_of(schema: dict[str, Any]) -> str:

@@ -250,3 +250,10 @@ class _Converter:
 
     def _wrong(self, line: int, column: int, text: str) -> None:
         self.problems[Problem(line, column, text)] = None
+
+
+def kind_of(node: Node) -> str:
+    """What a node is, for a message about it."""
+    if node.kind != "scalar":
+        return f"a {node.kind}"
+    return "nothing" if node.value is None else f"{node.value!r}"

@@ -22,7 +22,7 @@ function described(here) {
   if (here.state !== "done") return `${where}: ${WORDS[here.state]}${here.reason ? `, ${here.reason}` : ""}`;
   const mark = { best: ", best of the rules", tied: ", cannot be told from the best" }[here.mark] || "";
   const worst = here.worst === -1 ? "" : `, under ${page().columns[here.worst]}`;
-  return `${where}: ${plusMinus(here.mean, here.half)} %${worst}${mark}; ${here.n} of ${Math.max(here.n, here.planned)} seeds${here.caveat ? `; ${here.caveat}` : ""}`;
+  return `${where}: ${plusMinus(here.mean, here.half)} ${shownMetric().unit}${worst}${mark}; ${here.n} of ${Math.max(here.n, here.planned)} seeds${here.caveat ? `; ${here.caveat}` : ""}`;
 }
 
 function button(here, metric, open) {
@@ -57,7 +57,7 @@ function drawHeatmap(place, numbers, metric, rules, columns, open, sortBy) {
 
 function caption(metric, head) {
   const pooled = page().pooled ? ["clean: mean over the declared f of the clean twins"] : [];
-  return [`${metric.label} (%)`, ...head.fixed, ...pooled].join(", ");
+  return [`${metric.label} (${metric.unit})`, ...head.fixed, ...pooled].join(", ");
 }
 
 // What stands in lines, in the order that a click on a head asks for: "name" best first, "-name" worst first.
@@ -168,7 +168,7 @@ function drawList(place, numbers, metric, rules, columns, open, sortBy) {
     return element("th", { scope: "col", class: kind, "aria-sort": now }, element("button", { type: "button", class: "sort", onclick: () => sortBy(key) }, key));
   });
   const cut = lines.length > rows.length ? `, the first ${rows.length} of ${lines.length}: choose or sort for others` : "";
-  place.replaceChildren(element("table", {}, element("caption", {}, `${metric.label} (%)${cut}`),
+  place.replaceChildren(element("table", {}, element("caption", {}, `${metric.label} (${metric.unit})${cut}`),
     element("thead", {}, element("tr", {}, ...headRow)), element("tbody", {}, ...rows)));
 }
 
@@ -181,9 +181,9 @@ function order(a, b, by, up) {
 // What the colours and signs mean.
 function drawLegend(place, metric, states) {
   const stops = DATA.colours[metric.higher ? "good" : "harm"];
-  const bar = element("span", { class: "bar", role: "img", "aria-label": `colours from ${percent(metric.range[0])} to ${percent(metric.range[1])} per cent` });
+  const bar = element("span", { class: "bar", role: "img", "aria-label": `colours from ${percent(metric.range[0])} to ${percent(metric.range[1])} ${metric.unit === "%" ? "per cent" : metric.unit}` });
   bar.style.backgroundImage = `linear-gradient(to right, ${stops.map((stop) => stop[0]).join(", ")})`;
   const keys = Object.keys(WORDS).filter((name) => states.has(name)).map((name) =>
     element("span", { class: "entry" }, element("span", { class: `square ${name}`, "aria-hidden": "true" }, SIGNS[name]), WORDS[name]));
-  place.replaceChildren(element("span", { class: "entry" }, percent(metric.range[0]), bar, `${percent(metric.range[1])} %`), ...keys);
+  place.replaceChildren(element("span", { class: "entry" }, percent(metric.range[0]), bar, `${percent(metric.range[1])} ${metric.unit}`), ...keys);
 }

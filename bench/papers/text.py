@@ -26,7 +26,7 @@ from flipbench.papers.verdicts import (
 )
 from flipbench.report.tables import summary
 from flipbench.report.tables.csv_format import csv_text
-from flipbench.report.tables.latex import chosen_latex
+from flipbench.report.tables.latex import NEEDS, Labels, tex_comment
 from flipbench.report.tables.markdown import chosen_markdown, md_text
 from flipbench.report.tables.model import DASH, Block, Entry
 
@@ -91,13 +91,14 @@ def _choices(paper: Paper) -> Iterable[str]:
 
 def latex(result: Result) -> str:
     """The tables for ``\\input``; need booktabs."""
-    parts = [f"% {summary.title({'title': result.paper.title})}: {headline(result)}"]
+    parts = [f"% {tex_comment(result.paper.title)}: {tex_comment(headline(result))}\n{NEEDS}"]
+    labels = Labels(result.paper.name)
     for table in result.tables:
         below = f"{_said(table.table, result.paper)} {EXPLANATION}"
-        parts.append(chosen_latex(number_block(table, result.paper), below))
+        parts.append(labels.table(number_block(table, result.paper), below))
         if table.claims:
-            parts.append(chosen_latex(claim_block(table), CLAIMS_EXPLANATION))
-    return "\n".join(parts)
+            parts.append(labels.table(claim_block(table), CLAIMS_EXPLANATION, title(table.table)))
+    return "\n\n".join(parts) + "\n"
 
 
 def terminal(result: Result) -> str:
@@ -219,7 +220,7 @@ def claims_csv(result: Result) -> str:
 
 def _said(table: Table, paper: Paper) -> str:
     metrics = list(dict.fromkeys(f"{n.metric}, {n.window}" for n in table.numbers))
-    unit = {1.0: "shares from 0 to 1", 100.0: "per cent"}[UNITS[table.unit]]
+    unit = {1.0: "shares from 0 to 1", 100.0: "per cent, differences in percentage points"}[UNITS[table.unit]]
     sentences = [table.about] if table.about else []
     if table.after_looking:
         sentences.append("Thought of after the numbers above were seen.")

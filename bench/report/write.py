@@ -17,7 +17,9 @@ import pandas as pd
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
 from flipbench.analysis.comparisons import said
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import pivots
+from flipbench.analysis.ranking import undrawn
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.analysis.warnings import guards as all_guards
 from flipbench.errors import UserError
@@ -29,24 +31,28 @@ from flipbench.report.tables.cells_csv import cells_parts
 from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.distinct_texts import printable
+from flipbench.spec.figure_options import FigureOptions
 from flipbench.store.store import Store
 from flipbench.system import atomic_files
 
 TABLES, HEATMAPS, PAGE = "tables", "heatmaps", "report.html"
 FORMATS = ("md", "csv", "tex", "html")
-_FIGURES = (".svg", ".png")
+_FIGURES = (".pdf", ".svg", ".png")
 
 
 Read = tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]  # frame, tidy frame, plan
 
 
-def write(folder: Path, known: Read | None = None, every: bool = False) -> list[Path]:
+def write(
+    folder: Path, known: Read | None = None, every: bool = False, look: FigureOptions | None = None
+) -> list[Path]:
     """Write tables and figures of the latest plan's cells.
 
     Args:
         folder: ``results/<grid>``.
         known: what `read` gave; None: it is read.
         every: all figures of a large grid too.
+        look: how figures are drawn; None: as the grid says.
 
     Returns:
         The files, in the order written. Figures of an earlier plan that this one lacks are removed.
@@ -61,6 +67,7 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
     with frames.labels_of(frame):
         views = pivots(frame, tidy)
         notes = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
+        notes += undrawn(views, metric_column("accuracy"))
         texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
             "cells.csv": lambda: cells_parts(tidy),
             "summary.md": lambda: tables.markdown(frame, views, plan, notes),
@@ -82,10 +89,14 @@ def write(folder: Path, known: Read | None = None, every: bool = False) -> list[
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
         shown: dict[str, bytes] = {}
+        options = look or requests.options(plan)
         for planned in catalogue.figures(views, plan, every):
-            drawn = style.files(planned.draw())
+            made, too_small = catalogue.fitted(planned, options)
+            notes += too_small
+            with style.drawing(options):
+                drawn = style.files(made, options.formats)
+                shown[planned.name] = drawn[".png"] if ".png" in drawn else style.saved(made, "png")
             written += [put(folder / HEATMAPS / f"{planned.name}{suffix}", raw) for suffix, raw in drawn.items()]
-            shown[planned.name] = drawn[".png"]
         _remove_stale(folder / HEATMAPS, {p.name for p in written})
         written.append(put(folder / PAGE, results_page.write(frame, views, plan, notes, shown).encode()))
         return written
@@ -161,7 +172,7 @@ def chosen(
     if form == "csv":
         return csv_format.csv_text(made.names, made.lines)
     if form == "tex":
-        return chosen_latex(made.block, made.said)
+        return chosen_latex(made.block, made.said, str(plan.get("grid") or ""))
     if form == "md":
         return chosen_markdown(made.block, made.said)
     return templates.page(tables.title(plan), [templates.block_table(made.block), f"<p>{escape(made.said)}</p>"])

@@ -36,6 +36,7 @@ SHEET = (
     MetricName("target_precision", "target precision", needs_mapping=True),
     MetricName("collateral", "collateral accuracy", needs_mapping=True),
 )
+PERCENT, POINTS = "%", "percentage points"  # units: of a share, of a difference of two shares
 DAMAGE = "_damage"  # after a metric's name: clean twin minus attacked (the reverse where low is good)
 DRAWABLE = (*(m.name for m in SHEET), *(f"{m.name}{DAMAGE}" for m in SHEET))  # what a figure of a grid file may show
 HEADLINES = ("accuracy", f"accuracy{DAMAGE}", "source_recall", "attack_success_rate")  # in every table, CSV and heatmap

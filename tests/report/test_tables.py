@@ -162,7 +162,7 @@ def test_best_of_each_column_is_bold_ties_too(grid: Path) -> None:
     accuracy = texts(grid)["summary.tex"].split("worst case over")[1]  # behind the robustness cost
     rows = [line for line in accuracy.splitlines() if line.startswith(("fedavg", "krum", "median"))]
     first = [row.rstrip("\\ ").split(" & ")[1] for row in rows[:3]]
-    shown = [float(re.search(r"\\num\{(\S+)", cell)[1]) for cell in first]
+    shown = [float(re.search(r"\d+\.\d", cell)[0]) for cell in first]
     assert ["textbf" in cell for cell in first] == [number == max(shown) for number in shown]
     assert len(set(shown)) > 1
 
@@ -184,8 +184,8 @@ def test_hostile_names_stay_text_in_latex(hostile: Path) -> None:
     frame, tidy, plan = read(hostile)
     text = summary.latex(pivots(frame, tidy), plan)
     assert "\\input" not in text.split("\n", 1)[1]  # the title is a comment
-    assert all(line.startswith("%") for line in text.split("\n")[:3])
-    body = re.sub(r"\\[#$%&_{}\\]", "", text.split("\n", 3)[3])
+    assert all(line.startswith("%") for line in text.split("\n")[:2])
+    body = re.sub(r"\\[#$%&_{}\\]", "", text.split("\n", 2)[2])
     assert body.count("{") == body.count("}")
     assert "%" not in body
     assert "#" not in body
@@ -233,8 +233,7 @@ def test_latex_text_has_no_live_character(text: str) -> None:
     for macro in ("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"):
         told = told.replace(f"\\{macro}{{}}", "")
     told = told.replace("\\ldots{}", "")
-    for macro in ("\\pm", "\\to", "\\leftrightarrow", "^\\dagger"):
-        told = told.replace(f"${macro}$", "")
+    told = re.sub(r"\$(\^?\\[a-zA-Z]+|\^\d|-)\$", "", told)  # signs and Greek letters
     told = re.sub(r"\\[#$%&_{}]", "", told)
     assert not set(told) & set("\\#$%&_{}~^")
 

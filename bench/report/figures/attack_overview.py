@@ -16,7 +16,7 @@ from flipbench.analysis.pages import Page
 from flipbench.analysis.worst_case import Place
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.heatmap import draw_squares
-from flipbench.report.figures.layout import Bar, Sheet, grid, wrapped
+from flipbench.report.figures.layout import COLUMN, Bar, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL, middles
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import aggregator_label
@@ -29,11 +29,11 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place, no
     """One metric at one place; ``table``: of `analysis.worst_case.overview`, not empty."""
     columns, attacks = len(page.rows), list(dict.fromkeys(table["attack"]))
     names = [wrapped(attack_name(page, attack), _NAMES, SMALL) for attack in attacks]
-    bar = Bar(norm, style.colours(metric.higher_is_better, norm), f"{metric.label} (%)")
+    bar = Bar(norm, style.colours(metric.higher_is_better, norm), metric.heading)
     with style.style():
         row = max(_ROW, *(0.115 * (name.count("\n") + 1) + 0.03 for name in names))
         rows = grid(1, 1, row * len(names))
-        sheet = Sheet(rows, panel=(columns * _SQUARE, columns * _WIDEST), least=4.5, bar=bar)
+        sheet = Sheet(rows, panel=(columns * _SQUARE, columns * _WIDEST), least=COLUMN, bar=bar)
         ax = sheet.panels[0].ax
         draw_squares(ax, table.to_dict("records"), columns, bar)
         _label(ax, page, attacks, names)

@@ -46,9 +46,10 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
         names: of attacks, as drawn.
         worst: the sentence on the worst case, where the table has it.
     """
-    text = "Mean over seeds and, below it, ± half width of its 95 % Student interval, in %, after the last round."
+    text = "Mean over seeds and, below it, ± half width of its 95 % Student interval"
     if (table["n"] <= 1).all():
-        text = "One seed, in %, after the last round."
+        text = "One seed"
+    text += f", in {metric.unit}, after the last round."
     attacks = table["attack"] if "attack" in table else table["column"].map(lambda c: c.attack)
     if (attacks == CLEAN).any():
         text += clean_twins(table)

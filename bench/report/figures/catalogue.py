@@ -33,9 +33,11 @@ from flipbench.report.figures import (
     style,
 )
 from flipbench.report.figures import class_pairs as pairs
+from flipbench.report.figures.layout import TooSmall
 from flipbench.report.figures.requests import MOST_OF_LARGE, WIDEST_OF_LARGE, asked, left_out, wanted
 from flipbench.report.tables.attacks import place_label
 from flipbench.spec.cell import CLEAN
+from flipbench.spec.figure_options import FigureOptions
 from flipbench.spec.labels import attack_label, labelled, slug, value_label
 
 _SINGLE = {f"{m}{part}" for m in ("source_recall", "attack_success_rate") for part in ("", "_damage")}
@@ -63,6 +65,29 @@ def figures(pivots: Sequence[Pivot], plan: Mapping[str, Any], every: bool = Fals
         own = f"{name}-{sha256(f'{name}{len(taken)}'.encode()).hexdigest()[:8]}" if name in taken else name
         taken.add(own)
         yield NamedFigure(own, draw)
+
+
+def fitted(planned: NamedFigure, options: FigureOptions) -> tuple[Figure, list[str]]:
+    """The figure with these options; where it has no room in a chosen size, in the size that it needs, and a sentence.
+
+    Args:
+        planned: of `figures`.
+        options: width, height, title and others.
+    """
+    notes: list[str] = []
+    for _ in range(3):  # its width may be too small, and its height, and what follows from these
+        try:
+            with style.drawing(options):
+                return planned.draw(), notes
+        except TooSmall as error:
+            given = getattr(options, error.side)
+            text = (
+                f"the figure {planned.name} has a {error.side} of {error.needed:g} inches, not the {given:g} asked for"
+            )
+            notes.append(f"{text}: its panels and labels do not fit into less")
+            options = replace(options, **{error.side: error.needed})
+    with style.drawing(replace(options, width=None, height=None)):
+        return planned.draw(), notes
 
 
 Names = Mapping[str, Sequence[str]]
@@ -241,7 +266,7 @@ def _ranks(pivot: Pivot) -> Iterator[NamedFigure]:
     """The rank diagram of a page's rules under its attacks."""
     page, shown = pivot.page, metric_column("accuracy")
     found = rank(pivot, shown)
-    if found is not None and len(found.rules) > 2:
+    if found is not None and len(found.rules) > 2 and not found.silent:
         yield NamedFigure(_name(page, "ranks"), partial(rank_diagram.draw, page, found, shown))
 
 

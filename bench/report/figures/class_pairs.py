@@ -16,7 +16,7 @@ from flipbench.analysis.attack_selection import single_pairs
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.report.figures import captions, style
-from flipbench.report.figures.layout import Bar, Sheet, grid, widest, wrapped
+from flipbench.report.figures.layout import COLUMN, Bar, Sheet, grid, widest, wrapped
 from flipbench.report.figures.style import NORMAL, SMALL, middles
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import aggregator_label, class_name, percent
@@ -50,9 +50,9 @@ def draw(page: Page, panels: Mapping[str, Matrix], metric: MetricColumn, norm: N
     names = [class_name(i, page.classes) for i in range(len(page.classes))]
     why = refused(page)
     label = metric.label.replace(" damage", " lost") if metric.clean is None else metric.label
-    bar = Bar(norm, style.colours(metric.higher_is_better, norm), f"{label} (%)")
+    bar = Bar(norm, style.colours(metric.higher_is_better, norm), f"{label} ({metric.unit})")
     with style.style():
-        sheet = Sheet(grid(len(panels), _ACROSS), panel=(0.0, _SIDE), least=4.5, gap=0.25, bar=bar)
+        sheet = Sheet(grid(len(panels), _ACROSS), panel=(0.0, _SIDE), least=COLUMN, gap=0.25, bar=bar)
         for ax, leftmost, _ in sheet.panels:
             ax.set_yticks(middles(names), names if leftmost else [""] * len(names), fontsize=SMALL)
             ax.set_ylabel("source class" if leftmost else "", labelpad=2)
@@ -66,7 +66,7 @@ def draw(page: Page, panels: Mapping[str, Matrix], metric: MetricColumn, norm: N
             ax.set_xlabel("target class" if lowest else "", labelpad=2)
             ax.tick_params(pad=2)
         holes = any(np.isnan(m[~np.eye(len(m), dtype=bool)]).any() for row, m in panels.items() if row not in why)
-        caption = f"Mean over seeds, in %, after the last round: {_SHOWN[metric.clean is None]}."
+        caption = f"Mean over seeds, in {metric.unit}, after the last round: {_SHOWN[metric.clean is None]}."
         caption += (" ?: failed or not run." if holes else "") + captions.of_cells(page.cells, single_pairs(page))
         return sheet.finish(f"{label}: every source and target class", captions.subtitle(page), caption)
 

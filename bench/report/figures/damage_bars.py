@@ -38,7 +38,7 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
         ax = sheet.panels[0].ax
         _draw_bars(ax, page.rows, table, group)
         ax.set_yticks([(j + 0.5) * group for j in range(len(names))], names, fontsize=SMALL)
-        ax.set_xlabel(f"{metric.label[0].lower()}{metric.label[1:]} (%)", fontsize=SMALL, labelpad=1)
+        ax.set_xlabel(f"{metric.heading[0].lower()}{metric.heading[1:]}", fontsize=SMALL, labelpad=1)
         caption = "Clean twin minus attacked, same seed, after the last round: mean over seeds"
         caption += "; whiskers: its 95 % Student interval, cut at the edge." if (table["n"] > 1).any() else "."
         caption += captions.adaptive(names) + " No bar: infeasible, or no number." + captions.marked(table["caveat"])

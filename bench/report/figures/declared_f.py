@@ -21,9 +21,10 @@ from flipbench.analysis.pages import Page
 from flipbench.analysis.statistics import STATISTICS
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.heatmap import draw_squares
-from flipbench.report.figures.layout import WIDTH, Bar, Sheet, grid, wrapped
+from flipbench.report.figures.layout import COLUMN, WIDTH, Bar, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL, middles
 from flipbench.spec.labels import aggregator_label, labelled
+from flipbench.spec.metric_names import POINTS
 
 _SQUARE, _HIGH, _LOW = 0.42, 0.3, 0.2  # inches: width; height with an interval, without
 _TIGHT = 0.34  # inches, the width without an interval
@@ -56,11 +57,12 @@ def draw(
     wide, high = (_TIGHT, _LOW) if dense else (_SQUARE, _HIGH)
     wide, high = wide * len(true), high * len(declared)
     label = f"{metric.label} lost" if regret else metric.label
-    bar = Bar(norm, style.colours(metric.higher_is_better and not regret, norm), f"{label} (%)")
+    unit = POINTS if regret else metric.unit
+    bar = Bar(norm, style.colours(metric.higher_is_better and not regret, norm), f"{label} ({unit})")
     with style.style():
         across = max(1, min(len(page.rows), int((WIDTH - _MARGINS + _GAP) / (wide + _GAP))))
         rows = grid(len(page.rows), across, high)
-        sheet = Sheet(rows, panel=(wide, wide), least=4.5, gap=_GAP, bar=bar)
+        sheet = Sheet(rows, panel=(wide, wide), least=COLUMN, gap=_GAP, bar=bar)
         for (ax, leftmost, lowest), row in zip(sheet.panels, page.rows, strict=True):
             at = _by_place(known[known["aggregator"] == row], prefix, dense)
             here = [at.get((d, t), _ABSENT) for d in declared for t in true]
@@ -76,7 +78,7 @@ def draw(
             ax.tick_params(pad=2)
         what = f"{label} to a wrong declared f" if regret else f"{label}, declared f against the true number"
         name = attack_name(page, attack)
-        caption = _caption(dense, regret, "infeasible" in states) + captions.adaptive([name])
+        caption = _caption(dense, regret, unit, "infeasible" in states) + captions.adaptive([name])
         caption += captions.marked(known[f"{prefix}caveat"])
         subtitle = ", ".join([captions.subtitle(page), *labelled(rest(page), values)])
         return sheet.finish(f"{what}: {name}", subtitle, caption, style.keys_of(states))
@@ -95,9 +97,9 @@ def _by_place(squares: pd.DataFrame, prefix: str, dense: bool) -> dict[tuple[int
     return found
 
 
-def _caption(dense: bool, regret: bool, hatched: bool) -> str:
+def _caption(dense: bool, regret: bool, unit: str, hatched: bool) -> str:
     text = "Mean over seeds" + ("" if dense else " and, below it, ± half width of its 95 % Student interval")
-    text += ", in %, after the last round."
+    text += f", in {unit}, after the last round."
     if dense:
         text += " Intervals: tables/declared_f.csv."
     if regret:

@@ -20,7 +20,7 @@ from flipbench.analysis.columns import WORST, Column, columns_of
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.report.figures import captions, style
-from flipbench.report.figures.layout import Bar, Sheet, grid, widest, wrapped
+from flipbench.report.figures.layout import COLUMN, Bar, Sheet, grid, widest, wrapped
 from flipbench.report.figures.style import NORMAL, SMALL, middles
 from flipbench.report.tables.model import half_width, header_of, number
 from flipbench.spec.labels import aggregator_label
@@ -41,9 +41,9 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, attack: str, nor
         attack: its reference, or `analysis.columns.WORST`.
     """
     columns = len(columns_of(table))
-    bar = Bar(norm, style.colours(metric.higher_is_better, norm), f"{metric.label} (%)")
+    bar = Bar(norm, style.colours(metric.higher_is_better, norm), metric.heading)
     with style.style():
-        sheet = Sheet(grid(1, 1), panel=(columns * _SQUARE, columns * _WIDEST), least=4.5, bar=bar)
+        sheet = Sheet(grid(1, 1), panel=(columns * _SQUARE, columns * _WIDEST), least=COLUMN, bar=bar)
         ax = sheet.panels[0].ax
         labels = _labels(ax, page, table, lambda: sheet.fit()[0])
         worst = _worst_attacks(page, table, min(_ATTACK, sheet.fit()[0] / columns - 0.08)) if attack == WORST else {}

@@ -23,15 +23,34 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
+from flipbench.errors import UserError
+from flipbench.report.figures import style
 from flipbench.report.figures.style import NORMAL, SMALL, percent_ticks
 
-WIDTH = 7.0  # both columns of a two-column page
-COLUMN = 3.3  # one of them
+WIDTH = 7.0  # both columns of a two-column page: of the 7.16 of IEEE and 7.0 of ACM the least
+COLUMN = 3.3  # one of them: of the 3.5 of IEEE, 3.33 of ACM and 84 mm of Springer the least
 _EDGE, _TOP, _BOTTOM = 0.1, 0.06, 0.05  # left and right, above, below all parts
 _SPACE, _LINE = 0.1, 0.04  # between two parts, between title and subtitle
 _APART = 0.04  # between the labels of neighbouring panels, at least
 _BAR, _BESIDE = 0.12, 0.1  # width of a colour bar, its distance from the panels
 _PROVISIONAL = 10.0  # height while parts are measured
+_LOWEST = 0.75  # of the height of panels by default: with less, texts in squares would touch
+
+
+class TooSmall(UserError):
+    """A chosen width or height has no room for what is drawn.
+
+    Attributes:
+        side: width or height.
+        needed: inches that the figure needs, rounded up.
+    """
+
+    def __init__(self, side: str, needed: float, given: float) -> None:
+        self.side, self.needed = side, math.ceil(20 * needed) / 20
+        super().__init__(
+            f"the figure needs a {side} of {self.needed:g} inches for its panels and labels, got {given:g}; "
+            f"choose a larger {side}, or leave fewer rules, attacks or settings"
+        )
 
 
 class Row(NamedTuple):
@@ -86,6 +105,10 @@ class Sheet:
         gap: float = 0.14,
         bar: Bar | None = None,
     ) -> None:
+        chosen = style.options().width
+        # A figure of a chosen width is filled; else it is as wide as its panels need.
+        if chosen is not None:
+            width, least, panel = chosen, chosen, (panel[0], math.inf)
         self.figure = Figure(figsize=(width, _PROVISIONAL))
         FigureCanvasAgg(self.figure)
         self.panel_width = panel
@@ -127,16 +150,24 @@ class Sheet:
             legend: entries, above the caption.
             columns: of the legend at most; fewer where they would not fit.
         """
+        chosen = style.options()
+        title, subtitle = (title, subtitle) if chosen.title else ("", "")
+        caption = caption if chosen.caption else ""
         for _ in range(2):  # ticks may change with the size of their panel
             sizes = self._measured()
             self.figure.set_size_inches(sizes.width, _PROVISIONAL)
             bottom = self._put_panels(sizes, _PROVISIONAL)
+        if chosen.width is not None and sizes.width > chosen.width + 0.005:
+            raise TooSmall("width", sizes.width, chosen.width)
         room = sizes.width - 2 * _EDGE
         # Fitted to whole pixels, letters come out a little wider than they are, bold ones more so.
         heading = [*self._text(title, 0.95 * room, NORMAL + 1, "bold"), *self._text(subtitle, 0.97 * room)]
         foot = [*self._legend(legend, columns, room), *self._text(caption, room, SMALL)]
         top = _TOP + sum(self._height(part) + _LINE for part in heading) + _LINE
         height = top + (_PROVISIONAL - bottom) + sum(_SPACE + self._height(part) for part in foot) + _BOTTOM
+        if chosen.height is not None and self._rows:
+            self._scale_rows(chosen.height, height)
+            height = chosen.height
         self.figure.set_size_inches(sizes.width, height)
         y = height - _TOP
         for part in heading:
@@ -147,6 +178,14 @@ class Sheet:
             self._put_text(part, y - _SPACE)
             y -= _SPACE + self._height(part)
         return self.figure
+
+    def _scale_rows(self, wanted: float, height: float) -> None:
+        """Give the rows of panels what a chosen height leaves them."""
+        panels = sum(row.height for row in self._rows)
+        scaled = panels + wanted - height
+        if scaled < _LOWEST * panels:
+            raise TooSmall("height", height - (1 - _LOWEST) * panels, wanted)
+        self._rows = [row._replace(height=row.height * scaled / panels) for row in self._rows]
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 
@@ -245,12 +284,16 @@ class _Overhang(NamedTuple):
     above: float
 
 
-@lru_cache(maxsize=4096)
 def width_of(text: str, size: float = NORMAL, weight: str = "normal") -> float:
     """Inches that a line of text takes."""
+    return _width_of(text, size, weight, style.options().font or style.FONT)
+
+
+@lru_cache(maxsize=4096)
+def _width_of(text: str, size: float, weight: str, family: str) -> float:
     if not text.strip():
         return 0.0
-    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    font = FontProperties(family=[family, style.FONT], size=size, weight=weight)
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.errors import UserError
+from flipbench.spec import figure_options
+from flipbench.spec.figure_options import FigureOptions
 from flipbench.spec.metric_names import HEADLINES
 
 PAIRED = ("source_recall_damage", "attack_success_rate")  # source x target heatmaps
@@ -39,6 +42,15 @@ def asked(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str
             continue
         found[kind].append(name)
     return {kind: tuple(dict.fromkeys(names)) for kind, names in found.items()}, wrong
+
+
+def options(plan: Mapping[str, Any]) -> FigureOptions:
+    """How the grid's file asks for its figures; what another version or machine cannot take is left at its default."""
+    found = {}
+    for name, value in (plan.get("figure_options") or {}).items():
+        with suppress(UserError):
+            found[name] = figure_options.option(name, value)
+    return FigureOptions(**found)
 
 
 def left_out(cells: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Style of all figures, whatever the user's matplotlibrc; colour scales, marks of squares, and the bytes of files.
 
+`drawing` sets the options of a grid or a call (width, title, font and others), which `options` tells all drawings.
 A figure is a value: functions return it, and only `report.write` writes files. Equal figures give equal bytes: no
 dates, no random ids. Single-hue scales and hatches, so that neither colour vision nor a grey printer matters; blue is
 good to have much of, orange is harm.
@@ -11,6 +12,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +26,8 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from flipbench.spec.figure_options import FORMATS, FigureOptions
+
 SMALL, NORMAL = 7.0, 8.0  # points; nothing is smaller
 DPI = 200  # of the PNG
 PACKED = 3  # zlib's level for it: 2 % larger files than at the usual 6, in two thirds of the time
@@ -33,8 +37,9 @@ HATCH = "////"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#808080", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
-_STYLE = {
-    "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same widths everywhere
+FONT = "DejaVu Sans"
+_STYLE: dict[str, Any] = {
+    "font.family": [FONT, "sans-serif"],  # ships with matplotlib: the same widths everywhere
     "font.size": NORMAL,
     "axes.titlesize": NORMAL,
     "axes.labelsize": NORMAL,
@@ -47,31 +52,60 @@ _STYLE = {
     "text.parse_math": False,  # a name with dollar signs is a name
     "text.usetex": False,
     "svg.hashsalt": MARK,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: it can be searched, and changed in a drawing program
+    "pdf.fonttype": 42,  # TrueType, embedded: what IEEE and ACM take
     "savefig.dpi": DPI,
 }
+
+
+_OPTIONS: ContextVar[FigureOptions] = ContextVar("figure options", default=FigureOptions())  # noqa: B039 - frozen
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's defaults and ours on top, whatever the user has set."""
-    with matplotlib.style.context(["default", _STYLE]):
+    own = {"font.family": [options().font, FONT, "sans-serif"]} if options().font else {}
+    with matplotlib.style.context(["default", _STYLE | own]):
         yield
 
 
-def files(made: Figure) -> dict[str, bytes]:
-    """The figure as SVG and PNG, by suffix."""
+def options() -> FigureOptions:
+    """How figures are drawn now."""
+    return _OPTIONS.get()
+
+
+@contextmanager
+def drawing(chosen: FigureOptions) -> Iterator[None]:
+    """Draw all figures with these options."""
+    before = _OPTIONS.set(chosen)
+    try:
+        yield
+    finally:
+        _OPTIONS.reset(before)
+
+
+def files(made: Figure, formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
+    """The figure by suffix, as PDF and SVG with text as text, and PNG; equal figures give equal bytes."""
+    return {f".{name}": saved(made, name) for name in formats}
+
+
+def saved(made: Figure, name: str) -> bytes:
+    """The figure in one of the formats; no date, no random id."""
+    more: dict[str, Any] = {
+        "pdf": {"metadata": {"CreationDate": None, "Creator": MARK, "Producer": MARK}},
+        "svg": {"metadata": {"Date": None, "Creator": MARK}},
+        "png": {"dpi": DPI, "metadata": {"Software": MARK}, "pil_kwargs": {"compress_level": PACKED}},
+    }
     with style():
-        svg, png = io.BytesIO(), io.BytesIO()
-        made.savefig(svg, format="svg", metadata={"Date": None, "Creator": MARK})
-        made.savefig(png, format="png", dpi=DPI, metadata={"Software": MARK}, pil_kwargs={"compress_level": PACKED})
-    return {".svg": svg.getvalue(), ".png": png.getvalue()}
+        out = io.BytesIO()
+        made.savefig(out, format=name, **more[name])
+    return out.getvalue()
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a figure was drawn here."""
-    with path.open("rb") as file:
-        return MARK.encode() in file.read(4096)
+    """Whether a figure was drawn here: a PDF says so at its end, the others at the beginning."""
+    raw = path.read_bytes()
+    return MARK.encode() in raw[:4096] or (raw.startswith(b"%PDF") and MARK.encode() in raw)
 
 
 def mesh(ax: Axes, values: np.ndarray[Any, Any], norm: Normalize, cmap: Colormap, gap: float) -> QuadMesh:

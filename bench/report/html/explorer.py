@@ -169,6 +169,7 @@ def _metric(pivot: Pivot, shown: MetricColumn) -> dict[str, Any] | None:
     flat |= {"worst": whole.chosen.ravel().tolist()} if (whole.chosen >= 0).any() else {}
     return {
         "label": shown.label,
+        "unit": shown.unit,
         "higher": shown.higher_is_better,
         "mapped": shown.needs_mapping,
         "range": tenths([scale.vmin or 0.0, scale.vmax or 1.0]),

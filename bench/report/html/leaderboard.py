@@ -18,6 +18,7 @@ from flipbench.analysis.squares import DONE, FAILED, worst_of
 from flipbench.analysis.statistics import Values
 from flipbench.report.tables.model import DASH, Block, Entry, footnotes, half_width, letter_of, number
 from flipbench.spec.labels import aggregator_label, labelled
+from flipbench.spec.metric_names import POINTS
 
 HEADS = (
     *("worst case", "mean under attack", "clean", "robustness cost", "mean rank", "ms a round"),
@@ -68,7 +69,12 @@ def leaderboard(pivot: Pivot) -> Block:
     # Stable: equals in the page's order.
     rows.sort(key=lambda r: (r[0], *(math.inf if v != v else -v for v in r[1:3])))
     return Block(
-        "Rules ranked: accuracy (%)", ("",), (HEADS,), tuple(line for *_, line in rows), footnotes(notes), text=1
+        f"Rules ranked: accuracy (%); robustness cost in {POINTS}",
+        ("",),
+        (HEADS,),
+        tuple(line for *_, line in rows),
+        footnotes(notes),
+        text=1,
     )
 
 

@@ -26,6 +26,7 @@ from flipbench.report.tables import attacks
 from flipbench.report.tables import summary as tables
 from flipbench.report.tables.model import number
 from flipbench.spec.labels import aggregator_label, attack_label, value_label
+from flipbench.spec.metric_names import POINTS
 
 MOST_BYTES = 4_900_000  # of the file
 _FOR_METRICS, _FOR_FIGURES = 1_800_000, 600_000  # of them; the details of cells have the rest, figures what is left
@@ -165,6 +166,6 @@ def _comparisons(pivot: Pivot) -> Markup:
                 *(f"{pairs.p[i, j]:.2g}", f"{pairs.corrected[i, j]:.2g}", str(pairs.n[i, j]), verdict),
             ]
         )
-    names = ["rules", "attack", "difference (%)", "p", "p corrected", "seeds", "better"]
+    names = ["rules", "attack", f"difference ({POINTS})", "p", "p corrected", "seeds", "better"]
     text = plain_table(f"Accuracy: {len(rows)} of {len(keys)} pairs, the clearest first", names, rows)
     return text + Markup("<p>All pairs and tests: tables/comparisons.csv.</p>")

@@ -32,6 +32,7 @@ from flipbench.report.tables.model import (
     twins_shown,
 )
 from flipbench.spec.labels import aggregator_label, field_label, labelled, mapping_label, value_label
+from flipbench.spec.metric_names import POINTS
 
 _MAPS, _BEYOND = 2, 12  # class maps named in a row and in a note; the rest are counted
 
@@ -64,7 +65,7 @@ def worst_blocks(pivot: Pivot, most: int, *, named: bool = True) -> Iterator[Blo
         here = pd.DataFrame([at[(r, c)] for r in page.rows for c in part])
         texts = [e.text for _, entries in rows for e in entries] + list(notes)
         yield Block(
-            f"{shown.label} (%), worst case over the {len(page.attacks)} attacks",
+            f"{shown.heading}, worst case over the {len(page.attacks)} attacks",
             levels,
             header,
             tuple(rows),
@@ -111,7 +112,7 @@ def _overview_block(page: Page, shown: MetricColumn, table: pd.DataFrame, place:
         names.append(attack_name(page, str(attack)))
         lines.append(entries)
     where = ", ".join(place_label(page, place))
-    heading = f"{shown.label} (%) under every attack{f', {where}' if where else ''}"
+    heading = f"{shown.heading} under every attack{f', {where}' if where else ''}"
     stamped = stamped_note(page, shown, table["attack"])
     return Block(
         "; ".join(filter(None, [heading, stamped, "bold: best of the row"])),
@@ -137,7 +138,7 @@ def regret_blocks(pivot: Pivot) -> Iterator[Block]:
         objectives = [str(o) for o in part["objective"].dropna().unique()]
         searched = f", searching for loss of {' or '.join(objectives)}" if objectives else ""
         name = attack_name(page, str(attack))
-        heading = f"Regret of assuming a static flip: {METRIC} damage (%), {name}{searched}"
+        heading = f"Regret of assuming a static flip: {METRIC} damage ({POINTS}), {name}{searched}"
         yield Block(
             f"{heading}; difference paired by seed, bold: its interval is above 0",
             ("",),
@@ -202,7 +203,7 @@ def declared_blocks(pivot: Pivot) -> Iterator[Block]:
                 for d in sorted({int(d) for rule, d, _ in at if rule == r})
             ]
             if rows and across:
-                what = f"Regret of declared f: {METRIC} (%) lost against declaring the true number"
+                what = f"Regret of declared f: {METRIC} lost against declaring the true number ({POINTS})"
                 yield Block(
                     "; ".join(
                         [

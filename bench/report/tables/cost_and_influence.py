@@ -25,6 +25,7 @@ from flipbench.analysis.statistics import Values
 from flipbench.report.tables.model import UNKNOWN, Block, Entry, entry_of, footnotes
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import aggregator_label, field_label, value_label
+from flipbench.spec.metric_names import POINTS
 
 INFLUENCE, KEEPS = "malicious_influence_mean", "malicious_kept"
 _MOST = 4  # settings or malicious fractions that still get a column each; of more the mean stands
@@ -69,7 +70,7 @@ def cost_blocks(pivots: Sequence[Pivot]) -> Iterator[Block]:
             where = f", {value_label('dataset', dataset)}" if dataset is not None else ""
             rules = list(dict.fromkeys(rule for pivot in members for rule in pivot.page.rows if rule != FIRST))
             yield Block(
-                f"Robustness cost: clean accuracy (%) lost against FedAvg{where}{over}",
+                f"Robustness cost: clean accuracy lost against FedAvg ({POINTS}){where}{over}",
                 names,
                 tuple(zip(*(head for head, _ in columns), strict=True)),
                 tuple((aggregator_label(r), tuple(e.get(r, Entry(UNKNOWN)) for _, e in columns)) for r in rules),

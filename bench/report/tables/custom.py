@@ -104,7 +104,7 @@ def choose(
         notes: dict[str, str] = {}
         named = [(_name(rows, d, cells), tuple(entry_of(squares[a, d], notes) for a in acrosses)) for d in downs]
         block = Block(
-            f"{shown.label} (%)",
+            shown.heading,
             tuple(map(field_label, columns)),
             _header(columns, acrosses, cells),
             tuple(named),

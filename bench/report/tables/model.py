@@ -175,7 +175,7 @@ def _block(page: Page, shown: MetricColumn, table: pd.DataFrame, columns: Sequen
     for row in page.rows:
         entries = [entry_of(at[(row, c)], notes) for c in columns]
         rows.append((aggregator_label(row), tuple(entries)))
-    heading = f"{shown.label} (%)" + (f", {attacks[0]}" if attacks and alone else "")
+    heading = shown.heading + (f", {attacks[0]}" if attacks and alone else "")
     stamped = stamped_note(page, shown, [c.attack for c in columns])
     return Block(
         f"{heading}; {stamped}" if stamped else heading,

@@ -18,7 +18,7 @@ from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.worst_case import overview_only
 from flipbench.report.tables import attacks, cost_and_influence
 from flipbench.report.tables.csv_format import csv_text
-from flipbench.report.tables.latex import NEEDS, tex_comment, tex_table
+from flipbench.report.tables.latex import NEEDS, Labels, tex_comment
 from flipbench.report.tables.markdown import md_table, md_text
 from flipbench.report.tables.model import Block, about_attack, blocks, sections
 from flipbench.report.tables.terminal import column_width, lines_of
@@ -28,7 +28,8 @@ from flipbench.spec.labels import aggregator_label, dataset_text, field_label, f
 
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
 STATEMENT = (
-    "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %. Best of each column bold. "
+    "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %; damage, costs and regrets in "
+    "percentage points. Best of each column bold. "
     "Clean: the same experiment without the attack, with the declared f less the sybils, if any; of twins with several "
     "declared f the mean, and a note names them. "
     "Damage: clean minus attacked, seed by seed. "
@@ -91,19 +92,22 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
 
 
 def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
-    """The summary as LaTeX tables for ``\\input``: booktabs, numbers as siunitx's ``\\num``."""
+    """The summary as LaTeX tables for ``\\input``; only the first of a page explains what its marks mean."""
     parts = [f"% {tex_comment(title(plan))}\n{NEEDS}"]
+    labels = Labels(str(plan.get("grid") or ""))
     costs = cost_and_influence.cost_blocks(pivots)
-    parts += [tex_table(b, f"{b.heading}. {cost_and_influence.COST_SAID}") for b in costs]
+    parts += [labels.table(block, cost_and_influence.COST_SAID) for block in costs]
     for pivot in pivots:
         page = pivot.page
         fields = fields_line({**page.about, **page.constant})
         claims = f" {said(page.seeds)}" if len(page.rows) > 1 else ""
-        for place, block in enumerate(_blocks(pivot)):
-            caption = f"{block.heading}. {STATEMENT}{claims}" if place == 0 else f"{block.heading}."
-            parts.append(tex_table(block, f"{caption} All: {fields}." if place == 0 else caption))
+        explained = ""
+        for block in _blocks(pivot):
+            explanation = "" if explained else f"{STATEMENT}{claims} All: {fields}."
+            parts.append(labels.table(block, explanation, about(page), explained))
+            explained = explained or labels.last
         blocks_here = cost_and_influence.influence_blocks(pivot)
-        parts += [tex_table(b, f"{b.heading}. {cost_and_influence.INFLUENCE_SAID}") for b in blocks_here]
+        parts += [labels.table(b, cost_and_influence.INFLUENCE_SAID, about(page)) for b in blocks_here]
     return "\n\n".join(parts) + "\n"
 
 
