@@ -149,7 +149,8 @@ class Results:
         Raises:
             UserError: no such metric or field; no cell is left.
         """
-        return Table(custom.choose(self.raw, self._tidy, metric, _listed(rows), _listed(columns), _conditions(where)))
+        given = _listed(rows), _listed(columns), _conditions(where)
+        return Table(custom.choose(self.raw, self._tidy, metric, *given), self.name)
 
     def heatmap(
         self, metric: str = "accuracy", *, attack: str | None = None, where: Where = (), ax: Axes | None = None
@@ -214,9 +215,11 @@ class Table:
 
     Attributes:
         chosen: texts and numbers, of `flipbench.report.tables.custom`.
+        grid: name of the grid, first part of the label in LaTeX.
     """
 
     chosen: custom.Chosen
+    grid: str = ""
 
     @property
     def squares(self) -> pd.DataFrame:
@@ -250,7 +253,7 @@ class Table:
 
     def to_latex(self) -> str:
         """The table as LaTeX for a paper; needs the package booktabs, as its first line says."""
-        return chosen_latex(self.chosen.block, self.chosen.said)
+        return chosen_latex(self.chosen.block, self.chosen.said, self.grid)
 
     def __repr__(self) -> str:
         return self.to_markdown()

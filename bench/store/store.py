@@ -55,6 +55,7 @@ def _is_labels(value: Any) -> bool:
 _OF_PLAN = (
     *((name, "text", _is_text) for name in ("grid", "title", "source", "command")),
     ("figures", "list of figures", _is_figures),
+    ("figure_options", "mapping of options of figures", lambda value: isinstance(value, dict)),
     ("labels", "list of labels", _is_labels),
 )
 

@@ -74,7 +74,8 @@ def relabel(folder: Path, grid: str) -> None:
     if plan.get("grid") != known.name:
         raise UserError(f"{folder} holds results of the grid {plan.get('grid')}, and {grid} is the grid {known.name}")
     labels = [list(entry) for entry in known.labels]
-    store.write_plan({**plan, "title": known.title, "figures": list(known.figures), "labels": labels})
+    drawn = {"figures": list(known.figures), "figure_options": dict(known.figure_options)}
+    store.write_plan({**plan, "title": known.title, **drawn, "labels": labels})
 
 
 def draw(folder: Path, every: bool = False) -> None:
