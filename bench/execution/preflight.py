@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flipbench import data
 from flipbench.aggregators.contract import Cohort, Infeasible
-from flipbench.federation import named_model, run_stack, tasks
+from flipbench.data import in_memory
+from flipbench.federation import named_model, run_stack
 from flipbench.federation.records import Job
 from flipbench.plugins import other_suites, registry, source_text, user_modules
 from flipbench.spec.cell import Cell
@@ -159,7 +160,7 @@ def _performed(question: Question) -> Answer:
     """One round of one step, with all clients and the real rule, attack and model; 64 test images."""
     cell = _small(json.loads(question.cell))
     whole = data.load(cell.dataset)
-    tasks.supply(cell.dataset, data.shortened(whole, None, min(_TEST, len(whole.test_y))))
+    in_memory.supply(cell.dataset, data.shortened(whole, None, min(_TEST, len(whole.test_y))))
     (record,) = run_stack.perform([Job(cell, {})], {})
     if record["status"] == "failed":
         return Answer(failed=record["reason"][:_LONGEST], trace=record["traceback"] or "")
