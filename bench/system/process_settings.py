@@ -89,6 +89,14 @@ def _write_precision(values: tuple[str, ...]) -> None:
         place.fp32_precision = value
 
 
+def _write_determinism(mode: int) -> None:
+    """0: any, 1: a warning where an algorithm is not deterministic, 2: an error."""
+    if "torch._inductor.config" in sys.modules:  # it has a copy of the setting
+        torch.use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
+    else:  # the function above imports the compiler, 10 seconds
+        torch.set_deterministic_debug_mode(mode)
+
+
 def _write_switches(values: tuple[bool, ...]) -> None:
     for (place, name), value in zip(_SWITCHES, values, strict=True):
         setattr(place, name, value)
@@ -200,9 +208,9 @@ SETTINGS = (
     ),
     Setting(
         "torch's choice of deterministic algorithms",
-        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
-        lambda values: torch.use_deterministic_algorithms(values[0], warn_only=values[1]),
-        (False, False),
+        torch.get_deterministic_debug_mode,
+        _write_determinism,
+        0,
     ),
     Setting(
         "switches of torch.backends (cudnn, mkldnn)",

@@ -72,7 +72,7 @@ PLUGINS: dict[str, tuple[str, str, str | None]] = {
     "kept for later": ("aggregator", RULE.format("[t.zero_() for t in KEPT]; KEPT.append(updates)"), None),
     "dtype": ("aggregator", RULE.format("torch.set_default_dtype(torch.float64)"), "default dtype"),
     "precision": ("aggregator", RULE.format("torch.set_float32_matmul_precision('medium')"), "float32 products"),
-    "determinism": ("attack", LABELS.format("torch.use_deterministic_algorithms(True)"), "deterministic algorithms"),
+    "determinism": ("attack", LABELS.format("torch.set_deterministic_debug_mode(2)"), "deterministic algorithms"),
     "grad mode": ("attack", UPDATES.format("torch.set_grad_enabled(False)"), "grad mode"),
     "generators": ("aggregator", RULE.format("torch.rand(1); np.random.rand(); random.random()"), "global generator"),
     "folder": ("aggregator", RULE.format("os.chdir('/')"), "the working folder"),

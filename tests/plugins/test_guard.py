@@ -38,7 +38,7 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "default dtype": lambda: torch.set_default_dtype(torch.float64),
     "default device": lambda: torch.set_default_device("meta"),
     "float32 products": lambda: torch.set_float32_matmul_precision("medium"),
-    "deterministic algorithms": lambda: torch.use_deterministic_algorithms(True),
+    "deterministic algorithms": lambda: torch.set_deterministic_debug_mode(2),
     "switches of torch.backends": lambda: setattr(torch.backends.mkldnn, "enabled", False),
     "inference mode": lambda: stay_in(torch.inference_mode()),
     "grad mode": lambda: torch.set_grad_enabled(False),
