@@ -27,7 +27,7 @@ LONG_PAPERS := lolli_seeds yin_4 yin_2 lolli fang_2b tolpegin lfighter
 LINKS := build/links/flipbench
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench reference report paper paper-all test test-rest test-all adapters check versions architecture speed numerics coverage torture clean
+.PHONY: help install bench reference report paper paper-all test test-rest test-all adapters check versions architecture dictionary speed numerics coverage torture clean
 
 help: ## list the targets
 	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
@@ -123,6 +123,9 @@ torture: $(VENV)/.installed-test ## kill, tear and fuzz everything at full size 
 
 versions: $(VENV)/.installed-test ## record changed source in the table of versions; raise what gives other numbers (RAISE=)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.versions.record $(RAISE)
+
+dictionary: $(VENV)/.installed-test ## write docs/data_dictionary.md
+	$(BIN)/python -m tests.helpers.write_dictionary
 
 architecture: $(VENV)/.installed-test ## draw the imports between packages, in docs/architecture.md
 	$(BIN)/python -m tests.helpers.draw_architecture

@@ -18,7 +18,7 @@ from flipbench.grid.fields import REFERENCES
 from flipbench.plugins import objects
 from flipbench.report import write
 from flipbench.report.html import templates
-from flipbench.report.tables import custom
+from flipbench.report.tables import custom, rounds_csv
 from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.cell import FIELDS
@@ -118,6 +118,18 @@ class Results:
         known = self.raw[["key", "twin", "status", "reason", "clean", *FIELDS]]
         numbers = self._tidy[["key", *(c for c in self._tidy.columns if c not in known.columns)]]
         return known.merge(numbers, on="key", how="left").infer_objects()
+
+    @cached_property
+    def rounds(self) -> pd.DataFrame:
+        """One row an evaluated round of a finished cell: key, fields that tell cells apart, round, every metric.
+
+        >>> results = fb.load(finished)
+        >>> results.rounds.groupby("round")["accuracy"].mean().index[-1]
+        np.int64(2)
+
+        docs/data_dictionary.md describes the columns.
+        """
+        return rounds_csv.rounds(self.raw)
 
     @cached_property
     def failures(self) -> pd.DataFrame:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from flipbench.grid import reader as grid
-from flipbench.grid.schema import field_docs
 from flipbench.plugins import registry, signatures
 from flipbench.spec.cell import Cell
-from flipbench.spec.field_table import descriptions
+from flipbench.spec.field_table import descriptions, documented
 
 _WIDTH = 118
 
@@ -22,7 +21,7 @@ _WIDTH = 118
 def kinds_of(name: str) -> list[str]:
     """The kinds among which a name stands, like ``aggregator``, ``grid`` or ``field``."""
     kinds = [k for k in registry.KINDS if name in registry.shipped(k)]
-    return kinds + ["grid"] * (name in grid.shipped()) + ["field"] * (name in field_docs())
+    return kinds + ["grid"] * (name in grid.shipped()) + ["field"] * (name in documented(Cell))
 
 
 def names() -> Iterator[str]:
@@ -30,7 +29,7 @@ def names() -> Iterator[str]:
     for kind in registry.KINDS:
         yield from registry.shipped(kind)
     yield from grid.shipped()
-    yield from field_docs()
+    yield from documented(Cell)
 
 
 def of_name(kind: str, name: str) -> str:
@@ -81,13 +80,13 @@ def _comment(text: str) -> str:
 def _of_field(name: str) -> str:
     about = descriptions(Cell)[name]
     heading = f"{name}  (field of a cell: {about.group}; usual value: {_value(about.usual)})"
-    return "\n".join([heading, _indented(textwrap.fill(field_docs()[name], _WIDTH - 2))])
+    return "\n".join([heading, _indented(textwrap.fill(documented(Cell)[name], _WIDTH - 2))])
 
 
 def field_lines() -> Sequence[str]:
     """Every field with its usual value and what it means."""
     known, indent, lines = descriptions(Cell), " " * 6, []
-    for name, doc in field_docs().items():
+    for name, doc in documented(Cell).items():
         lines.append(f"  {name}  [{_value(known[name].usual)}]")
         lines.append(textwrap.fill(doc, _WIDTH, initial_indent=indent, subsequent_indent=indent))
     return lines

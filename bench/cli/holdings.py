@@ -145,6 +145,27 @@ def export(folder: Path, path: Path) -> int:
     return len(tidy)
 
 
+def export_rounds(folder: Path, path: Path) -> int:
+    """Write every evaluated round of the finished cells of the latest plan as CSV; equal cells give equal bytes.
+
+    Args:
+        folder: of the grid.
+        path: of the file.
+
+    Returns:
+        The number of rounds in the file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from flipbench.analysis import frame as frames
+    from flipbench.report.tables.rounds_csv import rounds_csv
+
+    text = "".join(rounds_csv(frames.load(folder)))
+    _put(path, text.encode())
+    return text.count("\n") - 1
+
+
 def ending_of(path: Path) -> str:
     """The format of an export: the ending of its file name, in lower case.
 

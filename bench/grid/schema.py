@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,23 +12,11 @@ from flipbench.grid.document import NAME
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.figures import DRAW, KINDS
 from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.field_table import documented
 from flipbench.spec.figure_options import FORMATS, LEAST, MOST
 
 FIELDS_REF = {"$ref": "#/$defs/fields"}
 _WIDTH = 160  # of a line, where what is nested allows it
-_ENTRY = re.compile(r"^    (\w+): (.*)$")
-
-
-def field_docs() -> dict[str, str]:
-    """What the docstring of `Cell` says of each field, in one line each."""
-    docs: dict[str, str] = {}
-    lines = (inspect.getdoc(Cell) or "").partition("Attributes:\n")[2].splitlines()
-    for line in lines:
-        if entry := _ENTRY.match(line):
-            docs[name := entry[1]] = entry[2]
-        elif docs and line.startswith("     "):
-            docs[name] += " " + line.strip()
-    return docs
 
 
 def schema() -> dict[str, Any]:
@@ -93,7 +79,7 @@ def text() -> str:
 
 def _definitions() -> dict[str, Any]:
     """``fields``: fields with a value each; ``axes``: with a list of values; ``named``: a reference as a mapping."""
-    docs = field_docs()
+    docs = documented(Cell)
     properties: dict[str, dict[str, Any]] = TypeAdapter(Cell).json_schema()["properties"]
     about, values, axes = {}, {}, {}
     for name in FIELDS:

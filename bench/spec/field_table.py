@@ -6,6 +6,8 @@ fields from it, so that a new field is described in one place.
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args
 
@@ -23,6 +25,7 @@ Group = Literal[
 GROUPS: tuple[Group, ...] = get_args(Group)
 Unit = Literal["percent"]
 T = TypeVar("T")
+_ENTRY = re.compile(r"^    (\w+): (.*)$")  # of a docstring's attributes
 _KEY = "flipbench"  # of a dataclass field's metadata
 
 
@@ -83,3 +86,15 @@ def descriptions(cell: type) -> dict[str, Description]:
         about["label"] = about["label"] or declared.name.replace("_", " ")
         table[declared.name] = Description(name=declared.name, usual=declared.default, **about)
     return table
+
+
+def documented(cell: type) -> dict[str, str]:
+    """What the docstring of a dataclass says of each field, in one line each."""
+    docs: dict[str, str] = {}
+    lines = (inspect.getdoc(cell) or "").partition("Attributes:\n")[2].splitlines()
+    for line in lines:
+        if entry := _ENTRY.match(line):
+            docs[name := entry[1]] = entry[2]
+        elif docs and line.startswith("     "):
+            docs[name] += " " + line.strip()
+    return docs

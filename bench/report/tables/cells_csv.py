@@ -26,10 +26,10 @@ def cells_csv(tidy: pd.DataFrame) -> str:
 def cells_parts(tidy: pd.DataFrame) -> Iterator[str]:
     """`cells_csv` some thousand lines at a time: of a large grid it has a hundred megabytes."""
     names = [c for c in tidy.columns if c not in _UNSHOWN]
-    return csv_parts({name: _plain_column(name, tidy[name]) for name in names})
+    return csv_parts({name: plain_column(name, tidy[name]) for name in names})
 
 
-def _plain_column(name: str, column: pd.Series[Any]) -> Any:
+def plain_column(name: str, column: pd.Series[Any]) -> Any:
     """A column of the tidy frame as it is written: each name looked at once, numbers as they are."""
     if column.dtype.kind in "biuf":
         return column
