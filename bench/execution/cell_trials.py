@@ -136,7 +136,8 @@ def _failures(
 def _chosen(kinds: Mapping[tuple[str, ...], Sequence[Cell]]) -> Iterator[tuple[tuple[str, ...], Sequence[Cell]]]:
     """At most `_MOST` kinds: first those that bring a plug-in that no earlier one has."""
     seen: set[str] = set()
-    first, rest = [], []
+    first: list[tuple[tuple[str, ...], Sequence[Cell]]] = []
+    rest: list[tuple[tuple[str, ...], Sequence[Cell]]] = []
     for kind, cells in kinds.items():
         names = set(_plugins(cells[0]).values())
         (rest if names <= seen else first).append((kind, cells))

@@ -16,9 +16,9 @@ from typing import Any
 
 from flipbench.errors import UserError
 from flipbench.grid import yaml_tree
-from flipbench.grid.document import Place, Sheet, kind_of, place_of
+from flipbench.grid.document import Place, Sheet, place_of
 from flipbench.grid.fields import REFERENCES, FieldError, typed
-from flipbench.grid.yaml_tree import Node
+from flipbench.grid.yaml_tree import Node, kind_of
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.distinct_texts import look
 from flipbench.spec.labels import ANYWHERE, telling_apart, value_label
@@ -50,8 +50,8 @@ def read(sheet: Sheet, cells: Sequence[Cell]) -> tuple[Entry, ...]:
     for key, value in node.pairs:
         if key.value in FIELDS:
             found |= dict(_of_field(sheet, str(key.value), value, known[str(key.value)], cells))
-        elif (text := _text(sheet, value)) and (name := _reference(sheet, key, known)) is not None:
-            found[ANYWHERE, name, text] = place_of(value)
+        elif (given := _text(sheet, value)) and (ref := _reference(sheet, key, known)) is not None:
+            found[ANYWHERE, ref, given] = place_of(value)
     _check_apart(sheet, found, known)
     return tuple(found)
 
@@ -78,7 +78,7 @@ def _of_field(
         return
     there = _named(known) if name in REFERENCES else known
     for key, label in node.pairs:
-        text = _text(sheet, label)
+        given = _text(sheet, label)
         try:
             value = typed(name, yaml_tree.plain(key))
         except FieldError as error:
@@ -94,8 +94,8 @@ def _of_field(
             sheet.wrong(
                 place_of(key), f"labels: {name}", f"the grid has no {name} {key.value!r}{_listed(value, there)}"
             )
-        elif text:
-            yield from (((name, v, text), place_of(label)) for v in values)
+        elif given:
+            yield from (((name, v, given), place_of(label)) for v in values)
 
 
 def _reference(sheet: Sheet, key: Node, known: dict[str, dict[Any, None]]) -> str | None:

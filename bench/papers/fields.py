@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from flipbench.errors import UserError
-from flipbench.grid.document import NAME, Sheet, kind_of, place_of
-from flipbench.grid.yaml_tree import Node
+from flipbench.grid.document import NAME, Sheet, place_of
+from flipbench.grid.yaml_tree import Node, kind_of
 from flipbench.papers.model import METRICS, Metric, Tolerance, Window
 from flipbench.spec.reference import Reference, parse
 from flipbench.spec.suggestions import near

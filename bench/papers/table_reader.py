@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flipbench.grid.document import Given, Sheet, checked_fields, kind_of, place_of, read_fields
-from flipbench.grid.yaml_tree import Node
+from flipbench.grid.document import Given, Sheet, checked_fields, place_of, read_fields
+from flipbench.grid.yaml_tree import Node, kind_of
 from flipbench.papers import claims, fields
 from flipbench.papers.cell_matching import NoSetting, Settings, unfit
 from flipbench.papers.model import KINDS, UNITS, Head, Metric, Number, Table, Tolerance, Window

@@ -6,10 +6,10 @@ that are not described here are left alone, so that records of later versions ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NotRequired, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, cast, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -191,6 +191,11 @@ def _misfits(result: Mapping[str, Any], cell: Cell, classes: int) -> Iterator[st
             yield f"result.flips: of client {flip['client']} more labels were changed than there are"
 
 
+def _kind(value: Any) -> Hashable:
+    """1, 1.0 and True are equal, and apart by their types."""
+    return cast(Hashable, type(value))
+
+
 def _cell(facts: Mapping[str, Any]) -> Cell:
     """The cell of a record's fields, each of which is checked by itself; what it lacks had its usual value.
 
@@ -200,7 +205,8 @@ def _cell(facts: Mapping[str, Any]) -> Cell:
     if lacking := [name for name in FIELDS if name not in facts and name not in LATER]:
         raise ValueError(f"{lacking[0]} is missing")
     cell = object.__new__(Cell)  # each distinct value is checked once, not each cell: most have few that differ
-    cell.__dict__.update({n: _checked(n, type(v), v) if n in facts else v for n, v in {**USUAL, **facts}.items()})
+    values: dict[str, Any] = {**USUAL, **facts}
+    cell.__dict__.update({n: _checked(n, _kind(v), v) if n in facts else v for n, v in values.items()})
     return cell
 
 

@@ -85,7 +85,8 @@ def fitted(planned: NamedFigure, options: FigureOptions) -> tuple[Figure, list[s
                 f"the figure {planned.name} has a {error.side} of {error.needed:g} inches, not the {given:g} asked for"
             )
             notes.append(f"{text}: its panels and labels do not fit into less")
-            options = replace(options, **{error.side: error.needed})
+            changed: dict[str, Any] = {error.side: error.needed}
+            options = replace(options, **changed)
     with style.drawing(replace(options, width=None, height=None)):
         return planned.draw(), notes
 

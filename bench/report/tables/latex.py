@@ -297,7 +297,10 @@ class _Tabular:
 
     def _entry(self, entry: Entry, j: int) -> str:
         found, rest = _NUMBER.match(entry.text), _number_and_rest(entry)[1]
-        marks = lambda text: _marked(text, entry)  # noqa: E731
+
+        def marks(text: str) -> str:
+            return _marked(text, entry)
+
         note = rf"\rlap{{\textsuperscript{{{tex_text(entry.note)}}}}}" if entry.note else ""
         if found is None:
             return self._text(rest, j) if not entry.note and not entry.best else marks(tex_text(rest)) + note
