@@ -27,7 +27,7 @@ LONG_PAPERS := lolli_seeds yin_4 yin_2 lolli fang_2b tolpegin lfighter
 LINKS := build/links/flipbench
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench reference report paper paper-all test test-rest test-all adapters check versions architecture dictionary speed numerics coverage torture clean
+.PHONY: help install bench reference report paper paper-all test test-rest test-all package-test floors adapters check versions architecture dictionary speed numerics coverage torture clean
 
 help: ## list the targets
 	@echo "flipbench: which robust aggregator saves a federated model from label flips?"
@@ -75,16 +75,22 @@ report: $(VENV)/.installed ## draw the tables and heatmaps of GRID again
 # One process a core; idle ones take tests from busy ones.
 TESTS := $(BIN)/python -m pytest -n $(CORES) --dist worksteal --ignore=tests/speed
 # What a checkout needs is the rest (see the markers in pyproject.toml).
-LONG  := process or browser or torture or notebook or timing
+LONG  := process or browser or torture or notebook or timing or package
 
 test: $(VENV)/.installed-test ## run the tests that a checkout needs (under 3 minutes on two cores)
 	$(TESTS) -m 'not ($(LONG))'
 
 test-rest: $(VENV)/.installed-test ## run the other tests: processes, browser, notebook, small torture, timing
-	$(TESTS) -m '($(LONG)) and not timing'
+	$(TESTS) -m '($(LONG)) and not (timing or package)'
 	$(BIN)/python -m pytest -p no:xdist --ignore=tests/speed -m timing
 
-test-all: test test-rest ## run all tests
+test-all: test test-rest package-test ## run all tests
+
+package-test: $(VENV)/.installed-test ## build wheel and sdist, install each in a clean environment and run it in a hostile folder
+	$(BIN)/python -m pytest -p no:xdist -m package tests/packaging
+
+floors: $(VENV)/.installed-test ## install the least versions that pyproject.toml allows, torch left out, and run the smoke grid
+	$(BIN)/python -m tests.packaging.floors
 
 adapters: $(VENV)/.installed-adapters ## install Flower and ByzFL into .venv and test the adapters with them
 	$(BIN)/python -m pytest -p no:xdist -rs tests/plugins/test_adapters.py tests/integrations

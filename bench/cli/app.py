@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -34,27 +33,29 @@ from flipbench.system import signals
 class _Group(TyperGroup):
     """Prints a user's mistake as one message, and reports an interrupt by its own exit code."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """The command, as click finds it; its words are kept for a hint."""
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command, as typer finds it; its words are kept for a hint."""
         ctx.meta[_WORDS] = list(args)
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except click.NoSuchOption as error:
-            if hint := option_hints.field_hint(error.option_name, ctx.meta.get(_WORDS, ())):
-                raise click.UsageError(f"No such option: {error.option_name}. {hint}", error.ctx) from error
-            raise
         except UserError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(MISTAKE) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from error
+        except _UsageError as error:
+            option = getattr(error, "option_name", None)
+            if option and (hint := option_hints.field_hint(option, ctx.meta.get(_WORDS, ()))):
+                error.message, error.possibilities = f"No such option: {option}. {hint}", None
+            raise
 
 
+_UsageError: Any = typer.BadParameter.__base__  # click's, or that of a typer which does not use click
 _WORDS = "flipbench.words"  # of the context: the command's name and what stands behind it
 HELP = {"help_option_names": ["-h", "--help"]}
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import ModuleType
 
-from flipbench.system import child_processes, safe_children
+from flipbench.system import child_processes, process_folder, safe_children
 
 _PRELOAD = ["flipbench.execution.fork_server_preload"]
 _PATIENCE = 60.0  # seconds for a process to import it
@@ -29,6 +29,7 @@ def start() -> None:
 
     Here and not by Dask: the list of modules to import counts only before its start.
     """
+    process_folder.ensure()
     if method() != "forkserver":
         return
     from multiprocessing import forkserver

@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster, Nanny
 from flipbench.execution import dask_worker, fork_server, run_security
 from flipbench.execution.dask_dispatch import SILENCE, ClusterError, Death, Dispatch, Site, silence
 from flipbench.execution.run_context import RunContext, Source, Stack
-from flipbench.system import child_processes, import_path, private_parts, safe_children
+from flipbench.system import child_processes, import_path, private_parts, process_folder, safe_children
 from flipbench.system.signals import Stop
 
 _PATIENCE = 60.0  # seconds for a worker to start
@@ -83,7 +83,8 @@ def _started(devices: Sequence[str | None], memory: int, deaths: _Deaths) -> Ite
     silence()
     around = dask_worker.DriverEnvironment(os.getcwd(), import_path.left_out(sys.path), dict(os.environ))
     fork_server.start()
-    settings = {**_SETTINGS, "distributed.worker.multiprocessing-method": fork_server.method()}
+    scratch = {"temporary-directory": str(process_folder.ensure())}
+    settings = {**_SETTINGS, **scratch, "distributed.worker.multiprocessing-method": fork_server.method()}
     with dask.config.set(settings), safe_children.safe_children(), fork_server.without_main():
         began = time.monotonic()
         for number in count(1):

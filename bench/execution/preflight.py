@@ -253,7 +253,7 @@ class _TrialProcess:
             code = source_text.mentioned(
                 text for question in self.questions for text in (question.ref, question.dataset, question.cell)
             )
-            questions = [question._asdict() for question in self.questions]
+            questions = [(question._asdict(), question.limit) for question in self.questions]
             folders = import_path.left_out(sys.path)
             pipe.write(json.dumps({"code": code, "questions": questions, "folders": folders}).encode())
         self._ready = self._line(_PATIENCE)
@@ -306,9 +306,9 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere
     torch.set_num_threads(1)
     os.write(out, b"ready\n")
-    for fields in given["questions"]:
+    for fields, limit in given["questions"]:
         question = Question(**fields)
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 2 * question.limit)  # in case the driver is gone
+            signal.setitimer(signal.ITIMER_REAL, 2 * limit)  # in case the driver is gone
         os.write(out, json.dumps(asdict(answer(question))).encode() + b"\n")
     os._exit(0)

@@ -99,7 +99,8 @@ def run(
     with stoppable() as stop:
         with stop.interruptible():
             jobs = {key(cell, content): Job(cell, content) for cell, content in ((c, contents(c)) for c in grid.cells)}
-            store.write_plan(_plan(grid, list(jobs), command))
+            plan = _plan(grid, list(jobs), command)
+            store.write_plan(plan)
             known = store.statuses()
             settled = {"done", "infeasible"} if retry_failed else {"done", "infeasible", "failed"}
             pending = {k: job for k, job in jobs.items() if known.get(k) not in settled}
@@ -137,6 +138,8 @@ def run(
             progress.stop()
         if not interrupted:
             _check_kept(store, stored)
+            if not store.has_plan():  # removed meanwhile
+                store.write_plan(plan)
         return replace(_outcome(store, list(jobs), ran, interrupted), elsewhere=elsewhere)
 
 

@@ -222,6 +222,10 @@ class Store:
         with advising(self.folder, writes=True):
             atomic_files.replace(self.folder / "plan.json", text.encode())
 
+    def has_plan(self) -> bool:
+        """Whether there is a plan, of whatever run."""
+        return (self.folder / "plan.json").exists()
+
     def read_plan(self) -> dict[str, Any]:
         """The plan of the latest run.
 

@@ -6,6 +6,7 @@ ended. `missing` names what an installed version lacks; tests/system/test_privat
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 _PID, _ALIVE, _EXIT = "_forkserver_pid", "_forkserver_alive_fd", "_on_worker_exit_sync"
+_SETTINGS = "_config"  # of a multiprocessing process
 
 
 def missing() -> list[str]:
@@ -23,6 +25,8 @@ def missing() -> list[str]:
 
     server = getattr(forkserver, "_forkserver", None)
     lacking = [f"multiprocessing.forkserver._forkserver.{name}" for name in (_PID, _ALIVE) if not hasattr(server, name)]
+    settings = getattr(multiprocessing.current_process(), _SETTINGS, {})
+    lacking += [] if "semprefix" in settings else ["multiprocessing.current_process()._config['semprefix']"]
     python = ".".join(map(str, sys.version_info[:3]))
     return [f"Python {python} has no {name}" for name in lacking] + (
         [] if hasattr(Nanny, _EXIT) else [f"distributed {version('distributed')} has no Nanny.{_EXIT}"]
@@ -45,6 +49,19 @@ def let_go_of_fork_server() -> None:
     if isinstance(handle, int):
         setattr(server, _ALIVE, None)
         os.close(handle)
+
+
+def keep_temporary_files(folder: str, semaphores: str) -> None:
+    """Have multiprocessing write into a folder, where it has not chosen its own yet, and name semaphores so.
+
+    Args:
+        folder: of sockets.
+        semaphores: what the names of new semaphores begin with.
+    """
+    settings = getattr(multiprocessing.current_process(), _SETTINGS, None)
+    if isinstance(settings, dict):
+        settings.setdefault("tempdir", folder)
+        settings["semprefix"] = f"/{semaphores}"
 
 
 def before_worker_exit(nanny: Any, tell: Callable[[int], None]) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from flipbench.system import child_processes
+from flipbench.system import child_processes, process_folder
 
 INTERRUPTED = 130  # exit code
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -103,6 +103,7 @@ def leave_at_once() -> None:
     """End this process and its child processes at once."""
     child_processes.kill_all()
     child_processes.kill_server()
+    process_folder.remove()
     if sys.stdout.isatty():
         with suppress(OSError):
             os.write(1, _SHOW_CURSOR.encode())

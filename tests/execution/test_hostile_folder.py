@@ -10,30 +10,23 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.tiny_runs import numbers
+from tests.packaging import hostile_folder
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
 
-FILES = (
-    *("attacks", "bench", "random", "statistics", "types", "json", "torch", "numpy", "yaml", "logging", "dataclasses"),
-    *("socket", "signal", "threading", "multiprocessing", "pickle", "dask", "distributed", "typer", "pyarrow", "cupy"),
-)
 GRID = """
 name: tiny
 base: {dataset: digits, clients: 5, model: softmax, rounds: 1, local_steps: 1, batch_size: 8}
 axes: {aggregator: [fedavg, median, "random.py:mine", "attacks.py:mine", "project.rules:half"], seed: [0]}
 """
-RULE = "def mine(updates, cohort, /):\n    return updates.mean(-2)\n"
 
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """Files that note that they were imported by anything but a plug-in's loader, and fail."""
-    trap = "if __name__[:9] != 'flipbench':\n    open('{}.imported', 'w').close()\n    raise SystemExit\n"
-    for name in FILES:
-        (tmp_path / f"{name}.py").write_text(trap.format(name) + RULE)
-    for name in ("aggregators", "project", "bench_of_mine"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "aggregators" / "__init__.py").write_text(trap.format("aggregators"))
+    """Files that note that they were imported, and a package of the user's own."""
+    hostile_folder.fill(tmp_path)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "bench_of_mine").mkdir()
     (tmp_path / "project" / "rules.py").write_text("import statistics\nfrom project.shares import HALF\n")
     with (tmp_path / "project" / "rules.py").open("a") as file:
         file.write("def half(updates, cohort, /):\n    return updates.mean(-2) * statistics.mean([HALF, HALF])\n")
@@ -48,7 +41,7 @@ def ran(folder: Path, *command: str, searched: str | None = None) -> str:
         env["PYTHONPATH"] = searched
     done = subprocess.run([sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not list(folder.glob("*.imported"))
+    assert not hostile_folder.executed(folder)
     return done.stdout
 
 

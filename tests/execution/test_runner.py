@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,40 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     assert 5 <= outcome.done < 18
     rest = run(grid, tmp_path / "r")
     assert (rest.ran, rest.done) == (18 - outcome.done, 18)
+
+
+@pytest.mark.parametrize("removed", ["cells", ".", "half of the cells"])
+def test_results_that_are_removed_while_the_run_goes_on_are_missed_at_its_end(tmp_path: Path, removed: str) -> None:
+    grid, folder = read(tmp_path), tmp_path / "r"
+
+    class Removing(Quiet):
+        finished = 0
+
+        def cell_finished(self, *args: Any) -> None:
+            super().cell_finished(*args)
+            self.finished += 1
+            if self.finished == 10 and removed == "half of the cells":
+                for path in sorted(folder.glob("cells/*/*.json"))[::2]:
+                    path.unlink()
+            elif self.finished == 10:
+                shutil.rmtree(folder / removed)
+
+    with pytest.raises(UserError, match=r"results of this run are gone.*run the same command again") as error:
+        runner.run(grid, folder, workers=1, progress=Removing())
+    assert f"{5 if removed == 'half of the cells' else 10} of 18 results" in str(error.value)
+    assert run(grid, folder).done == 18
+
+
+def test_a_plan_that_is_removed_while_the_run_goes_on_is_written_again(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+
+    class Removing(Quiet):
+        def cell_finished(self, *args: Any) -> None:
+            super().cell_finished(*args)
+            (folder / "plan.json").unlink(missing_ok=True)
+
+    assert runner.run(read(tmp_path), folder, workers=1, progress=Removing()).done == 18
+    assert len(Store(folder).read_plan()["keys"]) == 18
 
 
 def test_a_record_tells_where_it_comes_from(plain: tuple[Path, dict[str, str]]) -> None:

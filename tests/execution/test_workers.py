@@ -119,6 +119,31 @@ def test_a_cluster_that_is_killed_while_it_starts_is_started_again(monkeypatch: 
     assert len(tries) == 3
 
 
+def test_when_no_worker_starts_the_message_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from flipbench.execution import fork_server, local_cluster
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("Nanny failed to start")
+
+    monkeypatch.setattr(local_cluster, "_cluster", fails)
+    monkeypatch.setattr(fork_server, "start", lambda: None)
+    monkeypatch.setattr(fork_server, "_PRELOAD", ["flipbench.no_such_module"])
+    needed = r"(?s)no worker process can be started here: .*exit code 1 .*No module named 'flipbench.no_such_module'"
+    with pytest.raises(UserError, match=needed), local_cluster._started([None], 0, local_cluster._Deaths(Stop())):
+        pass
+
+
+def test_a_local_worker_of_another_flipbench_is_refused_and_no_cell_is_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = dask_dispatch.fingerprint()
+    monkeypatch.setattr(dask_dispatch, "fingerprint", lambda: {**ours, "source": "f" * 64})
+    needed = rf"differs from the driver: it has source {ours['source']}.*edited or installed"
+    with pytest.raises(UserError, match=needed):
+        run(read(tmp_path), tmp_path / "r")
+    assert list(Store(tmp_path / "r").keys()) == []
+
+
 def test_a_killed_worker_goes_on_from_the_state_it_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIPBENCH_TEST_ONCE", str(tmp_path / "once"))
     of, folder = read(tmp_path, "stumbles", overrides=["seed=[0]", "rounds=4", "aggregator=[fedavg]"]), tmp_path / "r"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 import tarfile
 import tomllib
@@ -16,6 +14,7 @@ import pytest
 
 from tests.helpers.imports import PATHS
 from tests.helpers.paths import ROOT
+from tests.packaging.distributions import checkout_of, ran, sdist_of, wheel_of
 
 pytestmark = pytest.mark.timeout(900)  # a fresh installation compiles its kernels
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -37,43 +36,16 @@ def test_every_data_file_is_shipped() -> None:
     assert data_files() <= {path for pattern in patterns for path in (ROOT / "bench").glob(pattern)}
 
 
-def ran(command: list[str | Path], cwd: Path, **environment: str) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, env={"PATH": "/usr/bin:/bin", **environment}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def wheel_of(source: Path, folder: Path) -> Path:
-    """The wheel that pip builds of a source tree, with the setuptools of this environment and no network."""
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
-    ran([sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, source], folder)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
-BUILD_SDIST = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git would have in a checkout, results left out."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("bench", "aggregators", "attacks", "docs", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in ROOT.iterdir():
-        if path.is_file():
-            shutil.copy(path, folder)
-    return folder
+    return checkout_of(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
 def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked source distribution."""
     folder = tmp_path_factory.mktemp("sdist")
-    ran([sys.executable, "-c", BUILD_SDIST, folder], checkout)
-    (packed,) = folder.glob("*.tar.gz")
+    packed = sdist_of(checkout, folder)
     with tarfile.open(packed) as archive:
         archive.extractall(folder, filter="data")
     return folder / packed.name.removesuffix(".tar.gz")
