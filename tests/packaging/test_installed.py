@@ -11,7 +11,8 @@ from tests.packaging import hostile_folder
 from tests.packaging.distributions import checkout_of, installed_in, ran, sdist_of, wheel_of
 
 pytestmark = [pytest.mark.package, pytest.mark.timeout(1800)]
-TABLES = ("*.csv", "*.md", "*.tex")
+TABLES = ("*.csv", "*.tex")
+OWN = "cells.csv"  # has times
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def tables(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): path.read_text("utf-8")
         for pattern in TABLES
         for path in sorted((folder / "tables").rglob(pattern))
+        if path.name != OWN
     }
 
 
@@ -59,4 +61,4 @@ def test_it_runs_anywhere_as_the_checkout_does(
     assert hostile_folder.executed(folder) == []
     assert numbers(folder / "results" / "smoke") == numbers(reference)
     assert tables(folder / "results" / "smoke") == tables(reference)
-    assert tables(reference)
+    assert len(tables(reference)) > 4

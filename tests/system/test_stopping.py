@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flipbench.system.signals import Interrupted, in_order, is_users, stoppable
@@ -55,14 +56,24 @@ main()
 """
 
 
-def stopped(folder: Path, command: list[str], number: signal.Signals, ready: Callable[[], bool]) -> tuple[int, str]:
-    """Exit code and output of a command that gets a signal once it is ready; nothing of it may be left."""
+def stopped(
+    folder: Path, command: list[str], number: signal.Signals, ready: Callable[[int], bool] | None
+) -> tuple[int, str]:
+    """Exit code and output of a command that gets a signal once it is ready; nothing of it may be left.
+
+    Args:
+        folder: in which it runs.
+        command: arguments of Python.
+        number: of the signal.
+        ready: whether it is, by the id of its process; None: as soon as it has processes of its own.
+    """
     mark = f"FLIPBENCH_TEST_MARK={os.getpid()}-{folder.name}"
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict([mark.split("=")])
     with (folder / "out").open("w") as out:
         started = subprocess.Popen([sys.executable, *command], cwd=folder, env=env, stdout=out, stderr=out)
         try:
-            while not (ready() or len(marked(mark)) > 2):  # the program, multiprocessing's tracker, the fork server
+            # The third process after the program and multiprocessing's tracker is the fork server.
+            while not (ready(started.pid) if ready else len(marked(mark)) > 2):
                 assert started.poll() is None, (folder / "out").read_text()
                 time.sleep(0.01)
             started.send_signal(number)
@@ -82,7 +93,7 @@ NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 @SIGNALS
 def test_while_a_run_starts(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    code, said = stopped(tmp_path, ["-m", "flipbench", "run", "tiny.yaml", "--workers", "2"], number, lambda: False)
+    code, said = stopped(tmp_path, ["-m", "flipbench", "run", "tiny.yaml", "--workers", "2"], number, None)
     assert (code, said) == (130, "interrupted\n")
 
 
@@ -92,7 +103,41 @@ def test_while_code_that_swallows_interrupts_is_imported(tmp_path: Path, number:
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     (tmp_path / "tiny.yaml").write_text(TINY)
     command = ["-m", "flipbench", "run", "tiny.yaml", "--workers", "1", "--aggregator", "stubborn.py:rule"]
-    assert stopped(tmp_path, command, number, (tmp_path / "begun").exists) == (130, "interrupted\n")
+    assert stopped(tmp_path, command, number, lambda _: (tmp_path / "begun").exists()) == (130, "interrupted\n")
+
+
+WAITS = "import time\n\n\ndef rule(updates, cohort, /):\n    time.sleep(600)\n    return updates.mean(-2)\n"
+
+
+def harmed(driver: int, how: str) -> None:
+    """Kill the fork server of a driver, or stop it or its workers, as a debugger or ``kill -STOP`` does."""
+    children = psutil.Process(driver).children()
+    (server,) = [child for child in children if any("forkserver" in word for word in child.cmdline())]
+    workers = [child for child in server.children() if "resource_tracker" not in " ".join(child.cmdline())]
+    assert workers
+    if how == "the fork server killed":
+        server.kill()
+    for process in {"the workers stopped": workers, "the fork server stopped": [server]}.get(how, []):
+        process.suspend()
+
+
+@NEEDS_PROC
+@pytest.mark.parametrize("how", ["the fork server killed", "the workers stopped", "the fork server stopped"])
+def test_while_processes_of_the_run_are_dead_or_stopped(tmp_path: Path, how: str) -> None:
+    (tmp_path / "slow.py").write_text(WAITS)
+    (tmp_path / "tiny.yaml").write_text(TINY + "  aggregator: [fedavg, 'slow.py:rule']\n")
+    command = ["-m", "flipbench", "run", "tiny.yaml", "--workers", "2", "--no-trial", "--no-progress"]
+
+    def ready(driver: int) -> bool:
+        if len(list(tmp_path.glob("results/tiny/cells/*/*.json"))) < 2:
+            return False
+        harmed(driver, how)
+        return True
+
+    code, said = stopped(tmp_path, command, signal.SIGINT, ready)
+    assert code == 130, said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
 
 
 @NEEDS_PROC
@@ -100,7 +145,7 @@ def test_while_code_that_swallows_interrupts_is_imported(tmp_path: Path, number:
 def test_while_tables_are_drawn(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "plan.json").write_text("{}")
-    assert stopped(tmp_path, ["-c", DRAWING], number, (tmp_path / "begun").exists) == (130, "interrupted\n")
+    assert stopped(tmp_path, ["-c", DRAWING], number, lambda _: (tmp_path / "begun").exists()) == (130, "interrupted\n")
 
 
 def test_an_interrupt_that_is_swallowed_is_one_at_the_end() -> None:
