@@ -48,12 +48,15 @@ def why_imports_fail() -> str | None:
     """
     imports = "; ".join(f"import {module}" for module in _PRELOAD)
     child = safe_children.start(imports, {}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    child_processes.register(child.pid)
     try:
         said = child.communicate(timeout=_PATIENCE)[1].decode(errors="replace").strip()
     except subprocess.TimeoutExpired:
         child.kill()
         child.communicate()
         return None
+    finally:
+        child_processes.unregister(child.pid)
     if child.returncode == 0:
         return None
     last = "\n".join(f"  {line}" for line in said.splitlines()[-_LINES:])

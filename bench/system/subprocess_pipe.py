@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.system import safe_children
+from flipbench.system import child_processes, safe_children
 
 
 class PipedProcess:
@@ -37,6 +37,7 @@ class PipedProcess:
         # In a session of its own: Ctrl-C is the parent's to handle.
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
         self._process = safe_children.start(code, {"OMP_NUM_THREADS": "1"}, **pipes)
+        child_processes.register(self._process.pid)  # a signal may end this process while the child still imports
         assert self._process.stdin is not None
         with self._process.stdin as pipe:
             pickle.dump(self._request, pipe)
@@ -61,6 +62,7 @@ class PipedProcess:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
+        child_processes.unregister(self._process.pid)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

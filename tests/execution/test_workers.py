@@ -30,6 +30,7 @@ from tests.helpers.tiny_runs import numbers
 
 # The limit only ends tests that hang: a busy machine does not reach it.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
+RUN = (sys.executable, "-m", "flipbench", "run", "tiny.yaml", "--no-trial")  # what the trial would keep from it
 
 
 def test_whatever_a_rule_does_to_its_process_costs_its_own_cells_alone(tmp_path: Path) -> None:
@@ -169,7 +170,18 @@ def test_no_signal_leaves_a_process_behind(tmp_path: Path, how: str) -> None:
     mark = f"FLIPBENCH_TEST_MARK={os.getpid()}-{how.replace(' ', '-')}"
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict([mark.split("=")])
     rule = f"{tmp_path / 'poison.py'}:hangs"
-    command = [sys.executable, "-m", "flipbench", "run", "tiny.yaml", "--workers", "2", "--aggregator", rule]
+    command = [
+        sys.executable,
+        "-m",
+        "flipbench",
+        "run",
+        "tiny.yaml",
+        "--workers",
+        "2",
+        "--no-trial",
+        "--aggregator",
+        rule,
+    ]
     with (tmp_path / "out").open("w") as out:
         driver = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=out, stderr=out)
     try:
@@ -267,7 +279,18 @@ def test_how_a_process_died(code: int | None, said: str) -> None:
 def test_a_crash_without_a_worker_keeps_what_is_done_and_names_the_line(tmp_path: Path) -> None:
     read(tmp_path)
     rule = f"{tmp_path / 'poison.py'}:segfault"
-    command = [sys.executable, "-m", "flipbench", "run", "tiny.yaml", "--workers", "1", "--aggregator", rule]
+    command = [
+        sys.executable,
+        "-m",
+        "flipbench",
+        "run",
+        "tiny.yaml",
+        "--workers",
+        "1",
+        "--no-trial",
+        "--aggregator",
+        rule,
+    ]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGSEGV

@@ -140,6 +140,32 @@ def test_while_processes_of_the_run_are_dead_or_stopped(tmp_path: Path, how: str
     assert "Traceback" not in said
 
 
+STARTING = """
+import time
+from pathlib import Path
+from flipbench.system import signals
+from flipbench.system.subprocess_pipe import PipedProcess
+
+class Slow:
+    def __reduce__(self):  # the child process sleeps as it reads the request, as it would at a slow import
+        return time.sleep, (600,)
+
+signals.from_the_start()
+with PipedProcess("store.background_survey", Slow()):
+    Path("begun").write_text("")
+    time.sleep(600)
+"""
+
+
+@NEEDS_PROC
+@SIGNALS
+def test_while_a_child_process_that_reads_results_starts(tmp_path: Path, number: signal.Signals) -> None:
+    assert stopped(tmp_path, ["-c", STARTING], number, lambda _: (tmp_path / "begun").exists()) == (
+        130,
+        "interrupted\n",
+    )
+
+
 @NEEDS_PROC
 @SIGNALS
 def test_while_tables_are_drawn(tmp_path: Path, number: signal.Signals) -> None:
