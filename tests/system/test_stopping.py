@@ -125,7 +125,7 @@ def harmed(driver: int, how: str) -> None:
 @pytest.mark.parametrize("how", ["the fork server killed", "the workers stopped", "the fork server stopped"])
 def test_while_processes_of_the_run_are_dead_or_stopped(tmp_path: Path, how: str) -> None:
     (tmp_path / "slow.py").write_text(WAITS)
-    (tmp_path / "tiny.yaml").write_text(TINY + "  aggregator: [fedavg, 'slow.py:rule']\n")
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("[0, 1]}", "[0, 1], aggregator: [fedavg, 'slow.py:rule']}"))
     command = ["-m", "flipbench", "run", "tiny.yaml", "--workers", "2", "--no-trial", "--no-progress"]
 
     def ready(driver: int) -> bool:
@@ -171,7 +171,8 @@ def test_while_a_child_process_that_reads_results_starts(tmp_path: Path, number:
 def test_while_tables_are_drawn(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "plan.json").write_text("{}")
-    assert stopped(tmp_path, ["-c", DRAWING], number, lambda _: (tmp_path / "begun").exists()) == (130, "interrupted\n")
+    begun, said = tmp_path / "begun", "drawing tables, figures and the report page in r\ninterrupted\n"
+    assert stopped(tmp_path, ["-c", DRAWING], number, lambda _: begun.exists()) == (130, said)
 
 
 def test_an_interrupt_that_is_swallowed_is_one_at_the_end() -> None:
