@@ -7,7 +7,7 @@ fields that it reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ def check_fields(updates: Tensor, fields: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: weights that are no shares (`check_weights`), a field of another shape, or a last update or a model
-            that is not finite.
+            that is not finite, or a layout of another model.
     """
     check_weights(updates, fields["weights"])
     for name, shape in (("clients", updates.shape[:-1]), ("seeds", updates.shape[:-2])):
@@ -39,6 +39,7 @@ def check_fields(updates: Tensor, fields: Mapping[str, Any]) -> None:
             raise ValueError(f"the cohort's {name} need the shape {tuple(shape)}, got {_shape_of(value)}")
     for name in {"previous", "model"} & set(fields):
         check_vector(name, fields[name], updates)
+    check_layout(fields["layout"], updates.shape[-1])
 
 
 def check_weights(updates: Tensor, weights: Tensor) -> None:
@@ -88,6 +89,26 @@ def check_vector(name: str, value: Any, updates: Tensor) -> None:
         raise ValueError(f"the cohort's {name} needs the shape (*cells, dim) = {shape}, got {_shape_of(value)}")
     if not bool(torch.isfinite(value).all()):
         raise ValueError(f"the cohort's {name} must hold finite numbers, got NaN or infinity")
+
+
+def check_layout(layout: Any, dim: int) -> None:
+    """Refuse a layout that is not that of a model of ``dim`` numbers: its parameters cover them, each once.
+
+    Raises:
+        ValueError: says which parameter does not fit.
+    """
+    how = "give parameter name -> (slice, shape) for every parameter of the flattened model"
+    if not isinstance(layout, Mapping):
+        raise ValueError(f"the cohort's layout must be a mapping, got a {type(layout).__name__}: {how}")
+    for name, place in layout.items():
+        match place:
+            case (slice(start=int(start), stop=int(stop), step=None | 1), [*shape]) if stop - start == prod(shape):
+                pass
+            case _:
+                raise ValueError(f"the cohort's layout has {name!r} as {place!r}, whose slice and shape differ: {how}")
+    edges = sorted((place.start, place.stop) for place, _ in layout.values())
+    if [start for start, _ in edges] + [dim] != [0] + [stop for _, stop in edges]:
+        raise ValueError(f"the cohort's layout does not cover the {dim} numbers of an update, each once: {how}")
 
 
 def _shape_of(value: Any) -> str:

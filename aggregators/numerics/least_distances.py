@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEAST_MU = 1e-13  # in units of F at the start
+LEAST_MU = 1e-13  # in units of the scale
 _STEPS = 100  # of Newton's method for one mu; it takes three to ten
 _HALVINGS = 40
 
@@ -38,19 +38,20 @@ def coordinates(rows: Tensor, origin: int, scale: Tensor, block: int = 4096) -> 
     return upper.mT.contiguous()
 
 
-def least_distances(points: Tensor, weights: Tensor, start: Tensor) -> tuple[Tensor, float]:
+def least_distances(points: Tensor, weights: Tensor, start: Tensor, scale: float) -> tuple[Tensor, float]:
     """The coefficients of the minimum, y = sum_i a_i p_i, and a bound of its error.
 
     Args:
         points: ``(points, dimensions)`` float64.
         weights: ``(points,)`` float64, above 0; they sum to 1.
         start: ``(dimensions,)``.
+        scale: the first mu, above 0; of the distances among the points that hold half of the weight. Points may be
+            farther off by any factor.
 
     Returns:
         ``(points,)``, which sum to 1; and how far F may be above its minimum, as a share of it.
     """
-    least = float(weights @ (points - start).norm(dim=1)) * LEAST_MU
-    y, mu = start, least / LEAST_MU
+    y, mu, least = start, scale, scale * LEAST_MU
     while mu > least:
         mu = max(mu / 10, least)
         y = _newton(points, weights, y, mu)

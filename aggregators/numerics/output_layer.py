@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flipbench.aggregators.cohort_checks import check_layout
 from flipbench.aggregators.contract import Infeasible, Layout
 
 
@@ -27,12 +28,14 @@ class OutputLayer:
     features: int
 
 
-def output_layer(rule: str, layout: Layout) -> OutputLayer:
-    """Find the output layer.
+def output_layer(rule: str, layout: Layout, dim: int) -> OutputLayer:
+    """Find the output layer of a model of ``dim`` numbers.
 
     Raises:
         Infeasible: the layout has no matrix.
+        ValueError: the layout is that of another model.
     """
+    check_layout(layout, dim)
     places = list(layout.values())
     for at in range(len(places) - 1, -1, -1):
         place, shape = places[at]

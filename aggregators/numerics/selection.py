@@ -67,8 +67,21 @@ def mean_of(updates: Updates, chosen: Tensor) -> Update:
     return weighted_sum(updates, share / share.sum(-1, keepdim=True))
 
 
-def lowest(values: Numbers, keep: int) -> NDArray[np.bool_]:
-    """Which of the ``values`` are the ``keep`` lowest; of equal ones the first."""
+def lowest(values: Numbers, keep: int, rounded: float = 0.0) -> NDArray[np.bool_]:
+    """Which of the ``values``, 0 or more, are the ``keep`` lowest; of equal ones the first.
+
+    Args:
+        values: ``(clients,)``.
+        keep: how many, at least 1.
+        rounded: values that differ from the highest kept one by no more than this share of it count as equal to it.
+    """
+    order = np.argsort(values, kind="stable")
     chosen = np.zeros(len(values), dtype=bool)
-    chosen[np.argsort(values, kind="stable")[:keep]] = True
+    if rounded == 0:
+        chosen[order[:keep]] = True
+        return chosen
+    last = values[order[keep - 1]]
+    chosen |= values < last * (1 - rounded)
+    alike = np.flatnonzero(~chosen & (values <= last * (1 + rounded)))
+    chosen[alike[: keep - int(chosen.sum())]] = True
     return chosen

@@ -18,13 +18,18 @@ every honest node averages the n - f vectors nearest to its own; the server's ow
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
 from flipbench.aggregators.numerics.norms import squared_lengths
 from flipbench.aggregators.numerics.order_statistics import band_mean
 from flipbench.aggregators.numerics.selection import Numbers, each_cell, lowest, mean_of, squares
 from flipbench.aggregators.validation import guarded, needs_majority, trusted_update, whole_number
+
+_SLICE = 1 << 20  # elements in float64 at a time
+_ROUNDED = 1e-12  # relative difference that rounding makes
 
 
 @guarded
@@ -75,8 +80,8 @@ def aksel(updates: Updates, cohort: Cohort, /, *, keep: int | None = None) -> Up
     kept = (n + 1) // 2 if keep is None else whole_number("keep", keep, least=1)
     if kept > n - f:
         raise Infeasible(f"aksel can keep at most n - f = {n - f} of {n} clients for f = {f}, got keep = {kept}")
-    distances = squared_lengths(updates, band_mean(updates, (n - 1) // 2, n // 2 + 1))
-    return mean_of(updates, each_cell(lambda v: lowest(v, kept), distances, cells=distances.ndim - 1))
+    distances = _from_median(updates)
+    return mean_of(updates, each_cell(lambda v: lowest(v, kept, rounded=_ROUNDED), distances, cells=distances.ndim - 1))
 
 
 @guarded
@@ -94,6 +99,22 @@ def monna(updates: Updates, cohort: Cohort, /) -> Update:
     own = trusted_update("monna", updates, cohort)
     distances = squared_lengths(updates, own)
     return mean_of(updates, each_cell(lambda v: lowest(v, n - f), distances, cells=distances.ndim - 1))
+
+
+def _from_median(updates: Updates) -> Tensor:
+    """Squared distance of each client's update from the median, ``(*cells, clients)`` float64.
+
+    In float64 and around the first client, because the two middle values of an even number of clients lie equally far
+    from their mean, and rounding of that mean would decide which of the two is nearer.
+    """
+    n, dim = updates.shape[-2:]
+    width = max(1, _SLICE // n)
+    total = updates.new_zeros(updates.shape[:-1], dtype=torch.float64)
+    for at in range(0, dim, width):
+        part = updates[..., at : at + width].double()
+        part = part - part[..., :1, :]
+        total += squared_lengths(part, band_mean(part, (n - 1) // 2, n // 2 + 1)).to(total.device)
+    return total
 
 
 def _without_farthest(apart: Numbers, drop: int) -> NDArray[np.bool_]:

@@ -94,14 +94,23 @@ class foolsgold:  # noqa: N801 - named in grids like the functions beside it
             updates, clients = updates[finite], clients[finite]
         compared = updates
         if self.last_layer:
-            compared = updates[:, output_layer("foolsgold(last_layer=true)", layout).weight].contiguous()
+            layer = output_layer("foolsgold(last_layer=true)", layout, updates.shape[-1])
+            compared = updates[:, layer.weight].contiguous()
         if self.history:
             compared, memory = _remember(compared, clients.tolist(), memory)
-        weights = compiled.weigh(cosines(compared).cpu().numpy(), self.kappa, 8 * torch.finfo(compared.dtype).eps)
+        weights = compiled.weigh(cosines(compared).cpu().numpy(), self.kappa, _rounding(compared.dtype))
         total = weights.sum()
         if self.average and total > 0:
             weights = weights / total
         return weighted_sum(updates, torch.from_numpy(weights)), memory
+
+
+def _rounding(kind: torch.dtype) -> float:
+    """How far below 1 the cosine of proportional updates may lie: the square of the angle by which rounding turns them.
+
+    Cosines themselves are float64.
+    """
+    return max(8 * torch.finfo(torch.float64).eps, (16 * torch.finfo(kind).eps) ** 2)
 
 
 def _remember(updates: Updates, ids: list[int], memory: Mapping[int, Tensor]) -> tuple[Updates, Mapping[int, Tensor]]:

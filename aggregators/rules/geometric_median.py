@@ -100,22 +100,45 @@ def _of_cell(cell: Tensor, apart: Tensor, weights: Tensor, limits: _Limits) -> T
         whole = torch.zeros_like(weights)
         some = _of_cell(cell[counts.to(cell.device)], apart[counts][:, counts], weights[counts], limits)
         return whole.masked_scatter(counts, some)
-    middle = int((apart.sqrt() @ weights).argmin())
-    far = apart[middle].sqrt()
-    if far.max() <= _FAR * far.median():
+    distances = apart.sqrt()
+    middle = int((distances @ weights).argmin())
+    far = distances[middle]
+    if far.max() <= _FAR * _reach(far, weights):
         length = torch.where(far > 0, far, 1.0)
         angles = (apart[middle] + apart[middle][:, None] - apart) / 2 / length / length[:, None]
     else:
         angles = _angles(cell, middle, far)
+        nearer = _with_less(distances, middle, angles, weights)
+        if nearer != middle:
+            middle, far = nearer, distances[nearer]
+            angles = _angles(cell, middle, far)
     here = far == 0  # the middlemost update and its equals
     pull = weights * ~here
     if (pull @ angles @ pull).clamp(min=0).sqrt() <= weights[here].sum() * (1 + _ROUNDED):
         return here.double() / here.sum()
-    scale = far.median() if far.median() > 0 else _half_way(far, weights)
+    scale = _reach(far, weights) if far.median() > 0 else _half_way(far, weights)
     found = _weiszfeld(angles, far, weights, scale, limits)
     if limits.steps is not None or _is_minimum(angles, far, weights, found, scale, limits.smoothing):
         return found
-    return _by_newton(cell, middle, far, weights, found)
+    return _by_newton(cell, middle, far, weights, found, scale)
+
+
+def _with_less(distances: Tensor, middle: int, angles: Tensor, weights: Tensor) -> int:
+    """The update of least weighted distance to all, from the one that the sums give.
+
+    Beside a far update the sums agree in all their digits; differences of two distances are taken without their sizes,
+    d_ik - d_mk = (d_im² - 2 <x_i - x_m, x_k - x_m>) / (d_ik + d_mk).
+    """
+    far = distances[middle]
+    both = distances + far
+    more = far[:, None].square() - 2 * far[:, None] * far * angles
+    change = torch.where(both > 0, more / torch.where(both > 0, both, 1.0), 0.0) @ weights
+    return int(change.argmin()) if change.min() < 0 else middle
+
+
+def _reach(far: Tensor, weights: Tensor) -> Tensor:
+    """The distance within which half of the clients lie and, where that is nearer, half of the weight."""
+    return torch.minimum(far.median(), _half_way(far, weights))
 
 
 def _half_way(far: Tensor, weights: Tensor) -> Tensor:
@@ -173,13 +196,15 @@ def _is_minimum(angles: Tensor, far: Tensor, weights: Tensor, found: Tensor, sca
     return bool(step.norm() <= 1e-7 * scale)
 
 
-def _by_newton(cell: Tensor, middle: int, far: Tensor, weights: Tensor, found: Tensor) -> Tensor:
+def _by_newton(
+    cell: Tensor, middle: int, far: Tensor, weights: Tensor, found: Tensor, scale: Tensor
+) -> Tensor:
     """The coefficients of the minimum, from where the iteration ended; warns where it is not certified."""
     length = torch.where(far > 0, far, 1.0)
     directions = coordinates(cell, middle, torch.where(far > 0, 1 / length, 0.0))
     far = far * directions.norm(dim=1)  # the distances come from products in the updates' precision
     points = far.unsqueeze(-1) * torch.nn.functional.normalize(directions, dim=1)
-    a, gap = least_distances(points, weights / weights.sum(), found @ points)
+    a, gap = least_distances(points, weights / weights.sum(), found @ points, float(scale))
     if not gap <= CERTIFIED:
         warnings.warn(
             f"geometric_median ended where the sum of distances may be a share of {gap:.1g} above the least one "

@@ -7,8 +7,9 @@
     answer   the mean of the kept clients' updates
 
 Honest movements differ more from each other than those of clients that flip the same way, so the larger and more
-various group is kept. With two classes or fewer the whole output layer is compared. k-means starts ten times, as in the
-authors' program (scikit-learn's default then), and the groups of least squared distance to their means count: first
+various group is kept. With two classes or fewer the whole output layer is compared. k-means starts ten times, as the
+authors' program does with scikit-learn before 1.4 (which changed the default to one start), and the groups of least
+squared distance to their means count: first
 from the two clients farthest apart, then from pairs drawn as by k-means++ from the cell's seed and the round (the
 second client with a chance that grows with its squared distance from the first). Clients that all agree form one group,
 which is kept.
@@ -49,7 +50,7 @@ def lfighter(updates: Updates, cohort: Cohort, /, *, starts: int = 10) -> Update
     Raises:
         Infeasible: the layout has no output layer.
     """
-    layer = output_layer("lfighter", cohort.layout)
+    layer = output_layer("lfighter", cohort.layout, updates.shape[-1])
     times = whole_number("starts", starts, least=1)
     flat = updates.reshape(-1, *updates.shape[-2:])
     draws = generators(cohort, tuple(updates.shape[:-2]), "lfighter")

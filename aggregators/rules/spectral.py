@@ -82,7 +82,8 @@ def _in_line(cell: Updates, keep: int, width: int, draw: torch.Generator) -> Ten
     """Which clients go least far along the leading direction of a random sketch, ``(clients,)`` bool."""
     n, dim = cell.shape
     columns = cell if dim <= width else cell[:, torch.randperm(dim, generator=draw)[:width].to(cell.device)]
-    _, along = _leading(squares(columns).cpu(), torch.full((n,), 1 / n, dtype=torch.float64))
+    # In float64: beside a far update the others differ by digits that float32 does not have.
+    _, along = _leading(squares(columns.double()).cpu(), torch.full((n,), 1 / n, dtype=torch.float64))
     return torch.from_numpy(lowest(along.numpy(), keep))
 
 

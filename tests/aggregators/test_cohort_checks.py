@@ -15,12 +15,14 @@ from flipbench.aggregators import (
     centered_clipping,
     fltrust,
     foolsgold,
+    lfighter,
     median,
     monna,
     trimmed_mean,
     weighted_median,
     weighted_trimmed_mean,
 )
+from flipbench.conformance.oracles.by_direction import foolsgold_weights
 from tests.helpers.drawn_updates import draw, full_cohort, near
 from tests.helpers.rule_subjects import Subject, every
 
@@ -178,3 +180,37 @@ def test_foolsgold_trusts_none_of_proportional_rows(dtype: torch.dtype) -> None:
         g = torch.Generator().manual_seed(seed)
         x = (draw(1, 50, seed).double() * (0.1 + torch.rand(6, 1, generator=g, dtype=torch.float64) * 9)).to(dtype)
         assert not Subject("foolsgold")(x, Cohort.of(x, 0)).any()
+
+
+def test_foolsgold_tells_updates_apart_that_rounding_does_not_make_equal() -> None:
+    """Angles of a thousandth are no rounding of float32: the client that stands apart is kept."""
+    base = draw(1, 40, 1)[0]
+    x = torch.stack([base, base, base + 1e-3 * draw(1, 40, 2)[0], base + 3e-3 * draw(1, 40, 3)[0]])
+    rows = x.double()
+    wanted = torch.from_numpy(foolsgold_weights(rows.numpy()))
+    assert wanted.count_nonzero() == 1
+    answer = Subject("foolsgold")(x, Cohort.of(x, 0))
+    torch.testing.assert_close(answer.double(), wanted @ rows / wanted.sum(), rtol=0, atol=1e-4 * float(base.norm()))
+    assert torch.equal(answer, x[3])
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        ({"w": (slice(0, 20), (4, 5))}, "does not cover the 24 numbers of an update, each once"),
+        ({"w": (slice(0, 30), (5, 6))}, "does not cover the 24 numbers"),
+        ({"w": (slice(0, 24), (4, 5))}, r"has 'w' as \(slice\(0, 24, None\), \(4, 5\)\), whose slice and shape differ"),
+        ({"b": (slice(0, 4), (4,)), "w": (slice(2, 24), (2, 11))}, "does not cover the 24 numbers"),
+        ({"w": "head"}, "has 'w' as 'head'"),
+        ([("w", 24)], "must be a mapping, got a list"),
+    ],
+)
+def test_a_layout_of_another_model_is_refused(layout: Any, said: str) -> None:
+    x = draw(6, 24, 1)
+    with pytest.raises(ValueError, match=said):
+        Cohort.of(x, 1, layout=layout)
+    cohort = replace(Cohort.of(x, 1), layout=layout)
+    rule = foolsgold(last_layer=True)
+    for call in (lambda: lfighter(x, cohort), lambda: rule(x, cohort, rule.init(x, cohort))):
+        with pytest.raises(ValueError, match=said):
+            call()

@@ -112,3 +112,23 @@ def test_the_promise_is_about_weight() -> None:
         w = torch.full((9,), (1 - held) / 8, dtype=torch.float64)
         w[0] = held
         assert (float(geometric_median(x, Cohort.of(x, 1, weights=w)).norm()) > 1e5) == carried
+
+
+@pytest.mark.parametrize("size", [1e3, 1e12, 1e18, 1e30])
+def test_far_clients_pull_with_their_weight_and_no_more(size: float) -> None:
+    """However far and however many they are: with less than half of the weight, they leave the pulls in balance."""
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        n, d = int(rng.integers(3, 12)), int(rng.integers(1, 5))
+        far = rng.permutation(n)[: rng.integers(1, n)]
+        near = np.setdiff1d(np.arange(n), far)
+        x = rng.integers(-2, 3, (n, d)).astype(float) if seed % 2 else rng.normal(size=(n, d))
+        x[far] = size * (rng.choice([-1.0, 1.0], (len(far), 1)) if seed % 3 else rng.normal(size=(len(far), d)))
+        w, held = rng.random(n) + 0.05, rng.uniform(0.05, 0.45)
+        w[far] *= held / w[far].sum()
+        w[near] *= (1 - held) / w[near].sum()
+        y = geometric_median(torch.tensor(x), Cohort.of(torch.tensor(x), 0, weights=torch.tensor(w))).numpy()
+        away = np.linalg.norm(x - y, axis=1)
+        there = away <= 1e-6
+        pull = np.linalg.norm((w[~there] / away[~there]) @ (x - y)[~there])
+        assert pull <= w[there].sum() + 1e-5, (seed, pull)

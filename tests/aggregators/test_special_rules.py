@@ -292,3 +292,28 @@ def test_lengths_and_cosines_at_every_size():
         wanted = torch.nn.functional.cosine_similarity(x[:, None].double(), x[None].double(), dim=-1)
         torch.testing.assert_close(lengths.cosines(y), wanted, rtol=0, atol=2e-6)
         torch.testing.assert_close(lengths.cosines_to(y, x[5]), wanted[:, 5], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_aksel_takes_the_lower_number_of_two_that_are_equally_near_the_median(dtype):
+    """Of two clients, and of two groups of equal ones, both are equally far from the median, whatever is rounded."""
+    for seed in range(30):
+        pair = draw(2, 5, seed).to(dtype)
+        assert torch.equal(aksel(pair, Cohort.of(pair, 0)), pair[0])
+        groups = pair[[1, 0, 0, 1]]
+        near(aksel(groups, Cohort.of(groups, 1)), pair.double().mean(0).to(dtype))
+        assert torch.equal(aksel(groups, Cohort.of(groups, 1), keep=1), pair[1])
+
+
+def test_dnc_tells_the_others_apart_beside_a_far_update():
+    """The second client to leave is found by digits that products in float32 do not have."""
+    missed = 0
+    for seed in range(40):
+        x = draw(8, 5, seed)
+        x[0] *= 1e4
+        rows = x.double()
+        around = rows - rows.mean(0)
+        along = around @ torch.linalg.svd(around).Vh[0]
+        kept = along.square().argsort()[:5].sort().values
+        missed += not torch.allclose(dnc(x, cohort_for(x, 3)), x[kept].mean(0), atol=1e-5)
+    assert missed == 0

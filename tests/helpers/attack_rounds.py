@@ -47,7 +47,8 @@ def drawn(h: int, m: int, dim: int = 12, seed: int = 0, dtype: torch.dtype = tor
 
 def context_of(honest: Tensor, updates: Tensor, rule: Callable[..., Tensor] = median, seed: int = 0) -> UpdateContext:
     n, m, dim = len(honest) + len(updates), len(updates), honest.shape[-1]
-    previous = honest.mean(0) * 0.9
+    finite = honest[torch.isfinite(honest).all(-1)]
+    previous = (finite if len(finite) else torch.zeros_like(honest)).mean(0) * 0.9  # a server's steps are finite
 
     def aggregate(candidates: Tensor) -> Tensor:
         everyone = torch.cat([honest.expand(len(candidates), -1, -1), candidates], dim=1)

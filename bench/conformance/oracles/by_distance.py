@@ -88,10 +88,7 @@ def multi_krum(rows: Numbers, cohort: CohortValues, keep: int | None = None, pow
     return average(rows[krum_order(squared_distances(rows), near, power)[: keep or near]])
 
 
-@definition(
-    lambda f: 4 * f + 3,
-    excused={"order": "its last choices count one neighbour, and the two nearest tie: the first is taken"},
-)
+@definition(lambda f: 4 * f + 3)
 def bulyan(rows: Numbers, cohort: CohortValues) -> Numbers:
     """Krum n - 2f times without replacement, then the mean of the n - 4f values nearest to the median of the chosen."""
     return nearest(rows[bulyan_members(squared_distances(rows), cohort.f)], len(rows) - 4 * cohort.f)
