@@ -196,9 +196,7 @@ def _is_minimum(angles: Tensor, far: Tensor, weights: Tensor, found: Tensor, sca
     return bool(step.norm() <= 1e-7 * scale)
 
 
-def _by_newton(
-    cell: Tensor, middle: int, far: Tensor, weights: Tensor, found: Tensor, scale: Tensor
-) -> Tensor:
+def _by_newton(cell: Tensor, middle: int, far: Tensor, weights: Tensor, found: Tensor, scale: Tensor) -> Tensor:
     """The coefficients of the minimum, from where the iteration ended; warns where it is not certified."""
     length = torch.where(far > 0, far, 1.0)
     directions = coordinates(cell, middle, torch.where(far > 0, 1 / length, 0.0))

@@ -29,6 +29,8 @@ class Page:
         adaptive: those of them that know the rule they face.
         backdoors: those of them whose success is measured on stamped test images.
         settings: names of fields that vary and that a clean twin shares with its attacked cell.
+        by_row: fields that vary only because each aggregator comes with a value of its own (a rule that its paper uses
+            with worker momentum): field -> aggregator -> value. They tell rows apart, not columns.
         levels: names of fields of the attack that vary.
         classes: names of the classes.
         seeds: how many distinct seeds the plan has here.
@@ -43,6 +45,7 @@ class Page:
     adaptive: frozenset[str]
     backdoors: frozenset[str]
     settings: tuple[str, ...]
+    by_row: Mapping[str, Mapping[str, Any]]
     levels: tuple[str, ...]
     classes: tuple[str, ...]
     seeds: int
@@ -72,6 +75,7 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
     implied = {"malicious_count"} | ({"declared_byzantine"} if declared_is_true(telling) else set())
     constant = {f: plain(telling[f].iloc[0]) for f in FIELDS if f not in {*vary, *_ELSEWHERE, *implied}}
     vary = [f for f in vary if f not in implied]
+    by_row = {f: values for f in vary if f not in LEVEL_FIELDS and (values := _value_of_each_rule(telling, f))}
     classes = next((tuple(c) for c in cells["classes"] if c is not None), ())
     return Page(
         about=about,
@@ -80,13 +84,22 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
         attacks=tuple(dict.fromkeys(attacked["attack"])),
         adaptive=frozenset(attacked.loc[attacked["adaptive"].astype(bool), "attack"]),
         backdoors=frozenset(attacked.loc[attacked["stamped"].notna(), "attack"]),
-        settings=tuple(f for f in vary if f not in LEVEL_FIELDS),
+        settings=tuple(f for f in vary if f not in LEVEL_FIELDS and f not in by_row),
+        by_row=by_row,
         levels=tuple(f for f in LEVEL_FIELDS if f in vary),
         classes=classes,
         seeds=int(cells["seed"].nunique()),
         cells=cells,
         unknown=unknown,
     )
+
+
+def _value_of_each_rule(cells: pd.DataFrame, field: str) -> Mapping[str, Any] | None:
+    """The field's value for each aggregator; None where one of them has several."""
+    pairs = cells[["aggregator", field]].drop_duplicates()
+    if pairs["aggregator"].duplicated().any():
+        return None
+    return {row: plain(value) for row, value in pairs.itertuples(index=False)}
 
 
 def _varies(column: pd.Series[Any]) -> bool:

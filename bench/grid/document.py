@@ -211,6 +211,8 @@ def _checked(sheet: Sheet, name: str, given: Given) -> list[Given]:
 
 
 def _set_field(sheet: Sheet, place: Place, name: str, value: Any) -> None:
+    if name == "aggregator" and _cases_are_rules(sheet):
+        sheet.cases = []
     for case in sheet.cases:
         case.pop(name, None)
     sheet.axes.pop(name, None)
@@ -245,7 +247,15 @@ def _set_option(sheet: Sheet, place: Place, name: str, option: str, value: Any) 
         sheet.base[name] = changed(Given(getattr(Cell(), name), place))
 
 
+def _cases_are_rules(sheet: Sheet) -> bool:
+    """Whether each case is one rule, some with fields of their own: then another rule is another case."""
+    return all("aggregator" in c for c in sheet.cases) and any(len(c) == 1 for c in sheet.cases)
+
+
 def _add_aggregator(sheet: Sheet, given: Given) -> None:
+    if _cases_are_rules(sheet):
+        sheet.cases.append({"aggregator": given})
+        return
     if any("aggregator" in c for c in sheet.cases):
         sheet.wrong(given.place, "aggregator", "this grid's cases name their aggregators, so none can be added to all")
         return

@@ -11,14 +11,13 @@ w + rule(x_1 ... x_n). Needs flwr 1.42 (message-based strategies). Sampling, eva
 A reply is left out and f shrinks by one, as for updates that are not finite, if it holds a NaN or an infinity,
 if its arrays are not those that were sent (names, shapes), or if its number of examples is no positive number: one
 malicious client does not stop the round. Weights are the examples that replies claim, but at most three times the
-median claim (``most_examples``), so that one reply does not own the round. Arrays of whole numbers (BatchNorm's
-counters) stay as they were sent.
+median claim (``most_examples``), so that one reply does not own the round, nor the averages of its metrics. Arrays of
+whole numbers (BatchNorm's counters) stay as they were sent.
 """
 
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Layout, Update
-from flipbench.integrations.claimed_examples import shares_of
+from flipbench.integrations.claimed_examples import counted, number_of_examples, shares_of
 from flipbench.plugins import registry
 from flipbench.spec.seeds import named_seed
 
@@ -100,7 +99,11 @@ class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where
             return None, None
         nodes, vectors, examples, messages = zip(*used, strict=True)
         update = self._ask(server_round, nodes, torch.stack(vectors), examples, len(rows) - len(used))
-        metrics = self.train_metrics_aggr_fn([m.content for m in messages], self.weighted_by_key)
+        counts = counted(examples, self.most_examples).tolist()
+        contents = [
+            _claiming(m.content, self.weighted_by_key, count) for m, count in zip(messages, counts, strict=True)
+        ]
+        metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
         return _app.ArrayRecord({k: _app.Array(v) for k, v in _moved(self._sent, update).items()}), metrics
 
     def summary(self) -> None:
@@ -180,13 +183,20 @@ def _moved(arrays: dict[str, Any], update: Update) -> dict[str, Any]:
     return moved
 
 
+def _claiming(content: Any, weight_key: str, examples: float) -> Any:
+    """A reply's content with another number of examples, for the metrics that are averaged by it."""
+    arrays = next(iter(content.array_records.items()))
+    name, metrics = next(iter(content.metric_records.items()))
+    return _app.RecordDict({arrays[0]: arrays[1], name: _app.MetricRecord({**metrics, weight_key: examples})})
+
+
 def _read(content: Any, sent: dict[str, Any], weight_key: str) -> tuple[Update | None, float]:
     """A reply's update and number of examples; no update where the reply cannot be used."""
     arrays, metrics = list(content.array_records.values()), list(content.metric_records.values())
     if len(arrays) != 1 or len(metrics) != 1 or set(arrays[0]) != set(sent):
         return None, 0.0
-    examples = metrics[0].get(weight_key)
-    if isinstance(examples, list) or examples is None or not (math.isfinite(examples) and examples > 0):
+    examples = number_of_examples(metrics[0].get(weight_key))
+    if examples is None:
         return None, 0.0
     try:
         new = {name: array.numpy() for name, array in arrays[0].items()}
@@ -195,4 +205,4 @@ def _read(content: Any, sent: dict[str, Any], weight_key: str) -> tuple[Update |
     if any(new[n].shape != sent[n].shape or new[n].dtype.kind not in "fiu" for n in _floats(sent)):
         return None, 0.0
     update = _difference(new, sent)
-    return (update, float(examples)) if bool(torch.isfinite(update).all()) else (None, 0.0)
+    return (update, examples) if bool(torch.isfinite(update).all()) else (None, 0.0)

@@ -110,7 +110,7 @@ def test_an_aggregator_is_added_to_the_axis_or_beside_the_base(write):
     with pytest.raises(GridError, match=r"--aggregator krumm: unknown aggregator"):
         reader.read(write(GOOD), [], ["krumm"])
     with pytest.raises(GridError, match="--aggregator median: this grid's cases"):
-        reader.read(write("cases: [{aggregator: krum}]"), [], ["median"])
+        reader.read(write("cases: [{aggregator: krum, rounds: 3}]"), [], ["median"])
 
 
 @pytest.mark.parametrize("field", fields(Cell), ids=lambda f: f.name)
@@ -150,3 +150,16 @@ def test_a_grid_of_many_cells_is_read_within_seconds(write):
     began = time.process_time()
     assert len(reader.read(path).cells) == 100 * 200 + 200
     assert time.process_time() - began < 4
+
+
+def test_cases_that_are_rules_take_another_rule(write):
+    """Each case one rule, one of them with a field of its own: another rule is another case, without that field."""
+    path = write("cases: [{aggregator: krum}, {aggregator: centered_clipping(radius=2), client_momentum: 0.9}]")
+
+    def pairs(grid):
+        return [(c.aggregator, c.client_momentum) for c in grid.cells]
+
+    given = [("krum", 0.0), ("centered_clipping(radius=2)", 0.9)]
+    assert pairs(reader.read(path)) == given
+    assert pairs(reader.read(path, [], ["median"])) == [*given, ("median", 0.0)]
+    assert pairs(reader.read(path, ["aggregator=[median, mean]"])) == [("median", 0.0), ("mean", 0.0)]

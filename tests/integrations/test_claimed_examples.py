@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flipbench.integrations.claimed_examples import shares_of
+from flipbench.integrations.claimed_examples import number_of_examples, shares_of
 
 
 @pytest.mark.parametrize("claim", [1e30, 1e308, 5.0])
@@ -20,3 +20,9 @@ def test_one_claim_does_not_own_the_round(claim: float) -> None:
 def test_honest_counts_are_kept_and_claims_may_be_ignored() -> None:
     torch.testing.assert_close(shares_of([1.0, 3.0], 3.0), torch.tensor([0.25, 0.75], dtype=torch.float64))
     torch.testing.assert_close(shares_of([1.0, 3e9, 5.0], None), torch.full((3,), 1 / 3, dtype=torch.float64))
+
+
+def test_what_is_no_number_of_examples() -> None:
+    for claim in (True, False, 0, 0.0, -1, -1e30, float("nan"), float("inf"), "10", [10], None, 10**400):
+        assert number_of_examples(claim) is None
+    assert [number_of_examples(claim) for claim in (10, 0.5, 1e308)] == [10.0, 0.5, 1e308]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -31,7 +33,9 @@ TRUTH = {"weight": [[1.0, -2.0], [0.5, 3.0]], "bias": [0.25, -1.0]}
 LIARS = {3, 4}
 
 
-def federation(strategy: Any, rounds: int = 4) -> tuple[dict[str, Any], dict[str, Any]]:
+def federation(
+    strategy: Any, rounds: int = 4, claims: Mapping[int, float] = MappingProxyType({})
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Honest clients step half way to the truth, malicious ones far away or nowhere; the last and the first model."""
     import numpy as np
     from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -54,7 +58,9 @@ def federation(strategy: Any, rounds: int = 4) -> tuple[dict[str, Any], dict[str
             turn = message.content["config"]["server-round"] % 3
             new = [{"other": new["bias"]}, {**new, "bias": new["bias"] * np.nan}, {**new, "bias": new["weight"]}][turn]
         arrays = ArrayRecord({n: Array(w.astype(np.float32) if n != "steps" else w) for n, w in new.items()})
-        content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 10.0, "loss": 1.0})})
+        content = RecordDict(
+            {"arrays": arrays, "metrics": MetricRecord({"num-examples": claims.get(node, 10.0), "loss": 1.0})}
+        )
         return Message(content, reply_to=message)
 
     class InProcess(Grid):
@@ -135,3 +141,29 @@ def test_the_servers_own_training_reaches_rules_that_trust_it():
 
     model, _ = federation(RobustStrategy("fltrust", byzantine=2, trusted=own, fraction_evaluate=0.0), 8)
     assert max(np.abs(model[k] - np.array(v)).max() for k, v in TRUTH.items()) < 0.2
+
+
+@needs_flower
+def test_one_claim_of_examples_does_not_own_the_round():
+    """1e30 examples count as three times the median, in the rule and in the averages of metrics; others as nonsense."""
+    from flipbench.integrations.flower import RobustStrategy
+
+    seen: list[Cohort] = []
+    averaged: list[list[float]] = []
+
+    def spy(updates: Any, cohort: Cohort, /) -> Any:
+        seen.append(cohort)
+        return updates.mean(-2)
+
+    def metrics(contents: Any, key: str) -> Any:
+        averaged.append([next(iter(c.metric_records.values()))[key] for c in contents])
+        return next(iter(contents[0].metric_records.values()))
+
+    strategy = RobustStrategy(spy, byzantine=4, fraction_evaluate=0.0, train_metrics_aggr_fn=metrics)
+    claims = {3: 1e30, 5: -10.0, 6: float("nan"), 7: 0.0}
+    federation(strategy, 1, claims)
+    cohort = seen[0]
+    assert cohort.clients.tolist() == list(range(5))  # without 4, whose arrays are others, and 5, 6 and 7
+    assert cohort.byzantine == 0
+    assert torch.allclose(cohort.weights.sort().values, torch.tensor([1.0, 1.0, 1.0, 1.0, 3.0]) / 7)
+    assert sorted(averaged[0]) == [10.0, 10.0, 10.0, 10.0, 30.0]

@@ -47,7 +47,7 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
     empty where the table has all attacks.
     """
     found = [pivot.page for pivot in pivots]
-    varying = [f for f in FIELDS if any(f in (*p.about, *p.settings, *p.levels) for p in found)]
+    varying = [f for f in FIELDS if any(f in (*p.about, *p.settings, *p.by_row, *p.levels) for p in found)]
     fields = list(dict.fromkeys(["dataset", "partition", *varying]))
     numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "reason", "caveat"]
     lines = []
@@ -57,6 +57,7 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
             for square in table.to_dict("records"):
                 column = square["column"]
                 has = {**page.constant, **page.about}
+                has |= {f: values[square["aggregator"]] for f, values in page.by_row.items()}
                 has |= dict(zip(page.settings, column.setting, strict=True))
                 has |= dict.fromkeys(page.levels) | dict(zip(page.levels, column.level, strict=False))
                 has["dataset"] = dataset_text(str(has["dataset"]))
@@ -80,7 +81,7 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
         page = pivot.page
         parts += [f"## {md_text(about(page))}"] if page.about else []
         parts += [said(page.seeds)] if len(page.rows) > 1 else []
-        parts.append(f"All: {md_text(fields_line(page.constant))}.")
+        parts.append(f"All: {md_text(fields_line(page.constant))}.{md_text(fields_by_row(page))}")
         for block in _blocks(pivot):
             parts += [f"### {md_text(block.heading)}", md_table(block)]
             parts += ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
@@ -89,6 +90,18 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
     if warnings:
         parts += ["## Guards", "\n".join(f"- {md_text(text)}" for text in warnings)]
     return "\n\n".join(parts) + "\n"
+
+
+def fields_by_row(page: Page) -> str:
+    """What differs between the rows of a page besides the rule, as a sentence after the fields that do not; or ''."""
+    said_of = []
+    for field, values in page.by_row.items():
+        usual = max(dict.fromkeys(values.values()), key=list(values.values()).count)
+        others = [f"{value_label(field, v)} with {aggregator_label(r)}" for r, v in values.items() if v != usual]
+        said_of.append(
+            f" By row: {field_label(field)} {', '.join(others)}, {value_label(field, usual)} with the others."
+        )
+    return "".join(said_of)
 
 
 def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
@@ -103,7 +116,7 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
         claims = f" {said(page.seeds)}" if len(page.rows) > 1 else ""
         explained = ""
         for block in _blocks(pivot):
-            explanation = "" if explained else f"{STATEMENT}{claims} All: {fields}."
+            explanation = "" if explained else f"{STATEMENT}{claims} All: {fields}.{fields_by_row(page)}"
             parts.append(labels.table(block, explanation, about(page), explained))
             explained = explained or labels.last
         blocks_here = cost_and_influence.influence_blocks(pivot)
