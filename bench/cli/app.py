@@ -56,7 +56,7 @@ class _Group(TyperGroup):
 
 
 _UsageError: Any = typer.BadParameter.__base__  # click's, or that of a typer which does not use click
-_WORDS = "flipbench.words"  # of the context: the command's name and what stands behind it
+_WORDS = "flipbench:words"  # of the context: the command's name and what stands behind it
 HELP = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
