@@ -26,11 +26,12 @@ DAMAGED = "damaged"  # of a frame's ``attrs``: key of a missing cell -> its file
 GIVEN = "labels"  # of a frame's ``attrs``: the labels of the grid, as its plan holds them
 
 
-def load(folder: Path) -> pd.DataFrame:
+def load(folder: Path, repairs: bool = False) -> pd.DataFrame:
     """The cells of the latest plan, in its order, as they are in the store.
 
     Args:
         folder: ``results/<grid>``.
+        repairs: put damaged files in quarantine, so that the next run computes their cells; False: write nothing.
 
     Returns:
         One row a cell with `COLUMNS`. ``status`` is done, infeasible, failed or missing; of a missing cell only the
@@ -64,7 +65,8 @@ def load(folder: Path) -> pd.DataFrame:
         UserError: the folder holds no plan, or cannot be read.
     """
     plan = Store(folder).read_plan()
-    frame = _one_place(_frame_of(parallel_read.read(folder, list(dict.fromkeys(plan["keys"])))))
+    keys = list(dict.fromkeys(plan["keys"]))
+    frame = _one_place(_frame_of(parallel_read.read(folder, keys, repairs)))
     missing = frozenset(frame.loc[frame["status"] == "missing", "key"])
     frame.attrs[DAMAGED] = Store(folder).damage(missing) if missing else {}
     frame.attrs[GIVEN] = [tuple(entry) for entry in plan.get("labels") or ()]

@@ -31,12 +31,13 @@ _OFTEN_EQUAL |= {"examples", "nonfinite", "no_prediction", "clamped"}
 _SHARED = [i for i, name in enumerate(COLUMNS) if name in _OFTEN_EQUAL]
 
 
-def read(folder: Path, keys: Sequence[str]) -> Iterator[Part]:
+def read(folder: Path, keys: Sequence[str], repairs: bool = False) -> Iterator[Part]:
     """The rows of some cells, in order, a part at a time.
 
     Args:
         folder: ``results/<grid>``.
         keys: of the cells, each once.
+        repairs: put damaged files in quarantine; False: leave them where they lie.
 
     Raises:
         UserError: the folder cannot be read.
@@ -44,12 +45,12 @@ def read(folder: Path, keys: Sequence[str]) -> Iterator[Part]:
     chunks = [keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if len(keys) < MANY or cores == 1:
-        store, share = Store(folder, repairs=False), Share()
+        store, share = Store(folder, repairs=repairs), Share()
         yield from (_part(store, chunk, share) for chunk in chunks)
         return
     known: dict[Any, Any] = {}
     with ExitStack() as stack:
-        requests = [(folder.absolute(), chunks[i::cores]) for i in range(cores)]
+        requests = [(folder.absolute(), chunks[i::cores], repairs) for i in range(cores)]
         children = [stack.enter_context(PipedProcess("analysis.parallel_read", request)) for request in requests]
         for number in range(len(chunks)):
             yield _opened(children[number % cores].next(), known)
@@ -97,8 +98,8 @@ def _first(value: Any, known: dict[Any, Any]) -> Any:
     return known.setdefault(pickle.dumps(value), value)
 
 
-def parts(request: tuple[Path, Sequence[Sequence[str]]]) -> Iterator[list[Any]]:
+def parts(request: tuple[Path, Sequence[Sequence[str]], bool]) -> Iterator[list[Any]]:
     """What a child process computes."""
-    folder, chunks = request
-    store, share = Store(folder, repairs=False), Share()
+    folder, chunks, repairs = request
+    store, share = Store(folder, repairs=repairs), Share()
     return (_packed(_part(store, chunk, share)) for chunk in chunks)

@@ -186,13 +186,17 @@ def warnings(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -
     return [*guards, *requests.wanted(plan)[1]]
 
 
-def read(folder: Path) -> Read:
+def read(folder: Path, repairs: bool = False) -> Read:
     """The cells of the latest plan, their metrics, and the plan.
+
+    Args:
+        folder: of a grid.
+        repairs: as of `analysis.frame.load`.
 
     Raises:
         UserError: the folder holds no plan, or cannot be read.
     """
-    frame = frames.load(folder)
+    frame = frames.load(folder, repairs)
     return frame, metrics.evaluate(frame), Store(folder).read_plan()
 
 

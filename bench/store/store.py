@@ -194,8 +194,8 @@ class Store:
             if name[:64] in keys and wrong in DEFECTS:
                 found[name[:64]] = f"{self.folder / 'quarantine' / name}: {self._why(name, wrong)}"
         for key in keys:
-            if key not in found and self.has(key):  # in a folder that may only be read
-                found[key] = f"{self._cell_path(key)}: cannot be trusted"
+            if key not in found and self.has(key):  # not put in quarantine: by a reader, or it may only be read
+                found[key] = f"{self._cell_path(key)}: {self._wrong_with(self._cell_path(key), key)}"
         return found
 
     def reasons(self) -> dict[str, str]:
@@ -205,12 +205,19 @@ class Store:
     def _why(self, name: str, wrong: str) -> str:
         if wrong == "odd":
             with suppress(OSError, StoreError, IrregularError):
-                try:
-                    record = parsed(atomic_files.read(self.folder / "quarantine" / name) or b"")
-                except Odd as error:
-                    return f"{DEFECTS[wrong]}: {error}"
-                return f"{DEFECTS[wrong]}: status: a cell that is {record['status']} does not belong there"
+                return _oddity(atomic_files.read(self.folder / "quarantine" / name) or b"")
         return DEFECTS.get(wrong, "not put there by flipbench")
+
+    def _wrong_with(self, path: Path, key: str) -> str:
+        """What is wrong with a file that cannot be trusted, in one sentence."""
+        with suppress(OSError, StoreError):
+            try:
+                raw = atomic_files.read(path) or b""
+            except IrregularError:
+                return DEFECTS["irregular"]
+            wrong = defect(raw, key)
+            return _oddity(raw) if wrong is None else DEFECTS[wrong]
+        return "cannot be read"
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Replace ``plan.json``, whole or not at all.
@@ -324,6 +331,15 @@ class Store:
                 with suppress(FileExistsError):
                     os.link(aside, path)
                 aside.unlink()
+
+
+def _oddity(raw: bytes) -> str:
+    """What is wrong with a file that is whole, in one sentence."""
+    try:
+        record = parsed(raw)
+    except Odd as error:
+        return f"{DEFECTS['odd']}: {error}"
+    return f"{DEFECTS['odd']}: status: a cell that is {record['status']} does not belong there"
 
 
 def _checked_key(key: str) -> str:

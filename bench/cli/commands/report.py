@@ -92,7 +92,7 @@ def draw(folder: Path, every: bool = False) -> None:
     from flipbench.report import write
 
     typer.echo(f"drawing tables, figures and the report page in {folder}", err=True)
-    known = write.read(folder)
+    known = write.read(folder, repairs=True)
     files = write.write(folder, known, every)
     typer.echo(write.summary_text(folder, known=known, every=every))
     for kind in sorted({f.parent for f in files} - {folder}):
