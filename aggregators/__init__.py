@@ -15,7 +15,8 @@ if __name__ != "flipbench.aggregators":  # found as a folder of the checkout: it
         "the package is called flipbench.aggregators: write 'from flipbench.aggregators import ...'", name="aggregators"
     )
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flipbench.aggregators.compose import compose
@@ -65,8 +66,10 @@ _RULES: tuple[Callable[..., Any], ...] = (
     weighted_median,
     weighted_trimmed_mean,
 )
-RULES: dict[str, Callable[..., Any]] = {rule.__name__: rule for rule in _RULES}
-PREAGGREGATIONS: dict[str, Callable[..., Any]] = {mix.__name__: mix for mix in (nnm, bucketing, clipping, arc)}
+RULES: Mapping[str, Callable[..., Any]] = MappingProxyType({rule.__name__: rule for rule in _RULES})
+PREAGGREGATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {mix.__name__: mix for mix in (nnm, bucketing, clipping, arc)}
+)
 
 __all__ = [
     "PREAGGREGATIONS",

@@ -10,7 +10,8 @@ if __name__ != "flipbench.attacks":  # found as a folder of the checkout: its cl
         "the package is called flipbench.attacks: write 'from flipbench.attacks import ...'", name="attacks"
     )
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from flipbench.attacks.chain import Chain
@@ -73,7 +74,7 @@ _UPDATES = (
     scaled,
     free_rider,
 )
-ATTACKS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (*_LABELS, *_EXAMPLES, *_UPDATES)}
+ATTACKS: Mapping[str, Callable[..., Any]] = MappingProxyType({f.__name__: f for f in (*_LABELS, *_EXAMPLES, *_UPDATES)})
 
 __all__ = [
     "ATTACKS",

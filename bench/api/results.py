@@ -82,7 +82,7 @@ class Results:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()  # it is read when it is first asked for
         self._plan = Store(folder).read_plan()
         self.name = str(self._plan.get("grid") or folder.name)
 

@@ -119,7 +119,7 @@ def run(
         tls=tls,
     )
     asked = _grid(grid, device)
-    folder, count = Path(results) / asked.name, limits.worker_count(workers)
+    folder, count = Path(results).absolute() / asked.name, limits.worker_count(workers)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
     if address is None:  # else its workers have the devices and the packages

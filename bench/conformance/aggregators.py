@@ -31,6 +31,7 @@ from flipbench.conformance.properties import PROPERTIES
 from flipbench.errors import UserError
 from flipbench.plugins import registry
 from flipbench.spec.suggestions import near
+from flipbench.system import process_settings
 
 Rule = Callable[..., Any] | str
 Expected = Mapping[str, str] | Callable[[Any], Mapping[str, str]]
@@ -64,7 +65,8 @@ class Check:
     def __call__(self) -> None:
         one = PROPERTIES[self.name]
         try:
-            one.check(self.subject)
+            with process_settings.kept():
+                one.check(self.subject)
         except Broken as error:
             raise Defect(
                 self.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from inspect import Parameter
@@ -17,9 +17,10 @@ from typing import Any
 from flipbench.attacks import contract
 from flipbench.conformance.cases import Broken, Defect, Unusable
 from flipbench.conformance.declared_exceptions import bare, name_of, options_of
-from flipbench.conformance.side_effects import GENERATORS, disturbed
+from flipbench.conformance.side_effects import GENERATORS, disturbed, quiet_settings
 from flipbench.plugins import registry, signatures
 from flipbench.spec.reference import Reference, parse
+from flipbench.system import process_settings
 
 _ENDS: Mapping[str, tuple[Any, Any]] = {
     "source": (0, 1),
@@ -91,8 +92,9 @@ class AttackCheck:
     def __call__(self) -> None:
         one = self.property
         try:
-            for attack in variants(self.attack, self.label, self.ref):
-                one.check(attack)
+            with process_settings.kept():
+                for attack in variants(self.attack, self.label, self.ref):
+                    one.check(attack)
         except Broken as error:
             raise Defect(
                 self.name,
@@ -137,6 +139,28 @@ def reference_of(call: Callable[..., Any]) -> Reference | None:
         return parse(str(Reference(f"{module}:{name}", options))) if named is kind else None
     except (ImportError, ValueError):  # of a file that no import finds, or options that are no literals
         return None
+
+
+def settings_property(asked: Callable[[Attack], Iterator[Callable[[], Any]]]) -> AttackProperty:
+    """The property of attacks of every place that settings of the process stay as they are.
+
+    Args:
+        asked: questions to the attack, to be asked one by one.
+    """
+
+    def check(attack: Attack) -> None:
+        with process_settings.kept():
+            questions = list(asked(attack))  # which may ask the attack what it takes
+        for question in questions:
+            with quiet_settings(attack.name), suppress(ValueError, Broken):
+                question()
+
+    return AttackProperty(
+        check,
+        "settings of the process are left as they were",
+        "every other cell of the process would be computed differently: the bench sets them back and fails the cell",
+        "give dtypes, devices and paths where they are used; change no default, no environment variable, no folder",
+    )
 
 
 @contextmanager

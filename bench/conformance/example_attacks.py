@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from flipbench.attacks.contract import ExampleContext, Stamped
-from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
+from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, settings_property
 from flipbench.conformance.cases import Broken, Unusable, raised
 
 _SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 20))
@@ -226,4 +227,5 @@ EXAMPLE_PROPERTIES: dict[str, AttackProperty] = {
         "a run cannot be repeated, and test images are stamped otherwise than training images",
         "draw nothing: a pattern that looks random comes from a torch.Generator with a fixed seed",
     ),
+    "settings": settings_property(lambda attack: (partial(ask, attack, images) for images in _image_sets())),
 }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flipbench.attacks.contract import LabelContext, Proposal
-from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
+from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, settings_property
 from flipbench.conformance.cases import Broken, Unusable, as_text, raised
 from flipbench.data.partitions import PARTITIONS
 from flipbench.federation.population import Population, populate
@@ -292,5 +292,10 @@ LABEL_PROPERTIES: dict[str, AttackProperty] = {
         "the true labels, by which everything is measured, are gone",
         "work on a copy: labels.clone()",
         _asked,
+    ),
+    "settings": settings_property(
+        lambda attack: (
+            partial(propose, attack, torch.arange(classes).repeat(_PER_CLASS), classes) for classes in _CLASSES
+        )
     ),
 }

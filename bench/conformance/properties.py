@@ -118,6 +118,12 @@ PROPERTIES: dict[str, Property] = {
         "what the rule changes is what the record, the influence and the next rule see",
         "work on a copy: updates.clone(), torch.where, masked_fill; no in-place method (its name ends in _)",
     ),
+    "settings": Property(
+        effects.settings,
+        "settings of the process are left as they were",
+        "every other cell of the process would be computed differently: the bench sets them back and fails the cell",
+        "give dtypes, devices and paths where they are used; change no default, no environment variable, no folder",
+    ),
     "randomness": Property(
         effects.randomness,
         "no global random generator",

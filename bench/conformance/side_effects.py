@@ -1,4 +1,4 @@
-"""Checks of side effects: a rule leaves its inputs, the global generators and later calls unchanged, and pickles.
+"""Checks of side effects: a rule leaves its inputs, settings of the process and later calls unchanged, and pickles.
 
 Each check takes a `Subject` and raises `Broken` at the first, smallest case that fails.
 """
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible
 from flipbench.conformance.cases import Broken, Case, Subject, draw, same
+from flipbench.system import process_settings
+from flipbench.system.process_settings import Snapshot
 
 GENERATORS: dict[str, Callable[[], Any]] = {
     "torch's": lambda: torch.get_rng_state().numpy().tobytes(),
@@ -40,12 +42,35 @@ def disturbed() -> Iterator[None]:
         random.setstate(kept[2])
 
 
+@contextmanager
+def quiet_settings(where: object) -> Iterator[None]:
+    """Within it no setting of the process may change; generators are the matter of another check."""
+    before = Snapshot()
+    try:
+        yield
+    finally:
+        changed = [name for name in before.set_back() if name not in process_settings.GENERATORS]
+    if changed:
+        raise Broken(where, f"changed {' and '.join(changed)}")
+
+
+def settings(subject: Subject) -> None:
+    """No setting of the process is changed: dtype, precision, working folder and all else that other cells rely on."""
+    with process_settings.kept():
+        cases = list(_cases(subject))  # asks the rule which sizes it takes
+    for case in cases:
+        with quiet_settings(case), suppress(Infeasible, Broken):
+            subject.ask(case)
+
+
 def inputs(subject: Subject) -> None:
     """Neither the updates nor the cohort are changed, not even where a row is not finite."""
     for case in _cases(subject, spoilt=True):
-        before = {name: t.clone() for name, t in _tensors(case).items()}
+        before, layout = {name: t.clone() for name, t in _tensors(case).items()}, dict(case.cohort.layout)
         with suppress(Infeasible, ValueError, TypeError, ArithmeticError, Broken):
             subject.ask(case)
+        if dict(case.cohort.layout) != layout:
+            raise Broken(case, "cohort.layout changed")
         for name, t in _tensors(case).items():
             if not torch.equal(t.nan_to_num(nan=1e30), before[name].nan_to_num(nan=1e30)):
                 raise Broken(case, f"{name} changed")
@@ -117,6 +142,7 @@ def _tensors(case: Case) -> dict[str, Tensor]:
         "cohort.weights": c.weights,
         "cohort.clients": c.clients,
         "cohort.previous": c.previous,
+        "cohort.model": c.model,
         "cohort.seeds": c.seeds,
         "what cohort.trusted() gives": c.trusted(),
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators
+from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, settings_property
 from flipbench.conformance.cases import Broken, as_text
 from flipbench.conformance.update_rounds import Round, ask, cast, draw, long, rounds, tensors
 
@@ -229,4 +230,5 @@ UPDATE_PROPERTIES: dict[str, AttackProperty] = {
         "take the difference from the mean before squaring it, and sums over dim in float64 (x.double())",
         lambda attack: not attack.declares("adaptive"),
     ),
+    "settings": settings_property(lambda attack: (partial(ask, attack, case) for case in rounds(attack))),
 }

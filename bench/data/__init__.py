@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from flipbench.data import downloads, ham10000, idx, mnist, packaged
@@ -68,7 +69,9 @@ _SHIPPED = {
     "ham10000": _Shipped(ham10000.load, ham10000.CLASSES, ham10000.content),
     "digits": _packaged(packaged.digits, packaged.DIGITS),
 }
-DATASETS: dict[str, Callable[..., Dataset]] = {name: shipped.load for name, shipped in _SHIPPED.items()}
+DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
+    {name: shipped.load for name, shipped in _SHIPPED.items()}
+)
 CLASSES: dict[str, tuple[str, ...]] = {name: shipped.classes for name, shipped in _SHIPPED.items()}
 
 

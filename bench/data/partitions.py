@@ -8,7 +8,8 @@ is the largest label plus one.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -213,7 +214,9 @@ def one_label(labels: Tensor, clients: int, generator: torch.Generator, /) -> li
     return _sorted(parts)
 
 
-PARTITIONS: dict[str, Partition] = {f.__name__: f for f in (iid, dirichlet, shards, similarity, label_bias, one_label)}
+PARTITIONS: Mapping[str, Partition] = MappingProxyType(
+    {f.__name__: f for f in (iid, dirichlet, shards, similarity, label_bias, one_label)}
+)
 
 
 def _check(name: str, labels: Tensor, clients: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -68,7 +69,9 @@ def scaled(train: Tensor, test: Tensor, levels: int, /, *, divisor: float) -> tu
     return _both(_scaled(train, levels, divisor=divisor), train, test)
 
 
-FEATURES: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {f.__name__: f for f in (unit, standard, scaled)}
+FEATURES: Mapping[str, Callable[..., tuple[Tensor, Tensor]]] = MappingProxyType(
+    {f.__name__: f for f in (unit, standard, scaled)}
+)
 
 
 def _both(scale: Scale, train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:

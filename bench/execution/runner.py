@@ -95,6 +95,7 @@ def run(
     Raises:
         UserError: the data cannot be found, the store cannot be written, or the cluster cannot be used.
     """
+    folder = folder.absolute()  # whatever becomes of the working folder meanwhile
     store, ran, elsewhere, interrupted = Store(folder), 0, 0, False
     with stoppable() as stop:
         with stop.interruptible():
@@ -106,7 +107,7 @@ def run(
             pending = {k: job for k, job in jobs.items() if known.get(k) not in settled}
             stacks = list(plan_stacks(list(pending.values()), workers))
             attempts = {k: store.attempts(k) for k in pending if known.get(k) == "failed"}
-        places = Checkpoints(str(folder.absolute() / FOLDER), options.checkpoint_every)
+        places = Checkpoints(str(folder / FOLDER), options.checkpoint_every)
         context = RunContext(
             records.run_provenance(), attempts, options.limits, store.has, places, progress.workers_changed
         )

@@ -6,7 +6,8 @@ that have shares of their own like the others (``share``) are no sybils.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -67,4 +68,4 @@ def fresh(labels: Tensor, clients: int, generator: torch.Generator, /, *, exampl
     return torch.randperm(len(labels), generator=generator)[:number].sort().values
 
 
-MALICIOUS_DATA: dict[str, MaliciousData] = {f.__name__: f for f in (share, of_class, fresh)}
+MALICIOUS_DATA: Mapping[str, MaliciousData] = MappingProxyType({f.__name__: f for f in (share, of_class, fresh)})

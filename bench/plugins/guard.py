@@ -132,7 +132,7 @@ class foreign:  # noqa: N801 - used like a function, in a with statement
         if written:
             raise self._error(
                 f"{name_of(self._ref)} changed {' and '.join(written)} that it was given; "
-                "work on a copy (updates.clone(), dict(layout))"
+                "work on copies (.clone() of a tensor, dict() of a mapping)"
             )
         if settings:
             raise self._error(

@@ -6,8 +6,9 @@ and attacks of a seed meet the same images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -72,4 +73,4 @@ class crop:  # noqa: N801 - named in grids like a function
         return some.view_as(images)
 
 
-AUGMENTATIONS: dict[str, Callable[..., Any]] = {one.__name__: one for one in (none, crop)}
+AUGMENTATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType({one.__name__: one for one in (none, crop)})

@@ -8,7 +8,8 @@ model as PyTorch makes it. Drawn from torch's global generator, which `training.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -80,4 +81,6 @@ def initialise(model: nn.Module, draw: Initialisation) -> None:
         )
 
 
-INITIALISATIONS: dict[str, Initialisation] = {f.__name__: f for f in (default, zeros, normal, uniform, xavier)}
+INITIALISATIONS: Mapping[str, Initialisation] = MappingProxyType(
+    {f.__name__: f for f in (default, zeros, normal, uniform, xavier)}
+)

@@ -5,8 +5,9 @@ A loss is a frozen dataclass with ``weights(labels, federation) -> (L,)``: the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -59,4 +60,6 @@ class class_balanced:  # noqa: N801 - named in grids like a function
         return (raw * counted.sum() / total.clamp(min=1e-300)).float()
 
 
-LOSSES: dict[str, Callable[..., Any]] = {one.__name__: one for one in (cross_entropy, class_balanced)}
+LOSSES: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {one.__name__: one for one in (cross_entropy, class_balanced)}
+)

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -107,7 +108,7 @@ def cnn(
     return nn.Sequential(*layers, nn.Linear(fan_in, classes))
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (softmax, mlp, cnn)}
+MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({f.__name__: f for f in (softmax, mlp, cnn)})
 
 
 def _pixels(shape: Shape) -> int:

@@ -7,7 +7,8 @@ its clean twin always train with the same rates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 
 def constant(t: int, rounds: int, /) -> float:
@@ -34,4 +35,6 @@ def cosine(t: int, rounds: int, /, *, floor: float = 0.0) -> float:
     return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * t / rounds))
 
 
-SCHEDULES: dict[str, Callable[..., float]] = {f.__name__: f for f in (constant, step, decay, cosine)}
+SCHEDULES: Mapping[str, Callable[..., float]] = MappingProxyType(
+    {f.__name__: f for f in (constant, step, decay, cosine)}
+)

@@ -38,7 +38,7 @@ def test_a_new_attack_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(labels: Any, context: Any, /) -> Any:
         return contract.Proposal(labels.clone(), labels < 0)
 
-    monkeypatch.setitem(attacks.ATTACKS, "nothing", nothing)
+    monkeypatch.setattr(attacks, "ATTACKS", {**attacks.ATTACKS, "nothing": nothing})
     assert list(missing("nothing", nothing)) == ["attacks.__all__", "docs/attacks.md"]
 
 

@@ -38,9 +38,8 @@ class Net(nn.Module):
         super().__init__()
         self.last = nn.Linear(shape[0] * shape[1] * shape[2], classes)
     def forward(self, x):
-        x = x.flatten(1)
         {}
-        return self.last(x)
+        return self.last(x.flatten(1))
 def mine(shape, classes, /):
     return Net(shape, classes)
 """
@@ -79,6 +78,7 @@ PLUGINS: dict[str, tuple[str, str, str | None]] = {
     "environment": ("partition", PARTITION.format("os.environ['FLIPBENCH_DATA'] = '/'"), "environment variables"),
     "error state": ("schedule", SCHEDULE.format("np.seterr(all='raise')"), "error state"),
     "threads in a model": ("model", MODEL.format("torch.set_num_threads(2)"), "number of threads"),
+    "input of a model": ("model", MODEL.format("x.data.sub_(1)"), "forward changes its input in place"),
     "pixels": ("features", SCALE.format("train.zero_()"), "changed the training images"),
     "a failure with a setting": (
         "aggregator",

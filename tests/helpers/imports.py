@@ -38,7 +38,7 @@ MAY: dict[str, set[str]] = {
     "analysis": {"errors", "spec", "store", "system"},
     "report": {"analysis", "errors", "spec", "store", "system"},
     "papers": {"analysis", "data", "errors", "grid", "report", "spec"},
-    "conformance": {"aggregators", "attacks", "data", "errors", "federation", "plugins", "spec", "training"},
+    "conformance": {"aggregators", "attacks", "data", "errors", "federation", "plugins", "spec", "system", "training"},
     "integrations": {"aggregators", "errors", "plugins", "spec"},
     "api": {
         "aggregators",

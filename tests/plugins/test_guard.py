@@ -269,3 +269,10 @@ def test_a_file_that_seeds_generators_or_sets_filters_when_it_is_loaded_is_taken
     before = Snapshot()
     registry.resolve("aggregator", f"{tmp_path / 'seeds.py'}:rule")
     assert before.set_back() == []
+
+
+def test_no_plugin_can_put_something_of_its_own_under_a_shipped_name() -> None:
+    for kind in registry.KINDS:
+        shipped: Any = registry.shipped(kind)
+        with pytest.raises(TypeError, match="mappingproxy"):
+            shipped[next(iter(shipped))] = print

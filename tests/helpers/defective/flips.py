@@ -47,6 +47,11 @@ def draws_globally(labels: Tensor, context: LabelContext, /) -> Proposal:
     return _plain(labels, context, (labels + step) % context.classes)
 
 
+def sets_the_precision(labels: Tensor, context: LabelContext, /) -> Proposal:
+    torch.set_float32_matmul_precision("medium")
+    return Proposal((labels + 1) % context.classes, torch.ones_like(labels, dtype=torch.bool))
+
+
 def writes_on_labels(labels: Tensor, context: LabelContext, /) -> Proposal:
     kept = labels.clone()
     labels += 1
@@ -84,6 +89,7 @@ LABELS = (
     (never_the_last, "alive", "no label ever becomes 4"),
     (beyond_the_classes, "range", "becomes 2"),
     (draws_globally, "determinism", "torch's"),
+    (sets_the_precision, "settings", "precision of float32 products"),
     (writes_on_labels, "untouched", "labels given to it changed"),
     (flips_nothing, "alive", "no example"),
     (peeks_at_the_confusion, "range", "without declaring it"),
@@ -132,6 +138,11 @@ def brighter_than_bright(examples: Tensor, labels: Tensor, context: ExampleConte
     return one
 
 
+def stops_gradients(examples: Tensor, labels: Tensor, context: ExampleContext, /) -> Stamped:
+    torch.set_grad_enabled(False)
+    return _stamped(examples.clone(), labels, context)
+
+
 def writes_on_the_pictures(examples: Tensor, labels: Tensor, context: ExampleContext, /) -> Stamped:
     examples[..., -1, -1] = context.high
     return _stamped(examples, labels, context)
@@ -173,6 +184,7 @@ EXAMPLES = (
     (stamps_by_label, "alone", "depends on the label"),
     (a_class_too_many, "range", "becomes 2"),
     (brighter_than_bright, "range", "pixels go from"),
+    (stops_gradients, "settings", "grad mode"),
     (writes_on_the_pictures, "untouched", "examples given to it changed"),
     (keeps_the_labels_memory, "untouched", "a view of the labels"),
     (stamps_nothing, "alive", "keeps all its pixels"),

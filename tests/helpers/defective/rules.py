@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -147,6 +148,36 @@ def mutates(x: Tensor, cohort: Cohort, /) -> Tensor:
     return _median(x)
 
 
+def mutates_by_numpy(x: Tensor, cohort: Cohort, /) -> Tensor:
+    x.numpy()[..., 0, 0] += 1
+    return _median(x)
+
+
+def mutates_data(x: Tensor, cohort: Cohort, /) -> Tensor:
+    cohort.previous.data.mul_(2)
+    return _median(x)
+
+
+def mutates_weights(x: Tensor, cohort: Cohort, /) -> Tensor:
+    cohort.weights.div_(2)
+    return _median(x)
+
+
+def mutates_model(x: Tensor, cohort: Cohort, /) -> Tensor:
+    cohort.model.zero_()
+    return _median(x)
+
+
+def sets_the_dtype(x: Tensor, cohort: Cohort, /) -> Tensor:
+    torch.set_default_dtype(torch.float64)
+    return _median(x)
+
+
+def goes_elsewhere(x: Tensor, cohort: Cohort, /) -> Tensor:
+    os.chdir("/")
+    return _median(x)
+
+
 @guarded
 def aliases(x: Tensor, cohort: Cohort, /) -> Tensor:
     _needs(x.shape[-2], 1)
@@ -277,6 +308,12 @@ RULES = (
     Defective(trimmed_cut_down, "bounds", "trimmed_mean", "f = 0.5"),
     Defective(trimmed_index_error, "bounds", "median", "IndexError"),
     Defective(mutates, "inputs", None, "the updates changed"),
+    Defective(mutates_by_numpy, "inputs", None, "the updates changed"),
+    Defective(mutates_data, "inputs", None, "cohort.previous changed"),
+    Defective(mutates_weights, "inputs", None, "cohort.weights changed"),
+    Defective(mutates_model, "inputs", None, "cohort.model changed"),
+    Defective(sets_the_dtype, "settings", None, "torch's default dtype"),
+    Defective(goes_elsewhere, "settings", None, "the working folder"),
     Defective(aliases, "aliasing", None, "a view of the updates"),
     Defective(first_counts_more, "order"),
     Defective(global_torch, "randomness", None, "torch's"),

@@ -24,6 +24,16 @@ def mutates_honest(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return context.honest.mean(0).expand_as(updates).clone()
 
 
+def mutates_previous(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    context.previous.numpy()[0] += 1
+    return -updates
+
+
+def asks_for_determinism(updates: Tensor, context: UpdateContext, /) -> Tensor:
+    torch.set_deterministic_debug_mode("error")
+    return -updates
+
+
 def mutates_updates(updates: Tensor, context: UpdateContext, /) -> Tensor:
     return updates.neg_()
 
@@ -196,6 +206,8 @@ SEARCHES = (
 
 UPDATES = (
     (mutates_honest, "untouched", "context.honest changed"),
+    (mutates_previous, "untouched", "context.previous changed"),
+    (asks_for_determinism, "settings", "deterministic algorithms"),
     (mutates_updates, "untouched", "own updates changed"),
     (sends_nan, "finite", "not finite"),
     (divides_by_the_spread, "finite", "not finite"),
