@@ -13,7 +13,7 @@ from typing import Any
 
 from flipbench.analysis.comparisons import tests_of, too_few
 from flipbench.analysis.statistics import LEAST_SEEDS
-from flipbench.execution import cell_trials, preflight
+from flipbench.execution import cell_trials, memory_need, preflight
 from flipbench.execution.progress import clock, counted, label
 from flipbench.grid.reader import Grid, contents
 from flipbench.spec.cell import FIELDS, Cell
@@ -44,6 +44,7 @@ class Plan:
         workers: that the estimate of the whole run counts with.
         trials: which cells fail when one small round of them is tried, and why; empty where none does.
         damaged: files of results that cannot be trusted; their cells are to run.
+        memory: that the workers need; None where nothing is to run on this machine's processor.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Plan:
     workers: int = 1
     trials: str = ""
     damaged: tuple[str, ...] = ()
+    memory: memory_need.Need | None = None
 
     @property
     def pending(self) -> dict[str, Cell]:
@@ -95,6 +97,7 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
     doomed = {k: why for k in to_run if (why := rules[k].failed or models[k].failed) is not None}
     failures = cell_trials.tried(c for k, c in to_run.items() if k not in doomed)
     trials = cell_trials.message(failures, cell_trials.temporary(failures)) if failures else ""
+    trials = "\n".join(filter(None, [trials, *cell_trials.no_device({c.device for c in to_run.values()})]))
     measured = _measured(store, {k: c for k, c in cells.items() if states[k] == "done"})
     seconds, guessed = 0.0, 0
     for k, cell in to_run.items():
@@ -102,7 +105,9 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
             before = measured.get(_training(cell))
             seconds += estimate(cell, models[k].size) if before is None else before
             guessed += before is None
-    return Plan(grid.name, cells, states, refused, doomed, seconds, guessed, workers, trials, survey.damaged)
+    rooms = {c: models[k].room for k, c in to_run.items() if k not in refused and k not in doomed}
+    memory = memory_need.need(rooms, min(workers, max(1, len(to_run))))
+    return Plan(grid.name, cells, states, refused, doomed, seconds, guessed, workers, trials, survey.damaged, memory)
 
 
 def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
@@ -143,6 +148,9 @@ def text(plan: Plan) -> str:
                 f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
             )
         lines.append(f"about {clock(plan.seconds / plan.workers)} on {counted(plan.workers, 'worker')} ({basis})")
+    if plan.memory is not None:
+        lines.append(str(plan.memory))
+        lines += [f"warning: {plan.memory.warning}"] if plan.memory.warning else []
     if plan.damaged:
         lines.append(f"{counted(len(plan.damaged), 'damaged file')} left as found; a run moves them to quarantine/:")
         lines += [f"  {name}" for name in plan.damaged[:5]]

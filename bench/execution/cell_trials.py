@@ -73,6 +73,15 @@ def before_run(cells: Sequence[Cell], folder: Path, trials: bool = True) -> None
         raise TrialError(message(failures, folder / FILE))
 
 
+def no_device(devices: set[str]) -> Iterator[str]:
+    """A run on this machine ends where a device is missing; one on a cluster may have it."""
+    for device in sorted(devices):
+        try:
+            tasks.check_device(device)
+        except UserError as error:
+            yield f"warning: a run on this machine stops before the first cell: {error}"
+
+
 def load(cells: Iterable[Cell]) -> None:
     """Load data sets of plug-ins in a process of their own, before this process does.
 

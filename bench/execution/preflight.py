@@ -7,6 +7,7 @@ it. Shipped code is tried in this process.
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import signal
@@ -87,12 +88,14 @@ class Answer:
         failed: how it failed.
         size: training and test examples, operations of one example's forward pass; of a model.
         trace: the traceback of what failed, where a cell was tried.
+        room: parameters of a model, and bytes of its data set as float32.
     """
 
     refused: str | None = None
     failed: str | None = None
     size: tuple[int, int, float] = (0, 0, 0.0)
     trace: str = ""
+    room: tuple[int, int] = (0, 0)
 
 
 def of_cell(cell: Cell) -> Question:
@@ -175,10 +178,6 @@ def _small(facts: Mapping[str, Any]) -> Cell:
 
 
 def _sized(question: Question) -> Answer:
-    return Answer(size=_size(question))
-
-
-def _size(question: Question) -> tuple[int, int, float]:
     loaded = data.load(question.dataset)
     if not _is_shipped(question):
         named_model.resolve(question.ref)(loaded.shape, len(loaded.classes))  # tries it on a small batch
@@ -186,7 +185,10 @@ def _size(question: Question) -> tuple[int, int, float]:
         net = named_model.resolve(question.ref)(loaded.shape, len(loaded.classes)).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             net(torch.empty(1, *loaded.shape))
-    return len(loaded.train_y), len(loaded.test_y), float(counter.get_total_flops())
+    train, test = len(loaded.train_y), len(loaded.test_y)
+    numbers = [*net.parameters(), *(b for b in net.buffers() if b.is_floating_point())]
+    room = sum(t.numel() for t in numbers), (train + test) * math.prod(loaded.shape) * 4
+    return Answer(size=(train, test, float(counter.get_total_flops())), room=room)
 
 
 _TRIALS: dict[str, Callable[[Question], Answer]] = {
@@ -265,7 +267,7 @@ class _TrialProcess:
         if not line:
             return None
         found = json.loads(line)
-        return Answer(found["refused"], found["failed"], tuple(found["size"]), found["trace"])
+        return Answer(found["refused"], found["failed"], tuple(found["size"]), found["trace"], tuple(found["room"]))
 
     def end(self) -> str:
         """How the process ended, for messages."""

@@ -21,6 +21,9 @@ from flipbench.system import private_paths, processor, source_checkout
 Record = dict[str, Any]
 
 
+_TEXTS = ("reason", "traceback")
+
+
 @dataclass(frozen=True)
 class Job:
     """A cell to run, and the hashes of what its fields name."""
@@ -32,7 +35,10 @@ class Job:
 def record(
     job: Job, provenance: Mapping[str, Any], status: str, failed_before: Mapping[str, int] | None, **more: Any
 ) -> Record:
-    """What is stored of a cell; ``attempts`` counts its failed tries of earlier runs and the one that ended so."""
+    """What is stored of a cell; ``attempts`` counts its failed tries of earlier runs and the one that ended so.
+
+    Texts that plug-ins may have written (``reason``, ``traceback``) are stored without a user's folders.
+    """
     blank: Record = dict.fromkeys(("task", "mapping", "attack", "reason", "traceback", "result"), None)
     own_key = key(job.cell, job.content)
     return {
@@ -46,7 +52,7 @@ def record(
         "attempts": 1 + (failed_before or {}).get(own_key, 0),
         "seconds": {},
         "provenance": {**provenance, **_machine(job.cell.device)},
-        **more,
+        **{name: private_paths.in_text(value) if name in _TEXTS and value else value for name, value in more.items()},
     }
 
 
@@ -54,8 +60,7 @@ def failure(
     job: Job, provenance: Mapping[str, Any], reason: str, attempts: Mapping[str, int], text: str | None = None
 ) -> Record:
     """The record of a cell that failed."""
-    trace = None if text is None else private_paths.in_text(text)
-    return record(job, provenance, "failed", attempts, reason=private_paths.in_text(reason), traceback=trace)
+    return record(job, provenance, "failed", attempts, reason=reason, traceback=text)
 
 
 def _public(facts: dict[str, Any]) -> dict[str, Any]:

@@ -139,12 +139,24 @@ def width(cell: Cell, workers: int = 1, content: str = "") -> int:
     On the CPU stacking only saves overhead, so a stack stays within the processor's cache; full batches differ in
     size from seed to seed and are run alone. On CUDA memory decides, of which each worker has its share.
     """
-    if cell.batch_size == "full" or hasattr(registry.resolve("aggregator", cell.aggregator), "init"):
+    if alone(cell):
         return 1
     make, dataset = named_model.resolve(cell.model), in_memory.dataset_of(cell.dataset, content)
     with process_settings.kept(), torch.device("meta"):  # counts parameters without making them
         model = make(dataset.shape, len(dataset.classes))
-    size = int(sum(p.numel() for p in model.parameters())) * cell.per_round * 4  # bytes of a round's updates
+    return rows_of(cell, sum(p.numel() for p in model.parameters()), workers)
+
+
+def alone(cell: Cell) -> bool:
+    """Whether the cell runs in a stack of its own: full batches differ in size, and a rule may have memory."""
+    return cell.batch_size == "full" or hasattr(registry.resolve("aggregator", cell.aggregator), "init")
+
+
+def rows_of(cell: Cell, parameters: int, workers: int = 1) -> int:
+    """As `width`, of a model with so many parameters."""
+    if alone(cell):
+        return 1
+    size = max(1, parameters * cell.per_round * 4)  # bytes of a round's updates
     if cell.device == "cuda":
         tasks.check_device(cell.device)
         # Weights, momenta, gradients, and what the rule makes.

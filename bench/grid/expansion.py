@@ -20,7 +20,7 @@ from flipbench.data.dataset import Dataset
 from flipbench.data.locations import NotFoundError
 from flipbench.errors import UserError
 from flipbench.grid.document import Given, Mistake, Place, Sheet
-from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_deal
+from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_deal, check_model
 from flipbench.grid.idle_attacks import IdleAttacks
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.field_groups import ATTACK_OPTIONS, USUAL
@@ -53,6 +53,7 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     twins: dict[Any, Cell] = {}
     seen: set[tuple[Place, str]] = set()
     attacks: set[tuple[str, str, int]] = set()
+    models: set[tuple[str, str]] = set()
     deals: set[tuple[str, str, int, str, int]] = set()
     idle = IdleAttacks()
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
@@ -60,6 +61,7 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
         cell = _bare(values)
         idle.see(cell)
         attacks.add((cell.attack, cell.dataset, _honest(cell)))
+        models.add((cell.model, cell.dataset))
         for field in ("partition", "malicious_data"):
             deals.add((field, values[field], cell.clients, cell.dataset, cell.root_examples))
         if conflicts := _conflicts(cell):
@@ -76,6 +78,7 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     _check_data(sheet, {dataset for _, dataset, _ in attacks}, seen)
     _check_attacks(sheet, attacks, seen)
     _check_deals(sheet, deals, seen)
+    _check_models(sheet, models, seen)
     for name, value, text in idle.found():
         sheet.warnings.append(
             Mistake(_place_of(sheet, name, value), name, f"{text}; these cells equal their clean twins")
@@ -180,6 +183,18 @@ def _check_deals(sheet: Sheet, deals: set[tuple[str, str, int, str, int]], seen:
             if place == Place():  # the usual partition: what the grid gives is the number of clients
                 place = _place_of(sheet, "clients", clients)
             _note(sheet, place, field, f"{error} ({dataset})", seen)
+
+
+def _check_models(sheet: Sheet, models: set[tuple[str, str]], seen: set[tuple[Place, str]]) -> None:
+    for model, dataset in sorted(models):
+        if _classes(dataset) is None or {"dataset", "model"} & sheet.broken:
+            continue
+        loaded = _loaded(dataset)
+        if isinstance(loaded, Dataset):
+            try:
+                check_model(model, loaded.shape, len(loaded.classes))
+            except FieldError as error:
+                _note(sheet, _place_of(sheet, "model", model), "model", f"{error} ({dataset})", seen)
 
 
 def _loaded(dataset: str) -> Dataset | str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,11 +14,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from flipbench.errors import UserError
 from flipbench.plugins import registry, spelling
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell, Chain, Name
-from flipbench.spec.reference import parse, parse_chain
+from flipbench.spec.reference import Reference, parse, parse_chain
+from flipbench.system import exception_text
 
 EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
 
 _LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}  # of a small output layer
+_REPEATED = {"steps", "starts", "repeats", "trials", "finalists"}  # options that say how often work is done
+_MOST_TIMES = 10_000
 _HINTS = typing.get_type_hints(Cell, include_extras=True)
 # Fields whose value names a thing with options -> kind of thing in the registry, which is called like the field.
 REFERENCES: dict[str, str] = {f: f for f in FIELDS if _HINTS[f] in (Name, Chain)}
@@ -64,11 +68,32 @@ def check_reference(kind: str, text: str) -> None:
     try:
         target = registry.resolve(kind, text)
         parts = parse_chain(text)
-        kinds = registry.kinds_of(kind, len(parts))
-        if kind in _TRIALS and all(registry.is_shipped(k, part.name) for k, part in zip(kinds, parts, strict=True)):
-            _TRIALS[kind](target)
     except (ValueError, TypeError) as error:
         raise FieldError(str(error)) from error
+    kinds = registry.kinds_of(kind, len(parts))
+    for link_kind, part in zip(kinds, parts, strict=True):
+        if registry.is_shipped(link_kind, part.name):
+            _check_repetitions(part)
+    try:
+        if kind in _TRIALS and all(registry.is_shipped(k, part.name) for k, part in zip(kinds, parts, strict=True)):
+            _TRIALS[kind](target)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise FieldError(_named(text, error)) from error
+
+
+def _check_repetitions(part: Reference) -> None:
+    """A rule or an attack that repeats its work does so in each round, and once while the grid is read."""
+    for name in _REPEATED & part.options.keys():
+        if isinstance(value := part.options[name], int) and value > _MOST_TIMES:
+            raise FieldError(f"{part.name} needs {name} of at most {_MOST_TIMES:,}, got {value}")
+
+
+def _named(text: str, error: Exception) -> str:
+    """What is wrong with a reference; with its options where the message names none of them."""
+    said = str(error) if isinstance(error, ValueError) else exception_text.with_type(error).partition("\n")[0]
+    options = [name for part in parse_chain(text) for name in part.options]
+    named = text in said or any(re.search(rf"\b{name}\b", said) for name in options)
+    return f"{said}, as {text}" if options and not named else said
 
 
 def check_attack(text: str, classes: int, shape: tuple[int, int, int], honest: int) -> None:
@@ -93,7 +118,10 @@ def check_attack(text: str, classes: int, shape: tuple[int, int, int], honest: i
     for link in parse_chain(text):
         if not registry.is_shipped("attack", link.name):
             continue
-        attack = registry.resolve("attack", link)
+        try:
+            attack = registry.resolve("attack", link)
+        except ValueError as error:
+            raise FieldError(str(error)) from error
         try:
             if place(attack) == "labels" and not declares(attack, "adaptive"):
                 attack(labels, LabelContext(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even))
@@ -101,8 +129,8 @@ def check_attack(text: str, classes: int, shape: tuple[int, int, int], honest: i
                 attack(torch.zeros(classes, *shape), labels, ExampleContext(classes, 0.0, 1.0))
             elif place(attack) == "updates":
                 _try_update_attack(attack, honest)
-        except ValueError as error:
-            raise FieldError(str(error)) from error
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            raise FieldError(_named(str(link), error)) from error
 
 
 def _try_update_attack(attack: Any, honest: int) -> None:
@@ -146,8 +174,22 @@ def check_deal(field: str, text: str, clients: int, labels: Any) -> None:
 
     try:
         registry.resolve(field, text)(labels, clients, torch.Generator().manual_seed(0))
-    except ValueError as error:
-        raise FieldError(str(error)) from error
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise FieldError(_named(text, error)) from error
+
+
+def check_model(text: str, shape: tuple[int, int, int], classes: int) -> None:
+    """See that a shipped model can be made for the data; nothing is allocated.
+
+    Raises:
+        FieldError: in the words of the model.
+    """
+    if not registry.is_shipped("model", parse(text).name):
+        return
+    try:
+        _build(registry.resolve("model", text), shape, classes)
+    except (ValueError, RuntimeError) as error:
+        raise FieldError(_named(text, error)) from error
 
 
 def _build(model: Callable[..., Any], shape: tuple[int, int, int] = (1, 512, 512), classes: int = 2) -> None:
@@ -167,7 +209,9 @@ def _try_features(features: Callable[..., Any]) -> None:
     import torch
 
     pixels = torch.tensor([[0], [255]], dtype=torch.uint8)
-    features(pixels, pixels, 255)
+    for scaled in features(pixels, pixels, 255):
+        if not bool(scaled.isfinite().all()) or bool((scaled == scaled[0]).all()):
+            raise ValueError(f"pixels of 0 and 255 become {', '.join(f'{x:g}' for x in scaled.flatten().tolist())}")
 
 
 def _try_initialisation(draw: Callable[..., None]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import linecache
+import os
 import re
 import sys
 import traceback
@@ -35,7 +36,7 @@ def from_file(name: str) -> Any:
     """
     path, attribute = _split(name)
     source = read_bytes(path)
-    where = Path(path).resolve()
+    where = place(path).resolve()
     helpers = beside.helpers(where, source)
     digest = hashlib.sha256(str(where).encode() + b"\0" + source)
     for helper in helpers.values():
@@ -115,19 +116,24 @@ def file_hash(name: str) -> str:
     """SHA-256 of the file of ``path/file.py:attribute`` and of all that it imports, installed packages aside."""
     path = _split(name)[0]
     source = read_bytes(path)
-    return dependencies.hash_of_file(Path(path).resolve(), source)
+    return dependencies.hash_of_file(place(path).resolve(), source)
 
 
 def read_bytes(path: str) -> bytes:
     """The file's bytes, or a message that says where it was looked for."""
     try:
-        return Path(path).read_bytes()
+        return place(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PluginFileError(
-            f"the plug-in file {path} cannot be read ({reason}); looked at {Path(path).absolute()}, "
+            f"the plug-in file {path} cannot be read ({reason}); looked at {place(path).absolute()}, "
             "paths count from the folder that flipbench runs in"
         ) from error
+
+
+def place(path: str) -> Path:
+    """Where the file of a plug-in lies: ``~/`` is the home folder."""
+    return Path(os.path.expanduser(path) if path.startswith("~/") else path)
 
 
 def _split(name: str) -> tuple[str, str]:

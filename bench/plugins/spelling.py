@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.plugins import other_suites, registry, signatures, source_text
+from flipbench.plugins import loading, other_suites, registry, signatures, source_text
 from flipbench.spec.reference import Reference, parse, parse_chain
 
 
 def spelled(kind: str, text: str) -> str:
     """The one spelling of a reference or a chain that `registry.resolve` takes.
 
-    A file is named by its path from the working folder, without links and detours; a shipped thing by its own name,
-    not by its module; options at their default values are left out.
+    A file is named by its path from the working folder, without links and detours (`from_here`); a shipped thing by
+    its own name, not by its module; options at their default values are left out.
 
     Args:
         kind: a key of `registry.KINDS`.
@@ -50,11 +50,22 @@ def _name(kind: str, name: str, target: Any) -> str:
 
 
 def from_here(path: str) -> str:
-    """A file's path from the working folder, with links followed; as it is where there is none (another drive)."""
+    """A file's path from the working folder, with links followed; as it is where there is none (another drive).
+
+    From a working folder outside the home folder, a file in the home folder is ``~/...``: the way there would name the
+    user, and names stand in results.
+    """
+    file, here, home = (os.path.realpath(p) for p in (loading.place(path), os.curdir, os.path.expanduser("~")))
+    if _within(file, home) and not _within(here, home):
+        return f"~/{Path(os.path.relpath(file, home)).as_posix()}"
     try:
-        return Path(os.path.relpath(os.path.realpath(path), os.path.realpath(os.curdir))).as_posix()
+        return Path(os.path.relpath(file, here)).as_posix()
     except ValueError:
         return path
+
+
+def _within(path: str, folder: str) -> bool:
+    return folder != os.sep and Path(folder) in (Path(path), *Path(path).parents)
 
 
 def _same(value: Any, default: Any) -> bool:

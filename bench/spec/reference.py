@@ -2,6 +2,7 @@
 
 A reference is a name with literal options. It is parsed without evaluating anything (Python's literal grammar), has
 one canonical spelling (options sorted by name), and says nothing about what it names: `plugins.registry` resolves it.
+A file whose path has brackets, a colon or ``|`` stands between quotes where its path could be read in two ways.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from flipbench.errors import UserError
 
 _SHIPPED = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")  # the only names that may ever reach a path
 _MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-_FILE = re.compile(r"^[^\x00-\x1f:<>|()]+\.py:[A-Za-z_]\w*$")
+_FILE = re.compile(r"^(?:[A-Za-z]:[\\/])?[^\x00-\x1f:<>|()]+\.py:[A-Za-z_]\w*$")  # needs no quotes
+_ANY_FILE = re.compile(r"[^\x00-\x1f\x7f]+\.py:[A-Za-z_]\w*")
+_FILE_FIRST = re.compile(r"([^\x00-\x1f\x7f]+?\.py:[A-Za-z_]\w*)\s*((?:\(.*)?)", re.DOTALL)
+_QUOTED = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\s*((?:\(.*)?)""", re.DOTALL)
 CODE = re.compile(r"\bcode_[0-9a-f]{16}:")  # in front of a function that was passed in Python (`plugins.source_text`)
 _LONGEST = 1000
 
@@ -39,9 +43,10 @@ class Reference:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        name = self.name if _plain(self.name) else repr(self.name)
         if not self.options:
-            return self.name
-        return f"{self.name}({', '.join(f'{k}={_literal(v)}' for k, v in sorted(self.options.items()))})"
+            return name
+        return f"{name}({', '.join(f'{k}={_literal(v)}' for k, v in sorted(self.options.items()))})"
 
     def without(self, *names: str) -> Reference:
         """The same reference less some options."""
@@ -61,21 +66,15 @@ def parse(text: str) -> Reference:
     text = text.strip()
     if len(text) > _LONGEST:
         raise BadReference(f"a reference of {len(text)} characters is longer than {_LONGEST}")
-    name, bracket, rest = text.partition("(")
-    name = name.strip()
-    if not (_SHIPPED.match(name) or _MODULE.match(name) or _FILE.match(name)):
-        raise BadReference(
-            f"{_show(name)} is not a name: use a shipped one (lower case letters, digits, '_', '.', '-'), "
-            "'pkg.mod:name' or 'path/file.py:name'"
-        )
-    if not bracket:
+    name, options = _named(text)
+    if not options:
         return Reference(name)
-    if not rest.endswith(")"):
+    if not options.endswith(")"):
         raise BadReference(
             f"{_show(text)} lacks its closing bracket; write it like trimmed_mean(trim=3), and in a YAML list between "
             "quotes, or it is split at its commas"
         )
-    return Reference(name, _options(text, rest[:-1]))
+    return Reference(name, _options(text, options[1:-1]))
 
 
 def parse_chain(text: str) -> tuple[Reference, ...]:
@@ -96,19 +95,51 @@ def from_mapping(value: Mapping[str, Any]) -> str:
     """``{name: ham10000, path: x.csv}`` in a grid is ``ham10000(path='x.csv')``."""
     if not isinstance(value.get("name"), str):
         raise BadReference("a reference written as a mapping needs a 'name', like {name: dirichlet, alpha: 0.5}")
-    return str(Reference(parse(value["name"]).name, {k: v for k, v in value.items() if k != "name"}))
+    named = parse(value["name"])
+    options = {k: v for k, v in value.items() if k != "name"}
+    if twice := sorted(map(str, named.options.keys() & options.keys())):
+        raise BadReference(f"the mapping gives {' and '.join(twice)} twice, once within its name; keep one")
+    return str(Reference(named.name, {**named.options, **options}))
+
+
+def _named(text: str) -> tuple[str, str]:
+    """The name that a reference begins with, and its options with their brackets."""
+    if text[:1] in ("'", '"'):
+        return _between_quotes(text)
+    name, bracket, rest = text.partition("(")
+    file = _FILE_FIRST.fullmatch(text)
+    if _plain(name.strip()) and not (file and bracket and _call(rest[:-1]) is None):
+        return name.strip(), bracket + rest
+    if file:
+        return file[1], file[2]
+    raise BadReference(
+        f"{_show(name.strip())} is not a name: use a shipped one (lower case letters, digits, '_', '.', '-'), "
+        "'pkg.mod:name' or 'path/file.py:name'"
+    )
+
+
+def _between_quotes(text: str) -> tuple[str, str]:
+    if (quoted := _QUOTED.fullmatch(text)) is None:
+        raise BadReference(f"{_show(text)} opens a quote: close it behind the name, like 'my (old)/rule.py:mine'(k=2)")
+    try:
+        name = str(ast.literal_eval(quoted[1]))
+    except (SyntaxError, ValueError) as error:
+        raise BadReference(f"{_show(quoted[1])} cannot be read as text between quotes; write \\ as \\\\") from error
+    if not (_plain(name) or _ANY_FILE.fullmatch(name)):
+        raise BadReference(f"{_show(name)} between quotes is not a name; quote a file like 'my (old)/rule.py:mine'")
+    return name, quoted[2]
+
+
+def _plain(name: str) -> bool:
+    """Whether a name is one without quotes."""
+    bare = name == name.strip() and name[:1] not in ("'", '"')
+    return bare and any(form.match(name) for form in (_SHIPPED, _MODULE, _FILE))
 
 
 def _options(text: str, inside: str) -> dict[str, Any]:
     if not inside.strip():
         return {}
-    try:
-        call = ast.parse(f"f({inside})", mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise BadReference(
-            f"the options of {_show(text)} cannot be read; write them like name(a=1, b=[2, 3])"
-        ) from error
-    if not isinstance(call, ast.Call) or not (isinstance(call.func, ast.Name) and call.func.id == "f"):
+    if (call := _call(inside)) is None:
         raise BadReference(f"the options of {_show(text)} cannot be read; write them like name(a=1, b=[2, 3])")
     if call.args or any(k.arg is None for k in call.keywords):
         raise BadReference(f"the options of {_show(text)} need names; write them like name(a=1, b=[2, 3])")
@@ -116,6 +147,16 @@ def _options(text: str, inside: str) -> dict[str, Any]:
     if len(set(names)) < len(names):
         raise BadReference(f"{_show(text)} gives an option twice")
     return {str(k.arg): _value(text, k.value) for k in sorted(call.keywords, key=lambda k: str(k.arg))}
+
+
+def _call(inside: str) -> ast.Call | None:
+    """What stands between the brackets, as the arguments of a call; None where it is none."""
+    try:
+        call = ast.parse(f"f({inside})", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    whole = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "f"
+    return call if whole and isinstance(call, ast.Call) else None
 
 
 def _value(text: str, node: ast.expr) -> Any:
@@ -136,16 +177,17 @@ def _value(text: str, node: ast.expr) -> Any:
 
 
 def _split_top(text: str) -> list[str]:
-    """Split at the '|' that stand outside brackets and quotes."""
-    parts, depth, quote, start = [], 0, "", 0
+    """Split at the '|' that stand outside brackets and quotes; an apostrophe within a name opens no quote."""
+    parts, depth, quote, start, escaped = [], 0, "", 0, False
     for i, c in enumerate(text):
         if quote:
-            quote = "" if c == quote else quote
-        elif c in "'\"":
+            quote = "" if c == quote and not escaped else quote
+            escaped = c == "\\" and not escaped
+        elif c in "'\"" and (depth > 0 or not text[start:i].strip()):
             quote = c
-        elif c in "([{":
+        elif c == "(" or (c in "[{" and depth > 0):  # in the name of a file, [ and { mean nothing
             depth += 1
-        elif c in ")]}":
+        elif c in ")]}" and depth > 0:
             depth -= 1
         elif c == "|" and depth == 0:
             parts.append(text[start:i])

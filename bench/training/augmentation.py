@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_WIDEST = 256  # padding: a batch is padded as a whole
+
 
 @dataclass(frozen=True)
 class none:  # noqa: N801 - named in grids like a function
@@ -36,8 +38,8 @@ class crop:  # noqa: N801 - named in grids like a function
     frozen: bool = False
 
     def __post_init__(self) -> None:
-        if self.padding < 0:
-            raise ValueError(f"crop needs a padding of 0 or more, got {self.padding}")
+        if not 0 <= self.padding <= _WIDEST:
+            raise ValueError(f"crop needs padding from 0 to {_WIDEST}, got {self.padding}")
         if not 0 <= self.flip <= 1:
             raise ValueError(f"crop needs flip from 0 to 1, got {self.flip}")
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Initialisation = Callable[..., None]
+_LARGEST = 1e30  # of weights: their squares leave float32 long before
 
 
 def default(weight: Tensor, /) -> None:
@@ -28,22 +29,22 @@ def zeros(weight: Tensor, /) -> None:
 
 def normal(weight: Tensor, /, *, std: float = 1.0) -> None:
     """Normal with mean 0."""
-    if not 0 < std < float("inf"):
-        raise ValueError(f"normal needs a finite std above 0, got {std}")
+    if not 0 < std <= _LARGEST:
+        raise ValueError(f"normal needs std above 0 and at most {_LARGEST:g}, got {std}")
     weight.normal_(0.0, std)
 
 
 def uniform(weight: Tensor, /, *, low: float = 0.0, high: float = 0.01) -> None:
     """Uniform from low to high (FoolsGold's code: 0 to 0.01)."""
-    if not -float("inf") < low < high < float("inf"):
-        raise ValueError(f"uniform needs finite low < high, got low={low}, high={high}")
+    if not -_LARGEST <= low < high <= _LARGEST:
+        raise ValueError(f"uniform needs low < high within {_LARGEST:g} of zero, got low={low}, high={high}")
     weight.uniform_(low, high)
 
 
 def xavier(weight: Tensor, /, *, magnitude: float = 3.0) -> None:
     """Uniform within sqrt(magnitude / ((fan in + fan out) / 2)), as MXNet's ``Xavier`` (Glorot & Bengio 2010: 3)."""
-    if not 0 < magnitude < float("inf"):
-        raise ValueError(f"xavier needs a finite magnitude above 0, got {magnitude}")
+    if not 0 < magnitude <= _LARGEST:
+        raise ValueError(f"xavier needs magnitude above 0 and at most {_LARGEST:g}, got {magnitude}")
     field = math.prod(weight.shape[2:])  # of a convolution's kernel
     bound = math.sqrt(magnitude / ((weight.shape[0] + weight.shape[1]) * field / 2))
     weight.uniform_(-bound, bound)

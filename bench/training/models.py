@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -16,6 +17,7 @@ from torch import nn
 from flipbench.training.initialisation import Initialisation, default, initialise
 
 Shape = tuple[int, int, int]
+_LARGEST = 1_000_000  # width of a layer
 
 
 def softmax(shape: Shape, classes: int, /, *, bias: bool = True, init: float | None = None) -> nn.Module:
@@ -27,6 +29,8 @@ def softmax(shape: Shape, classes: int, /, *, bias: bool = True, init: float | N
         bias: whether there is one.
         init: deviation of normal initial weights (0: zeros, bias zero too); None: PyTorch's own initialisation.
     """
+    if init is not None and not 0 <= init < math.inf:
+        raise ValueError(f"softmax needs a finite init of 0 or more, or null, got {init}")
     layer = nn.Linear(_pixels(shape), classes, bias=bias)
     if init is not None:
         with torch.no_grad():
@@ -38,8 +42,9 @@ def softmax(shape: Shape, classes: int, /, *, bias: bool = True, init: float | N
 
 def mlp(shape: Shape, classes: int, /, *, widths: list[int]) -> nn.Module:
     """Fully connected layers of the given widths with ReLU between."""
-    if not widths or min(widths) < 1:
-        raise ValueError(f"mlp needs at least one width, each 1 or more, like widths=[100]; got {widths}")
+    if not widths:
+        raise ValueError("mlp needs at least one width, like widths=[100]; got []")
+    _check_sizes("mlp", widths=widths)
     layers: list[nn.Module] = [nn.Flatten()]
     fan_in = _pixels(shape)
     for width in widths:
@@ -82,6 +87,9 @@ def cnn(
             raise ValueError(f"cnn needs {name} from 0 to below 1, got {share}")
     channels = [20, 50] if channels is None else channels
     hidden = [500] if hidden is None else hidden
+    _check_sizes("cnn", channels=channels, hidden=hidden, kernel=[kernel])
+    if not 0 <= padding <= kernel:
+        raise ValueError(f"cnn needs padding from 0 to its kernel ({kernel}), got {padding}")
     if dropout and not hidden:
         raise ValueError(f"cnn(hidden=[], dropout={dropout:g}) has no hidden layer to drop out: leave one of them out")
     if not channels and (channel_dropout or padding or norm != "none"):
@@ -109,6 +117,12 @@ def cnn(
 
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({f.__name__: f for f in (softmax, mlp, cnn)})
+
+
+def _check_sizes(model: str, **sizes: list[int]) -> None:
+    for name, values in sizes.items():
+        if wrong := [value for value in values if not 1 <= value <= _LARGEST]:
+            raise ValueError(f"{model} needs {name} from 1 to {_LARGEST:,}, got {wrong[0]}")
 
 
 def _pixels(shape: Shape) -> int:

@@ -1,0 +1,124 @@
+"""How much memory a worker needs for a cell, against what this machine has: estimated, never allocated.
+
+    bytes = process + data + copies x stack x clients of a round x parameters x 4
+
+Copies of the clients' updates were measured as the slope of the peak over the number of parameters (digits, ``mlp``,
+20 clients): 3.4 for the mean and most rules, more where a rule or an attack works on matrices of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from flipbench.execution.progress import counted
+from flipbench.federation import run_stack
+from flipbench.plugins import registry
+from flipbench.spec.cell import Cell
+from flipbench.spec.reference import parse_chain
+from flipbench.system.limits import size_text
+
+PROCESS = 290 << 20  # bytes of a worker before it holds data: PyTorch, numba, compiled kernels, small cells
+_COPIES = 3.4  # of the updates, whatever the rule
+_OF_RULES = {"flame": 3.2, "foolsgold": 3.2, "caf": 1.0}  # beyond `_COPIES`
+_OF_ATTACKS = {"min_max": 5.0, "min_sum": 5.0, "fang": 5.0}
+_OF_UPDATE_ATTACKS = 1.5
+_OF_PLUGINS = 2.0  # what they are lent, and an answer like it
+_OF_KEPT_BUFFERS = 1.0
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Need:
+    """The memory of a run.
+
+    Attributes:
+        worker: bytes of a worker, for the cell that needs most.
+        workers: how many there are to be.
+        available: bytes that this machine has for them.
+    """
+
+    worker: int
+    workers: int
+    available: int
+
+    @property
+    def fit(self) -> int:
+        """How many such workers fit."""
+        return self.available // self.worker
+
+    def __str__(self) -> str:
+        return f"about {size_text(self.worker)} of memory a worker ({size_text(self.available)} available)"
+
+    @property
+    def warning(self) -> str | None:
+        """What to do where not all workers fit; None where they do."""
+        if self.fit >= self.workers:
+            return None
+        whole = f"{counted(self.workers, 'worker')} need about {size_text(self.worker * self.workers)} of memory, and "
+        whole += f"{size_text(self.available)} are available: "
+        if not self.fit:
+            return whole + "not even one fits; take fewer clients a round or a smaller model"
+        return f"{whole}at most {self.fit} fit{'s' * (self.fit == 1)}, so run with --workers {self.fit}"
+
+
+def need(cells: Mapping[Cell, tuple[int, int]], workers: int) -> Need | None:
+    """The memory of a run on this machine's processor; None where no cell runs there.
+
+    Args:
+        cells: parameters of the model, and bytes of the data set, of each cell.
+        workers: processes.
+    """
+    sizes = [of_cell(cell, *size, workers) for cell, size in cells.items() if cell.device == "cpu"]
+    return Need(max(sizes), workers, available()) if sizes else None
+
+
+def of_cell(cell: Cell, parameters: int, data: int, workers: int = 1) -> int:
+    """Bytes of a worker that runs a stack of such cells.
+
+    Args:
+        cell: one of the stack.
+        parameters: of its model.
+        data: bytes of the data set as float32.
+        workers: of the run, which share the cells.
+    """
+    rows = run_stack.rows_of(cell, parameters, workers) * cell.per_round
+    return math.ceil(PROCESS + data * 1.25 + copies(cell) * rows * parameters * 4)
+
+
+def copies(cell: Cell) -> float:
+    """How many matrices as large as the updates of a round exist at the same time."""
+    number = _COPIES + _OF_KEPT_BUFFERS * (cell.optimiser_state == "kept") + (cell.client_momentum > 0)
+    number += max(_of_part("aggregator", name) for name in _names(cell.aggregator))
+    if cell.attacked:
+        number += max(_of_part("attack", name) for name in _names(cell.attack))
+    return number
+
+
+def _of_part(kind: str, name: str) -> float:
+    if not any(registry.is_shipped(k, name) for k in (kind, "preaggregation")):
+        return _OF_PLUGINS
+    if kind == "aggregator":
+        return _OF_RULES.get(name, 0.0)
+    from flipbench.attacks.contract import place
+
+    on_updates = _OF_UPDATE_ATTACKS * (place(registry.shipped("attack")[name]) == "updates")
+    return _OF_ATTACKS.get(name, on_updates)
+
+
+def _names(chain: str) -> Sequence[str]:
+    return [part.name for part in parse_chain(chain)]
+
+
+def available() -> int:
+    """Bytes that new processes may take: of the machine, or of the container that this process is in."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if limit == "max" else max(0, min(free, int(limit) - int(used)))
+    except (OSError, ValueError):
+        return free
