@@ -17,6 +17,7 @@ from flipbench.attacks.contract import LabelContext, Proposal
 from flipbench.conformance.attack_cases import Attack, AttackProperty, quiet_generators, settings_property
 from flipbench.conformance.cases import Broken, Unusable, as_text, raised
 from flipbench.data.partitions import PARTITIONS
+from flipbench.errors import UserError
 from flipbench.federation.population import Population, populate
 from flipbench.spec.cell import Cell
 
@@ -229,7 +230,10 @@ def untouched(attack: Attack) -> None:
 
 def _population(attack: Attack, labels: Tensor, classes: int, rate: float) -> Population:
     cell = Cell(clients=5, malicious_count=2, attack="mirrored", flip_rate=rate, seed=3)
-    return populate(cell, labels, classes, PARTITIONS["iid"], attack.call)
+    try:
+        return populate(cell, labels, classes, PARTITIONS["iid"], attack.call)
+    except UserError as error:  # an answer that a cell refuses; the name before the colon is that of our cell
+        raise Broken(f"{attack.name}, L = {classes}, rate {rate}", str(error).partition(": ")[2]) from error
 
 
 def _asked(attack: Attack) -> bool:
