@@ -43,7 +43,7 @@ def disturbed() -> Iterator[None]:
 
 
 @contextmanager
-def quiet_settings(where: object) -> Iterator[None]:
+def quiet_settings(where: Case | str) -> Iterator[None]:
     """Within it no setting of the process may change; generators are the matter of another check."""
     before = Snapshot()
     try:
