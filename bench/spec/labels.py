@@ -265,7 +265,7 @@ def _link(link: Reference, field: str) -> str:
     if (own := _given(str(link), field)) is not None:
         return own
     name = _given(link.name, field) or short_name(link.name)
-    return bare(str(Reference(name, link.options)))
+    return bare(link.under(name))
 
 
 def _given(value: Any, field: str) -> str | None:

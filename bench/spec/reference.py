@@ -43,7 +43,10 @@ class Reference:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        name = self.name if _plain(self.name) else repr(self.name)
+        return self.under(self.name if _plain(self.name) else repr(self.name))
+
+    def under(self, name: str) -> str:
+        """The text of the reference under another name, such as a label, which stands in it as it is."""
         if not self.options:
             return name
         return f"{name}({', '.join(f'{k}={_literal(v)}' for k, v in sorted(self.options.items()))})"

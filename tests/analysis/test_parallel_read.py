@@ -50,7 +50,7 @@ def test_a_record_that_cannot_be_used_is_left_to_the_next_run_by_child_processes
 
 def test_a_child_process_that_ends_early_is_reported(folder: Path) -> None:
     keys = [Store(folder).keys()[:2]]
-    with PipedProcess("analysis.parallel_read", (folder, keys)) as child:
+    with PipedProcess("analysis.parallel_read", (folder, keys, False)) as child:
         assert len(child.next()) == len(parallel_read.COLUMNS)
         with pytest.raises(UserError, match=r"ended \(exit status 0\): run it again"):
             child.next()

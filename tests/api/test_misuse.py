@@ -119,8 +119,8 @@ def test_type_checkers_see_the_public_names_and_no_getattr_that_takes_every_name
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert "__getattr__" not in functions
     assert "__getattr__" in {n.name for n in blocks["not TYPE_CHECKING"] if isinstance(n, ast.FunctionDef)}
-    imported = {a.asname for n in blocks["TYPE_CHECKING"] if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert imported | {"__version__"} == set(fb.__all__)
+    names = [a.asname for n in blocks["TYPE_CHECKING"] if isinstance(n, ast.ImportFrom) for a in n.names]
+    assert {name for name in names if name} | {"__version__"} == set(fb.__all__)
 
 
 @pytest.mark.parametrize(

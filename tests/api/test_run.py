@@ -182,7 +182,7 @@ def test_failed_cells_are_warned_of(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", main)
     grid = fb.read_grid("smoke", {"aggregator": [main.broken], "seed": [0], "rounds": 2})
     with pytest.warns(UserWarning, match=r"3 cells failed; the first, .*no such luck.*results.failures"):
-        results = fb.run(grid, workers=1, results=tmp_path, progress=False)
+        results = fb.run(grid, workers=1, results=tmp_path, progress=False, trial=False)
     assert results.failures["reason"].str.contains("no such luck").all()
     assert "no such luck" in fb.plan(grid, results=tmp_path).__repr__()
 
