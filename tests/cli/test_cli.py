@@ -188,7 +188,7 @@ def test_exit_codes_of_a_run(call, monkeypatch, came, code, said):
 
     seen = {}
     monkeypatch.setattr(runner, "run", lambda grid, folder, **options: seen.update(options) or outcome(**came))
-    monkeypatch.setattr(report, "read", lambda folder: None)
+    monkeypatch.setattr(report, "read", lambda folder, repairs: None)
     monkeypatch.setattr(report, "write", lambda folder, known, every: [])
     monkeypatch.setattr(report, "summary_text", lambda folder, known, every: "the summary")
     result = call("run", "tiny.yaml", "--workers", 3, "--keep-failed")
@@ -205,7 +205,7 @@ def test_all_figures_of_a_large_grid_are_an_option_under_its_first_name_too(call
 
     (tmp_path / "plan.json").touch()
     asked = []
-    monkeypatch.setattr(report, "read", lambda folder: None)
+    monkeypatch.setattr(report, "read", lambda folder, repairs: None)
     monkeypatch.setattr(report, "write", lambda folder, known, every: asked.append(every) or [])
     monkeypatch.setattr(report, "summary_text", lambda folder, known, every: "the summary")
     assert call("report", tmp_path, option).exit_code == 0
