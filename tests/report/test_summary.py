@@ -169,10 +169,11 @@ def test_labels_that_never_changed(tmp_path: Path) -> None:
     assert found.text == "not one label was changed in 2 of 2 cells under attack"
 
 
-def test_a_rate_of_zero_changes_nothing_by_request(tmp_path: Path) -> None:
+def test_a_rate_of_zero_changes_nothing_and_is_said_once(tmp_path: Path) -> None:
     asked = replace(ATTACKED, flip_rate=0.0)
     same = {"flips": flips(0), "norms": [[1.0] * 20] * 3}
-    assert warnings(tmp_path, lambda _: {"result": same}, asked) == []
+    (said,) = warnings(tmp_path, lambda _: {"result": same}, asked)
+    assert (said.kind, said.text) == ("idle_attack", "a flip rate of 0 changes nothing in 2 of 2 cells under attack")
 
 
 def norms(*changes: tuple[int, int, float], rounds: int = 3) -> dict[str, Any]:
@@ -212,9 +213,10 @@ def test_an_attack_on_updates_changes_no_label_but_must_change_an_update(tmp_pat
     assert kinds(warnings(tmp_path / "rate", lambda _: dead | told_as("updates"), replace(ATTACKED, flip_rate=0.0)))
 
 
-def test_an_attack_that_never_was_on_changes_nothing_by_request(tmp_path: Path) -> None:
+def test_an_attack_that_never_was_on_is_said_once(tmp_path: Path) -> None:
     off = {"result": {"flips": flips(0), "attacked_rounds": [], **norms()["result"]}}
-    assert warnings(tmp_path, lambda _: off | told_as("labels")) == []
+    (said,) = warnings(tmp_path, lambda _: off | told_as("labels"))
+    assert (said.kind, said.text) == ("idle_attack", "the attack acts in no round in 2 of 2 cells under attack")
 
 
 def test_where_no_malicious_client_was_seen_at_work_anybody_counts(tmp_path: Path) -> None:
