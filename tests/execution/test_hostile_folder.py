@@ -75,5 +75,5 @@ def test_a_session_whose_search_path_begins_with_the_working_folder_has_safe_wor
 
 PREPARED = """
 import json, random, statistics, types, torch, numpy, yaml, logging, dataclasses, socket, signal, threading
-import multiprocessing, pickle, dask, distributed, pandas, flipbench.execution.local_cluster
+import multiprocessing, pickle, dask, distributed, pandas, numba, rich, click, flipbench.execution.local_cluster
 """
