@@ -24,7 +24,7 @@ import torch
 
 from flipbench.aggregators.contract import Infeasible
 from flipbench.conformance.attacks import attack_checks, check_attack
-from flipbench.conformance.cases import Broken, Defect, Subject, Unusable
+from flipbench.conformance.cases import Broken, Defect, Subject
 from flipbench.conformance.declared_exceptions import Exceptions, declared, is_shipped, name_of, options_of, parts
 from flipbench.conformance.oracles import DEFINITIONS
 from flipbench.conformance.properties import PROPERTIES
@@ -68,13 +68,7 @@ class Check:
             with process_settings.kept():
                 one.check(self.subject)
         except Broken as error:
-            raise Defect(
-                self.name,
-                str(error),
-                error.impact or one.impact,
-                error.fix or one.fix,
-                unusable=isinstance(error, Unusable),
-            ) from error
+            raise error.defect(self.name, one.impact, one.fix) from error
         except Infeasible as error:
             raise Defect(
                 self.name, f"Infeasible out of turn: {error}", "the rule takes an f once and refuses it later", one.fix

@@ -15,7 +15,7 @@ from inspect import Parameter
 from typing import Any
 
 from flipbench.attacks import contract
-from flipbench.conformance.cases import Broken, Defect, Unusable
+from flipbench.conformance.cases import Broken
 from flipbench.conformance.declared_exceptions import bare, name_of, options_of
 from flipbench.conformance.side_effects import GENERATORS, disturbed, quiet_settings
 from flipbench.plugins import registry, signatures
@@ -96,13 +96,7 @@ class AttackCheck:
                 for attack in variants(self.attack, self.label, self.ref):
                     one.check(attack)
         except Broken as error:
-            raise Defect(
-                self.name,
-                str(error),
-                error.impact or one.impact,
-                error.fix or one.fix,
-                unusable=isinstance(error, Unusable),
-            ) from error
+            raise error.defect(self.name, one.impact, one.fix) from error
 
 
 def variants(call: Callable[..., Any], name: str, ref: Reference | None = None) -> list[Attack]:

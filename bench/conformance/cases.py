@@ -48,6 +48,11 @@ class Broken(Exception):
         super().__init__(f"{case}: {what}")
         self.impact, self.fix = impact, fix
 
+    def defect(self, property: str, impact: str, fix: str) -> Defect:
+        """The defect of a property; with the property's impact and fix where the check gave none of its own."""
+        unusable = isinstance(self, Unusable)
+        return Defect(property, str(self), self.impact or impact, self.fix or fix, unusable)
+
 
 class Unusable(Broken):
     """Within a check: the author's code raised an error, or its answer has the wrong type or shape."""
