@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
@@ -22,6 +22,7 @@ from flipbench.report.tables import custom, rounds_csv
 from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.cell import FIELDS
+from flipbench.spec.figure_options import AllFigures, OneFigure
 from flipbench.spec.labels import bare, telling_apart
 from flipbench.store.store import Store
 
@@ -165,7 +166,14 @@ class Results:
         return Table(custom.choose(self.raw, self._tidy, metric, *given), self.name)
 
     def heatmap(
-        self, metric: str = "accuracy", *, attack: str | None = None, where: Where = (), ax: Axes | None = None
+        self,
+        metric: str = "accuracy",
+        *,
+        attack: str | None = None,
+        where: Where = (),
+        ax: Axes | None = None,
+        path: str | Path | None = None,
+        **look: Unpack[OneFigure],
     ) -> Axes:
         """Aggregators down, what varies of the attack across, clean twins leftmost; drawn into axes of one's own.
 
@@ -178,42 +186,60 @@ class Results:
             attack: which attack's; None: the first of the grid for which the metric is defined.
             where: as of `table`; for a grid with several data sets or partitions, which one: the first is drawn.
             ax: empty axes; a square needs about 0.5 x 0.45 inches. None: new ones of the right size.
+            path: a .pdf, .svg or .png file to write, as of the report: with colour bar, title and caption.
+            **look: with any of these a figure as of the report is drawn too. ``width`` and ``height`` in inches,
+                ``title`` and ``caption`` (False leaves them out), ``font``. In axes of one's own: ``title`` and
+                ``font``.
 
         Returns:
-            The axes; the title says metric and attack.
+            The axes; the title says metric and attack. ``ax.figure`` is their figure.
 
         Raises:
-            UserError: no such metric or attack; no cell is left.
+            UserError: no such metric, attack or option; no cell is left; the width or height has no room for the
+                squares; the file cannot be written.
         """
         from flipbench.api import axes
 
-        return axes.heatmap(self._left(where), self._tidy, metric, attack, ax)
+        return axes.heatmap(self._left(where), self._tidy, metric, attack, axes.Place.of(ax, path, look))
 
-    def curves(self, *, attack: str | None = None, where: Where = (), ax: Axes | None = None) -> Axes:
+    def curves(
+        self,
+        *,
+        attack: str | None = None,
+        where: Where = (),
+        ax: Axes | None = None,
+        path: str | Path | None = None,
+        **look: Unpack[OneFigure],
+    ) -> Axes:
         """Test accuracy by round, one line an aggregator with its interval; dashed: the clean twins.
 
         Args:
             attack: which attack's; None: the first of the grid.
             where: as of `table`; where several settings are left, the first is drawn.
             ax: empty axes; None: new ones.
+            path, **look: as of `heatmap`.
 
         Raises:
-            UserError: no such attack; no cell is left.
+            UserError: as of `heatmap`.
         """
         from flipbench.api import axes
 
-        return axes.curves(self._left(where), attack, ax)
+        return axes.curves(self._left(where), attack, axes.Place.of(ax, path, look))
 
-    def report(self) -> list[Path]:
+    def report(self, **look: Unpack[AllFigures]) -> list[Path]:
         """Write ``tables/``, ``heatmaps/`` and ``report.html`` into the folder, as ``flipbench report`` does.
+
+        Args:
+            **look: ``width``, ``height``, ``title``, ``caption``, ``font`` and ``formats`` of all figures, in place of
+                those of the grid's ``figures:``.
 
         Returns:
             The files.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be written; no such option, or a value that it cannot have.
         """
-        return write.write(self.folder, (self.raw, self._tidy, self._plan))
+        return write.write(self.folder, (self.raw, self._tidy, self._plan), look=look)
 
     def _left(self, where: Where) -> pd.DataFrame:
         """The cells that are asked for, and the clean twins of those of them that are attacked."""

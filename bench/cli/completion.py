@@ -28,6 +28,13 @@ def fields(incomplete: str) -> list[str]:
     return _beginning([f"{name}=" for name in FIELDS], incomplete)
 
 
+def figure_options(incomplete: str) -> list[str]:
+    """Options of figures, as ``--figure`` takes them."""
+    from flipbench.spec.figure_options import NAMES
+
+    return _beginning([f"{name}=" for name in NAMES], incomplete)
+
+
 def listed(incomplete: str) -> list[str]:
     """What ``flipbench list`` takes: kinds, and the names of all kinds."""
     from flipbench.cli import catalogue, explanations

@@ -31,20 +31,23 @@ from flipbench.report.tables.cells_csv import cells_parts
 from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.distinct_texts import printable
-from flipbench.spec.figure_options import FigureOptions
 from flipbench.store.store import Store
 from flipbench.system import atomic_files
 
 TABLES, HEATMAPS, PAGE = "tables", "heatmaps", "report.html"
 FORMATS = ("md", "csv", "tex", "html")
 _FIGURES = (".pdf", ".svg", ".png")
+_ADVICE = (
+    "free the place, or copy the results folder to one that can be written. 'flipbench report DIR --metric accuracy' "
+    "prints a table and writes no file"
+)
 
 
 Read = tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]  # frame, tidy frame, plan
 
 
 def write(
-    folder: Path, known: Read | None = None, every: bool = False, look: FigureOptions | None = None
+    folder: Path, known: Read | None = None, every: bool = False, look: Mapping[str, Any] | None = None
 ) -> list[Path]:
     """Write tables and figures of the latest plan's cells.
 
@@ -52,18 +55,19 @@ def write(
         folder: ``results/<grid>``.
         known: what `read` gave; None: it is read.
         every: all figures of a large grid too.
-        look: how figures are drawn; None: as the grid says.
+        look: options of figures (`spec.figure_options`) in place of the grid's.
 
     Returns:
         The files, in the order written. Figures of an earlier plan that this one lacks are removed.
 
     Raises:
-        UserError: the folder holds no plan, or cannot be written.
+        UserError: the folder holds no plan, or cannot be written; ``look`` has a wrong value.
     """
     from flipbench.report.figures import catalogue, requests, style
     from flipbench.report.html import page as results_page  # matplotlib: the terminal's summary does without
 
     frame, tidy, plan = known or read(folder)
+    options = requests.options(plan, look)
     with frames.labels_of(frame):
         views = pivots(frame, tidy)
         notes = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
@@ -89,7 +93,6 @@ def write(
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
         shown: dict[str, bytes] = {}
-        options = look or requests.options(plan)
         for planned in catalogue.figures(views, plan, every):
             made, too_small = catalogue.fitted(planned, options)
             notes += too_small
@@ -200,20 +203,21 @@ def read(folder: Path, repairs: bool = False) -> Read:
     return frame, metrics.evaluate(frame), Store(folder).read_plan()
 
 
-def put(path: Path, raw: bytes | Iterable[bytes]) -> Path:
+def put(path: Path, raw: bytes | Iterable[bytes], advice: str = _ADVICE) -> Path:
     """Write through a temp file, so that a reader never sees half of it; an equal file keeps its date.
 
     Args:
         path: the file.
         raw: what goes into it, or its parts.
+        advice: what to do where it cannot be written.
+
+    Raises:
+        UserError: it cannot be written.
     """
     try:
         atomic_files.replace(path, raw, lasting=False, keep_equal=True)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); free the place, or copy the results folder to one that can "
-            "be written. 'flipbench report DIR --metric accuracy' prints a table and writes no file"
-        ) from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
     return path
 
 

@@ -1,14 +1,14 @@
 """How figures are drawn for a paper: width, height, title, caption, font and file formats.
 
-A grid's ``figures:``, ``flipbench report`` and the Python API take the same options, and `option` checks each of them.
+A grid's ``figures:``, ``flipbench report --figure`` and the Python API take the same options; `option` checks each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 from flipbench.errors import UserError
 from flipbench.spec.suggestions import near
@@ -38,6 +38,22 @@ class FigureOptions:
     formats: tuple[str, ...] = FORMATS
 
 
+class OneFigure(TypedDict, total=False):
+    """Options of one figure as keywords, as `FigureOptions` describes them."""
+
+    width: float | None
+    height: float | None
+    title: bool
+    caption: bool
+    font: str | None
+
+
+class AllFigures(OneFigure, total=False):
+    """Options of all figures of a report as keywords."""
+
+    formats: str | Sequence[str]
+
+
 NAMES = tuple(f.name for f in fields(FigureOptions))
 
 
@@ -47,7 +63,45 @@ def read(given: Mapping[str, Any]) -> FigureOptions:
     Raises:
         UserError: no such option, or a value that it cannot have.
     """
-    return FigureOptions(**{name: option(name, value) for name, value in given.items()})
+    return FigureOptions(**checked(given))
+
+
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a mapping, each value as `FigureOptions` holds it.
+
+    Raises:
+        UserError: no such option, or a value that it cannot have.
+    """
+    return {name: option(name, value) for name, value in given.items()}
+
+
+def of_texts(texts: Sequence[str]) -> dict[str, Any]:
+    """The options of texts like ``width=3.3``, ``title=false`` or ``formats=pdf,svg``; the last of a name counts.
+
+    Raises:
+        UserError: no such option, or a value that it cannot have.
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise UserError(f"an option of figures is NAME=VALUE, like width=3.3 or title=false; got {text!r}")
+        found[name] = option(name, _plain(name, value))
+    return found
+
+
+def _plain(name: str, text: str) -> Any:
+    """The value that a text stands for; the text itself where it is none of the kind, which `option` then refuses."""
+    if name == "formats":
+        return [part.strip() for part in text.split(",")]
+    if name in ("title", "caption"):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if text.lower() == "none":
+        return None
+    try:
+        return float(text) if name in ("width", "height") else text
+    except ValueError:
+        return text
 
 
 def option(name: str, value: Any) -> Any:

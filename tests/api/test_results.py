@@ -139,10 +139,3 @@ def test_curves_have_a_line_for_each_rule_and_its_twin(results):
 def test_mistakes_are_told(results, ask, said):
     with pytest.raises(fb.UserError, match=said):
         ask(results)
-
-
-def test_report_writes_the_files_of_the_command_line(results):
-    files = results.report()
-    assert results.folder / "report.html" in files
-    assert (results.folder / "tables/cells.csv").is_file()
-    assert results.warnings == write.warnings(*write.read(results.folder))

@@ -189,7 +189,7 @@ def test_exit_codes_of_a_run(call, monkeypatch, came, code, said):
     seen = {}
     monkeypatch.setattr(runner, "run", lambda grid, folder, **options: seen.update(options) or outcome(**came))
     monkeypatch.setattr(report, "read", lambda folder, repairs: None)
-    monkeypatch.setattr(report, "write", lambda folder, known, every: [])
+    monkeypatch.setattr(report, "write", lambda folder, known, every, look: [])
     monkeypatch.setattr(report, "summary_text", lambda folder, known, every: "the summary")
     result = call("run", "tiny.yaml", "--workers", 3, "--keep-failed")
     assert result.exit_code == code
@@ -200,18 +200,29 @@ def test_exit_codes_of_a_run(call, monkeypatch, came, code, said):
 
 
 @pytest.mark.parametrize("option", ["--all-figures", "--all-pictures"])
-def test_all_figures_of_a_large_grid_are_an_option_under_its_first_name_too(call, monkeypatch, tmp_path, option):
+def test_a_report_takes_options_of_its_figures(call, monkeypatch, tmp_path, option):
     from flipbench.report import write as report
 
     (tmp_path / "plan.json").touch()
     asked = []
     monkeypatch.setattr(report, "read", lambda folder, repairs: None)
-    monkeypatch.setattr(report, "write", lambda folder, known, every: asked.append(every) or [])
+    monkeypatch.setattr(report, "write", lambda folder, known, every, look: asked.append((every, look)) or [])
     monkeypatch.setattr(report, "summary_text", lambda folder, known, every: "the summary")
     assert call("report", tmp_path, option).exit_code == 0
     assert call("report", tmp_path).exit_code == 0
-    assert asked == [True, False]
+    figure = ("--figure", "width=3.3", "--figure", "title=false")
+    assert call("report", tmp_path, *figure).exit_code == 0
+    assert asked == [(True, {}), (False, {}), (False, {"width": 3.3, "title": False})]
     assert "--all-pictures" not in call("report", "--help").output
+    for wrong, said in (
+        (("--figure", "width=wide"), "width is a number of inches"),
+        ((*figure, "--metric", "accuracy"), "--figure is of the report's figures"),
+        ((option, "--format", "csv"), "--all-figures is of the report's figures"),
+    ):
+        result = call("report", tmp_path, *wrong)
+        assert result.exit_code == 2
+        assert said in " ".join(result.output.split())
+    assert len(asked) == 3
 
 
 def test_an_interrupt_before_the_run_exits_with_130(call, monkeypatch):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from flipbench.cli import completion
 from flipbench.cli.options import GridFolder
 from flipbench.errors import UserError
+from flipbench.spec import figure_options
 from flipbench.system import signals
 
 
@@ -39,16 +42,31 @@ def report(
     every: Annotated[
         bool, typer.Option("--all-figures", help="Draw all figures of a grid of thousands of cells too, for minutes.")
     ] = False,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Draw figures with this option, like width=3.3, height=2.5, title=false, caption=false, "
+            "font=STIXGeneral or formats=pdf,svg. Repeatable.",
+            autocompletion=completion.figure_options,
+        ),
+    ] = None,
     every_earlier: Annotated[bool, typer.Option("--all-pictures", hidden=True)] = False,  # the option's first name
 ) -> None:
     """Draw the tables and heatmaps of stored results again. With options, print the one table that they ask for."""
     if not os.path.lexists(folder / "plan.json"):  # anything else that is wrong with it is reported when it is read
         raise UserError(f"{folder} holds no plan.json: give the folder of a grid that was run, like results/label_flip")
+    look, of_table = figure_options.of_texts(figure or []), (metric, rows, columns, where or None, form)
+    one = any(option is not None for option in of_table)
+    if one and (look or every or every_earlier):
+        given = "--figure" if look else "--all-figures"
+        text = "leave it out, or leave out --metric, --rows, --columns, --where and --format to draw the report"
+        raise UserError(f"{given} is of the report's figures, and one table has none: {text}")
     if grid is not None:
         relabel(folder, grid)
-    if all(option is None for option in (metric, rows, columns, where or None, form)):
+    if not one:
         with signals.in_order():
-            draw(folder, every or every_earlier)
+            draw(folder, every or every_earlier, look)
         return
     from flipbench.report.write import chosen
 
@@ -78,12 +96,13 @@ def relabel(folder: Path, grid: str) -> None:
     store.write_plan({**plan, "title": known.title, **drawn, "labels": labels})
 
 
-def draw(folder: Path, every: bool = False) -> None:
+def draw(folder: Path, every: bool = False, look: Mapping[str, Any] | None = None) -> None:
     """Write the report of a folder, and print its summary and where the files are.
 
     Args:
         folder: of a grid.
         every: also figures that are left out of large grids.
+        look: options of figures in place of the grid's.
 
     Raises:
         UserError: the folder cannot be read or written.
@@ -93,7 +112,7 @@ def draw(folder: Path, every: bool = False) -> None:
 
     typer.echo(f"drawing tables, figures and the report page in {folder}", err=True)
     known = write.read(folder, repairs=True)
-    files = write.write(folder, known, every)
+    files = write.write(folder, known, every, look)
     typer.echo(write.summary_text(folder, known=known, every=every))
     for kind in sorted({f.parent for f in files} - {folder}):
         typer.echo(f"{counted(sum(f.parent == kind for f in files), 'file')} in {kind}")

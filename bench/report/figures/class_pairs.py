@@ -24,7 +24,7 @@ from flipbench.spec.labels import aggregator_label, class_name, percent
 Matrix = NDArray[np.float64]  # (L, L), source down, target across
 _SMALLEST = 0.2  # inches; a smaller square has no room for its number
 _SHOWN = ("source examples that are taken for the target", "the clean twin's less the attacked cell's, same seed")
-_ACROSS, _SIDE = 2, 3.0  # panels side by side; inches, the largest
+_ACROSS, _LEAST, _SIDE = 2, 0.6, 3.0  # panels side by side; inches, the smallest and the largest
 
 
 def matrices(page: Page, tidy: pd.DataFrame, shown: MetricColumn) -> dict[str, Matrix]:
@@ -52,7 +52,7 @@ def draw(page: Page, panels: Mapping[str, Matrix], metric: MetricColumn, norm: N
     label = metric.label.replace(" damage", " lost") if metric.clean is None else metric.label
     bar = Bar(norm, style.colours(metric.higher_is_better, norm), f"{label} ({metric.unit})")
     with style.style():
-        sheet = Sheet(grid(len(panels), _ACROSS), panel=(0.0, _SIDE), least=COLUMN, gap=0.25, bar=bar)
+        sheet = Sheet(grid(len(panels), _ACROSS), panel=(_LEAST, _SIDE), least=COLUMN, gap=0.25, bar=bar)
         for ax, leftmost, _ in sheet.panels:
             ax.set_yticks(middles(names), names if leftmost else [""] * len(names), fontsize=SMALL)
             ax.set_ylabel("source class" if leftmost else "", labelpad=2)

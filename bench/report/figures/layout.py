@@ -33,6 +33,7 @@ _EDGE, _TOP, _BOTTOM = 0.1, 0.06, 0.05  # left and right, above, below all parts
 _SPACE, _LINE = 0.1, 0.04  # between two parts, between title and subtitle
 _APART = 0.04  # between the labels of neighbouring panels, at least
 _BAR, _BESIDE = 0.12, 0.1  # width of a colour bar, its distance from the panels
+_NARROWEST = 0.6  # of a panel with an axis of numbers
 _PROVISIONAL = 10.0  # height while parts are measured
 _LOWEST = 0.75  # of the height of panels by default: with less, texts in squares would touch
 
@@ -100,7 +101,7 @@ class Sheet:
         rows: Sequence[Row],
         *,
         width: float = WIDTH,
-        panel: tuple[float, float] = (0.0, math.inf),
+        panel: tuple[float, float] = (_NARROWEST, math.inf),
         least: float = 0.0,
         gap: float = 0.14,
         bar: Bar | None = None,

@@ -44,13 +44,21 @@ def asked(plan: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], list[str
     return {kind: tuple(dict.fromkeys(names)) for kind, names in found.items()}, wrong
 
 
-def options(plan: Mapping[str, Any]) -> FigureOptions:
-    """How the grid's file asks for its figures; what another version or machine cannot take is left at its default."""
+def options(plan: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> FigureOptions:
+    """How the grid's file asks for its figures; what another version or machine cannot take is left at its default.
+
+    Args:
+        plan: of the grid.
+        given: options in place of the file's.
+
+    Raises:
+        UserError: ``given`` has no such option, or a value that it cannot have.
+    """
     found = {}
     for name, value in (plan.get("figure_options") or {}).items():
         with suppress(UserError):
             found[name] = figure_options.option(name, value)
-    return FigureOptions(**found)
+    return FigureOptions(**found | figure_options.checked(given or {}))
 
 
 def left_out(cells: int) -> list[str]:

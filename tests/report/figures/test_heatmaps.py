@@ -316,7 +316,7 @@ def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
     _, frame, tidy = read(folder)
     for planned in catalogue.figures(pivots(frame, tidy), {}):
         assert re.fullmatch(r"[a-z0-9_-]+", planned.name)
-        svg = style.files(planned.draw())[".svg"].decode()
+        svg = style.saved(planned.draw(), "svg").decode()
         assert not re.search(r"<\s*(script|foreignObject|a)\b", re.sub(r"<!--.*?-->", "", svg, flags=re.S))
         assert not re.search(r"href=\"(?!#|data:image/png;base64,)", svg)  # the colour bar is a small image inside
         for comment in re.findall(r"<!--(.*?)-->", svg, flags=re.S):

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from flipbench.report.figures import style
-from flipbench.report.figures.layout import Bar, Row, Sheet, grid, width_of, wrapped
+from flipbench.report.figures.layout import Bar, Row, Sheet, TooSmall, grid, width_of, wrapped
+from flipbench.spec.figure_options import FigureOptions
 from tests.helpers.legible import assert_legible
 
 LONG = "a long name of something, with options(alpha=0.1, beta=0.2), and more of it"
@@ -55,6 +56,22 @@ def test_panels_share_what_labels_leave_of_the_width() -> None:
     assert [b.height * height for b in boxes] == pytest.approx([1.0] * 3)
     assert boxes[0].x0 == boxes[2].x0
     assert [(panel.leftmost, panel.lowest) for panel in made.panels] == [(True, False), (False, True), (True, True)]
+
+
+@pytest.mark.parametrize(("panels", "side"), [(1, None), (4, "width")])
+def test_a_chosen_size_without_room_for_the_panels_is_an_error(panels: int, side: str | None) -> None:
+    def made() -> Figure:
+        return Sheet(grid(panels, panels, 1.0)).finish()
+
+    with style.style(), style.drawing(FigureOptions(width=1.5)):
+        if side is None:
+            assert made().get_figwidth() == pytest.approx(1.5)
+            return
+        with pytest.raises(TooSmall) as caught:
+            made()
+    assert caught.value.side == side
+    with style.style(), style.drawing(FigureOptions(width=caught.value.needed)):
+        assert made().get_figwidth() == pytest.approx(caught.value.needed)
 
 
 def test_the_gap_grows_with_the_labels_in_it() -> None:
