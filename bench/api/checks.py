@@ -12,6 +12,7 @@ from flipbench.conformance import aggregators as conformance
 from flipbench.conformance.cases import Defect
 from flipbench.conformance.declared_exceptions import Exceptions
 from flipbench.errors import UserError
+from flipbench.plugins import first_load
 from flipbench.plugins.definitions import kind_of
 
 OnFail = Literal["raise", "return"]
@@ -93,6 +94,8 @@ def check_aggregator(
     _check_on_fail(on_fail)
     if not callable(rule) and not isinstance(rule, str):
         raise UserError(f"one rule is needed, a name, a function or a class; got {kind_of(rule)}")
+    if isinstance(rule, str):
+        first_load.check("aggregator", rule)
     found = conformance.checks(rule, name=name, definition=definition, except_for=except_for)
     excused = {one.name: one.excuse for one in found if one.excuse is not None}
     claim = found[0].subject.definition
@@ -120,6 +123,8 @@ def check_attack(attack: Callable[..., Any] | str, *, name: str | None = None, o
     _check_on_fail(on_fail)
     if not callable(attack) and not isinstance(attack, str):
         raise UserError(f"one attack is needed, a name, a function or a class; got {kind_of(attack)}")
+    if isinstance(attack, str):
+        first_load.check("attack", attack)
     where, found = conformance.attack_checks(attack, name=name)
     label = name or (attack if isinstance(attack, str) else getattr(attack, "__name__", type(attack).__name__))
     titles = {check.name: check.property.title for check in found}

@@ -81,9 +81,10 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
         workers: processes that the estimate counts with.
 
     Raises:
-        UserError: the data cannot be found.
+        UserError: the data cannot be found, or this machine has no such device.
     """
-    cell_trials.load(grid.cells)  # a data set of a plug-in may end the process that loads it
+    cell_trials.check_devices(grid.cells)
+    cell_trials.load(c.dataset for c in grid.cells)  # a data set of a plug-in may end the process that loads it
     cells = {key_of_normal(cell, contents(cell)): cell for cell in grid.cells}
     store = Store(folder, repairs=False)
     survey = (looked or store.survey)()
@@ -97,7 +98,6 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
     doomed = {k: why for k in to_run if (why := rules[k].failed or models[k].failed) is not None}
     failures = cell_trials.tried(c for k, c in to_run.items() if k not in doomed)
     trials = cell_trials.message(failures, cell_trials.temporary(failures)) if failures else ""
-    trials = "\n".join(filter(None, [trials, *cell_trials.no_device({c.device for c in to_run.values()})]))
     measured = _measured(store, {k: c for k, c in cells.items() if states[k] == "done"})
     seconds, guessed = 0.0, 0
     for k, cell in to_run.items():

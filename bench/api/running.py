@@ -122,8 +122,7 @@ def run(
     folder, count = Path(results).absolute() / asked.name, limits.worker_count(workers)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
-    if address is None:  # else its workers have the devices and the packages
-        cell_trials.before_run(asked.cells, folder, trial)
+    cell_trials.before_run(asked.cells, folder, trial, elsewhere=address is not None)
     _write_functions(asked, folder)
     outcome = runner.run(
         asked,

@@ -12,7 +12,7 @@ import torch
 from flipbench.api.checks import Checks, case_lines, check_aggregator, check_attack
 from flipbench.attacks.contract import PLACES
 from flipbench.errors import UserError
-from flipbench.plugins import loading, other_suites, registry
+from flipbench.plugins import first_load, loading, other_suites, registry
 from flipbench.spec.reference import Reference, parse_chain
 
 _WIDTH = 118
@@ -31,10 +31,13 @@ def check(ref: str, kind: str | None, except_for: Sequence[str] = (), definition
         The table as text, and the number of failures.
 
     Raises:
-        UserError: a reference that leads nowhere, or an unknown kind or property.
+        UserError: a reference that leads nowhere or ends its process, or an unknown kind or property.
     """
     torch.set_num_threads(1)
     chain = parse_chain(ref)
+    for link in chain:
+        for one in (kind,) if kind else ("aggregator", "attack"):
+            first_load.check(one, str(link))
     if (kind or _kind(chain)) == "aggregator":
         run = partial(check_aggregator, except_for=except_for, definition=definition, on_fail="return")
         return _timed(ref, run)

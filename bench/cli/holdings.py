@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from flipbench.system import atomic_files
 
 FORMATS = (".csv", ".json", ".parquet")
 _MOST_REASONS = 5  # printed; the export has them all
+_NUMBER = re.compile(r"(?<![\w:.])\d[\d,.]*(?:e[+-]?\d+)?")  # not the 14 of rule.py:14
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,22 @@ def text(held: Holdings) -> str:
 
 
 def failures(held: Holdings) -> str:
-    """Why cells failed: each reason once, with the number of its cells, one of them as example, and its traceback."""
+    """Why cells failed: each kind of reason once, with the number of its cells, an example, and its traceback.
+
+    Reasons of one kind differ in numbers alone, such as a round or an amount of memory; lines of files are no such.
+    """
     if not held.reasons:
         return "no cell of the latest plan failed"
     groups: dict[str, list[str]] = {}
     for key, why in held.reasons.items():
-        groups.setdefault(why, []).append(key)
+        groups.setdefault(_NUMBER.sub("#", why), []).append(key)
     store, blocks = Store(held.folder), []
-    for why, keys in sorted(groups.items(), key=lambda group: -len(group[1])):
-        record = store.read(keys[0])
+    for keys in sorted(groups.values(), key=len, reverse=True):
+        record, why = store.read(keys[0]), held.reasons[keys[0]]
         cell = "" if record is None else f", {label(Cell(**record['facts']))}"
         lines = [f"{counted(len(keys), 'cell')}: {printable(why, 1000)}", f"  for example {keys[0][:12]}{cell}"]
+        if (others := len({held.reasons[key] for key in keys}) - 1) > 0:
+            lines.append(f"  {counted(others, 'other reason')} of this kind: only the numbers differ")
         trace = None if record is None else record["traceback"]
         lines += [f"  {printable(line, 1000)}" for line in (trace or "no traceback: its process ended").splitlines()]
         blocks.append("\n".join(lines))

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 from flipbench.conformance import kappa
 from flipbench.conformance.kappa import Finding
 from flipbench.errors import UserError
-from flipbench.plugins import registry
+from flipbench.plugins import first_load, registry
 from flipbench.report.figures import style
 from flipbench.report.figures.layout import Sheet, grid, wrapped
 from flipbench.spec.labels import aggregator_label
@@ -52,6 +52,7 @@ def findings(
     if steps < 0:
         raise UserError(f"--steps is the number of search steps, at least 0; got {steps}")
     for rule in chosen:
+        first_load.check("aggregator", rule)
         registry.resolve("aggregator", rule)
     results = []
     for rule in chosen:

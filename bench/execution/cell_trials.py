@@ -18,7 +18,7 @@ from flipbench.execution.progress import counted
 from flipbench.federation import tasks
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.reader import contents
-from flipbench.plugins import other_suites, registry
+from flipbench.plugins import first_load, other_suites, registry
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.key import key_of_normal
 from flipbench.spec.reference import CODE, parse_chain
@@ -50,22 +50,25 @@ class Failure:
     cells: int
 
 
-def before_run(cells: Sequence[Cell], folder: Path, trials: bool = True) -> None:
+def before_run(cells: Sequence[Cell], folder: Path, trials: bool = True, elsewhere: bool = False) -> None:
     """Check the device, and try what a run would run of plug-ins; cells with a result are passed over.
 
     Args:
         cells: of the grid.
         folder: of its results.
         trials: False: only the device is checked.
+        elsewhere: the workers are on other machines, so the device is theirs; plug-ins are tried on this one all the
+            same, on its processor where it lacks the device.
 
     Raises:
+        UserError: there is no such device.
         TrialError: some cannot work; with the path of their tracebacks, which are written into the folder.
     """
-    for device in {c.device for c in cells}:
-        tasks.check_device(device)
+    if not elsewhere:
+        check_devices(cells)
     if not trials:
         return
-    load(cells)
+    load(c.dataset for c in cells)
     store = Store(folder)
     pending = [c for c in cells if _plugins(c) and not store.has(key_of_normal(c, contents(c)))]
     if failures := tried(pending):
@@ -73,23 +76,29 @@ def before_run(cells: Sequence[Cell], folder: Path, trials: bool = True) -> None
         raise TrialError(message(failures, folder / FILE))
 
 
-def no_device(devices: set[str]) -> Iterator[str]:
-    """A run on this machine ends where a device is missing; one on a cluster may have it."""
-    for device in sorted(devices):
-        try:
-            tasks.check_device(device)
-        except UserError as error:
-            yield f"warning: a run on this machine stops before the first cell: {error}"
+def check_devices(cells: Iterable[Cell]) -> None:
+    """See that this machine has what the cells run on.
+
+    Raises:
+        UserError: it has no such device.
+    """
+    for device in sorted({c.device for c in cells}):
+        tasks.check_device(device)
 
 
-def load(cells: Iterable[Cell]) -> None:
+def load(datasets: Iterable[str]) -> None:
     """Load data sets of plug-ins in a process of their own, before this process does.
+
+    Args:
+        datasets: references; shipped ones are passed over.
 
     Raises:
         TrialError: one cannot be loaded.
     """
-    refs = {c.dataset for c in cells if not _all_shipped("dataset", c.dataset)}
-    found = preflight.answers([Question("dataset", ref, dataset=ref) for ref in sorted(refs)])
+    refs = sorted(ref for ref in set(datasets) if not _all_shipped("dataset", ref))
+    for ref in refs:
+        first_load.check("dataset", ref)
+    found = preflight.answers([Question("dataset", ref, dataset=ref) for ref in refs])
     if wrong := list(dict.fromkeys(a.failed for a in found.values() if a.failed is not None)):
         raise TrialError("\n".join(wrong))
 

@@ -174,7 +174,8 @@ def _small(facts: Mapping[str, Any]) -> Cell:
     short = {"rounds": 1, "evaluate_every": 1, "evaluate_last": 1}
     steps = {"local_epochs": None, "local_steps": 1, "batch_size": 4, "drop_last": False}
     attacked = {"attack_start": 1, "attack_stop": None, "attack_availability": 1.0}
-    return Cell(**{**facts, **short, **steps, **attacked})
+    device = {"device": facts["device"] if torch.cuda.is_available() else "cpu"}  # a cluster may have another
+    return Cell(**{**facts, **short, **steps, **attacked, **device})
 
 
 def _sized(question: Question) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from flipbench.errors import UserError
-from flipbench.plugins import registry, spelling
+from flipbench.plugins import first_load, registry, spelling
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell, Chain, Name
 from flipbench.spec.reference import Reference, parse, parse_chain
 from flipbench.system import exception_text
@@ -66,6 +66,7 @@ def check_reference(kind: str, text: str) -> None:
         FieldError: with what was needed.
     """
     try:
+        first_load.check(kind, text)
         target = registry.resolve(kind, text)
         parts = parse_chain(text)
     except (ValueError, TypeError) as error:

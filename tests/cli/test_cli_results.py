@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flipbench.cli.app import app
-from flipbench.cli.holdings import export, holdings, text
+from flipbench.cli.holdings import export, failures, holdings, text
 from flipbench.errors import UserError
 from flipbench.store.store import Store
 from tests.helpers.records import record
@@ -80,6 +80,50 @@ def test_parquet_needs_pyarrow(folder: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match=r"pip install -c constraints\.txt -e '\.\[parquet\]'"):
         export(folder, tmp_path / "other.parquet")
     assert not (tmp_path / "other.parquet").exists()
+
+
+def test_failures_of_one_kind_are_one_block_with_an_example_and_its_traceback(tmp_path: Path) -> None:
+    store, keys = Store(tmp_path / "grid"), []
+    reasons = [
+        "RuntimeError: no update in round 3 (rule.py:14)",
+        "RuntimeError: no update in round 12 (rule.py:14)",
+        "RuntimeError: no update in round 12 (rule.py:14)",
+        "RuntimeError: no update in round 3 (rule.py:15)",
+        "used more than 1.50 GiB",
+        "used more than 2 GiB",
+        "a cell of median2 failed",
+        "a cell of median3 failed",
+    ]
+    for seed, reason in enumerate(reasons):
+        trace = f"Traceback of cell {seed}\nlast line" if "rule.py" in reason else None
+        failed = {**record(seed=seed, status="failed", reason=reason), "traceback": trace}
+        store.publish(failed)
+        keys.append(failed["key"])
+    store.write_plan({"grid": "grid", "title": None, "keys": keys, "figures": []})
+    blocks = failures(holdings(store.folder)).split("\n\n")
+    heads = [block.splitlines()[0] for block in blocks]
+    assert heads == [
+        "3 cells: RuntimeError: no update in round 3 (rule.py:14)",
+        "2 cells: used more than 1.50 GiB",
+        "1 cell: RuntimeError: no update in round 3 (rule.py:15)",
+        "1 cell: a cell of median2 failed",
+        "1 cell: a cell of median3 failed",
+    ]
+    assert f"  for example {keys[0][:12]}, " in blocks[0]
+    assert blocks[0].endswith(
+        "  1 other reason of this kind: only the numbers differ\n  Traceback of cell 0\n  last line"
+    )
+    assert blocks[1].endswith("  no traceback: its process ended")
+    assert "other reason" not in blocks[2]
+    done = CliRunner().invoke(app, ["results", str(store.folder), "--failures"])
+    assert (done.exit_code, done.output) == (0, failures(holdings(store.folder)) + "\n")
+
+
+def test_without_failures_it_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path / "grid")
+    store.publish(record(seed=1))
+    store.write_plan({"grid": "grid", "title": None, "keys": [record(seed=1)["key"]], "figures": []})
+    assert failures(holdings(store.folder)) == "no cell of the latest plan failed"
 
 
 def test_mistakes_are_one_message(folder: Path, tmp_path: Path) -> None:

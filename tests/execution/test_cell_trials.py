@@ -103,6 +103,26 @@ def test_without_plug_ins_no_process_is_started(monkeypatch: pytest.MonkeyPatch)
     assert cell_trials.tried([_cell(), _cell(attack="sign_flip", aggregator="krum")]) == []
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_device_that_is_not_here_is_refused_with_one_message(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, text = call(command, "smoke", "--device", "cuda")
+    assert (code, text.count("error:")) == (2, 1)
+    assert text.startswith("error: device is cuda, but PyTorch sees no CUDA device here")
+    assert not (folder / "results").exists()
+
+
+def test_plug_ins_are_tried_before_remote_workers_get_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    where = ("--scheduler", "tcp://127.0.0.1:9", "--device", "cuda")  # no scheduler listens there
+    code, text = call("run", "mine.yaml", "--no-progress", "--set", "aggregator=bad.py:half", *where)
+    assert code == 2
+    assert "bad.py:half must return torch.float32" in text
+    assert "CUDA" not in text
+
+
 def _cell(**fields: object) -> Cell:
     usual = {"dataset": "digits", "model": "softmax", "clients": 5, "malicious_count": 1, "attack": "mirrored"}
     return Cell(**{**usual, **fields})  # type: ignore[arg-type]

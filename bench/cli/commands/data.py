@@ -22,11 +22,13 @@ def data(
 ) -> None:
     """Describe a data set: shape, classes, counts, hash, split."""
     from flipbench.data import describe
+    from flipbench.execution import cell_trials
     from flipbench.spec.reference import parse
 
     reference = parse(name)
     if path is not None:
         reference = reference.with_option("path", str(path))
     with signals.in_order():
+        cell_trials.load([str(reference)])
         description = describe(str(reference), download=download)
     typer.echo(str(description))

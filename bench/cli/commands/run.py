@@ -82,9 +82,8 @@ def run(
     if download:
         with signals.in_order():
             _fetch({cell.dataset for cell in asked.cells})
-    if scheduler is None:  # else its workers have the devices and the packages
-        with signals.in_order():
-            cell_trials.before_run(asked.cells, folder, trial)
+    with signals.in_order():
+        cell_trials.before_run(asked.cells, folder, trial, elsewhere=scheduler is not None)
     display = progress_display.choose(count, quiet=not progress)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     options = runner.WorkerOptions(
