@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from flipbench.grid import reader as grid
-from flipbench.plugins import registry, signatures
+from flipbench.plugins import kinds, registry, signatures
 from flipbench.spec.cell import Cell
 from flipbench.spec.field_table import descriptions, documented
 
@@ -20,13 +20,13 @@ _WIDTH = 118
 
 def kinds_of(name: str) -> list[str]:
     """The kinds among which a name stands, like ``aggregator``, ``grid`` or ``field``."""
-    kinds = [k for k in registry.KINDS if name in registry.shipped(k)]
-    return kinds + ["grid"] * (name in grid.shipped()) + ["field"] * (name in documented(Cell))
+    found = [kind for kind in kinds.KINDS if name in registry.shipped(kind)]
+    return found + ["grid"] * (name in grid.shipped()) + ["field"] * (name in documented(Cell))
 
 
 def names() -> Iterator[str]:
     """All names that can be explained."""
-    for kind in registry.KINDS:
+    for kind in kinds.KINDS:
         yield from registry.shipped(kind)
     yield from grid.shipped()
     yield from documented(Cell)
@@ -45,7 +45,7 @@ def _of_entry(kind: str, name: str, target: Callable[..., Any]) -> str:
     """Call form, docstring, and for rules and attacks the docstring of their module with formula, cost and source."""
     options = signatures.option_texts(target)
     heading = f"{name}({', '.join(options)})" if options else name
-    parts = [f"{heading}  ({registry.KINDS[kind].noun})", inspect.getdoc(target) or ""]
+    parts = [f"{heading}  ({kinds.KINDS[kind].noun})", inspect.getdoc(target) or ""]
     module = sys.modules.get(getattr(target, "__module__", ""))
     if kind in ("aggregator", "preaggregation", "attack") and module is not None and module.__doc__:
         parts.append(inspect.cleandoc(module.__doc__))

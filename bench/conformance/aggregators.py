@@ -29,7 +29,7 @@ from flipbench.conformance.declared_exceptions import Exceptions, declared, is_s
 from flipbench.conformance.oracles import DEFINITIONS
 from flipbench.conformance.properties import PROPERTIES
 from flipbench.errors import UserError
-from flipbench.plugins import registry
+from flipbench.plugins import plugin_form, registry
 from flipbench.spec.suggestions import near
 from flipbench.system import process_settings
 
@@ -104,7 +104,7 @@ def checks(
     target = registry.resolve("aggregator", rule) if isinstance(rule, str) else rule
     label = name or (rule if isinstance(rule, str) else _own_name(target))
     if isinstance(rule, type):
-        registry.check_plugin("aggregator", label, rule)
+        plugin_form.check("aggregator", label, rule)
     excuses = declared(target, except_for)
     _known("except_for", excuses, PROPERTIES)
     subject = Subject(target, label, _claim(target, definition), excuses)

@@ -18,7 +18,7 @@ from flipbench.conformance.example_attacks import EXAMPLE_PROPERTIES
 from flipbench.conformance.label_attacks import LABEL_PROPERTIES
 from flipbench.conformance.update_attacks import UPDATE_PROPERTIES
 from flipbench.errors import UserError
-from flipbench.plugins import loading, registry
+from flipbench.plugins import loading, plugin_form, registry
 from flipbench.spec.reference import Reference, parse
 
 ATTACK_PROPERTIES: Mapping[str, Mapping[str, AttackProperty]] = {
@@ -60,7 +60,7 @@ def attack_checks(attack: Callable[..., Any] | str, *, name: str | None = None) 
     except ValueError as error:
         raise UserError(f"{subject.name}: {error}") from error
     if isinstance(attack, type):
-        registry.check_plugin("attack", subject.name, attack)
+        plugin_form.check("attack", subject.name, attack)
     return where, [
         AttackCheck(p, one, subject.call, subject.name, subject.ref)
         for p, one in ATTACK_PROPERTIES[where].items()
@@ -75,5 +75,5 @@ def _unbound(ref: Reference) -> Any:
     if ":" not in ref.name:
         return registry.shipped("attack")[ref.name]
     target = loading.from_file(ref.name) if ".py:" in ref.name else loading.from_module(ref.name)
-    registry.check_plugin("attack", ref.name, target)
+    plugin_form.check("attack", ref.name, target)
     return target

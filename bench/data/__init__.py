@@ -18,7 +18,7 @@ from typing import Any
 from flipbench.data import downloads, ham10000, idx, mnist, packaged
 from flipbench.data.dataset import Dataset, shortened
 from flipbench.errors import UserError
-from flipbench.plugins import guard, registry
+from flipbench.plugins import guard, registry, source_hashes
 from flipbench.plugins.definitions import kind_of
 from flipbench.spec.reference import CODE, Reference, parse
 from flipbench.system import exception_text
@@ -87,7 +87,7 @@ def load(ref: str, *, download: bool = False) -> Dataset:
     """
     reference = _checked(ref)
     if (shipped := _ours(reference)) is None:
-        return _load(str(reference), registry.source_hash("dataset", ref))
+        return _load(str(reference), source_hashes.source_hash("dataset", ref))
     if download and shipped.files is not None:
         downloads.ensure(shipped.files, reference.options.get("path"))
     state = shipped.content(reference.options)

@@ -18,10 +18,10 @@ from flipbench.execution.progress import counted
 from flipbench.federation import tasks
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.reader import contents
-from flipbench.plugins import first_load, other_suites, registry
+from flipbench.plugins import first_load, registry
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.key import key_of_normal
-from flipbench.spec.reference import CODE, parse_chain
+from flipbench.spec.reference import CODE
 from flipbench.store.store import Store
 from flipbench.system import atomic_files, private_paths
 
@@ -95,7 +95,7 @@ def load(datasets: Iterable[str]) -> None:
     Raises:
         TrialError: one cannot be loaded.
     """
-    refs = sorted(ref for ref in set(datasets) if not _all_shipped("dataset", ref))
+    refs = sorted(ref for ref in set(datasets) if not registry.all_shipped("dataset", ref))
     for ref in refs:
         first_load.check("dataset", ref)
     found = preflight.answers([Question("dataset", ref, dataset=ref) for ref in refs])
@@ -178,13 +178,5 @@ def _plugins(cell: Cell) -> dict[str, str]:
     given = {field: getattr(cell, field) for field in REFERENCES}
     if not cell.attacked:
         given["attack"] = CLEAN
-    return {field: text for field, text in given.items() if text != CLEAN and not _all_shipped(field, text)}
-
-
-def _all_shipped(field: str, text: str) -> bool:
-    parts = parse_chain(text)
-    kinds = registry.kinds_of(REFERENCES[field], len(parts))
-    return all(
-        registry.is_shipped(kind, part.name) and not other_suites.is_foreign(part.name)
-        for kind, part in zip(kinds, parts, strict=True)
-    )
+    named = {field: text for field, text in given.items() if text != CLEAN}
+    return {field: text for field, text in named.items() if not registry.all_shipped(REFERENCES[field], text)}

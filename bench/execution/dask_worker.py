@@ -24,7 +24,7 @@ from flipbench.federation import run_stack
 from flipbench.federation.checkpoint_files import Checkpoints
 from flipbench.federation.records import Job, Record
 from flipbench.grid.fields import REFERENCES
-from flipbench.plugins import registry, source_text, user_modules
+from flipbench.plugins import source_hashes, source_text, user_imports
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.key import ENGINE
 from flipbench.system import exception_text, private_parts
@@ -122,7 +122,7 @@ def check_content(job: Job, dataset: Dataset | None) -> None:
     """
     if dataset is not None and dataset.sha256 != job.content["dataset"]:
         raise RefusedError(f"data set {job.cell.dataset} has hash {dataset.sha256}, needs {job.content['dataset']}")
-    if registry.engine_mark() != job.content.get(ENGINE):
+    if source_hashes.engine_mark() != job.content.get(ENGINE):
         raise RefusedError(
             "a worker has other source files of flipbench than the driver: do not edit them during a run"
         )
@@ -131,7 +131,7 @@ def check_content(job: Job, dataset: Dataset | None) -> None:
         if field == "dataset" or text == CLEAN:
             continue
         try:
-            own = registry.source_hash(kind, text)
+            own = source_hashes.source_hash(kind, text)
         except UserError as error:
             raise RefusedError(f"a worker lacks the {kind} {text}: {error}") from error
         if own != job.content.get(field):
@@ -180,7 +180,7 @@ def dask_setup(worker: Any) -> None:
     os.chdir(around.folder)
     os.environ.clear()
     os.environ.update(around.environment)
-    user_modules.install(around.searched)
+    user_imports.install(around.searched)
     if around.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = around.gpu  # before CUDA is used for the first time
     _be_killed_first()

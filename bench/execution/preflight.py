@@ -27,10 +27,10 @@ from flipbench.aggregators.contract import Cohort, Infeasible
 from flipbench.data import in_memory
 from flipbench.federation import named_model, run_stack
 from flipbench.federation.records import Job
-from flipbench.plugins import other_suites, registry, source_text, user_modules
+from flipbench.plugins import registry, source_text, user_imports
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import canonical_json
-from flipbench.spec.reference import CODE, parse_chain
+from flipbench.spec.reference import CODE
 from flipbench.system import child_processes, exception_text, import_path, safe_children
 from flipbench.system.signals import is_users
 
@@ -203,12 +203,7 @@ _TRIALS: dict[str, Callable[[Question], Answer]] = {
 def _is_shipped(question: Question) -> bool:
     if question.kind == "cell":  # asked of cells with plug-ins only
         return False
-    parts = parse_chain(question.ref)
-    kinds = registry.kinds_of(question.kind, len(parts))
-    return all(
-        registry.is_shipped(kind, part.name) and not other_suites.is_foreign(part.name)
-        for kind, part in zip(kinds, parts, strict=True)
-    )
+    return registry.all_shipped(question.kind, question.ref)
 
 
 def _in_child_processes(questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
@@ -303,7 +298,7 @@ def main() -> None:
     """In the child process: a line when ready, then one for each result."""
     given: Mapping[str, Any] = json.loads(sys.stdin.buffer.read())
     source_text.add(given["code"])
-    user_modules.install(given["folders"])
+    user_imports.install(given["folders"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends this process
     out = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a plug-in prints goes elsewhere

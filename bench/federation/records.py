@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from flipbench.plugins import registry
+from flipbench.plugins import source_hashes
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import PLACES, SCHEMA, key
 from flipbench.spec.reference import parse
@@ -86,7 +86,7 @@ def run_provenance() -> dict[str, Any]:
     return {
         "flipbench": version("flipbench"),
         "commit": source_checkout.running(),
-        "engine": registry.engine_source(),
+        "engine": source_hashes.engine_source(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),

@@ -24,10 +24,10 @@ from flipbench.federation.population import Partition, Population, class_map, po
 from flipbench.federation.records import Job
 from flipbench.federation.task import Parts, Task
 from flipbench.federation.trial_checkpoint import TrialLog
-from flipbench.plugins import guard, registry
+from flipbench.plugins import guard, kinds, registry
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.key import key
-from flipbench.spec.reference import CODE, parse, parse_chain
+from flipbench.spec.reference import CODE, parse
 from flipbench.spec.twins import normal
 from flipbench.training import plugin_answers
 from flipbench.training.inputs import Pixels
@@ -215,15 +215,8 @@ def _forget() -> None:
 
 def plugins_of(cell: Cell) -> list[str]:
     """The plug-ins that a cell names, as messages say them."""
-    named = ((kind, getattr(cell, kind)) for kind in registry.KINDS if hasattr(cell, kind))
-    return [guard.name_of(ref) for kind, ref in named if ref != CLEAN and _has_plugin(kind, ref)]
-
-
-@lru_cache(maxsize=1024)
-def _has_plugin(kind: str, ref: str) -> bool:
-    links = parse_chain(ref)
-    kinds = registry.kinds_of(kind, len(links))
-    return not all(registry.is_shipped(k, link.name) for k, link in zip(kinds, links, strict=True))
+    named = ((kind, getattr(cell, kind)) for kind in kinds.KINDS if hasattr(cell, kind))
+    return [guard.name_of(ref) for kind, ref in named if ref != CLEAN and not registry.all_shipped(kind, ref)]
 
 
 def check_device(device: str) -> None:

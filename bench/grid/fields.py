@@ -68,15 +68,14 @@ def check_reference(kind: str, text: str) -> None:
     try:
         first_load.check(kind, text)
         target = registry.resolve(kind, text)
-        parts = parse_chain(text)
+        links = registry.links(kind, text)
     except (ValueError, TypeError) as error:
         raise FieldError(str(error)) from error
-    kinds = registry.kinds_of(kind, len(parts))
-    for link_kind, part in zip(kinds, parts, strict=True):
-        if registry.is_shipped(link_kind, part.name):
-            _check_repetitions(part)
+    for link_kind, link in links:
+        if registry.is_shipped(link_kind, link.name):
+            _check_repetitions(link)
     try:
-        if kind in _TRIALS and all(registry.is_shipped(k, part.name) for k, part in zip(kinds, parts, strict=True)):
+        if kind in _TRIALS and registry.all_shipped(kind, text):
             _TRIALS[kind](target)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise FieldError(_named(text, error)) from error

@@ -71,7 +71,6 @@ def _sends(attack: str) -> bool:
     """Whether an attack changes updates, which takes no labels; a plug-in counts as such."""
     from flipbench.attacks.contract import place
 
-    links = parse_chain(attack)
-    if not all(registry.is_shipped("attack", link.name) for link in links):
+    if not registry.all_shipped("attack", attack):
         return True
-    return any(place(registry.resolve("attack", link)) == "updates" for link in links)
+    return any(place(registry.resolve("attack", link)) == "updates" for link in parse_chain(attack))

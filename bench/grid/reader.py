@@ -21,7 +21,7 @@ from flipbench.grid import document, expansion, labels, yaml_tree
 from flipbench.grid.document import Mistake, Place
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.schema import schema
-from flipbench.plugins import registry
+from flipbench.plugins import source_hashes
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.key import ENGINE
 from flipbench.spec.suggestions import near
@@ -228,7 +228,7 @@ def _contents(references: tuple[str, ...]) -> dict[str, str]:
     for field, text in given.items():
         if text != CLEAN and (value := _source_hash(REFERENCES[field], text)) is not None:
             hashes[field] = value
-    if (engine := registry.engine_mark()) is not None:
+    if (engine := source_hashes.engine_mark()) is not None:
         hashes[ENGINE] = engine
     return hashes
 
@@ -240,7 +240,7 @@ def _data_hash(dataset: str) -> str:
 
 @cache
 def _source_hash(kind: str, text: str) -> str | None:
-    return registry.source_hash(kind, text)
+    return source_hashes.source_hash(kind, text)
 
 
 def _bytes(path: Path) -> bytes:

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from flipbench.errors import UserError
-from flipbench.plugins import beside, loading, registry, source_text, user_modules
+from flipbench.plugins import loading, registry, source_hashes, source_text, user_imports, user_modules
 from flipbench.spec.reference import CODE, Reference, parse_chain
 from flipbench.system import child_processes, import_path, safe_children
 
@@ -54,18 +54,17 @@ def check(kind: str, text: str) -> None:
     """See that a reference or chain can be loaded without the end of the process; shipped code is not looked at.
 
     Args:
-        kind: a key of `registry.KINDS`.
+        kind: a key of `kinds.KINDS`.
         text: of the reference.
 
     Raises:
         DeadlyPluginError: it ends its process, or takes too long.
         BadReference: the text is no reference.
     """
-    parts = parse_chain(text)
-    for link_kind, part in zip(registry.kinds_of(kind, len(parts)), parts, strict=True):
+    for link_kind, part in registry.links(kind, text):
         if registry.is_shipped(link_kind, part.name) or source_text.is_code(part.name):
             continue
-        asked = link_kind, str(part), _state(part)
+        asked = link_kind, str(part), _state(link_kind, part)
         if asked in _survived:
             continue
         ending = _ending(link_kind, str(part))
@@ -77,12 +76,12 @@ def check(kind: str, text: str) -> None:
         _survived.add(asked)
 
 
-def _state(part: Reference) -> str:
+def _state(kind: str, part: Reference) -> str:
     """The content of a loose file and its helpers; another reference is loaded once a process."""
     if ".py:" not in part.name:
         return ""
-    with suppress(UserError, SyntaxError, ValueError):  # said by whoever loads it
-        return loading.file_hash(part.name)
+    with suppress(UserError):  # said by whoever loads it
+        return source_hashes.source_hash(kind, part) or ""
     return ""
 
 
@@ -168,7 +167,7 @@ def _in_fresh_process(kind: str, ref: str, report: Path) -> str:
 def main() -> None:
     """In the fresh process."""
     given: dict[str, Any] = json.loads(sys.stdin.buffer.read())
-    user_modules.install(given["folders"])
+    user_imports.install(given["folders"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends this process
     _load(given["kind"], given["ref"], given["report"])
     os._exit(0)
@@ -201,8 +200,8 @@ def _own_files(ref: str) -> dict[str, str]:
     path = name.rpartition(":")[0]
     with suppress(UserError, OSError):
         where = loading.place(path).resolve()
-        helpers = beside.helpers(where, loading.read_bytes(path))
-        return {str(where): path, **{str(h.path): str(h.path) for h in helpers.values()}}
+        beside = user_modules.beside(where, loading.read_bytes(path))
+        return {str(where): path, **{str(module.path): str(module.path) for module in beside.values()}}
     return {}
 
 

@@ -18,7 +18,8 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.plugins import beside, dependencies, source_text, user_modules
+from flipbench.plugins import source_text, user_imports, user_modules
+from flipbench.plugins.user_imports import UserModule
 from flipbench.spec.suggestions import near
 from flipbench.system import exception_text
 from flipbench.system.process_settings import Snapshot
@@ -32,17 +33,17 @@ def from_file(name: str) -> Any:
     """The object that ``path/file.py:attribute`` names; the path counts from the current folder.
 
     The module's name is made from path and content, so it shadows nothing and an edited file is loaded anew; so are
-    the modules beside it that it imports (`plugins.beside`).
+    the modules beside it that it imports (`plugins.user_imports`).
     """
     path, attribute = _split(name)
     source = read_bytes(path)
     where = place(path).resolve()
-    helpers = beside.helpers(where, source)
+    beside = user_modules.beside(where, source)
     digest = hashlib.sha256(str(where).encode() + b"\0" + source)
-    for helper in helpers.values():
-        digest.update(b"\0" + str(helper.path).encode() + b"\0" + helper.source)
-    module = _module(user_modules.PREFIX + digest.hexdigest()[:24], source, str(where), path, helpers)
-    return _attribute(module, attribute, path)
+    for module in beside.values():
+        digest.update(b"\0" + str(module.path).encode() + b"\0" + module.source)
+    loaded = _module(user_imports.PREFIX + digest.hexdigest()[:24], source, str(where), path, beside)
+    return _attribute(loaded, attribute, path)
 
 
 def from_text(name: str) -> Any:
@@ -57,7 +58,7 @@ def text_module(name: str) -> ModuleType:
     module, attribute = _split(name)
     where = f"<{attribute} of {module}>"
     linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)  # tracebacks show its lines
-    loaded = _module(user_modules.PREFIX + module, source.encode(), where, attribute)
+    loaded = _module(user_imports.PREFIX + module, source.encode(), where, attribute)
     if changed := source_text.changed(source):
         raise PluginFileError(
             f"{attribute} imports {' and '.join(changed)}, which changed since the grid was read: read the grid again"
@@ -66,7 +67,7 @@ def text_module(name: str) -> ModuleType:
 
 
 def _module(
-    name: str, source: bytes, where: str, path: str, helpers: Mapping[str, beside.Helper] = MappingProxyType({})
+    name: str, source: bytes, where: str, path: str, beside: Mapping[str, UserModule] = MappingProxyType({})
 ) -> ModuleType:
     """The module of a source, made once a process.
 
@@ -75,24 +76,23 @@ def _module(
         source: what it is made of.
         where: its file, for tracebacks.
         path: as the user wrote it, for messages.
-        helpers: modules beside its file that it may import.
+        beside: modules beside its file that it may import.
     """
     module = sys.modules.get(name)
     if module is None:
         module = ModuleType(name)
         module.__file__ = where
-        user_modules.install()
-        beside.prepare(module, helpers)
+        user_imports.prepare(module, beside)
         try:
             with _settings_kept(path):
                 sys.modules[name] = module  # before it runs: dataclasses look their module up
                 exec(_compiled(source, where, path), module.__dict__)
         except BaseException as error:
-            beside.forget(name)
+            user_imports.forget(name)
             # A user's file can raise anything, sys.exit included; only an interrupt is not its own.
             if isinstance(error, KeyboardInterrupt | UserError):
                 raise
-            raise PluginFileError(_why(error, path, where, helpers)) from error
+            raise PluginFileError(_why(error, path, where, beside)) from error
     return module
 
 
@@ -110,13 +110,6 @@ def from_entry_point(point: EntryPoint) -> Any:
     for part in (point.attr or "").split("."):
         loaded = _attribute(loaded, part, point.value) if part else loaded
     return loaded
-
-
-def file_hash(name: str) -> str:
-    """SHA-256 of the file of ``path/file.py:attribute`` and of all that it imports, installed packages aside."""
-    path = _split(name)[0]
-    source = read_bytes(path)
-    return dependencies.hash_of_file(place(path).resolve(), source)
 
 
 def read_bytes(path: str) -> bytes:
@@ -175,9 +168,9 @@ def _settings_kept(path: str) -> Iterator[None]:
 def _imported(module: str, name: str) -> ModuleType:
     if module in _refused:
         raise PluginFileError(_refused[module])
-    user_modules.install()
+    user_imports.install()
     try:
-        with _settings_kept(module), user_modules.finder.searched():
+        with _settings_kept(module), user_imports.finder.searched():
             return importlib.import_module(module)
     except BaseException as error:
         if isinstance(error, PluginFileError):
@@ -239,11 +232,11 @@ def _is_module(name: str) -> bool:
 
 
 def _why(
-    error: BaseException, path: str, where: str | None, helpers: Mapping[str, beside.Helper] = MappingProxyType({})
+    error: BaseException, path: str, where: str | None, beside: Mapping[str, UserModule] = MappingProxyType({})
 ) -> str:
     """File, line and reason: the line of the user's file where it has one in the traceback, else the last line."""
     frames = traceback.extract_tb(error.__traceback__)
-    mine = {where: path} | {str(helper.path): str(helper.path) for helper in helpers.values()}
+    mine = {where: path} | {str(module.path): str(module.path) for module in beside.values()}
     own = [f for f in frames if f.filename in mine] or [f for f in frames if "importlib" not in f.filename]
     file, line = (mine.get(own[-1].filename, path if where else own[-1].filename), own[-1].lineno) if own else (path, 1)
     if isinstance(error, SyntaxError) and error.filename:  # of a module that the plug-in imports

@@ -23,7 +23,7 @@ def reference(kind: str, value: Any) -> Any:
     """What a grid writes for an object; texts, mappings and whatever else is no object to name stay as they are.
 
     Args:
-        kind: a key of `registry.KINDS`.
+        kind: a key of `kinds.KINDS`.
         value: a function, a class, a dataclass instance, a chain of them, or what a grid file could hold.
 
     Raises:

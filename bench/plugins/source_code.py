@@ -20,7 +20,7 @@ from pathlib import PurePath
 from types import FunctionType, ModuleType
 from typing import Any
 
-from flipbench.plugins import definitions, source_text
+from flipbench.plugins import definitions, import_statements, source_text
 from flipbench.plugins.definitions import Definition, SourceError, kind_of, unwrapped, wrappers
 
 _OWN_NAMES = {"__name__", "__doc__", "__builtins__", "__spec__", "__class__"}  # every module and class has its own
@@ -131,7 +131,7 @@ class _Collector:
                 self._add(needed, found.namespace[needed], found.node, name)
             else:
                 self._add_if_possible(needed, found.namespace[needed], found.node, name)
-        for module in _imported_inside(found.node):
+        for module in import_statements.names(found.node, ""):  # when it runs
             self.imports |= source_text.uses(module)
         self.definitions[name] = found.text + "".join(_attributes(value, name))
         self.needs[name] = found
@@ -198,15 +198,6 @@ def _name(value: Any) -> str:
 def _alike(a: Any, b: Any) -> bool:
     """Whether two values are the same constant; 1, 1.0 and True are not."""
     return (literal(a) or a) == (literal(b) or b)
-
-
-def _imported_inside(node: ast.AST) -> Iterator[str]:
-    """Modules that a definition imports when it runs."""
-    for statement in ast.walk(node):
-        if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
-            yield from (statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names))
 
 
 def _submodules(name: str, module: ModuleType, node: ast.AST) -> Iterator[str]:

@@ -8,15 +8,11 @@ Dask cluster and a later kernel see the same function under the same name, where
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
-import sys
-import sysconfig
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from flipbench.errors import UserError
-from flipbench.plugins import beside, user_modules
+from flipbench.plugins import user_modules
 from flipbench.spec.reference import CODE
 
 _TEXTS: dict[str, str] = {}  # module name -> source
@@ -71,7 +67,6 @@ def add(texts: Mapping[str, str]) -> None:
 
 
 _USES = re.compile(r"^# uses (\S+) sha256:([0-9a-f]{64})$", re.MULTILINE)
-_INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
 def uses(module: str) -> set[str]:
@@ -80,45 +75,7 @@ def uses(module: str) -> set[str]:
     The modules that it imports in turn are among them. None for a module that is Python's, flipbench's or an installed
     package's.
     """
-    lines: dict[str, str] = {}
-    todo = [module]
-    while todo:
-        name = todo.pop()
-        if name in lines or (path := own_file(name)) is None:
-            continue
-        content = path.read_bytes()
-        lines[name] = f"# uses {name} sha256:{hashlib.sha256(content).hexdigest()}"
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        todo += [*parents(name), *beside.imported(content, package)]
-    return set(lines.values())
-
-
-def own_file(module: str) -> Path | None:
-    """The file of a user's own module."""
-    if module.partition(".")[0] in {"flipbench", *sys.stdlib_module_names}:
-        return None
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if module not in sys.modules:
-        user_modules.install()
-        try:
-            with user_modules.finder.searched():
-                spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError, AttributeError):  # not a module, but a name that a module holds
-            return None
-        file = spec.origin if spec is not None else None
-    if file is None or not file.endswith(".py"):
-        return None
-    path = Path(file).resolve()
-    installed = {Path(p).resolve() for n, p in sysconfig.get_paths().items() if n in _INSTALLED}
-    if {"site-packages", "dist-packages"} & set(path.parts) or installed & set(path.parents):
-        return None
-    return path
-
-
-def parents(module: str) -> list[str]:
-    """The packages around a module, which Python imports before it."""
-    parts = module.split(".")
-    return [".".join(parts[:i]) for i in range(1, len(parts))]
+    return set(user_modules.lines("uses", user_modules.reached([module], user_modules.importable)))
 
 
 def changed(source: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flipbench.errors import UserError
 from flipbench.plugins import loading, other_suites, registry, signatures, source_text
-from flipbench.spec.reference import Reference, parse, parse_chain
+from flipbench.spec.reference import Reference
 
 
 def spelled(kind: str, text: str) -> str:
@@ -19,11 +19,10 @@ def spelled(kind: str, text: str) -> str:
     its own name, not by its module; options at their default values are left out.
 
     Args:
-        kind: a key of `registry.KINDS`.
+        kind: a key of `kinds.KINDS`.
         text: of the reference.
     """
-    parts = parse_chain(text) if "|" in text else (parse(text),)
-    return " | ".join(str(_one(k, r)) for k, r in zip(registry.kinds_of(kind, len(parts)), parts, strict=True))
+    return " | ".join(str(_one(link_kind, link)) for link_kind, link in registry.links(kind, text))
 
 
 def _one(kind: str, ref: Reference) -> Reference:

@@ -1,86 +1,140 @@
-"""Finds the modules that plug-ins import from beside their own file or from the working folder, after all others.
+"""Finds the modules of the user's own that a plug-in reaches by imports, so that they are part of its hash.
 
-These folders are on no search path, for a user's files may have any name: ``random.py`` must not take the place of
-Python's, and a folder ``pyarrow`` must not look like that package to a library that tries to import it. So they are
-searched last, and only for imports that stand in a user's code or that a reference ``pkg.mod:name`` asks for.
+``import helper`` in ``rules/mine.py`` means ``rules/helper.py``, wherever flipbench runs; so do packages beside it and
+relative imports. Other modules of the user's own are found as Python finds them, then in the working folder. Only
+imports that stand in the text are followed. How these modules are loaded is in `user_imports`.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, PathFinder
-from types import FrameType
+import sysconfig
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-PREFIX = "flipbench_plugin_"  # of the names of modules made from loose files and from source text
-_IMPORTLIB = {"importlib", "_frozen_importlib", "_frozen_importlib_external"}
+from flipbench.plugins.import_statements import imported, parents
+from flipbench.plugins.user_imports import UserModule, finder, install
 
+# A file called random.py does not stand for Python's module, nor one called numpy.py for what every plug-in uses.
+_NEVER = {"flipbench", "numba", "numpy", "pandas", "scipy", "torch", *sys.stdlib_module_names}
+_INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 
-class UserModules:
-    """A finder for the end of `sys.meta_path`.
-
-    Attributes:
-        folders: searched for every user's import, besides the folder of the importing file.
-    """
-
-    def __init__(self) -> None:
-        self.folders: list[str] = []
-        self._homes: dict[str, str] = {}  # module or package at the top -> the folder that it was found in
-        self._asked = 0
-
-    @contextmanager
-    def searched(self) -> Iterator[None]:
-        """Within, every import may come from the users' folders."""
-        self._asked += 1
-        try:
-            yield
-        finally:
-            self._asked -= 1
-
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
-        """Called by Python for a module that nothing before found."""
-        if path is not None:  # a part of a package, which says where its parts are
-            return None
-        home = self._home(sys._getframe(1))
-        if home is None and not self._asked:
-            return None
-        for folder in dict.fromkeys([*([home] if home else []), *self.folders, _working_folder()]):
-            if (spec := PathFinder.find_spec(name, [folder])) is not None:
-                self._homes[name] = folder
-                return spec
-        return None
-
-    def _home(self, frame: FrameType | None) -> str | None:
-        """The folder of the user's code that imports; None where it is not a user's."""
-        while frame is not None:
-            importer = str(frame.f_globals.get("__name__", ""))
-            root = importer.partition(".")[0]
-            if root not in _IMPORTLIB:
-                if importer.startswith(PREFIX):
-                    return os.path.dirname(str(frame.f_globals.get("__file__", ""))) or _working_folder()
-                return self._homes.get(root)
-            frame = frame.f_back
-        return None
+Modules = dict[str, UserModule]  # by name
 
 
-def _working_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was removed
-        return ""
-
-
-finder = UserModules()
-
-
-def install(folders: Sequence[str] = ()) -> None:
-    """Let plug-ins of this process import from users' folders.
+def beside(path: Path, source: bytes) -> Modules:
+    """What a plug-in file reaches beside it, in a fixed order.
 
     Args:
-        folders: further ones, like that of the running script.
+        path: of the plug-in file, resolved.
+        source: its bytes.
     """
-    finder.folders += [folder for folder in folders if folder not in finder.folders]
-    if finder not in sys.meta_path:
-        sys.meta_path.append(finder)
+    return reached(imported(source, ""), lambda name: _beside(path.parent, name), path)
+
+
+def importable(name: str, tops: frozenset[str] = frozenset()) -> Modules:
+    """A module of the user's own, and the packages around it; empty where it is another's, or no module.
+
+    Args:
+        name: of the module, or of something in a module.
+        tops: packages that count as the user's own though they are installed.
+    """
+    of_user = [*parents(name), name]
+    paths = {n: own_file(n) or (_origin(n) if n.partition(".")[0] in tops else None) for n in reversed(of_user)}
+    if paths[name] is None:
+        return {}
+    return {n: UserModule(p, p.read_bytes(), p.name == "__init__.py") for n, p in paths.items() if p is not None}
+
+
+def reached(names: Iterable[str], locate: Callable[[str], Modules], but: Path | None = None) -> Modules:
+    """All modules that some names lead to, with those that they import in turn, in a fixed order.
+
+    Args:
+        names: of modules, and of names in modules.
+        locate: `importable`, or the like.
+        but: a file that counts already.
+    """
+    found: Modules = {}
+    visited = {""}
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name in visited:
+            continue
+        visited.add(name)
+        new = {n: module for n, module in locate(name).items() if n not in found and module.path != but}
+        found |= new
+        todo += [n for part, module in new.items() for n in module.imports(part)]
+    return dict(sorted(found.items()))
+
+
+def lines(how: str, modules: Modules) -> list[str]:
+    """Lines by which modules enter the hash of a plug-in.
+
+    Args:
+        how: the plug-in reaches them: ``beside`` its file or as what it ``uses``.
+        modules: by name.
+    """
+    return [f"# {how} {name} sha256:{hashlib.sha256(m.source).hexdigest()}" for name, m in modules.items()]
+
+
+def _beside(folder: Path, name: str) -> Modules:
+    """The packages on the way to a module beside a file, and the module itself; empty where it lies elsewhere."""
+    parts = [part for part in name.split(".") if part]
+    found: Modules = {}
+    for depth, part in enumerate(parts if parts and parts[0] not in _NEVER else (), 1):
+        here = folder.joinpath(*parts[:depth])
+        if (file := _file(here)) is not None:
+            module = UserModule(file, file.read_bytes(), file.name == "__init__.py" and file.parent == here)
+        elif here.is_dir() and (depth > 1 or _is_loose_package(part, here)):
+            module = UserModule(here, b"", True)
+        else:
+            break
+        found[".".join(parts[:depth])] = module
+        if not module.is_package:
+            break
+    return found
+
+
+def _file(place: Path) -> Path | None:
+    """The file of a package or a module; Python, too, looks for the package first."""
+    places = (place / "__init__.py", place.parent / f"{place.name}.py")
+    return next((path for path in places if path.is_file()), None)
+
+
+def _is_loose_package(name: str, place: Path) -> bool:
+    """Whether a folder without ``__init__.py`` is meant: it holds modules, and nothing else has its name."""
+    try:
+        known = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        known = None
+    return (known is None or known.origin is None) and any(place.glob("*.py"))
+
+
+def own_file(module: str) -> Path | None:
+    """The file of a user's own module."""
+    if module.partition(".")[0] in _NEVER:
+        return None
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if module not in sys.modules:
+        install()
+        with finder.searched():
+            file = _origin(module)
+    if file is None:
+        return None
+    path = Path(file).resolve()
+    installed = {Path(p).resolve() for n, p in sysconfig.get_paths().items() if n in _INSTALLED}
+    if path.suffix != ".py" or {"site-packages", "dist-packages"} & set(path.parts) or installed & set(path.parents):
+        return None
+    return path
+
+
+def _origin(module: str) -> Path | None:
+    """The file that Python finds for a module."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):  # not a module, but a name that a module holds
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin is not None and spec.origin.endswith(".py") else None

@@ -76,7 +76,7 @@ def mark_of_entry(kind: str, name: str, place: Place) -> str | None:
     """What of a shipped rule, attack, ... enters keys: ``version 2``, ``edited 3f2a...``; None for version 1.
 
     Args:
-        kind: a key of `plugins.registry.KINDS`.
+        kind: a key of `plugins.kinds.KINDS`.
         name: as a grid writes it.
         place: where it is defined.
     """
@@ -126,7 +126,10 @@ def mark_of_code(code: Iterable[bytes]) -> str | None:
     own: dict[str, Module] = {}
     for place, source in enumerate(code):
         name = f"<{place}>"
-        own[name] = parse(source, name, False)
+        try:
+            own[name] = parse(source, name, False)
+        except (SyntaxError, ValueError):  # it fails where it is imported, with a message that names its line
+            continue
         reached.add_statements(name, own[name].statements)
     if reached.modules & edited():
         return EDITED + reached.fingerprint()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from flipbench.cli import catalogue, completion, explanations
 from flipbench.cli.app import COMMANDS, app
 from flipbench.grid import reader
-from flipbench.plugins import registry
+from flipbench.plugins.kinds import KINDS
 from flipbench.spec.cell import FIELDS
 
 
@@ -103,7 +103,7 @@ def test_a_name_of_several_kinds_is_explained_for_each() -> None:
     kinds = explanations.kinds_of("uniform")
     assert len(kinds) > 1
     said = catalogue.text("uniform")
-    assert all(f"({registry.KINDS[kind].noun})" in said for kind in kinds)
+    assert all(f"({KINDS[kind].noun})" in said for kind in kinds)
 
 
 def test_grids_are_listed_with_their_purpose() -> None:

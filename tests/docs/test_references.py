@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flipbench.plugins import registry
+from flipbench.plugins import kinds
 from tests.helpers.imports import FRONT, MAY, SOURCES, module_of
 from tests.helpers.paths import ROOT
 
@@ -25,7 +25,7 @@ PAGES = [
 PATH = re.compile(r"(?<![\w/.:<-])(?:aggregators|attacks|bench|docs|tests)/[\w./-]*\w")
 DOTTED = re.compile(r"(?<![\w/.:-])flipbench(?:\.\w+)+")
 SHORT = re.compile(rf"`((?:{'|'.join(sorted({*MAY, *FRONT}))})(?:\.\w+)+)`")
-GROUPS = {kind.group for kind in registry.KINDS.values()}
+GROUPS = {kind.group for kind in kinds.KINDS.values()}
 
 
 def text_of(path: Path) -> str:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from flipbench.plugins import registry
+from flipbench.plugins import kinds, registry
 from flipbench.spec.metric_names import SHEET
 from tests.helpers.paths import ROOT
 
@@ -26,7 +26,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", registry.KINDS)
+@pytest.mark.parametrize("kind", kinds.KINDS)
 def test_the_page_of_a_kind_has_every_name(kind: str) -> None:
     text = (ROOT / f"docs/{PAGES[kind]}.md").read_text("utf-8")
     assert [name for name in registry.shipped(kind) if not re.search(rf"`{name}\b", text)] == []

@@ -13,7 +13,7 @@ import pytest
 from flipbench.federation import run_stack
 from flipbench.federation.records import Job
 from flipbench.grid import reader
-from flipbench.plugins import registry, signatures
+from flipbench.plugins import kinds, registry, signatures
 
 VALUES = ["0", "-1", "nan", "inf", "1e300", "1000000000", "x", "null", "[]", "true"]
 BASE = {"dataset": "digits", "model": "softmax", "clients": 8, "rounds": 1, "local_steps": 1, "batch_size": 4}
@@ -50,7 +50,7 @@ def refused(text: str) -> tuple[str | None, list[Any]]:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning", "ignore::SyntaxWarning")
-@pytest.mark.parametrize("kind", list(registry.KINDS))
+@pytest.mark.parametrize("kind", list(kinds.KINDS))
 def test_an_option_is_refused_with_its_name_and_value_or_works(kind: str) -> None:
     field = "aggregator" if kind == "preaggregation" else kind
     wrong = []
@@ -75,6 +75,6 @@ def _shows(value: str, sentence: str) -> bool:
 
 
 def test_kinds_with_options_are_tried() -> None:
-    tried = {kind: sum(1 for _ in references(kind)) for kind in registry.KINDS}
+    tried = {kind: sum(1 for _ in references(kind)) for kind in kinds.KINDS}
     assert all(is_dataclass(f) or callable(f) for f in registry.shipped("aggregator").values())
     assert min(tried[k] for k in ("aggregator", "attack", "model", "partition", "schedule", "features")) >= 10

@@ -17,7 +17,7 @@ import torch
 
 from flipbench.aggregators import Cohort, Infeasible, krum, median, trimmed_mean
 from flipbench.errors import UserError
-from flipbench.plugins import other_suites, registry
+from flipbench.plugins import other_suites, registry, source_hashes
 
 REAL_BYZFL = importlib.util.find_spec("byzfl") is not None
 REAL_FLOWER = importlib.util.find_spec("flwr") is not None
@@ -270,12 +270,12 @@ def test_a_package_that_raises_anything_while_it_loads_is_one_sentence(byzfl, tm
 
 
 def test_another_version_is_another_experiment(byzfl, tmp_path, monkeypatch):
-    one = registry.source_hash("aggregator", "byzfl:TrMean")
+    one = source_hashes.source_hash("aggregator", "byzfl:TrMean")
     assert one is not None
     assert len(one) == 64
-    assert registry.source_hash("aggregator", "nnm | byzfl:TrMean") not in {None, one}
+    assert source_hashes.source_hash("aggregator", "nnm | byzfl:TrMean") not in {None, one}
     monkeypatch.setattr(other_suites, "_version", lambda package: "9.9")
-    assert registry.source_hash("aggregator", "byzfl:TrMean") != one
+    assert source_hashes.source_hash("aggregator", "byzfl:TrMean") != one
 
 
 def test_a_chain_can_end_in_another_suites_rule(byzfl):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from flipbench.aggregators import RULES, Cohort, compose, krum, nnm
 from flipbench.attacks import ATTACKS, Chain
-from flipbench.plugins import guard, loading, registry
+from flipbench.plugins import guard, kinds, loading, registry
 from flipbench.plugins.guard import SideEffectError
 from flipbench.plugins.other_suites import ForeignRule
 from flipbench.system import process_settings
@@ -196,7 +196,7 @@ def test_code_of_other_authors_is_told_from_ours(code: Any) -> None:
 
 
 def test_all_that_is_shipped_is_ours() -> None:
-    for kind in registry.KINDS:
+    for kind in kinds.KINDS:
         for name, code in registry.shipped(kind).items():
             assert guard.is_ours(code), (kind, name)
     assert guard.is_ours(compose(nnm, partial(krum, keep=2)))
@@ -272,7 +272,7 @@ def test_a_file_that_seeds_generators_or_sets_filters_when_it_is_loaded_is_taken
 
 
 def test_no_plugin_can_put_something_of_its_own_under_a_shipped_name() -> None:
-    for kind in registry.KINDS:
+    for kind in kinds.KINDS:
         shipped: Any = registry.shipped(kind)
         with pytest.raises(TypeError, match="mappingproxy"):
             shipped[next(iter(shipped))] = print

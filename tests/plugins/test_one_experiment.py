@@ -12,7 +12,7 @@ import torch
 from flipbench.aggregators import Cohort
 from flipbench.errors import UserError
 from flipbench.grid import reader
-from flipbench.plugins import registry, spelling
+from flipbench.plugins import registry, source_hashes, spelling
 from flipbench.spec.key import key
 
 RULE = "def mine(updates, cohort, /, *, trim: int = 3, scale: float = 1.0):\n    return updates.mean(-2) * scale\n"
@@ -89,13 +89,14 @@ def test_what_lies_beside_a_file_works_and_is_part_of_its_hash(folder: Path, sta
         (deep / "numbers.py").write_text(f"FACTOR = {factor}\n")
     assert ask("a/rule.py:mine") == [2, 2]
     assert ask("b/rule.py:mine") == [5, 5]
-    before = registry.source_hash("aggregator", "a/rule.py:mine")
+    before = source_hashes.source_hash("aggregator", "a/rule.py:mine")
     for path in (folder / "a" / "helper.py", folder / "a" / "tools" / "deep" / "numbers.py"):
         path.write_text("FACTOR = 7\n")
-    assert registry.source_hash("aggregator", "a/rule.py:mine") != before
+    assert source_hashes.source_hash("aggregator", "a/rule.py:mine") != before
     assert ask("a/rule.py:mine") == [7, 7]
     shutil.copytree(folder / "a", folder / "c")
-    assert registry.source_hash("aggregator", "c/rule.py:mine") == registry.source_hash("aggregator", "a/rule.py:mine")
+    of_copy = source_hashes.source_hash("aggregator", "c/rule.py:mine")
+    assert of_copy == source_hashes.source_hash("aggregator", "a/rule.py:mine")
 
 
 def test_imports_inside_functions_find_their_helpers_and_each_other(folder: Path) -> None:
@@ -123,7 +124,7 @@ def test_files_named_like_pythons_modules_hide_nothing(folder: Path) -> None:
 def test_a_file_that_imports_nothing_of_its_own_keeps_the_hash_of_its_bytes(folder: Path) -> None:
     text = "import torch\nfrom flipbench.aggregators import median\n" + RULE
     (folder / "rule.py").write_text(text)
-    assert registry.source_hash("aggregator", "rule.py:mine") == hashlib.sha256(text.encode()).hexdigest()
+    assert source_hashes.source_hash("aggregator", "rule.py:mine") == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_helper_with_a_mistake_is_named_with_its_line(folder: Path) -> None:
@@ -138,6 +139,14 @@ def test_a_helper_with_a_mistake_is_named_with_its_line(folder: Path) -> None:
     assert ask("rule.py:mine") == [1, 1]
 
 
+def test_a_module_that_is_no_python_has_a_hash_and_fails_where_it_is_imported(folder: Path) -> None:
+    (folder / "rule.py").write_text("def mine(updates, cohort, /):\n    import helper\n")
+    (folder / "helper.py").write_text("x = (\n")
+    assert source_hashes.source_hash("aggregator", "rule.py:mine")
+    with pytest.raises(SyntaxError, match=r"helper.py"):
+        ask("rule.py:mine")
+
+
 def test_the_modules_of_a_package_are_part_of_its_hash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = folder / "lib" / "my_package_of_rules"
     package.mkdir(parents=True)
@@ -146,6 +155,6 @@ def test_the_modules_of_a_package_are_part_of_its_hash(folder: Path, monkeypatch
     (package / "numbers.py").write_text("FACTOR = 2\n")
     monkeypatch.syspath_prepend(str(folder / "lib"))
     name = "my_package_of_rules.rules:mine"
-    before = registry.source_hash("aggregator", name)
+    before = source_hashes.source_hash("aggregator", name)
     (package / "numbers.py").write_text("FACTOR = 3\n")
-    assert registry.source_hash("aggregator", name) != before
+    assert source_hashes.source_hash("aggregator", name) != before

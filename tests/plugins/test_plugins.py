@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flipbench.aggregators.contract import Cohort
 from flipbench.errors import UserError
-from flipbench.plugins import registry
+from flipbench.plugins import kinds, registry, source_hashes
 from flipbench.spec.reference import parse
 from flipbench.spec.suggestions import OTHER_NAMES
 
@@ -91,7 +91,7 @@ def test_every_shipped_name_is_found_and_listed(kind):
         if all("=" in option for option in entry.options):
             found = registry.resolve(kind, entry.name)
             assert callable(found) or callable(found.search)
-        assert (registry.source_hash(kind, entry.name) or "version").startswith("version")  # not edited
+        assert (source_hashes.source_hash(kind, entry.name) or "version").startswith("version")  # not edited
 
 
 def test_options_are_bound():
@@ -204,10 +204,10 @@ def test_an_edited_file_is_loaded_anew_and_files_of_one_name_stay_apart(tmp_path
 
 def test_the_hash_of_a_file_is_that_of_its_bytes(rules):
     expected = hashlib.sha256(rules.read_bytes()).hexdigest()
-    assert registry.source_hash("aggregator", f"{rules}:first") == expected
-    assert registry.source_hash("aggregator", f"{rules}:first(index=2)") == expected
+    assert source_hashes.source_hash("aggregator", f"{rules}:first") == expected
+    assert source_hashes.source_hash("aggregator", f"{rules}:first(index=2)") == expected
     rules.write_text(RULE + "# edited\n")
-    assert registry.source_hash("aggregator", f"{rules}:first") != expected
+    assert source_hashes.source_hash("aggregator", f"{rules}:first") != expected
 
 
 def test_an_installed_rule_is_found_by_name(install):
@@ -215,11 +215,11 @@ def test_an_installed_rule_is_found_by_name(install):
     assert registry.resolve("aggregator", "acme_rule(k=2)").keywords == {"k": 2}
     assert ("acme_rule", "acme 1.0") in [(e.name, e.origin) for e in registry.catalogue("aggregator")]
     assert "acme_rule" in says("acme_rul")
-    one = registry.source_hash("aggregator", "acme_rule")
-    assert one != registry.source_hash("aggregator", "acme_code:rule")  # here the version counts too
+    one = source_hashes.source_hash("aggregator", "acme_rule")
+    assert one != source_hashes.source_hash("aggregator", "acme_code:rule")  # here the version counts too
     (site / "acme-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.1\n")
     registry.clear()
-    assert registry.source_hash("aggregator", "acme_rule") != one
+    assert source_hashes.source_hash("aggregator", "acme_rule") != one
 
 
 def test_installed_packages_are_not_loaded_before_they_are_named(install):
@@ -240,7 +240,7 @@ def test_a_clash_of_names_is_an_error(install):
 
 
 def test_the_groups_are_those_of_the_documentation():
-    groups = {k.group for k in registry.KINDS.values() if k.group}
+    groups = {k.group for k in kinds.KINDS.values() if k.group}
     assert groups >= {"flipbench.aggregators", "flipbench.attacks", "flipbench.datasets"}
     assert all(not entry_points(group=g).names & set(registry.shipped("aggregator")) for g in groups)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flipbench.plugins import loading, registry, user_modules
+from flipbench.errors import UserError
+from flipbench.plugins import loading, registry, user_imports
 from tests.helpers.paths import ROOT
 
 RULE = "def rule(updates, cohort, /):\n    return updates.mean(-2)\n"
@@ -19,8 +20,8 @@ RULE = "def rule(updates, cohort, /):\n    return updates.mean(-2)\n"
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder that is on no search path; what is imported from it is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(user_modules.finder, "folders", [])
-    monkeypatch.setattr(user_modules.finder, "_homes", {})
+    monkeypatch.setattr(user_imports.finder, "folders", [])
+    monkeypatch.setattr(user_imports.finder, "_homes", {})
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p and Path(p) != ROOT])
     importlib.invalidate_caches()
     before = set(sys.modules)
@@ -65,11 +66,26 @@ def test_a_file_beside_the_plug_in_comes_before_one_in_the_working_folder(projec
     assert loading.from_file("rules/mine.py:VALUE") == 1
 
 
+def test_a_file_imports_what_lies_beside_it_and_in_the_working_folder(project: Path) -> None:
+    written(project / "rules/helper.py", "VALUE = 1\n")
+    written(project / "common.py", "VALUE = 10\n")
+    written(project / "rules/mine.py", "import helper, common\nVALUE = helper.VALUE + common.VALUE\n")
+    assert loading.from_file("rules/mine.py:VALUE") == 11
+
+
+@pytest.mark.parametrize("how", ["importlib.import_module('helper')", "__import__('hel' + 'per')"])
+def test_an_import_that_no_statement_names_is_refused_for_no_key_would_have_it(project: Path, how: str) -> None:
+    written(project / "rules/helper.py", "VALUE = 1\n")
+    written(project / "rules/mine.py", f"import importlib\nVALUE = {how}.VALUE\n")
+    with pytest.raises(UserError, match=r"mine.py:2: .*helper.*write 'import helper'"):
+        loading.from_file("rules/mine.py:VALUE")
+
+
 def test_no_other_code_finds_a_users_module(project: Path) -> None:
     written(project / "mine.py", RULE)
     written(project / "pyarrow_of_mine.py", "")
     loading.from_file("mine.py:rule")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("pyarrow_of_mine")
-    with user_modules.finder.searched():
+    with user_imports.finder.searched():
         assert importlib.import_module("pyarrow_of_mine")

@@ -18,7 +18,7 @@ from flipbench.aggregators import PREAGGREGATIONS, RULES, Cohort
 from flipbench.conformance.cases import layout
 from flipbench.federation import run_stack
 from flipbench.federation.records import Job
-from flipbench.plugins import registry
+from flipbench.plugins import kinds, registry
 from flipbench.spec.cell import Cell
 from tests.helpers.paths import GOLDEN
 
@@ -88,7 +88,7 @@ ENGINE: dict[str, dict[str, Any]] = {
 def cases() -> dict[str, Cell]:
     """Name -> cell; an entry's name is its kind and its name, as in the table of versions."""
     found = {f"engine {name}": _cell(**values) for name, values in ENGINE.items()}
-    for kind in registry.KINDS:
+    for kind in kinds.KINDS:
         if kind in ("aggregator", "preaggregation"):
             continue
         for name in registry.shipped(kind):

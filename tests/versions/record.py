@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
-from flipbench.plugins import registry
+from flipbench.plugins import kinds, registry
 from flipbench.versions import sources
 from flipbench.versions.reach import Reached
 from flipbench.versions.syntax import fingerprint
@@ -26,7 +26,7 @@ def main(raised: Iterable[str]) -> None:
     """Record the present source, with the versions that it needs."""
     before = table() if TABLE.exists() else Table(1, {}, {}, {})
     now, stored = golden_numbers.numbers(), golden_numbers.stored()
-    names = {f"{kind} {name}" for kind in registry.KINDS for name in registry.shipped(kind)} | {"engine"}
+    names = {f"{kind} {name}" for kind in kinds.KINDS for name in registry.shipped(kind)} | {"engine"}
     if unknown := sorted({*raised} - names):
         raise SystemExit(f"no such thing in the table: {', '.join(unknown)}; write it like 'aggregator krum' or engine")
     moved = {golden_numbers.entry(name) for name in golden_numbers.differing(now, stored)}
@@ -62,7 +62,7 @@ def _recorded(before: Table, moved: set[str]) -> Table:
     entries: dict[str, dict[str, Known]] = {}
     behind: set[str] = set()  # changed or not: modules that hold a part of what moved
     homes: set[str] = set()  # modules that define what moved
-    for kind in registry.KINDS:
+    for kind in kinds.KINDS:
         for name in registry.shipped(kind):
             label = f"{kind} {name}"
             version = _version(before, label) + (label in moved)

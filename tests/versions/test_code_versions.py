@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flipbench.plugins import registry
+from flipbench.plugins import kinds, registry
 from flipbench.versions.table import edited, engine_sources, entry_source, table
 from tests.versions import golden_numbers
 
@@ -10,7 +10,7 @@ RECORD = "run `make versions`: it records changed source, and raises the version
 
 
 def test_the_source_of_every_shipped_rule_attack_and_model_is_in_the_table() -> None:
-    shipped = {(kind, name): registry.place(kind, name) for kind in registry.KINDS for name in registry.shipped(kind)}
+    shipped = {(kind, name): registry.place(kind, name) for kind in kinds.KINDS for name in registry.shipped(kind)}
     known = {(kind, name): known for kind, names in table().entries.items() for name, known in names.items()}
     assert known.keys() == shipped.keys(), RECORD
     stale = [f"{kind} {name}" for (kind, name), at in shipped.items() if known[kind, name].source != entry_source(at)]
@@ -31,5 +31,5 @@ def test_the_numbers_are_those_of_the_versions() -> None:
 
 def test_every_shipped_thing_has_a_golden_case() -> None:
     covered = {golden_numbers.entry(name) for name in golden_numbers.stored()}
-    shipped = {(kind, name) for kind in registry.KINDS for name in registry.shipped(kind)}
+    shipped = {(kind, name) for kind in kinds.KINDS for name in registry.shipped(kind)}
     assert {f"{kind} {name}" for kind, name in shipped - golden_numbers.NEEDS_FILES} <= covered

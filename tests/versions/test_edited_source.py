@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flipbench.grid import reader
-from flipbench.plugins import registry
+from flipbench.plugins import kinds, registry, source_hashes
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import key
 from flipbench.versions import sources, table
@@ -41,7 +41,7 @@ def edit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
 
 
 def marks(kind: str) -> dict[str, str | None]:
-    return {name: registry.source_hash(kind, name) for name in registry.shipped(kind)}
+    return {name: source_hashes.source_hash(kind, name) for name in registry.shipped(kind)}
 
 
 def edited(kind: str) -> set[str]:
@@ -50,8 +50,8 @@ def edited(kind: str) -> set[str]:
 
 
 def test_what_is_not_edited_adds_nothing_to_keys() -> None:
-    assert not any(edited(kind) for kind in registry.KINDS)
-    assert registry.engine_mark() is None
+    assert not any(edited(kind) for kind in kinds.KINDS)
+    assert source_hashes.engine_mark() is None
     assert reader.contents(Cell(dataset="digits", aggregator="median")).keys() == {"dataset"}
 
 
@@ -63,8 +63,8 @@ def test_an_edited_rule_is_another_experiment_and_the_others_are_not(edit: Edit)
     edit(MEDIAN, "def median(", "@(lambda f: f)\ndef median(")
     now = {name: key(cell, reader.contents(cell)) for name, cell in cells.items()}
     assert {name for name in cells if now[name] != before[name]} == {"median", "nnm | median"}
-    assert str(registry.source_hash("aggregator", "median")).startswith(table.EDITED)
-    assert registry.engine_mark() is None
+    assert str(source_hashes.source_hash("aggregator", "median")).startswith(table.EDITED)
+    assert source_hashes.engine_mark() is None
 
 
 def test_comments_docstrings_and_messages_change_no_key(edit: Edit) -> None:
@@ -72,7 +72,7 @@ def test_comments_docstrings_and_messages_change_no_key(edit: Edit) -> None:
         text = source.decode()
         edit(module, text, "# a comment\n" + text.replace(' """', ' """Said anew. ', 1) + "\n# and another\n")
     assert table.edited() == frozenset()
-    assert not any(edited(kind) for kind in registry.KINDS)
+    assert not any(edited(kind) for kind in kinds.KINDS)
 
 
 def test_an_edited_kernel_changes_the_rules_that_reach_it(edit: Edit) -> None:
@@ -80,7 +80,7 @@ def test_an_edited_kernel_changes_the_rules_that_reach_it(edit: Edit) -> None:
     changed = edited("aggregator")
     assert {"krum", "multi_krum"} <= changed
     assert not {"median", "trimmed_mean", "fedavg"} & changed
-    assert registry.engine_mark() is not None, "the influence that is recorded uses it"
+    assert source_hashes.engine_mark() is not None, "the influence that is recorded uses it"
 
 
 def test_an_edited_engine_changes_all_keys(edit: Edit) -> None:
@@ -89,7 +89,7 @@ def test_an_edited_engine_changes_all_keys(edit: Edit) -> None:
     edit("flipbench.training.optimizer", "\nclass ", "\n@(lambda c: c)\nclass ")
     assert reader.contents(cell)["engine"].startswith(table.EDITED)
     assert key(cell, reader.contents(cell)) != before
-    assert registry.engine_source().startswith(table.EDITED)
+    assert source_hashes.engine_source().startswith(table.EDITED)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_a_plug_in_changes_with_what_it_imports_from_the_suite(
     (tmp_path / "rule.py").write_text("import helper\ndef mine(updates, cohort, /):\n    return helper.ask(updates)\n")
     (tmp_path / "helper.py").write_text(f"{statement}\ndef ask(updates):\n    return {use}(updates, None)\n")
     name = f"{tmp_path}/rule.py:mine"
-    before = registry.source_hash("aggregator", name)
+    before = source_hashes.source_hash("aggregator", name)
     edit(MEDIAN, "def median(", "@(lambda f: f)\ndef median(")
-    assert (registry.source_hash("aggregator", name) != before) is changes
+    assert (source_hashes.source_hash("aggregator", name) != before) is changes
 
 
 def test_a_raised_version_is_in_the_key(edit: Edit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +120,9 @@ def test_a_raised_version_is_in_the_key(edit: Edit, monkeypatch: pytest.MonkeyPa
     krum = {**known.entries["aggregator"], "krum": table.Known(2, known.entries["aggregator"]["krum"].source)}
     raised = table.Table(3, {**known.entries, "aggregator": krum}, known.parts, known.modules, known.digests)
     monkeypatch.setattr(table, "table", lambda: raised)
-    assert registry.source_hash("aggregator", "krum") == "version 2"
-    assert registry.source_hash("aggregator", "median") is None
-    assert registry.engine_mark() == "version 3"
+    assert source_hashes.source_hash("aggregator", "krum") == "version 2"
+    assert source_hashes.source_hash("aggregator", "median") is None
+    assert source_hashes.engine_mark() == "version 3"
 
 
 def test_source_that_changes_under_a_running_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
