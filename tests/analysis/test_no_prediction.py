@@ -20,7 +20,7 @@ from flipbench.report.figures import catalogue
 from flipbench.report.figures.layout import Sheet
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
-from tests.helpers.records import BASE, confusion, record
+from tests.helpers.records import BASE, QUICK, confusion, record
 
 MIRRORED = tuple((c, 9 - c) for c in range(10))
 COUNTS = np.array([[4, 1, 0, 5], [0, 2, 2, 6], [3, 0, 7, 0]])  # three classes, the last column without a prediction
@@ -78,7 +78,7 @@ def write_grid(folder: Path, no_prediction: bool) -> Path:
             if store.read(made["key"]) is None:
                 store.publish(made)
             keys[made["key"]] = None
-    store.write_plan({"grid": folder.name, "title": "made up", "keys": list(keys)})
+    store.write_plan({"grid": folder.name, "title": "made up", "keys": list(keys), "figure_options": QUICK})
     return folder
 
 

@@ -77,6 +77,7 @@ print(len(frame.load(Path(sys.argv[1]))), "torch" in sys.modules)
 """
 
 
+@pytest.mark.process
 def test_a_script_without_a_main_guard_reads_in_parallel_and_runs_once(folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import flipbench as fb
+from tests.helpers.records import quick_figures
 
 SMALL = {"rounds": 4, "aggregator": ["fedavg", "median"], "seed": [0, 1]}
 
@@ -16,6 +17,7 @@ def finished(tmp_path_factory) -> Path:
     """The folder of a grid of 12 cells."""
     results = tmp_path_factory.mktemp("results")
     fb.run(fb.read_grid("smoke", SMALL), workers=1, results=results, progress=False)
+    quick_figures(results / "smoke")
     return results / "smoke"
 
 

@@ -93,14 +93,13 @@ def grid_of(main, **axes):
 
 
 def test_functions_give_the_numbers_of_a_file_plug_in(main, tmp_path, monkeypatch):
-    ours = fb.run(grid_of(main), workers=1, results=tmp_path, progress=False)
+    ours = fb.run(grid_of(main), workers=1, results=tmp_path, progress=False, trial=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "code.py").write_text(CODE)
     named = {"dataset": "code.py:my_data", "model": "code.py:Net"}
     axes = {"aggregator": ["fedavg", "code.py:my_rule"], "attack": ["code.py:my_attack"], "seed": [0, 1]}
-    theirs = fb.run(
-        {"name": "file", "base": {**BASE, **named}, "axes": axes}, workers=1, results=tmp_path, progress=False
-    )
+    files = {"name": "file", "base": {**BASE, **named}, "axes": axes}
+    theirs = fb.run(files, workers=1, results=tmp_path, progress=False, trial=False)
     assert len(ours.raw) == len(theirs.raw) == 8
     assert all(map(np.array_equal, ours.raw["confusion"], theirs.raw["confusion"]))
     assert ours.table().frame.index.tolist() == ["fedavg", "my_rule"]
@@ -111,7 +110,7 @@ def test_functions_give_the_numbers_of_a_file_plug_in(main, tmp_path, monkeypatc
 
 
 def test_the_same_code_is_not_run_again_and_a_changed_body_is(main, tmp_path, capsys):
-    fb.run(grid_of(main), workers=1, results=tmp_path, progress=False)
+    fb.run(grid_of(main), workers=1, results=tmp_path, progress=False, trial=False)
     assert set(fb.plan(grid_of(main), results=tmp_path).states.values()) == {"done"}
     main.STRENGTH = 3.0  # which only the rule's helper sees
     states = fb.plan(grid_of(main), results=tmp_path, workers=1)

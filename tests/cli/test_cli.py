@@ -25,7 +25,9 @@ axes:
   aggregator: [fedavg, krum]
   attack: [mirrored]
 figures:
-  - {kind: heatmap, metric: accuracy}
+  formats: [svg]
+  draw:
+    - {kind: heatmap, metric: accuracy}
 """
 
 

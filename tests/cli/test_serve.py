@@ -160,6 +160,7 @@ def test_what_cannot_be_read_is_reported_and_the_server_goes_on(folder: Path, po
     assert ask(port, "/")[0] == 200
 
 
+@pytest.mark.process
 def test_ctrl_c_ends_it_cleanly(folder: Path) -> None:
     command = [sys.executable, "-m", "flipbench", "serve", str(folder), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:

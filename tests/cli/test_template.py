@@ -194,6 +194,7 @@ def test_what_has_no_template_is_refused(tmp_path, kind, where, said):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 @pytest.mark.timeout(600)  # trains and draws
 def test_the_command_says_what_to_do_next_and_that_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -299,6 +299,7 @@ def test_an_error_in_it_names_its_line(monkeypatch):
         assert "raise RuntimeError('here')" in traceback.format_exc()
 
 
+@pytest.mark.process
 def test_the_same_text_has_the_same_name_in_another_process_and_folder(tmp_path):
     """A script is run in two folders with two orders of hashing; imports, sets and definitions keep their order."""
     names = set()
