@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import flipbench as fb
-from tests.helpers.records import quick_figures
+from flipbench.store.store import Store
+from tests.helpers.records import QUICK
 
 SMALL = {"rounds": 4, "aggregator": ["fedavg", "median"], "seed": [0, 1]}
 
@@ -25,3 +26,9 @@ def finished(tmp_path_factory) -> Path:
 def results(finished) -> fb.Results:
     """What lies there."""
     return fb.load(finished)
+
+
+def quick_figures(folder: Path) -> None:
+    """Leave the PDFs of figures out when the results of a run are drawn again."""
+    store = Store(folder)
+    store.write_plan({**store.read_plan(), "figure_options": QUICK})

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import flipbench as fb
 from flipbench.cli.app import app
+from tests.api.conftest import quick_figures
 from tests.helpers.paths import ROOT
-from tests.helpers.records import quick_figures
 
 
 def rule(updates, cohort, /):

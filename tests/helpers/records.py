@@ -205,12 +205,6 @@ def write_grid(
     return store
 
 
-def quick_figures(folder: Path) -> None:
-    """Leave the PDFs of figures out when the results of a run are drawn again."""
-    store = Store(folder)
-    store.write_plan({**store.read_plan(), "figure_options": QUICK})
-
-
 def _put(store: Store, cell: Cell, mapping: Any, refused: bool) -> str:
     if refused:
         why = f"{cell.aggregator} needs at least 2f + 3 = {2 * cell.byzantine + 3} clients, got {cell.clients}"
