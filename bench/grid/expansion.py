@@ -22,6 +22,7 @@ from flipbench.errors import UserError
 from flipbench.grid.document import Given, Mistake, Place, Sheet
 from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_deal, check_model
 from flipbench.grid.idle_attacks import IdleAttacks
+from flipbench.grid.idle_options import IdleOptions
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.field_groups import ATTACK_OPTIONS, USUAL
 from flipbench.spec.reference import parse
@@ -55,11 +56,12 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     attacks: set[tuple[str, str, int]] = set()
     models: set[tuple[str, str]] = set()
     deals: set[tuple[str, str, int, str, int]] = set()
-    idle = IdleAttacks()
+    idle, options = IdleAttacks(), IdleOptions(_examples)
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
     for values in itertools.islice(_products(sheet, seen), enough):
         cell = _bare(values)
         idle.see(cell)
+        options.see(cell)
         attacks.add((cell.attack, cell.dataset, _honest(cell)))
         models.add((cell.model, cell.dataset))
         for field in ("partition", "malicious_data"):
@@ -79,11 +81,20 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     _check_attacks(sheet, attacks, seen)
     _check_deals(sheet, deals, seen)
     _check_models(sheet, models, seen)
-    for name, value, text in idle.found():
-        sheet.warnings.append(
-            Mistake(_place_of(sheet, name, value), name, f"{text}; these cells equal their clean twins")
-        )
+    _warn(sheet, idle, options)
     return tuple(cells)
+
+
+def _warn(sheet: Sheet, idle: IdleAttacks, options: IdleOptions) -> None:
+    """Note what is sound and hardly meant; a refused grid is not looked at further."""
+    if sheet.mistakes:
+        return
+    for name, value, text in idle.found():
+        said = f"{text}; these cells equal their clean twins"
+        sheet.warnings.append(Mistake(_place_of(sheet, name, value), name, said))
+    for name, value, text in options.found():
+        if (place := _place_of(sheet, name, value)) != Place():
+            sheet.warnings.append(Mistake(place, name, text))
 
 
 def _products(sheet: Sheet, seen: set[tuple[Place, str]]) -> Iterator[dict[str, Any]]:
@@ -205,6 +216,12 @@ def _loaded(dataset: str) -> Dataset | str | None:
         return None
     except UserError as error:
         return str(error)
+
+
+def _examples(dataset: str) -> int | None:
+    """The number of training examples of a shipped data set; None where it is not on this machine."""
+    loaded = _loaded(dataset) if _classes(dataset) is not None else None
+    return len(loaded.train_y) if isinstance(loaded, Dataset) else None
 
 
 def _classes(dataset: str) -> tuple[str, ...] | None:

@@ -128,13 +128,21 @@ def check_attack(text: str, classes: int, shape: tuple[int, int, int], honest: i
             elif place(attack) == "examples":
                 attack(torch.zeros(classes, *shape), labels, ExampleContext(classes, 0.0, 1.0))
             elif place(attack) == "updates":
-                _try_update_attack(attack, honest)
+                one_attack(attack, honest)
         except (ValueError, RuntimeError, ArithmeticError) as error:
             raise FieldError(_named(str(link), error)) from error
 
 
-def _try_update_attack(attack: Any, honest: int) -> None:
-    """One round of two malicious clients; what overflows is no mistake."""
+def one_attack(attack: Any, honest: int) -> bool:
+    """One round of two malicious clients; what overflows is no mistake.
+
+    Args:
+        attack: on updates.
+        honest: the number of honest clients.
+
+    Returns:
+        Whether they send their updates as they are.
+    """
     import torch
 
     from flipbench.attacks.contract import UpdateContext
@@ -151,9 +159,10 @@ def _try_update_attack(attack: Any, honest: int) -> None:
         clients=torch.arange(honest + 2),
     )
     if hasattr(attack, "init"):
-        attack(updates[honest:], context, attack.init(updates[honest:], context))
+        sent, _ = attack(updates[honest:], context, attack.init(updates[honest:], context))
     else:
-        attack(updates[honest:], context)
+        sent = attack(updates[honest:], context)
+    return torch.equal(sent, updates[honest:])
 
 
 def check_deal(field: str, text: str, clients: int, labels: Any) -> None:
@@ -230,9 +239,11 @@ def _try_rule(rule: Callable[..., Any]) -> None:
     cohort = Cohort.of(updates, 1, layout=_LAYOUT, trusted=lambda: updates[0])
     with suppress(Infeasible):
         if hasattr(rule, "init"):
-            rule(updates, cohort, rule.init(updates, cohort))
+            answer, _ = rule(updates, cohort, rule.init(updates, cohort))
         else:
-            rule(updates, cohort)
+            answer = rule(updates, cohort)
+        if not bool(answer.isfinite().all()):
+            raise ValueError("it answers finite updates with one that is not finite; take a smaller value")
 
 
 _TRIALS: dict[str, Callable[[Any], None]] = {

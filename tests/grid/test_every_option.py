@@ -25,7 +25,7 @@ BESIDE: dict[str, dict[str, Any]] = {  # fields that the field of this kind need
     "malicious_data": ATTACKED,
 }
 NEEDED = {"mlp": {"widths": "[4]"}, "targeted": {"source": "5", "target": "3"}, "cnn": {"kernel": "1"}}
-FEW = ("0", "-1", "inf", "1000000000", "x")  # of kinds with many options
+FEW = ("0", "-1", "nan", "inf", "1e300", "1000000000000000000000", "x", "[]")  # of kinds with many options
 
 
 def references(kind: str) -> Iterator[tuple[str, str, str]]:
@@ -70,7 +70,7 @@ def test_an_option_is_refused_with_its_name_and_value_or_works(kind: str) -> Non
 
 
 def _shows(value: str, sentence: str) -> bool:
-    number = {"1e300": "1e+300", "1000000000": "1,000,000,000", "null": "None", "true": "True"}
+    number = {"1e300": "1e+300", "1000000000": "1,000,000,000", "null": "None", "true": "True", FEW[5]: "1e+21"}
     return value in sentence or number.get(value, value) in sentence
 
 
