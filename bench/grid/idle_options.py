@@ -234,9 +234,7 @@ def _takes_no_f(aggregator: str) -> bool:
 
     from flipbench.aggregators.contract import Cohort
 
-    parts = parse_chain(aggregator)
-    kinds = registry.kinds_of("aggregator", len(parts))
-    if not all(registry.is_shipped(kind, part.name) for kind, part in zip(kinds, parts, strict=True)):
+    if not all(registry.is_shipped(kind, link.name) for kind, link in registry.links("aggregator", aggregator)):
         return False
     rule, draws = registry.resolve("aggregator", aggregator), torch.Generator().manual_seed(0)
     for updates in torch.randn(_DRAWS, 13, 8, generator=draws):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Mapping
 from inspect import Parameter
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 from flipbench.errors import UserError
 from flipbench.plugins import loading, other_suites, registry, signatures, source_text
 from flipbench.spec.reference import Reference
+
+_EXACT = 10**15  # whole numbers below are written without an exponent
 
 
 def spelled(kind: str, text: str) -> str:
@@ -35,6 +39,9 @@ def _one(kind: str, ref: Reference) -> Reference:
         return ref
     known = signatures.options(target)
     options = {n: v for n, v in ref.options.items() if n not in known or not _same(given[n], known[n].default)}
+    plain = {n: _written(v, given[n]) for n, v in options.items()}
+    again = signatures.coerced(target, plain)
+    options = {n: plain[n] if _exact(again[n]) == _exact(given[n]) else v for n, v in options.items()}
     return Reference(_name(kind, ref.name, target), options)
 
 
@@ -65,6 +72,31 @@ def from_here(path: str) -> str:
 
 def _within(path: str, folder: str) -> bool:
     return folder != os.sep and Path(folder) in (Path(path), *Path(path).parents)
+
+
+def _written(value: Any, read: Any) -> Any:
+    """An option in its one spelling: 10.0 is 10 for a number that may have decimals, and {5: 8, 3: 5} is sorted.
+
+    Args:
+        value: as the reference gives it.
+        read: as the annotation wants it; a float where a whole number may stand for one.
+    """
+    if isinstance(value, list | tuple) and isinstance(read, list | tuple) and len(value) == len(read):
+        return [_written(v, r) for v, r in zip(value, read, strict=True)]
+    if isinstance(value, Mapping) and isinstance(read, Mapping) and value.keys() == read.keys():
+        return {key: _written(value[key], read[key]) for key in sorted(value, key=lambda key: (str(type(key)), key))}
+    if type(read) is float and type(value) in (int, float) and math.isfinite(read):
+        return int(read) if read.is_integer() and abs(read) < _EXACT else read
+    return value
+
+
+def _exact(value: Any) -> Any:
+    """What two values have in common that a rule cannot tell apart: 1 and 1.0 differ, 0.0 and -0.0 do not."""
+    if isinstance(value, Mapping):
+        return "mapping", sorted((repr(key), _exact(one)) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return "list", list(map(_exact, value))
+    return type(value).__name__, value
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -59,10 +59,52 @@ def test_one_file_is_one_experiment_however_it_is_named(folder: Path) -> None:
         ("attack", "mirrored | scaled(factor=3)", "mirrored | scaled(factor=3)"),
         ("model", "cnn(kernel=5, dropout=0)", "cnn"),
         ("augmentation", "crop(flip=0.5, padding=2)", "crop(padding=2)"),
+        ("attack", "mirrored | scaled(factor=10.0)", "mirrored | scaled(factor=10)"),
+        ("attack", "scaled(factor=1e1)", "scaled(factor=10)"),
+        ("attack", "scaled(factor=2.5)", "scaled(factor=2.5)"),
+        ("attack", "gaussian(deviation=200)", "gaussian"),
+        ("attack", "gaussian(deviation=10000000000000000)", "gaussian(deviation=1e+16)"),
+        ("attack", "permuted(mapping={5: 8, 3: 5, 8: 3})", "permuted(mapping={3: 5, 5: 8, 8: 3})"),
+        (
+            "aggregator",
+            "clipping(radius=10.0) | centered_clipping(radius=1.0)",
+            "clipping(radius=10) | centered_clipping(radius=1)",
+        ),
+        ("partition", "dirichlet(alpha=1.0)", "dirichlet(alpha=1)"),
+        ("schedule", "step(every=10, factor=1.0, floor=-0.0)", "step(every=10, factor=1)"),
+        ("initialisation", "uniform(low=-1.0, high=1.0)", "uniform(high=1, low=-1)"),
+        ("features", "standard(mean=1.0, std=2.5)", "standard(mean=1, std=2.5)"),
+        ("aggregator", "rule.py:mine(scale=10.0)", "rule.py:mine(scale=10)"),
     ],
 )
 def test_options_at_their_defaults_say_nothing(folder: Path, kind: str, name: str, said: str) -> None:
     assert spelling.spelled(kind, name) == said
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        ("", "x=2.0"),
+        (": int | float", "x=2.0"),
+        (": float", "x=2"),
+        (": float | None", "x=2"),
+        (": list[float]", "x=[2]"),
+    ],
+)
+def test_a_number_keeps_its_type_where_a_plug_in_can_tell(folder: Path, annotation: str, said: str) -> None:
+    (folder / "typed.py").write_text(
+        f"def mine(updates, cohort, /, *, x{annotation} = 7):\n    return updates.mean(-2) / (type(x) is float or 2)\n"
+    )
+    given = "x=[2.0]" if "list" in annotation else "x=2.0"
+    name = spelling.spelled("aggregator", f"typed.py:mine({given})")
+    assert name == f"typed.py:mine({said})"
+    assert ask(name) == ask(f"typed.py:mine({given})")
+
+
+def test_numbers_written_in_two_ways_are_one_experiment(folder: Path) -> None:
+    assert len(keys("clipping(radius=10) | mean", "clipping(radius=10.0) | mean", "clipping(radius=1e1) | fedavg")) == 2
+    assert len(keys("rule.py:mine(scale=2)", "./rule.py:mine(scale=2.0, trim=3)")) == 1
+    assert len(keys("rule.py:mine(scale=2)", "rule.py:mine(scale=2.5)")) == 2
 
 
 @pytest.mark.parametrize(
