@@ -85,7 +85,7 @@ def compare(values: Values) -> Pairs:
     return Pairs(first, second, differences, (~np.isnan(differences)).sum(-1), p, statistics.holm(p))
 
 
-def tied(values: Values, higher_is_better: bool) -> set[tuple[int, int]]:
+def tied(values: Values, higher_is_better: bool, rival: NDArray[np.bool_]) -> set[tuple[int, int]]:
     """What cannot be told from the best of its column, as (column, rule), the best itself left out.
 
     Empty where no claim is possible: fewer than `LEAST_SEEDS` seeds.
@@ -93,6 +93,7 @@ def tied(values: Values, higher_is_better: bool) -> set[tuple[int, int]]:
     Args:
         values: ``(columns, rules, seeds)``.
         higher_is_better: of the values.
+        rival: ``(columns, rules)``; the best is one of these, and so is what cannot be told from it.
     """
     if values.shape[-1] < LEAST_SEEDS or values.shape[1] < 2:
         return set()
@@ -103,7 +104,7 @@ def tied(values: Values, higher_is_better: bool) -> set[tuple[int, int]]:
     enough[:, pairs.first, pairs.second] = enough[:, pairs.second, pairs.first] = pairs.n >= LEAST_SEEDS
     found = set()
     for column in range(len(values)):
-        known = np.flatnonzero(~np.isnan(mean[column]))
+        known = np.flatnonzero(~np.isnan(mean[column]) & rival[column])
         if len(known) > 1:
             best = known[np.argmax(mean[column, known] if higher_is_better else -mean[column, known])]
             found |= {(column, int(r)) for r in known if enough[column, best, r] and not apart[column, best, r]}

@@ -75,7 +75,7 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
     implied = {"malicious_count"} | ({"declared_byzantine"} if declared_is_true(telling) else set())
     constant = {f: plain(telling[f].iloc[0]) for f in FIELDS if f not in {*vary, *_ELSEWHERE, *implied}}
     vary = [f for f in vary if f not in implied]
-    by_row = {f: values for f in vary if f not in LEVEL_FIELDS and (values := _value_of_each_rule(telling, f))}
+    by_row = {f: values for f in vary if f not in LEVEL_FIELDS and (values := value_of_each_rule(telling, f))}
     classes = next((tuple(c) for c in cells["classes"] if c is not None), ())
     return Page(
         about=about,
@@ -94,7 +94,7 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
     )
 
 
-def _value_of_each_rule(cells: pd.DataFrame, field: str) -> Mapping[str, Any] | None:
+def value_of_each_rule(cells: pd.DataFrame, field: str) -> Mapping[str, Any] | None:
     """The field's value for each aggregator; None where one of them has several."""
     pairs = cells[["aggregator", field]].drop_duplicates()
     if pairs["aggregator"].duplicated().any():

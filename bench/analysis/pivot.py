@@ -214,7 +214,7 @@ class Pivot:
                 for target, sources in placed.worst.items()
             }
         )
-        chosen, partial = np.full(found.n.shape, -1), np.zeros(found.n.shape, dtype=bool)
+        chosen, partial = np.full(found.n.shape, -1), found.partial
         for target, of_target in worst.items():
             rows = np.flatnonzero(of_target.column >= 0)
             chosen[target], partial[target] = of_target.column, of_target.partial
@@ -267,7 +267,7 @@ class Pivot:
         known = replace(placed.cells, caveat=placed.with_twin) if shown.damage else placed.cells
         states = squares.standing(known, values.shape[:2], unknown=bool(self.page.unknown))
         _say_why_undefined(self.page, placed, shown, states, found.n > 0)
-        mark = squares.marks(found.mean, found.tied, shown.higher_is_better)
+        mark = squares.marks(found.mean, found.tied, shown.higher_is_better, found.partial)
         columns = placed.columns
         if among is not None:
             settings = {c.setting for c in among}

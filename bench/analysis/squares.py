@@ -114,6 +114,7 @@ class Numbers:
         mean, sd, low, high: over seeds, with the 95 % Student interval; NaN where there is none.
         n: seeds with a number.
         tied: whether it cannot be told from the best of its column (`analysis.comparisons.tied`).
+        partial: whether it lacks seeds that another of its column has: a mean over something else, no rival of theirs.
     """
 
     mean: Values
@@ -122,6 +123,7 @@ class Numbers:
     high: Values
     n: Places
     tied: Mask
+    partial: Mask
 
     def names(self) -> dict[str, NDArray[np.generic]]:
         """The arrays by their names."""
@@ -222,26 +224,27 @@ def numbers(values: Values, higher_is_better: bool, families: Sequence[Sequence[
         higher_is_better: of the values.
         families: columns of each table that makes claims of its own; None: all columns are one table.
     """
-    equal = np.zeros(values.shape[:2], dtype=bool)
+    equal, over = np.zeros(values.shape[:2], dtype=bool), statistics.over_seeds(values)
+    partial = (over["n"] > 0) & (over["n"] < over["n"].max(1, keepdims=True, initial=0))
     for columns in [range(len(values))] if families is None else families:
         own = values[list(columns)]
         own = own[..., ~np.isnan(own).all((0, 1))]  # seeds that other tables have
-        for column, row in tied(own, higher_is_better):
+        for column, row in tied(own, higher_is_better, ~partial[list(columns)]):
             equal[columns[column], row] = True
-    return Numbers(**statistics.over_seeds(values), tied=equal)
+    return Numbers(**over, tied=equal, partial=partial)
 
 
-def marks(mean: Values, equal: Mask, higher_is_better: bool, partial: Mask | None = None) -> Objects:
+def marks(mean: Values, equal: Mask, higher_is_better: bool, partial: Mask) -> Objects:
     """`BEST` for the best of each column and all that show the same number, `TIED` for what cannot be told from it.
 
     Args:
         mean: NaN where there is no number; a column with a single one has nothing to choose.
         equal: what cannot be told from the best.
         higher_is_better: of the means.
-        partial: worst cases that lack what others have: no rivals. None: none is.
+        partial: what lacks seeds or attacks that others have: no rivals.
     """
     found = np.full(mean.shape, None, dtype=object)
-    rival = ~np.isnan(mean) if partial is None else ~np.isnan(mean) & ~partial
+    rival = ~np.isnan(mean) & ~partial
     for column in np.flatnonzero(rival.sum(-1) > 1):
         rows = np.flatnonzero(rival[column])
         shown = {row: per_cent(value) for row, value in zip(rows.tolist(), mean[column, rows].tolist(), strict=True)}

@@ -114,9 +114,12 @@ def test_tied_by_hand() -> None:
     base = rng.normal(size=12)
     values = np.stack([base, base + 0.01 * rng.normal(size=12), base - 1 + 0.01 * rng.normal(size=12)])[None]
     best = int(values.mean(-1)[0].argmax())
-    assert comparisons.tied(values, True) == {(0, 0), (0, 1)} - {(0, best)}
-    assert comparisons.tied(values, False) == set()  # the third is alone at the bottom
-    assert comparisons.tied(values[..., :5], True) == set()
+    all_rivals = np.ones((1, 3), dtype=bool)
+    assert comparisons.tied(values, True, all_rivals) == {(0, 0), (0, 1)} - {(0, best)}
+    assert comparisons.tied(values, False, all_rivals) == set()  # the third is alone at the bottom
+    assert comparisons.tied(values[..., :5], True, all_rivals) == set()
+    without = np.arange(3)[None] != best  # the best is no rival
+    assert comparisons.tied(values, True, without) == set()  # the other is the best then, and the third far from it
 
 
 def test_two_twins_of_a_seed_are_one_number() -> None:

@@ -101,7 +101,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
         caption = (
             f"Mean over seeds of the test accuracy at evaluated rounds; band: {band(lines)[2]}. "
             f"Solid: attacked; dashed: the clean twin (same seed, no attack). Across: {field_label(FACETS)}.{cut}"
-            f"{captions.of_cells(page.cells, [attack])}"
+            f"{captions.of_cells(page, [attack])}"
         )
         title = f"Accuracy per round: {attack_name(page, attack)}"
         return sheet.finish(title, captions.subtitle(page), caption, [*keys_of(page.rows), dashed("clean twin")])

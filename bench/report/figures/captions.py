@@ -16,6 +16,7 @@ from flipbench.analysis.pivot import several_f
 from flipbench.analysis.squares import DONE
 from flipbench.analysis.worst_case import Place
 from flipbench.report.tables.attacks import place_label
+from flipbench.report.tables.model import by_rule
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import ADAPTIVE, aggregator_label, dataset_label, value_label
 
@@ -58,7 +59,7 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
     text += worst
     if note := stamped_note(page, metric, attacks):
         text += f" {note[0].upper()}{note[1:]}."
-    text += adaptive(names) + marked(table["caveat"])
+    text += adaptive(names) + by_rule(page.by_row) + marked(table["caveat"])
     partly = (table["n"] > 0) & (table["n"] < table["planned"])
     return f"{text} n: seeds, where some are not done." if partly.any() else text
 
@@ -70,14 +71,15 @@ def marked(caveats: Iterable[str | None]) -> str:
     return f" {MARK}: {'; or '.join(texts[:_MOST])}{more}." if texts else ""
 
 
-def of_cells(cells: pd.DataFrame, attacks: Iterable[str]) -> str:
-    """The caveat of a figure without squares: of which rules' cells, under some attacks or none, what must be known."""
-    here = cells[(cells["status"] == DONE) & cells["attack"].isin([CLEAN, *attacks])]
+def of_cells(page: Page, attacks: Iterable[str]) -> str:
+    """The end of the caption of a figure without squares: what varies from rule to rule, and of which rules' cells,
+    under some attacks or none, what must be known."""
+    here = page.cells[(page.cells["status"] == DONE) & page.cells["attack"].isin([CLEAN, *attacks])]
     found = []
     for rule, own in here.groupby("aggregator", sort=False):
         if text := of_some(caveats_of(own).tolist(), len(own)):
             found.append(f"{aggregator_label(str(rule))}: {text}")
-    return marked(found)
+    return by_rule(page.by_row) + marked(found)
 
 
 def clean_twins(table: pd.DataFrame) -> str:

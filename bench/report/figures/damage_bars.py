@@ -20,6 +20,7 @@ from flipbench.analysis.worst_case import Place
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import COLUMN, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL
+from flipbench.report.tables.model import by_rule
 from flipbench.spec.labels import aggregator_label
 
 MOST_BARS = 80  # attacks x rules of one figure; more are unreadable, and the heatmaps have them
@@ -41,7 +42,8 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
         ax.set_xlabel(f"{metric.heading[0].lower()}{metric.heading[1:]}", fontsize=SMALL, labelpad=1)
         caption = "Clean twin minus attacked, same seed, after the last round: mean over seeds"
         caption += "; whiskers: its 95 % Student interval, cut at the edge." if (table["n"] > 1).any() else "."
-        caption += captions.adaptive(names) + " No bar: infeasible, or no number." + captions.marked(table["caveat"])
+        caption += captions.adaptive(names) + " No bar: infeasible, or no number." + by_rule(page.by_row)
+        caption += captions.marked(table["caveat"])
         title = captions.at_place(f"{metric.label} by attack", page, place)
         labels = [wrapped(aggregator_label(rule), COLUMN - 0.7, SMALL) for rule in page.rows]
         keys = [Patch(label=label, **_look(i)) for i, label in enumerate(labels)]

@@ -23,6 +23,7 @@ from flipbench.report.figures import captions, style
 from flipbench.report.figures.heatmap import draw_squares
 from flipbench.report.figures.layout import COLUMN, WIDTH, Bar, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL, middles
+from flipbench.report.tables.model import by_rule
 from flipbench.spec.labels import aggregator_label, labelled
 from flipbench.spec.metric_names import POINTS
 
@@ -79,7 +80,7 @@ def draw(
         what = f"{label} to a wrong declared f" if regret else f"{label}, declared f against the true number"
         name = attack_name(page, attack)
         caption = _caption(dense, regret, unit, "infeasible" in states) + captions.adaptive([name])
-        caption += captions.marked(known[f"{prefix}caveat"])
+        caption += by_rule(page.by_row) + captions.marked(known[f"{prefix}caveat"])
         subtitle = ", ".join([captions.subtitle(page), *labelled(rest(page), values)])
         return sheet.finish(f"{what}: {name}", subtitle, caption, style.keys_of(states))
 

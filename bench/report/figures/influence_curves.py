@@ -68,7 +68,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
             ax.set_ylabel("summed weight" if leftmost else "", fontsize=SMALL)
         title = f"Influence of the malicious clients: {attack_name(page, attack)}"
         keys = [*keys_of(page.rows), dashed("share")]
-        caption = _CAPTION + captions.of_cells(page.cells, [attack])
+        caption = _CAPTION + captions.of_cells(page, [attack])
         return sheet.finish(title, captions.subtitle(page), caption, keys, columns=4)
 
 

@@ -22,6 +22,7 @@ from flipbench.report.figures import captions, style
 from flipbench.report.figures.accuracy_curves import keys_of, look
 from flipbench.report.figures.layout import Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL
+from flipbench.report.tables.model import by_rule
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.distinct_texts import distinct, printable
 from flipbench.spec.labels import value_label
@@ -90,7 +91,7 @@ def draw(group: Group, table: pd.DataFrame, place: Place) -> Figure:
         title = captions.at_place("Accuracy by partition", page, place)
         partition = value_label("partition", page.about["partition"])
         subtitle = captions.subtitle(page).replace(f"{partition}, ", "", 1)
-        return sheet.finish(title, subtitle, _caption(table) + captions.adaptive(names), keys_of(rules))
+        return sheet.finish(title, subtitle, _caption(table, page) + captions.adaptive(names), keys_of(rules))
 
 
 def draw_into(ax: Axes, rules: Sequence[str], points: pd.DataFrame, partitions: int) -> None:
@@ -148,7 +149,7 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
     return max(0.0, low), min(1.02, high)
 
 
-def _caption(table: pd.DataFrame) -> str:
+def _caption(table: pd.DataFrame, page: Page) -> str:
     done = table[table["state"] == "done"]
     text = "Mean over seeds of the accuracy after the last round; bars: its 95 % Student interval (cut at the frame)."
     if (done["n"] <= 1).all():
@@ -157,4 +158,4 @@ def _caption(table: pd.DataFrame) -> str:
         text += captions.clean_twins(table)
     if (table["state"] == "infeasible").any():
         text += " A rule without a point is infeasible there."
-    return text + captions.marked(table["caveat"])
+    return text + by_rule(page.by_row) + captions.marked(table["caveat"])

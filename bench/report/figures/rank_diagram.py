@@ -57,7 +57,7 @@ def draw(page: Page, ranking: Ranking, metric: MetricColumn) -> Figure:
             ax.plot(ends, [y, y], color=style.COLOURS[0], linewidth=2.5, solid_capstyle="butt", clip_on=False)
         _ruler(ax, ranking.difference, most)
         title = f"Mean ranks under attack: {metric.label[0].lower()}{metric.label[1:]}"
-        caption = _caption(ranking) + captions.of_cells(page.cells, page.attacks)
+        caption = _caption(ranking) + captions.of_cells(page, page.attacks)
         return sheet.finish(title, captions.subtitle(page), caption)
 
 

@@ -24,7 +24,7 @@ from flipbench.report.html.rerun_command import rerun
 from flipbench.report.html.templates import EXPLORING, block_table, image, plain_table, render
 from flipbench.report.tables import attacks
 from flipbench.report.tables import summary as tables
-from flipbench.report.tables.model import number
+from flipbench.report.tables.model import by_rule, number
 from flipbench.spec.labels import aggregator_label, attack_label, value_label
 from flipbench.spec.metric_names import POINTS
 
@@ -104,6 +104,7 @@ def _static(pivot: Pivot) -> dict[str, Any]:
     return {
         "about": ", ".join(value_label(f, v) for f, v in page.about.items()),
         "leaderboard": block_table(leaderboard(pivot)),
+        "by_rule": by_rule(page.by_row).strip(),
         "tables": [block_table(block) for block in found],
         "comparisons": _comparisons(pivot),
     }

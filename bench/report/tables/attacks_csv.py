@@ -30,7 +30,7 @@ def worst_csv(pivots: Sequence[Pivot]) -> str | None:
             for square in worst(pivot, metric_column("accuracy")).to_dict("records"):
                 column = square["column"]
                 if not column.clean:
-                    place = values_of(page, fields, column.setting, column.level)
+                    place = values_of(page, fields, column.setting, column.level, square["aggregator"])
                     attack = square["worst"]
                     known = [attack, attack in page.adaptive] if attack else ["", ""]
                     lines.append(["accuracy", square["aggregator"], *place, *known, *(square[n] for n in numbers)])
@@ -44,7 +44,10 @@ def regret_csv(pivots: Sequence[Pivot]) -> str | None:
     lines = []
     for pivot in pivots:
         for line in regrets(pivot).to_dict("records"):
-            begin = [line["aggregator"], *values_of(pivot.page, fields, line["setting"], line["level"])]
+            begin = [
+                line["aggregator"],
+                *values_of(pivot.page, fields, line["setting"], line["level"], line["aggregator"]),
+            ]
             begin += [line[name] for name in ("state", "attack", "objective", "static")]
             found = [_maps(line["maps"]), _maps(line["lacking"])]
             lines.append([*begin, *(line[n] for n in _REGRET), *found, *(line[n] for n in _REGRET_END)])
@@ -64,25 +67,45 @@ def declared_csv(pivots: Sequence[Pivot]) -> str | None:
         for attack in page.attacks if declared_f.applies(page) else ():
             for values in declared_f.variants(page, attack):
                 has = _has(page, dict(zip(declared_f.rest(page), values, strict=True)))
-                about = [attack, attack in page.adaptive, *(has.get(f) for f in fields)]
+                about = [attack, attack in page.adaptive]
                 for square in declared_f.table(pivot, metric_column("accuracy"), attack, values).to_dict("records"):
                     own = [square[n] for n in ("aggregator", "declared", "true", *numbers)]
-                    lines.append(["accuracy", *about, *own])
+                    of_rule = has | _by_row(page, square["aggregator"])
+                    lines.append(["accuracy", *about, *(of_rule.get(f) for f in fields), *own])
     names = ["metric", "attack", "adaptive", *fields, "aggregator", "declared_byzantine", "malicious_count", *numbers]
     return csv_text(names, lines) if lines else None
 
 
-def fields_of(pivots: Sequence[Pivot]) -> list[str]:
-    """Fields that vary on a page or between pages, beside the data set and its partition."""
+def fields_of(pivots: Sequence[Pivot], of_rules: bool = True) -> list[str]:
+    """Fields that vary on a page or between pages, beside the data set and its partition.
+
+    Args:
+        pivots: of the pages.
+        of_rules: also those that vary only from rule to rule, for lines of one rule.
+    """
     found = [f for p in pivots for f in (*p.page.about, *p.page.settings, *p.page.levels)]
+    found += [f for p in pivots for f in p.page.by_row if of_rules]
     return list(dict.fromkeys(["dataset", "partition", *found]))
 
 
-def values_of(page: Page, fields: list[str], setting: tuple[Any, ...], level: tuple[Any, ...]) -> list[Any]:
-    """Values of some fields at a place of a page; those of the attack are none for a clean column, which lacks them."""
-    values = dict(zip(page.settings, setting, strict=True)) | dict.fromkeys(page.levels)
+def values_of(
+    page: Page, fields: Sequence[str], setting: tuple[Any, ...], level: tuple[Any, ...], rule: str | None = None
+) -> list[Any]:
+    """Values of some fields at a place of a page; those of the attack are none for a clean column, which lacks them.
+
+    Args:
+        page: of the place.
+        fields: names.
+        setting, level: values of the page's fields.
+        rule: whose value counts of a field that varies from rule to rule; None: such a field has none.
+    """
+    values = dict(zip(page.settings, setting, strict=True)) | dict.fromkeys(page.levels) | _by_row(page, rule)
     has = _has(page, values | dict(zip(page.levels, level, strict=False)))
     return [has.get(f) for f in fields]
+
+
+def _by_row(page: Page, rule: str | None) -> dict[str, Any]:
+    return {field: values.get(rule) for field, values in page.by_row.items()} if rule is not None else {}
 
 
 def _has(page: Page, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
     itself; ``_holm``: corrected over the ``comparisons`` of the table (its lines with a p); ``claim``: first or second,
     whichever is better, "none" where they cannot be told apart, "too few seeds" with fewer than six.
     """
-    fields = fields_of(pivots)
+    fields = fields_of(pivots, of_rules=False)  # a line is of two rules
     parts: list[dict[str, Any]] = []
     for pivot, shown, attacks, values, columns in _tables(pivots):
         page = pivot.page
@@ -85,6 +85,8 @@ def statistics_csv(pivots: Sequence[Pivot]) -> str:
         numbers = (n, mean, sd, low, high, statistics.interquartile_mean(values), *ends, last)
         column, rule = np.nonzero(n > 0)
         about = _about(page, fields, shown, columns, column)
+        for field, value in page.by_row.items():
+            about[field] = np.array([value[r] for r in page.rows], dtype=object)[rule]
         parts.append(
             {"metric": [shown.name] * len(column), "aggregator": np.array(page.rows, dtype=object)[rule], **about}
             | {name: number[column, rule] for name, number in zip(_SQUARE, numbers, strict=True)}

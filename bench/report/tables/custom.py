@@ -17,10 +17,10 @@ from flipbench.analysis.columns import level_values, reading_values
 from flipbench.analysis.comparisons import said
 from flipbench.analysis.metric_columns import MetricColumn, metric_column, why_undefined
 from flipbench.analysis.metrics import LAST_SAID
-from flipbench.analysis.pages import FIRST, declared_is_true
+from flipbench.analysis.pages import FIRST, declared_is_true, value_of_each_rule
 from flipbench.analysis.squares import DONE, UNDEFINED, Cells, marks, refusals, standing
 from flipbench.errors import UserError
-from flipbench.report.tables.model import Block, entry_of, footnotes
+from flipbench.report.tables.model import Block, by_rule, entry_of, footnotes
 from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS, LEVEL_FIELDS, PERCENT
 from flipbench.spec.labels import (
@@ -284,7 +284,9 @@ def _squares(
     values = cells.by_seed(frame["value"].to_numpy(dtype=float), shape)
     states, reasons = standing(cells, shape), refusals(cells, shape)
     numbers = squares_of.numbers(values, shown.higher_is_better, None if claims else ())
-    mark = marks(numbers.mean, numbers.tied, shown.higher_is_better) if claims else np.full(shape, None, dtype=object)
+    mark = np.full(shape, None, dtype=object)
+    if claims:
+        mark = marks(numbers.mean, numbers.tied, shown.higher_is_better, numbers.partial)
     found = {}
     for i, j in np.ndindex(shape):
         square: dict[str, Any] = {name: array[i, j].item() for name, array in numbers.names().items()}
@@ -350,10 +352,12 @@ def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns
     when = LAST_SAID if shown.last_rounds else "last round"
     text = f"Mean ± half width of the 95 % Student interval over {seeds} seed{'s' * (seeds != 1)}, in %, {when}."
     if "aggregator" in rows:
-        text += f" Best of the column bold. {said(seeds)}"
+        text += f" Best of the column bold, where no seed is missing that another rule has. {said(seeds)}"
     attacked = cells[cells["attack"] != CLEAN] if (cells["attack"] != CLEAN).any() else cells
     implied = {"seed", "malicious_count"} | ({"declared_byzantine"} if declared_is_true(attacked) else set())
     rest = [f for f in FIELDS if f not in {*rows, *columns, *implied} and len(set(level_values(attacked, [f]))) > 1]
-    if rest:
+    own = {f: v for f in rest if "aggregator" in (*rows, *columns) and (v := value_of_each_rule(attacked, f))}
+    text += by_rule(own)
+    if rest := [f for f in rest if f not in own]:
         text += f" Averaged within each seed over: {', '.join(map(field_label, rest))}."
     return text

@@ -90,7 +90,7 @@ def decomposition_csv(pivots: Sequence[Pivot]) -> str | None:
         if not single_pairs(page) and not page.cells["mapping"].notna().any():
             continue
         for row in decompose(pivot).to_dict("records"):
-            place = values_of(page, fields, row["setting"], row["level"])
+            place = values_of(page, fields, row["setting"], row["level"], row["aggregator"])
             numbers = [row[f"{p}_{s}"] for p in PARTS for s in _STATISTICS]
             pair = "" if row["worst_pair"] is None else "{}>{}".format(*row["worst_pair"])
             lines.append(

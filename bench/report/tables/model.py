@@ -226,6 +226,22 @@ def header_groups(texts: Sequence[str]) -> list[tuple[str, int]]:
     return [(text, len(list(same))) for text, same in groupby(texts)]
 
 
+def by_rule(of_fields: Mapping[str, Mapping[str, Any]]) -> str:
+    """What differs between rules besides the rule, as sentences that begin with a space; or ''.
+
+    Args:
+        of_fields: field -> aggregator -> value, as `analysis.pages.Page.by_row`.
+    """
+    said_of = []
+    for field, values in of_fields.items():
+        usual = max(dict.fromkeys(values.values()), key=list(values.values()).count)
+        others = [f"{value_label(field, v)} with {aggregator_label(r)}" for r, v in values.items() if v != usual]
+        said_of.append(
+            f" By rule: {field_label(field)} {', '.join(others)}, {value_label(field, usual)} with the others."
+        )
+    return "".join(said_of)
+
+
 def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
     """A square as text with its mark; what needs saying becomes a footnote."""
     state = square["state"]

@@ -20,7 +20,7 @@ from flipbench.report.tables import attacks, cost_and_influence
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.report.tables.latex import NEEDS, Labels, tex_comment
 from flipbench.report.tables.markdown import md_table, md_text
-from flipbench.report.tables.model import Block, about_attack, blocks, sections
+from flipbench.report.tables.model import Block, about_attack, blocks, by_rule, sections
 from flipbench.report.tables.terminal import column_width, lines_of
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.distinct_texts import printable
@@ -29,13 +29,13 @@ from flipbench.spec.labels import aggregator_label, dataset_text, field_label, f
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
 STATEMENT = (
     "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %; damage, costs and regrets in "
-    "percentage points. Best of each column bold. "
+    "percentage points. Best of each column bold, among "
+    "the rules that lack no seed and no attack that another has there. "
     "Clean: the same experiment without the attack, with the declared f less the sybils, if any; of twins with several "
     "declared f the mean, and a note names them. "
     "Damage: clean minus attacked, seed by seed. "
     "Mean of the last 5 evaluated rounds: of those in the second half of training. "
-    "Worst case: the attack with the least mean, and that mean's interval; never bold where an attack or seeds are "
-    "missing that others have. "
+    "Worst case: the attack with the least mean, and that mean's interval. "
     "–: the rule is infeasible; ?: no number (yet)."
 )
 
@@ -81,7 +81,7 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
         page = pivot.page
         parts += [f"## {md_text(about(page))}"] if page.about else []
         parts += [said(page.seeds)] if len(page.rows) > 1 else []
-        parts.append(f"All: {md_text(fields_line(page.constant))}.{md_text(fields_by_row(page))}")
+        parts.append(f"All: {md_text(fields_line(page.constant))}.{md_text(by_rule(page.by_row))}")
         for block in _blocks(pivot):
             parts += [f"### {md_text(block.heading)}", md_table(block)]
             parts += ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
@@ -90,18 +90,6 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
     if warnings:
         parts += ["## Guards", "\n".join(f"- {md_text(text)}" for text in warnings)]
     return "\n\n".join(parts) + "\n"
-
-
-def fields_by_row(page: Page) -> str:
-    """What differs between the rows of a page besides the rule, as a sentence after the fields that do not; or ''."""
-    said_of = []
-    for field, values in page.by_row.items():
-        usual = max(dict.fromkeys(values.values()), key=list(values.values()).count)
-        others = [f"{value_label(field, v)} with {aggregator_label(r)}" for r, v in values.items() if v != usual]
-        said_of.append(
-            f" By row: {field_label(field)} {', '.join(others)}, {value_label(field, usual)} with the others."
-        )
-    return "".join(said_of)
 
 
 def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
@@ -116,7 +104,7 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
         claims = f" {said(page.seeds)}" if len(page.rows) > 1 else ""
         explained = ""
         for block in _blocks(pivot):
-            explanation = "" if explained else f"{STATEMENT}{claims} All: {fields}.{fields_by_row(page)}"
+            explanation = "" if explained else f"{STATEMENT}{claims} All: {fields}.{by_rule(page.by_row)}"
             parts.append(labels.table(block, explanation, about(page), explained))
             explained = explained or labels.last
         blocks_here = cost_and_influence.influence_blocks(pivot)
