@@ -254,9 +254,9 @@ def marks(mean: Values, equal: Mask, higher_is_better: bool, partial: Mask) -> O
     return found
 
 
-def per_cent(share: float) -> float:
-    """A share in per cent, rounded as it is shown; no negative zero."""
-    return round(100 * float(share), DECIMALS) + 0.0
+def per_cent(share: float, decimals: int = DECIMALS) -> float:
+    """A share in per cent, rounded as it is shown, here alone; no negative zero."""
+    return round(100 * float(share), decimals) + 0.0
 
 
 def worst_of(mean: Values, n: Places, columns: Sequence[int], higher_is_better: bool) -> Worst:

@@ -113,7 +113,7 @@ def _shown(span: tuple[float, float], wide: float, most: int) -> list[tuple[floa
     known = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     ticks = [float(t) for t in known if low <= t <= high]
     digits = next((d for d in range(9) if all(abs(round(t, d) - t) < 1e-9 for t in ticks)), 9)
-    labels = [f"{t:.{digits}f}" for t in ticks]
+    labels = [f"{round(t, digits) + 0.0:.{digits}f}" for t in ticks]  # no negative zero
     widest, step = max((width_of(label, SMALL) for label in labels), default=0.0), float(known[1] - known[0])
     if most > 4 and widest + 0.08 > step / (high - low) * wide:
         return None

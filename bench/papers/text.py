@@ -147,20 +147,25 @@ def number_texts(number: Number, verdict: Verdict, table: Table) -> tuple[str, .
         published += f" (sd {number.sd:.{table.decimals}f})"
     own = DASH
     if verdict.n:
-        own = f"{verdict.mean:.{digits}f}"
+        own = _shown(verdict.mean, digits)
         if not math.isnan(verdict.high):
-            own += f" ± {verdict.high - verdict.mean:.{digits}f}"
+            own += f" ± {_shown(verdict.high - verdict.mean, digits)}"
     n = f"{verdict.n}" if verdict.n == verdict.planned else f"{verdict.n} of {verdict.planned}"
-    difference = DASH if math.isnan(verdict.difference) else f"{verdict.difference:+.{digits}f}"
+    difference = DASH if math.isnan(verdict.difference) else _shown(verdict.difference, digits, "+")
     word = f"{verdict.word}: {verdict.why}" if verdict.why else verdict.word
     return published, own, n, difference, band_text(verdict.allowed, digits), word
+
+
+def _shown(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many decimals; no negative zero."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def band_text(allowed: tuple[float, float] | None, digits: int) -> str:
     """Between what ours counts as reproduced."""
     if allowed is None:
         return DASH
-    low, high = (f"{end:.{digits}f}" for end in allowed)
+    low, high = (_shown(end, digits) for end in allowed)
     if math.isinf(allowed[1]):
         return f"at least {low}"
     return f"at most {high}" if math.isinf(allowed[0]) else f"{low} to {high}"
@@ -181,9 +186,9 @@ def _step_texts(step: Tested, table: Table, margin: float) -> tuple[str, ...]:
     comparison = str(step.step) + (f" (margin {margin:g})" if step.step.sign in ("~", "<=", ">=") and margin else "")
     difference = DASH
     if step.n:
-        difference = f"{step.difference:+.{digits}f}"
+        difference = _shown(step.difference, digits, "+")
         if not math.isnan(step.low):
-            difference += f" [{step.low:+.{digits}f}, {step.high:+.{digits}f}]"
+            difference += f" [{_shown(step.low, digits, '+')}, {_shown(step.high, digits, '+')}]"
     p = DASH if math.isnan(step.corrected) else f"{step.corrected:.2g}"
     return comparison, difference, str(step.n), p, step.word
 

@@ -18,8 +18,9 @@ from flipbench.analysis.pages import Page
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import COLUMN, Bar, Sheet, grid, widest, wrapped
 from flipbench.report.figures.style import NORMAL, SMALL, middles
+from flipbench.report.tables.model import number
 from flipbench.spec.cell import CLEAN
-from flipbench.spec.labels import aggregator_label, class_name, percent
+from flipbench.spec.labels import aggregator_label, class_name
 
 Matrix = NDArray[np.float64]  # (L, L), source down, target across
 _SMALLEST = 0.2  # inches; a smaller square has no room for its number
@@ -88,6 +89,6 @@ def _draw_matrix(ax: Axes, matrix: Matrix, bar: Bar, side: float, why: str | Non
         if np.isnan(value):
             ax.add_patch(style.unknown(j, i))
         if side / size >= _SMALLEST:
-            text = "?" if np.isnan(value) else percent(round(value, 2) + 0.0)
+            text = "?" if np.isnan(value) else number(value, 0)
             colour = "black" if np.isnan(value) else style.ink(value, bar.norm, bar.cmap)
             ax.text(j + 0.5, i + 0.5, text, color=colour, **middle)

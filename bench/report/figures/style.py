@@ -137,7 +137,7 @@ def mesh(ax: Axes, values: np.ndarray[Any, Any], norm: Normalize, cmap: Colormap
 
 def percent_ticks(axis: Axis) -> None:
     """Shares as per cent."""
-    axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
+    axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6) + 0.0:g}")  # no negative zero
 
 
 def middles(names: Sequence[Any]) -> list[float]:

@@ -189,7 +189,7 @@ def _curves(shared: Cells, members: list[int]) -> Detail:
         shares = accuracy(np.stack([counts[i][at] for i in places]))
         weights = malicious_influence(np.stack([influence[i] for i in places]), who[places[0]], bad)[:, at]
         for i, own, theirs in zip(places, shares, weights, strict=True):
-            which[i], right[i], weight[i] = number, rounded(own, 1000), rounded(theirs, 1000) if bad else []
+            which[i], right[i], weight[i] = number, tenths(own), tenths(theirs) if bad else []
     return {"rounds": [list(r) for r in rounds], "which": which, "accuracy": right, "influence": weight}
 
 

@@ -33,15 +33,23 @@ def unpacked(text: str) -> Any:
 
 
 def tenths(shares: ArrayLike) -> list[int | None]:
-    """Shares as tables show them (`tables.model.number`), in tenths of a per cent: 0.8765 is 877; NaN is None."""
+    """Shares as tables show them (`tables.model.number`), in tenths of a per cent: 0.8765 is 877; None where
+    there is no finite number."""
     flat = np.asarray(shares, dtype=np.float64).ravel()
-    values, where = np.unique(flat, return_inverse=True)
-    numbers = [None if v != v else int(number(v).replace(".", "")) for v in values.tolist()]
-    return [numbers[i] for i in where.tolist()]
+    known = np.isfinite(flat)
+    each = 1000 * np.where(known, flat, 0.0)
+    found: list[int | None] = np.rint(each).astype(np.int64).tolist()
+    # How the tables round matters only near the middle between two tenths.
+    near = known & (np.abs(each - np.floor(each) - 0.5) < 1e-6 * np.maximum(1.0, np.abs(each)))
+    for i in np.flatnonzero(near).tolist():
+        found[i] = int(number(flat[i]).replace(".", ""))
+    for i in np.flatnonzero(~known).tolist():
+        found[i] = None
+    return found
 
 
 def rounded(values: ArrayLike, factor: float) -> list[int | None]:
-    """Whole numbers of 1 / factor, for curves and seconds; None where there is no finite number."""
+    """Whole numbers of 1 / factor, for counts and seconds; None where there is no finite number."""
     flat = np.asarray(values, dtype=np.float64).ravel() * factor
     if np.isfinite(flat).all():
         return list(np.rint(flat).astype(np.int64).tolist())

@@ -51,7 +51,7 @@ def _column(values: Any) -> list[Any]:
     if isinstance(array, np.ndarray) and array.dtype.kind in "biu":
         return list(array.tolist())
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-        return [v if v == v else "" for v in array.tolist()]
+        return [v + 0.0 if v == v else "" for v in array.tolist()]  # no negative zero
     plain: list[Any] = array.tolist() if isinstance(array, np.ndarray) else list(array)
     if set(map(type, plain)) == {str}:  # few names, many lines
         texts = {text: _value(text) for text in set(plain)}
@@ -65,4 +65,4 @@ def _value(value: Any) -> Any:
         return ""
     if isinstance(value, str):
         return f"'{value}" if value.lstrip()[:1] in _STARTS else value
-    return float(value) if isinstance(value, float) else value
+    return float(value) + 0.0 if isinstance(value, float) else value

@@ -263,9 +263,9 @@ def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
     return Entry(text, mark == BEST, letter_of(notes, ", ".join(said)) if said else "", mark == TIED)
 
 
-def number(share: float) -> str:
-    """A share in per cent, as shown."""
-    return f"{per_cent(share):.{DECIMALS}f}"
+def number(share: float, decimals: int = DECIMALS) -> str:
+    """A share in per cent, as shown; fewer decimals where there is no room for more."""
+    return f"{per_cent(share, decimals):.{decimals}f}"
 
 
 def half_width(square: Mapping[Any, Any]) -> str:
