@@ -13,6 +13,7 @@ import torch
 
 from flipbench.plugins import source_hashes
 from flipbench.spec.cell import Cell
+from flipbench.spec.field_groups import ATTACK_FIELDS
 from flipbench.spec.key import PLACES, SCHEMA, key
 from flipbench.spec.reference import parse
 from flipbench.spec.twins import clean_twin, normal
@@ -45,7 +46,7 @@ def record(
         **blank,
         "schema": SCHEMA,
         "key": own_key,
-        "twin": key(clean_twin(job.cell), {k: v for k, v in job.content.items() if k != "attack"}),
+        "twin": key(clean_twin(job.cell), {k: v for k, v in job.content.items() if k not in ATTACK_FIELDS}),
         "status": status,
         "facts": _public(asdict(normal(job.cell))),
         "content": dict(job.content),

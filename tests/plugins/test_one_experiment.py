@@ -11,6 +11,8 @@ import torch
 
 from flipbench.aggregators import Cohort
 from flipbench.errors import UserError
+from flipbench.federation import records
+from flipbench.federation.records import Job
 from flipbench.grid import reader
 from flipbench.plugins import registry, source_hashes, spelling
 from flipbench.spec.key import key
@@ -200,3 +202,47 @@ def test_the_modules_of_a_package_are_part_of_its_hash(folder: Path, monkeypatch
     before = source_hashes.source_hash("aggregator", name)
     (package / "numbers.py").write_text("FACTOR = 3\n")
     assert source_hashes.source_hash("aggregator", name) != before
+
+
+PLUG_INS = """\
+def rule(updates, cohort, /):
+    return updates.mean(-2)
+
+
+def attack(labels, context, /):
+    return labels
+
+
+def held(labels, clients, generator, /):
+    return labels.new_zeros(5)
+
+
+def parts(labels, clients, generator, /):
+    return [labels.new_zeros(1)] * clients
+
+
+def half(round, rounds, /):
+    return 0.5
+"""
+
+
+@pytest.mark.parametrize("attack", ["mirrored", "plug_ins.py:attack", "plug_ins.py:attack | scaled(factor=2)"])
+@pytest.mark.parametrize(
+    "plug_in",
+    [
+        "aggregator: fedavg",
+        "aggregator: plug_ins.py:rule",
+        "partition: plug_ins.py:parts",
+        "schedule: plug_ins.py:half",
+    ],
+)
+@pytest.mark.parametrize("held", ["share", "of_class(label=1)", "plug_ins.py:held"])
+def test_the_clean_twin_that_a_record_names_is_the_one_that_runs(
+    folder: Path, attack: str, plug_in: str, held: str
+) -> None:
+    (folder / "plug_ins.py").write_text(PLUG_INS)
+    fields = f"dataset: digits, clients: 4, rounds: 1, malicious_count: 1, attack: '{attack}', malicious_data: '{held}'"
+    cells = reader.read_text(f"base: {{{fields}, {plug_in}}}\n", "one", "one.yaml").cells
+    named = {records.record(Job(cell, reader.contents(cell)), {}, "failed", None)["twin"] for cell in cells}
+    assert len(cells) == 2
+    assert named == {key(cell, reader.contents(cell)) for cell in cells if not cell.attacked}
