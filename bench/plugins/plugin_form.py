@@ -9,9 +9,13 @@ from typing import Any
 from flipbench.attacks.contract import place as place_of_attack
 from flipbench.plugins import kinds, signatures
 from flipbench.plugins.kinds import Kind, PluginError
+from flipbench.spec.suggestions import near
 
 _CALLED_CLASSES = ("dataset", "model")  # here a class itself is called as a function is
 _ARGUMENTS = {"labels": 2, "examples": 3, "updates": 2}  # of an attack, by position
+# What an attack may declare with true, and the methods that are called, by the place where it acts.
+_DECLARATIONS = {"labels": ("adaptive", "dynamic", "confusion"), "examples": (), "updates": ("adaptive",)}
+_METHODS = {"labels": ("search",), "examples": (), "updates": ("init",)}
 
 
 def check(kind: str, name: str, target: Any) -> None:
@@ -26,6 +30,13 @@ def check(kind: str, name: str, target: Any) -> None:
         what = _with_article(type(target).__name__)
         raise PluginError(f"{name} is {what}, not a function or a class: name {_with_article(spec.noun)}")
     count = _count(name, target) if kind == "attack" else spec.positional
+    if is_class and is_dataclass(target) and not target.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise PluginError(
+            f"{name} is a dataclass that is not frozen, so what one cell changes in it would reach the next: write "
+            "@dataclasses.dataclass(frozen=True) above it"
+        )
+    if kind == "attack":
+        _check_declarations(name, target)
     if spec.members:
         _check_members(spec, name, target)
     elif is_class and kind not in _CALLED_CLASSES:
@@ -53,6 +64,34 @@ def _count(name: str, attack: Any) -> int:
         return _ARGUMENTS[place_of_attack(attack)]
     except ValueError as error:
         raise PluginError(f"{name}: {error}") from error
+
+
+def _check_declarations(name: str, attack: Any) -> None:
+    """An attack must not declare, or bring, what would be ignored in the place where it acts."""
+    place = place_of_attack(attack)
+    known = sorted({d for declarations in _DECLARATIONS.values() for d in declarations})
+    read = ", ".join(_DECLARATIONS[place]) or "nothing"
+    for declared in known:
+        value = getattr(attack, declared, False)
+        if not isinstance(value, bool):
+            raise PluginError(f"{name}: {declared} is True or False, got {value!r}")
+        if value and declared not in _DECLARATIONS[place]:
+            raise PluginError(
+                f"{name}: {declared} = True would be ignored, for an attack on {place} can declare {read}"
+            )
+    for word, value in vars(attack).items():
+        if isinstance(value, bool) and word not in known and not word.startswith("_") and (meant := near(word, known)):
+            raise PluginError(
+                f"{name}: {word} = {value} would be ignored{meant}; an attack on {place} can declare {read}"
+            )
+    for method in sorted({m for methods in _METHODS.values() for m in methods} - set(_METHODS[place])):
+        if isinstance(attack, type) and hasattr(attack, method):
+            raise PluginError(f"{name}: its {method} would be ignored, for an attack on {place} has none")
+    if place == "labels" and hasattr(attack, "search") != getattr(attack, "adaptive", False):
+        raise PluginError(
+            f"{name}: an adaptive attack on labels is a frozen dataclass with adaptive = True and search(trials), and "
+            f"one of the two is missing (docs/writing_an_attack.md)"
+        )
 
 
 def _check_call(spec: Kind, name: str, target: Any, count: int, of_what: str = "") -> None:

@@ -36,6 +36,18 @@ def fine(updates, cohort, /):
     return updates.mean(-2)
 
 
+CALLS = [0]
+
+
+def counts(updates, cohort, /):
+    CALLS[0] += 1
+    return updates.mean(-2) * CALLS[0]
+
+
+def draws(updates, context, /):
+    return updates + torch.randn(updates.shape, generator=torch.Generator().manual_seed(int.from_bytes(os.urandom(4))))
+
+
 def short(updates, context, /):
     return updates[:, :3]
 
@@ -96,6 +108,14 @@ def test_an_attack_of_the_wrong_shape_is_found(folder: Path) -> None:
     assert failure.names == ("bad.py:short",)
     assert failure.cells == 2
     assert "must return updates of shape (malicious, dim)" in failure.why
+
+
+def test_what_keeps_state_between_calls_or_draws_elsewhere_is_found(folder: Path) -> None:
+    failures = cell_trials.tried(
+        [_cell(aggregator="bad.py:counts"), _cell(attack="bad.py:draws"), _cell(aggregator="bad.py:fine")]
+    )
+    assert sorted(f.names for f in failures) == [("bad.py:counts",), ("bad.py:draws",)]
+    assert all("gave other numbers when it was run again" in f.why for f in failures)
 
 
 def test_without_plug_ins_no_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 import torch
@@ -252,3 +253,62 @@ def test_any_text_is_a_callable_or_one_message(text):
         return
     with pytest.raises(UserError, match=r"\S"):
         registry.resolve("attack", text)
+
+
+LABELS = "def mine(labels, context, /):\n    return None\n\n\n"
+UPDATES_ = "def mine(updates, context, /):\n    return updates\n\n\n"
+EXAMPLES = "def mine(examples, labels, context, /):\n    return None\n\n\n"
+CLASS = """import dataclasses
+from typing import ClassVar
+
+
+@dataclasses.dataclass(frozen=True)
+class mine:
+    place: ClassVar[str] = "PLACE"
+    MORE
+
+    def __call__(self, first, context, /):
+        return first
+"""
+
+
+def a_class(place: str, more: str) -> str:
+    return CLASS.replace("PLACE", place).replace("MORE", more)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            UPDATES_ + "mine.dynamic = True",
+            "dynamic = True would be ignored, for an attack on updates can declare adaptive",
+        ),
+        (UPDATES_ + "mine.confusion = True", "confusion = True would be ignored"),
+        (EXAMPLES + "mine.adaptive = True", "an attack on examples can declare nothing"),
+        (LABELS + "mine.adaptive = True", r"adaptive = True and search\(trials\), and one of the two is missing"),
+        (LABELS + "mine.dynamc = True", "dynamc = True would be ignored - did you mean 'dynamic'"),
+        (UPDATES_ + "mine.adaptiv = False", "did you mean 'adaptive'"),
+        (LABELS + "mine.dynamic = 'no'", "dynamic is True or False, got 'no'"),
+        (a_class("labels", "def init(self, labels, context): ..."), "its init would be ignored"),
+        (a_class("updates", "def search(self, trials): ..."), "its search would be ignored"),
+        (a_class("labels", "def search(self, trials): ..."), "one of the two is missing"),
+        (a_class("updates", "").replace("frozen=True", ""), "a dataclass that is not frozen"),
+    ],
+)
+def test_what_would_be_ignored_in_an_attack_is_refused(tmp_path: Path, source: str, message: str) -> None:
+    (tmp_path / "attack.py").write_text(source)
+    with pytest.raises(UserError, match=message):
+        registry.resolve("attack", f"{tmp_path}/attack.py:mine")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        UPDATES_ + "mine.adaptive = True",
+        LABELS + "mine.dynamic = True\nmine.confusion = False\nmine.notes = 'of last week'\nmine.tested = True",
+        a_class("updates", ""),
+    ],
+)
+def test_what_is_read_of_an_attack_is_not_refused(tmp_path: Path, source: str) -> None:
+    (tmp_path / "attack.py").write_text(source)
+    registry.resolve("attack", f"{tmp_path}/attack.py:mine")
