@@ -109,8 +109,8 @@ speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 15 minut
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.speed.rules $(RESULTS)/speed/rules.json
 	$(BIN)/python -m tests.speed.rule_table $(RESULTS)/speed/rules.json | tee $(RESULTS)/speed/rules.md
 
-numerics: $(VENV)/.installed-test ## how often rules choose what float64 brute force chooses (about 25 minutes; goes on where it stopped)
-	@mkdir -p $(RESULTS)/numerics
+numerics: $(VENV)/.installed-test ## how often rules choose what float64 brute force chooses, and whom flame admits (about 30 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.numerics.flame_admission $(RESULTS)/numerics/flame_admission.csv
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.numerics.selection $(RESULTS)/numerics/selection.md
 
 coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulations (seconds)
@@ -131,10 +131,10 @@ versions: $(VENV)/.installed-test ## record changed source in the table of versi
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.versions.record $(RAISE)
 
 dictionary: $(VENV)/.installed-test ## write docs/data_dictionary.md
-	$(BIN)/python -m tests.helpers.write_dictionary
+	$(BIN)/python -m tests.report.write_dictionary
 
 architecture: $(VENV)/.installed-test ## draw the imports between packages, in docs/architecture.md
-	$(BIN)/python -m tests.helpers.draw_architecture
+	$(BIN)/python -m tests.docs.draw_architecture
 
 clean: ## remove .venv, caches and build folders (results stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -56,17 +56,22 @@ def flame(
     if compare not in ("models", "updates"):
         raise ValueError(f"compare must be models or updates, got {compare!r}")
     needs_majority("flame", updates, cohort)
-    apart = 1 - cosines(updates if compare == "updates" else _models(updates, cohort))
-    admitted = each_cell(_majority, apart, cells=apart.ndim - 2).to(updates.device)
+    chosen = admitted(updates, cohort, compare)
     norms = lengths(updates)
-    factors = clip_factors(norms, None) * admitted
-    answer = weighted_sum(updates, factors / admitted.sum(-1, keepdim=True))
+    factors = clip_factors(norms, None) * chosen
+    answer = weighted_sum(updates, factors / chosen.sum(-1, keepdim=True))
     if noise == 0:
         return answer
     cells = tuple(updates.shape[:-2])
     draws = [torch.randn(updates.shape[-1], generator=g) for g in generators(cohort, cells, "flame")]
     spread = noise * norms.quantile(0.5, dim=-1, keepdim=True)  # (*cells, 1)
     return answer + (torch.stack(draws).reshape(answer.shape).to(spread) * spread).to(answer)
+
+
+def admitted(updates: Updates, cohort: Cohort, compare: Literal["models", "updates"]) -> torch.Tensor:
+    """Which clients are admitted, ``(*cells, clients)`` bool; the arguments are those of `flame`."""
+    apart = 1 - cosines(updates if compare == "updates" else _models(updates, cohort))
+    return each_cell(_majority, apart, cells=apart.ndim - 2).to(updates.device)
 
 
 def _models(updates: Updates, cohort: Cohort) -> Updates:

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 
 from flipbench.analysis import caveats, squares
-from flipbench.analysis.attack_selection import pooled
 from flipbench.analysis.columns import WORST, Column, coded, reading_values
 from flipbench.analysis.metric_columns import MetricColumn, why_undefined
-from flipbench.analysis.pages import FIRST, Page, pages
+from flipbench.analysis.pages import FIRST, Page, pages, pooled
 from flipbench.analysis.squares import Cells, Mask, Objects, Places, Standing
 from flipbench.analysis.statistics import Values
 from flipbench.spec.cell import CLEAN

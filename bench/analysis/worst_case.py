@@ -11,10 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from flipbench.analysis.attack_selection import pooled, showable
 from flipbench.analysis.columns import Column, Values, columns_of, level_values, reading_values
 from flipbench.analysis.metric_columns import MetricColumn
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, pooled, showable
 from flipbench.analysis.pivot import Pivot, Whole
 from flipbench.analysis.squares import ABSENT, DONE
 

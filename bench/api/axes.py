@@ -14,9 +14,8 @@ import pandas as pd
 from matplotlib.text import Text
 
 from flipbench.analysis import frame as frames
-from flipbench.analysis.attack_selection import attack_name, showable
 from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pages import Page, attack_name, pages, showable
 from flipbench.analysis.pivot import Pivot
 from flipbench.errors import UserError
 from flipbench.plugins.definitions import kind_of

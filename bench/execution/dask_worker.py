@@ -21,7 +21,7 @@ from flipbench.data import in_memory
 from flipbench.data.dataset import Dataset
 from flipbench.errors import UserError
 from flipbench.federation import run_stack
-from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.checkpoints.files import Checkpoints
 from flipbench.federation.records import Job, Record
 from flipbench.grid.fields import REFERENCES
 from flipbench.plugins import source_hashes, source_text, user_imports

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.checkpoints.files import Checkpoints
 from flipbench.federation.records import Job, Record, failure
 from flipbench.spec.key import key
 from flipbench.system.limits import Limits

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flipbench.execution.progress import Progress
 from flipbench.execution.run_context import RunContext, Source, Stack
 from flipbench.federation import records, run_stack
-from flipbench.federation.checkpoint_files import EVERY, FOLDER, Checkpoints
+from flipbench.federation.checkpoints.files import EVERY, FOLDER, Checkpoints
 from flipbench.federation.records import Job, Record
 from flipbench.grid.reader import Grid, contents
 from flipbench.spec.cell import Cell

@@ -18,10 +18,10 @@ from torch import Tensor
 from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import Found, LabelFlip, Trials
 from flipbench.errors import UserError
+from flipbench.federation.checkpoints.trials import TrialLog
 from flipbench.federation.federation import Federation, run
 from flipbench.federation.population import Partition, Population, generator, populate
 from flipbench.federation.task import Parts, Task
-from flipbench.federation.trial_checkpoint import TrialLog
 from flipbench.plugins import guard
 from flipbench.spec.cell import Cell
 from flipbench.spec.field_groups import ATTACK_FIELDS, USUAL

@@ -21,13 +21,13 @@ from flipbench.aggregators.numerics.norms import lengths
 from flipbench.federation import client_work, round_log
 from flipbench.federation.aggregation import Aggregation
 from flipbench.federation.batch_sampling import participants
-from flipbench.federation.checkpoint import Keeper
+from flipbench.federation.checkpoints.keeper import Keeper
+from flipbench.federation.checkpoints.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.federation.client_work import Habits, Work
 from flipbench.federation.influence import influence
 from flipbench.federation.malicious_clients import Relabeller, UpdateAttacker
 from flipbench.federation.population import Population
 from flipbench.federation.round_log import EvaluatedRound, PhaseClock, RoundLog
-from flipbench.federation.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.federation.task import Parts, Task
 from flipbench.plugins import guard
 from flipbench.spec.cell import Cell

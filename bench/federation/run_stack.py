@@ -18,8 +18,8 @@ from flipbench.data import in_memory
 from flipbench.errors import UserError
 from flipbench.federation import named_model, tasks
 from flipbench.federation.aggregation import BadUpdateError
-from flipbench.federation.checkpoint import Keeper
-from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.checkpoints.files import Checkpoints
+from flipbench.federation.checkpoints.keeper import Keeper
 from flipbench.federation.federation import run
 from flipbench.federation.malicious_clients import BadAttackError
 from flipbench.federation.records import Job, Record, failure, record

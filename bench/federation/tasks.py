@@ -19,11 +19,11 @@ from flipbench.data.pixel_scaling import SCALES
 from flipbench.errors import UserError
 from flipbench.federation import attack_search, named_model
 from flipbench.federation.attack_search import Search
-from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.checkpoints.files import Checkpoints
+from flipbench.federation.checkpoints.trials import TrialLog
 from flipbench.federation.population import Partition, Population, class_map, populate
 from flipbench.federation.records import Job
 from flipbench.federation.task import Parts, Task
-from flipbench.federation.trial_checkpoint import TrialLog
 from flipbench.plugins import guard, kinds, registry
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.key import key

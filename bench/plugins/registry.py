@@ -1,4 +1,4 @@
-"""Names in a grid become callables: ``krum(keep=5)``, ``pkg.mod:rule``, ``path/file.py:rule``, an installed plug-in.
+"""Names in a grid become callables: ``krum(power=1)``, ``pkg.mod:rule``, ``path/file.py:rule``, an installed plug-in.
 
 The form of a name says where it is looked up: a shipped name, a name that an installed package offers as an entry
 point, a module, a loose file, the source of a function that was passed in Python. Nothing is loaded unless it is named,

@@ -120,11 +120,6 @@ def fitted_where(texts: Iterable[str], fits: Callable[[str, str], bool]) -> dict
     return distinct(texts, *ways, numbered=lambda text, number: cut(text + " " * 9, 1.0, f"…{number}"))
 
 
-def shortest_ends(texts: Iterable[str]) -> dict[str, str]:
-    """Path -> as many of its last parts as tell it from the others."""
-    return distinct(texts, *(ending(depth) for depth in range(1, 10)), str, escaped)
-
-
 def ending(parts: int) -> Way[str]:
     """The last parts of a path."""
     return lambda text: "/".join(re.split(r"[/\\]+", text.rstrip("/\\"))[-parts:])

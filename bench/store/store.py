@@ -3,7 +3,7 @@
     cells/ab/<key>.json        done and infeasible cells
     failures/<key>.<n>.json    the n-th failed attempt, kept apart so that a later success can still be published
     quarantine/                what cannot be trusted, ``<name>.<defect>.<token>``; each counts as missing
-    checkpoints/               of long cells at work (`federation.checkpoint`)
+    checkpoints/               of long cells at work (`federation.checkpoints`)
     plan.json                  the keys of the latest run's grid, in its order
 
 How a file is written whole is `system.atomic_files`, what its bytes are `store.record_format`. A record of another

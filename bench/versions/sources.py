@@ -26,7 +26,7 @@ _OF_ENTRIES = (
 _NO_NUMBERS = {  # registries, places of files, what is written about a cell
     *("flipbench.aggregators", "flipbench.attacks"),
     *("flipbench.data.downloads", "flipbench.data.locations"),
-    *("flipbench.federation.records", "flipbench.federation.checkpoint_files"),
+    *("flipbench.federation.records", "flipbench.federation.checkpoints.files"),
 }
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from flipbench.cli import export
 from flipbench.cli.app import app
-from flipbench.cli.holdings import export, failures, holdings, text
+from flipbench.cli.holdings import failures, holdings, text
 from flipbench.errors import UserError
 from flipbench.store.store import Store
 from tests.helpers.records import record
@@ -48,17 +49,17 @@ def test_every_state_is_counted(folder: Path) -> None:
 
 
 def test_csv_is_the_table_of_cells(folder: Path, tmp_path: Path) -> None:
-    assert export(folder, tmp_path / "cells.csv") >= 1
+    assert export.cells(folder, tmp_path / "cells.csv") >= 1
     rows = list(csv.DictReader(io.StringIO((tmp_path / "cells.csv").read_text())))
     assert record(seed=1)["key"] in {row["key"] for row in rows}
     first = (tmp_path / "cells.csv").read_bytes()
-    export(folder, tmp_path / "cells.csv")
+    export.cells(folder, tmp_path / "cells.csv")
     assert (tmp_path / "cells.csv").read_bytes() == first
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cells.csv", "grid"]  # no temp file
 
 
 def test_json_has_the_records_as_they_are(folder: Path, tmp_path: Path) -> None:
-    assert export(folder, tmp_path / "cells.json") == 3
+    assert export.cells(folder, tmp_path / "cells.json") == 3
     told = json.loads((tmp_path / "cells.json").read_text())
     assert [r["status"] for r in told] == ["done", "infeasible", "failed"]  # in the plan's order
     assert told[0] == json.loads(json.dumps(record(seed=1)))
@@ -70,7 +71,7 @@ def test_json_has_the_records_as_they_are(folder: Path, tmp_path: Path) -> None:
 def test_parquet_has_the_cells(folder: Path, tmp_path: Path) -> None:
     import pandas as pd
 
-    export(folder, tmp_path / "cells.parquet")
+    export.cells(folder, tmp_path / "cells.parquet")
     assert record(seed=1)["key"] in set(pd.read_parquet(tmp_path / "cells.parquet")["key"])
 
 
@@ -78,7 +79,7 @@ def test_parquet_needs_pyarrow(folder: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install -c constraints\.txt -e '\.\[parquet\]'"):
-        export(folder, tmp_path / "other.parquet")
+        export.cells(folder, tmp_path / "other.parquet")
     assert not (tmp_path / "other.parquet").exists()
 
 
@@ -128,12 +129,14 @@ def test_without_failures_it_says_so(tmp_path: Path) -> None:
 
 def test_mistakes_are_one_message(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.csv, \.json, \.parquet"):
-        export(folder, tmp_path / "cells.xlsx")
+        export.cells(folder, tmp_path / "cells.xlsx")
     call = CliRunner().invoke(app, ["results", str(folder), "--export", str(tmp_path / "cells.xlsx")])
     assert (call.exit_code, call.output.count("\n")) == (2, 1)  # no counts before it
-    assert export(folder, tmp_path / "CELLS.JSON") == 3
+    assert export.cells(folder, tmp_path / "CELLS.JSON") == 3
     with pytest.raises(UserError, match="cannot be written"):
-        export(folder, tmp_path / "nowhere" / "cells.json")
+        export.cells(folder, tmp_path / "nowhere" / "cells.json")
+    with pytest.raises(UserError, match="another file with --export-rounds"):
+        export.rounds(folder, tmp_path / "nowhere" / "rounds.csv")
     call = CliRunner().invoke(app, ["results", str(tmp_path / "empty")])
     assert call.exit_code == 2
     assert "run the grid first" in call.output

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.helpers.draw_architecture import DRAWING, PAGE, arranged, edges_drawn, heights, page, reachable, reduced
+from tests.docs.draw_architecture import DRAWING, PAGE, arranged, edges_drawn, heights, page, reachable, reduced
 from tests.helpers.imports import MAY
 
 

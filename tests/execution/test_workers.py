@@ -16,7 +16,7 @@ import pytest
 from flipbench.errors import UserError
 from flipbench.execution import dask_dispatch
 from flipbench.execution.run_context import Retries, RunContext, key_of
-from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.checkpoints.files import Checkpoints
 from flipbench.federation.records import Job
 from flipbench.spec.cell import Cell
 from flipbench.store.store import Store

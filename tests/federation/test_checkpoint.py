@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flipbench.attacks.updates.mimic import Memory
-from flipbench.federation import attack_search, checkpoint_files, run_stack
-from flipbench.federation.checkpoint import Keeper
-from flipbench.federation.checkpoint_files import Checkpoints, UntrustedError
+from flipbench.federation import attack_search, run_stack
+from flipbench.federation.checkpoints import files
+from flipbench.federation.checkpoints.files import Checkpoints, UntrustedError
+from flipbench.federation.checkpoints.keeper import Keeper
+from flipbench.federation.checkpoints.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.federation.federation import run
 from flipbench.federation.records import Job
-from flipbench.federation.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.grid.reader import contents
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import key
@@ -112,7 +113,7 @@ def test_a_state_that_cannot_be_trusted_is_ignored_with_a_note(
         broken_off(other, places, 2, monkeypatch)
         path.write_bytes(places.path(key(other[0].cell, other[0].content)).read_bytes())
     elif harm == "another version's":
-        monkeypatch.setattr(checkpoint_files, "fingerprint", lambda: {"flipbench": "0.0.1"})
+        monkeypatch.setattr(files, "fingerprint", lambda: {"flipbench": "0.0.1"})
     else:
         path.unlink()
         path.mkdir()

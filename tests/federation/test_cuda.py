@@ -14,7 +14,7 @@ import torch
 from flipbench import aggregators
 from flipbench.conformance.aggregators import checks
 from flipbench.federation import run_stack
-from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.checkpoints.files import Checkpoints
 from flipbench.federation.records import Job
 from flipbench.grid.reader import contents
 from flipbench.spec.cell import Cell

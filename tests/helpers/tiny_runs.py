@@ -12,7 +12,7 @@ import pytest
 from flipbench.execution import runner
 from flipbench.execution.progress import Quiet
 from flipbench.federation import run_stack
-from flipbench.federation.checkpoint_files import Checkpoints
+from flipbench.federation.checkpoints.files import Checkpoints
 from flipbench.federation.federation import Federation
 from flipbench.federation.records import Job
 from flipbench.grid import reader as grids

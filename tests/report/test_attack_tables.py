@@ -13,9 +13,9 @@ import pytest
 from scipy import stats
 
 from flipbench.analysis import worst_case as worst
-from flipbench.analysis.attack_selection import attack_name, showable, single_pairs
 from flipbench.analysis.columns import WORST, reading_values
 from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import attack_name, showable, single_pairs
 from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.report import write
 from flipbench.report.figures import catalogue

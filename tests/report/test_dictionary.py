@@ -22,7 +22,7 @@ from flipbench.report.tables.cells_csv import cells_csv
 from flipbench.report.tables.rounds_csv import COLUMNS, rounds
 from tests.helpers import records
 from tests.helpers.paths import GOLDEN
-from tests.helpers.write_dictionary import PAGE
+from tests.report.write_dictionary import PAGE
 
 
 @pytest.fixture(scope="module")

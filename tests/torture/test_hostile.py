@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flipbench.cli import holdings
+from flipbench.cli import export, holdings
 from flipbench.execution import runner
 from flipbench.execution.progress import Quiet
 from flipbench.grid import reader
@@ -116,7 +116,7 @@ def test_hostile_names_end_to_end(place: Path, told: Told, monkeypatch: pytest.M
     assert len(outcome.failed) >= 2
     folder = work / "results" / "hostile"
     write.write(folder)
-    holdings.export(folder, folder / "cells.csv")
+    export.cells(folder, folder / "cells.csv")
     assert all(line.isprintable() and len(line) < 300 for line in holdings.text(holdings.holdings(folder)).split("\n"))
     written = (files_in(place) | {str(p) for p in Path("/tmp").glob("escaped*")}) - before
     outside = [

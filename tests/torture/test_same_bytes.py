@@ -23,12 +23,12 @@ Told = Callable[[str, str], None]
 WRITE = """
 import sys
 from pathlib import Path
-from flipbench.cli import holdings
+from flipbench.cli import export
 from flipbench.report import write as report
 folder = Path(sys.argv[1])
 report.write(folder)
 for name in ("export.csv", "export.json"):
-    holdings.export(folder, folder / name)
+    export.cells(folder, folder / name)
 """
 SURROUNDINGS = (
     {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"},

@@ -34,19 +34,19 @@ def results(
     ] = False,
 ) -> None:
     """Count the stored cells: done, infeasible, failed, missing, earlier, quarantined. Optionally export them."""
-    from flipbench.cli import holdings
+    from flipbench.cli import export, holdings
 
     if to is not None:
-        holdings.ending_of(to)  # a wrong name is reported before anything is read
+        export.ending_of(to)  # a wrong name is reported before anything is read
     if rounds_to is not None and rounds_to.suffix.lower() != ".csv":
         raise UserError(f"--export-rounds needs a file that ends in .csv, got {rounds_to}")
     held = holdings.holdings(folder)
     typer.echo(holdings.failures(held) if failures else holdings.text(held))
     if to is not None:
         with signals.in_order():
-            number = holdings.export(folder, to)
+            number = export.cells(folder, to)
         typer.echo(f"wrote {to} ({number} cells)")
     if rounds_to is not None:
         with signals.in_order():
-            number = holdings.export_rounds(folder, rounds_to)
+            number = export.rounds(folder, rounds_to)
         typer.echo(f"wrote {rounds_to} ({number} evaluated rounds)")

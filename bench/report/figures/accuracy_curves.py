@@ -17,11 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import level_values
 from flipbench.analysis.comparisons import summarise
 from flipbench.analysis.metrics import accuracy
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import Sheet, grid, width_of, wrapped
 from flipbench.report.figures.style import SMALL

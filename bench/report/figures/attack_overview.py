@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import WORST
 from flipbench.analysis.metric_columns import MetricColumn
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.worst_case import Place
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.heatmap import draw_squares

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from flipbench.analysis.attack_selection import stamped_note
 from flipbench.analysis.caveats import MARK
 from flipbench.analysis.caveats import of_cells as caveats_of
 from flipbench.analysis.caveats import text as of_some
 from flipbench.analysis.metric_columns import MetricColumn
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, stamped_note
 from flipbench.analysis.pivot import several_f
 from flipbench.analysis.squares import DONE
 from flipbench.analysis.worst_case import Place

@@ -14,10 +14,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from flipbench.analysis import declared_f as declared_table
-from flipbench.analysis.attack_selection import MOST_PAIRS, showable, single_pairs
 from flipbench.analysis.columns import WORST, coded
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import MOST_PAIRS, Page, showable, single_pairs
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.ranking import rank
 from flipbench.analysis.worst_case import MOST_PLACES, has_overview, overview, overview_only, places, worst

@@ -12,9 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from flipbench.analysis.attack_selection import single_pairs
 from flipbench.analysis.metric_columns import MetricColumn
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, single_pairs
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import COLUMN, Bar, Sheet, grid, widest, wrapped
 from flipbench.report.figures.style import NORMAL, SMALL, middles

@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.caveats import MARK
 from flipbench.analysis.columns import by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.worst_case import Place
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import COLUMN, Sheet, grid, wrapped

@@ -13,11 +13,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import Values
 from flipbench.analysis.declared_f import rest
 from flipbench.analysis.metric_columns import MetricColumn
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.statistics import STATISTICS
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.heatmap import draw_squares

@@ -14,11 +14,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.caveats import MARK
 from flipbench.analysis.columns import WORST, Column, columns_of
 from flipbench.analysis.metric_columns import MetricColumn
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import COLUMN, Bar, Sheet, grid, widest, wrapped
 from flipbench.report.figures.style import NORMAL, SMALL, middles
@@ -52,7 +51,7 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, attack: str, nor
         lines = 2 + max((name.count("\n") + 1 for name in worst.values()), default=0)
         row = max(_ROW, 0.115 * lines + 0.06, *(0.14 * (label.count("\n") + 1) for label in labels))
         sheet.set_height(len(labels) * row)
-        _squares(ax, page, table, bar, worst)
+        _squares(ax, table, bar, worst)
         title = f"worst case over the {len(page.attacks)} attacks" if attack == WORST else attack_name(page, attack)
         below = " Below: the attack of the grid with the least mean, whose interval it is." if "worst" in table else ""
         caption = captions.of_squares(page, metric, table, [*worst.values(), attack_name(page, attack)], below)
@@ -82,7 +81,7 @@ def draw_into(
     with style.style():
         _labels(ax, page, table, lambda: float(ax.get_window_extent().width) / ax.figure.dpi)
         bar = Bar(norm, style.colours(metric.higher_is_better, norm), metric.label)
-        return _squares(ax, page, table, bar, _worst_attacks(page, table, _ATTACK))
+        return _squares(ax, table, bar, _worst_attacks(page, table, _ATTACK))
 
 
 def _worst_attacks(page: Page, table: pd.DataFrame, inches: float) -> dict[Any, str]:
@@ -107,7 +106,7 @@ def _labels(ax: Axes, page: Page, table: pd.DataFrame, room: Callable[[], float]
     return names
 
 
-def _squares(ax: Axes, page: Page, table: pd.DataFrame, bar: Bar, worst: Mapping[Any, str]) -> QuadMesh:
+def _squares(ax: Axes, table: pd.DataFrame, bar: Bar, worst: Mapping[Any, str]) -> QuadMesh:
     """All squares; white lines between groups of columns."""
     columns, squares = columns_of(table), table.to_dict("records")
     drawn = draw_squares(ax, squares, len(columns), bar, [worst.get((s["aggregator"], s["column"])) for s in squares])

@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import level_values
 from flipbench.analysis.metrics import malicious_influence
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.accuracy_curves import (
     DASHES,

@@ -10,11 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.caveats import MARK
 from flipbench.analysis.columns import Column
 from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.worst_case import Place, places
 from flipbench.errors import UserError

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import Normalize, to_hex
 
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import WORST, Column
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import CLEAN_VALUE, LAST, LAST_ROUNDS, METRICS
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.squares import BEST, STATES, TIED
 from flipbench.report.figures import style

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from flipbench.analysis import caveats, statistics
-from flipbench.analysis.attack_selection import attack_name
 from flipbench.analysis.columns import Column
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.ranking import rank
 from flipbench.analysis.squares import DONE, FAILED, worst_of

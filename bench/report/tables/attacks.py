@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis import declared_f
-from flipbench.analysis.attack_selection import attack_name, stamped_note
 from flipbench.analysis.columns import Column, by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name, stamped_note
 from flipbench.analysis.pivot import Pivot, several_f
 from flipbench.analysis.static_regret import METRIC, regrets, static
 from flipbench.analysis.worst_case import Place, has_overview, overview, places, worst

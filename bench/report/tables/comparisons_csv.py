@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from flipbench.analysis import caveats, rank_tests, statistics
-from flipbench.analysis.attack_selection import showable
 from flipbench.analysis.columns import Column, by_place
 from flipbench.analysis.comparisons import Pairs, Places, compare
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST_ROUNDS
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, showable
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.squares import Objects
 from flipbench.analysis.statistics import LEAST_SEEDS

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from flipbench.analysis import statistics
-from flipbench.analysis.attack_selection import EVERY_PAIR, single_pairs
 from flipbench.analysis.columns import Column, by_place, level_values
 from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.pages import EVERY_PAIR, single_pairs
 from flipbench.analysis.pivot import Pivot
 from flipbench.report.tables.attacks_csv import fields_of, values_of
 from flipbench.report.tables.csv_format import csv_text

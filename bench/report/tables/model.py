@@ -9,11 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from flipbench.analysis.attack_selection import attack_name, showable, stamped_note
 from flipbench.analysis.columns import Column, by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import LAST_ROUNDS, ROUNDS_IN_LAST
-from flipbench.analysis.pages import Page
+from flipbench.analysis.pages import Page, attack_name, showable, stamped_note
 from flipbench.analysis.pivot import Pivot, several_f
 from flipbench.analysis.squares import (
     ABSENT,

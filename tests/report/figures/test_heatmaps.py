@@ -19,9 +19,8 @@ from matplotlib.text import Text
 
 from flipbench.analysis import frame as frames
 from flipbench.analysis import metrics
-from flipbench.analysis.attack_selection import pooled
 from flipbench.analysis.metric_columns import metric_column
-from flipbench.analysis.pages import Page, pages
+from flipbench.analysis.pages import Page, pages, pooled
 from flipbench.analysis.pivot import Pivot, pivots
 from flipbench.report.figures import accuracy_curves, catalogue, requests, style
 from flipbench.report.figures import class_pairs as pairs

@@ -1,6 +1,6 @@
 """The answers of an adaptive attack's trials on disk: a worker that is killed costs the trials since, not the search.
 
-    results/<grid>/checkpoints/<key>-trials.state    as `federation.checkpoint_files` writes states
+    results/<grid>/checkpoints/<key>-trials.state    as `federation.checkpoints.files` writes states
 
 A search draws from a named seed, so that it asks for the same trials in the same order every time. What is read back
 is used as long as that holds; from the first trial that differs on, trials are run again.
@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from flipbench.federation.checkpoint_files import Checkpoints, UntrustedError, trials_of
+from flipbench.federation.checkpoints.files import Checkpoints, UntrustedError, trials_of
 
 
 class TrialLog:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from flipbench.federation.checkpoint_files import Checkpoints, UntrustedError
-from flipbench.federation.state_codec import UnsaveableError
+from flipbench.federation.checkpoints.files import Checkpoints, UntrustedError
+from flipbench.federation.checkpoints.state_codec import UnsaveableError
 
 
 class Resumable(Protocol):

@@ -1,4 +1,4 @@
-"""Writes docs/data_dictionary.md: python -m tests.helpers.write_dictionary"""
+"""Writes docs/data_dictionary.md: python -m tests.report.write_dictionary"""
 
 from __future__ import annotations
 
