@@ -234,7 +234,7 @@ def _takes_no_f(aggregator: str) -> bool:
 
     from flipbench.aggregators.contract import Cohort
 
-    if not all(registry.is_shipped(kind, link.name) for kind, link in registry.links("aggregator", aggregator)):
+    if not registry.all_shipped("aggregator", aggregator):
         return False
     rule, draws = registry.resolve("aggregator", aggregator), torch.Generator().manual_seed(0)
     for updates in torch.randn(_DRAWS, 13, 8, generator=draws):

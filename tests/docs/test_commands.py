@@ -28,7 +28,7 @@ assert isinstance(MAIN, click.Group)
 COMMANDS = dict(MAIN.commands)
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 CODE = re.compile(r"^```\w*\n(.*?)^```|(?<!`)``?([^`\n]+)``?(?!`)", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"(?:^|[\s(/])flipbench ([a-z]+)\b(?! \w+ import)([^|;#>\n]*)", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ )?(?:\S*/)?flipbench ([a-z]+)\b([^|;#>\n]*)", re.MULTILINE)
 MAKE = re.compile(r"(?:^|[$(] ?)make ([a-z-]+)", re.MULTILINE)
 REFERENCE = re.compile(r"^[a-z_]\w*\(.+\)(?: \| .+)?$")
 NAMED = {
