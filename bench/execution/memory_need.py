@@ -25,7 +25,7 @@ from flipbench.system.limits import size_text
 PROCESS = 290 << 20  # bytes of a worker before it holds data: PyTorch, numba, compiled kernels, small cells
 _COPIES = 3.4  # of the updates, whatever the rule
 _OF_RULES = {"flame": 3.2, "foolsgold": 3.2, "caf": 1.0}  # beyond `_COPIES`
-_OF_ATTACKS = {"min_max": 5.0, "min_sum": 5.0, "fang": 5.0}
+_OF_ATTACKS = {"min_max": 5.0, "min_sum": 5.0, "fang_krum": 5.0, "fang_trimmed_mean": 5.0}
 _OF_UPDATE_ATTACKS = 1.5
 _OF_PLUGINS = 2.0  # what they are lent, and an answer like it
 _OF_KEPT_BUFFERS = 1.0
