@@ -74,6 +74,11 @@ def band(lines: pd.DataFrame) -> tuple[str, str, str]:
     return "least", "most", "range of the seeds (fewer than five)"
 
 
+def _over(lines: pd.DataFrame) -> str:
+    """What a line is of, and what its band is."""
+    return f"mean over seeds; band: {band(lines)[2]}" if (lines["n"] > 1).any() else "one seed"
+
+
 def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
     """Malicious fractions across, what else varies down; ``lines``: of `series`, not empty."""
     across, every = sorted(set(lines["across"])), list(dict.fromkeys(lines["down"]))
@@ -98,7 +103,7 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
             ax.set_title(title if width_of(title, SMALL) < wide else share, fontsize=SMALL, pad=3)
         cut = f" The first {len(down)} of {len(every)} rows of panels." if len(down) < len(every) else ""
         caption = (
-            f"Mean over seeds of the test accuracy at evaluated rounds; band: {band(lines)[2]}. "
+            f"Test accuracy at evaluated rounds, {_over(lines)}. "
             f"Solid: attacked; dashed: the clean twin (same seed, no attack). Across: {field_label(FACETS)}.{cut}"
             f"{captions.of_cells(page, [attack])}"
         )

@@ -48,7 +48,7 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
     """
     text = "Mean over seeds and, below it, ± half width of its 95 % Student interval"
     if (table["n"] <= 1).all():
-        text = "One seed"
+        text = "One seed" if page.seeds == 1 or (table["n"] == 1).any() else "Mean over seeds"
     text += f", in {metric.unit}, after the last round."
     attacks = table["attack"] if "attack" in table else table["column"].map(lambda c: c.attack)
     if (attacks == CLEAN).any():

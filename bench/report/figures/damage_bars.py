@@ -39,9 +39,10 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
         _draw_bars(ax, page.rows, table, group)
         ax.set_yticks([(j + 0.5) * group for j in range(len(names))], names, fontsize=SMALL)
         ax.set_xlabel(f"{metric.heading[0].lower()}{metric.heading[1:]}", fontsize=SMALL, labelpad=1)
-        caption = "Clean twin minus attacked, same seed, after the last round: mean over seeds"
-        caption += "; whiskers: its 95 % Student interval, cut at the edge." if (table["n"] > 1).any() else "."
-        caption += captions.adaptive(names) + " No bar: infeasible, or no number." + by_rule(page.by_row)
+        several = "mean over seeds; whiskers: its 95 % Student interval, cut at the edge"
+        caption = "Clean twin minus attacked, same seed, after the last round: "
+        caption += f"{several if (table['n'] > 1).any() else 'one seed'}."
+        caption += captions.adaptive(names) + " No bar: 0, infeasible, or no number." + by_rule(page.by_row)
         caption += captions.marked(table["caveat"])
         title = captions.at_place(f"{metric.label} by attack", page, place)
         labels = [wrapped(aggregator_label(rule), COLUMN - 0.7, SMALL) for rule in page.rows]

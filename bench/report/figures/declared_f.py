@@ -78,7 +78,9 @@ def draw(
             ax.tick_params(pad=2)
         what = f"{label} to a wrong declared f" if regret else f"{label}, declared f against the true number"
         name = attack_name(page, attack)
-        caption = _caption(dense, regret, unit, "infeasible" in states) + captions.adaptive([name])
+        caption = _caption(
+            int(known[f"{prefix}n"].max()), dense, regret, unit, "infeasible" in states
+        ) + captions.adaptive([name])
         caption += by_rule(page.by_row) + captions.marked(known[f"{prefix}caveat"])
         subtitle = ", ".join([captions.subtitle(page), *labelled(rest(page), values)])
         return sheet.finish(f"{what}: {name}", subtitle, caption, style.keys_of(states))
@@ -97,10 +99,11 @@ def _by_place(squares: pd.DataFrame, prefix: str, dense: bool) -> dict[tuple[int
     return found
 
 
-def _caption(dense: bool, regret: bool, unit: str, hatched: bool) -> str:
-    text = "Mean over seeds" + ("" if dense else " and, below it, ± half width of its 95 % Student interval")
+def _caption(seeds: int, dense: bool, regret: bool, unit: str, hatched: bool) -> str:
+    text = "Mean over seeds" if seeds > 1 else "One seed"
+    text += "" if dense or seeds <= 1 else " and, below it, ± half width of its 95 % Student interval"
     text += f", in {unit}, after the last round."
-    if dense:
+    if dense and seeds > 1:
         text += " Intervals: tables/declared_f.csv."
     if regret:
         text += " The metric where the true number is declared minus that here, same seed"

@@ -67,12 +67,14 @@ def draw(page: Page, attack: str, lines: pd.DataFrame) -> Figure:
             ax.set_ylabel("summed weight" if leftmost else "", fontsize=SMALL)
         title = f"Influence of the malicious clients: {attack_name(page, attack)}"
         keys = [*keys_of(page.rows), dashed("share")]
-        caption = _CAPTION + captions.of_cells(page, [attack])
+        caption = _CAPTION.format("mean over seeds" if (lines["n"] > 1).any() else "one seed") + captions.of_cells(
+            page, [attack]
+        )
         return sheet.finish(title, captions.subtitle(page), caption, keys, columns=4)
 
 
 _CAPTION = (
-    "Summed least-squares weight of the malicious clients in the server's update, at evaluated rounds; mean over "
-    "seeds. 0: kept out; dashed: their share of the clients (what averaging without weights gives them). "
+    "Summed least-squares weight of the malicious clients in the server's update, at evaluated rounds; {}. "
+    "0: kept out; dashed: their share of the clients (what averaging without weights gives them). "
     "Weights can be negative or above 1 where a rule steps outside its clients' span."
 )
