@@ -140,15 +140,19 @@ def temporary(failures: Sequence[Failure]) -> Path:
 def _failures(
     kinds: Mapping[tuple[str, ...], Sequence[Cell]], answers: Mapping[tuple[str, ...], Answer]
 ) -> Iterator[Failure]:
-    together: dict[str, Failure] = {}
+    together: list[Failure] = []
     for kind, found in answers.items():
         if found.failed is None:
             continue
         names = tuple(CODE.sub("", name) for name in _plugins(kinds[kind][0]).values())
-        known = together.get(found.failed, Failure(names, found.failed, found.trace, 0))
-        common = tuple(name for name in known.names if name in names) or known.names
-        together[found.failed] = Failure(common, known.why, known.trace, known.cells + len(kinds[kind]))
-    yield from together.values()
+        for place, known in enumerate(together):
+            common = tuple(name for name in known.names if name in names)
+            if known.why == found.failed and common:  # one plug-in fails in several kinds of cells
+                together[place] = Failure(common, known.why, known.trace, known.cells + len(kinds[kind]))
+                break
+        else:
+            together.append(Failure(names, found.failed, found.trace, len(kinds[kind])))
+    yield from together
 
 
 def _chosen(kinds: Mapping[tuple[str, ...], Sequence[Cell]]) -> Iterator[tuple[tuple[str, ...], Sequence[Cell]]]:
