@@ -105,7 +105,7 @@ def run(
         KeyboardInterrupt: the run was interrupted.
 
     Warns:
-        UserWarning: cells failed.
+        UserWarning: cells failed; or the workers are likely to need more memory than this machine has.
     """
     _check_arguments(
         workers=workers,
@@ -123,6 +123,8 @@ def run(
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
     cell_trials.before_run(asked.cells, folder, trial, elsewhere=address is not None)
+    if address is None and (need := cell_trials.memory(asked.cells, folder, count)) and need.warning:
+        warnings.warn(need.warning, stacklevel=2)
     _write_functions(asked, folder)
     outcome = runner.run(
         asked,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.execution import preflight
+from flipbench.execution import memory_need, preflight
+from flipbench.execution.memory_need import Need
 from flipbench.execution.preflight import Answer, Question
 from flipbench.execution.progress import counted
 from flipbench.federation import tasks
@@ -84,6 +85,21 @@ def check_devices(cells: Iterable[Cell]) -> None:
     """
     for device in sorted({c.device for c in cells}):
         tasks.check_device(device)
+
+
+def memory(cells: Iterable[Cell], folder: Path, workers: int) -> Need | None:
+    """The memory of a run of the cells that have no result yet; cells with a model of a plug-in are passed over.
+
+    Args:
+        cells: of the grid.
+        folder: of its results.
+        workers: processes on this machine.
+    """
+    store, shipped = Store(folder, repairs=False), [c for c in cells if "model" not in _plugins(c)]
+    pending = [c for c in shipped if not store.has(key_of_normal(c, contents(c)))]
+    found = preflight.answers([preflight.of_model(c) for c in pending])
+    rooms = {c: answer.room for c in pending if (answer := found[preflight.of_model(c)]).failed is None}
+    return memory_need.need(rooms, min(workers, max(1, len(pending))))
 
 
 def load(datasets: Iterable[str]) -> None:

@@ -59,7 +59,10 @@ class Need:
         """What to do where not all workers fit; None where they do."""
         if self.fit >= self.workers:
             return None
-        whole = f"{counted(self.workers, 'worker')} need about {size_text(self.worker * self.workers)} of memory, and "
+        verb = "needs" if self.workers == 1 else "need"
+        whole = (
+            f"{counted(self.workers, 'worker')} {verb} about {size_text(self.worker * self.workers)} of memory, and "
+        )
         whole += f"{size_text(self.available)} are available: "
         if not self.fit:
             return whole + "not even one fits; take fewer clients a round or a smaller model"

@@ -16,12 +16,14 @@ from flipbench.plugins import first_load, registry, spelling
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell, Chain, Name
 from flipbench.spec.reference import Reference, parse, parse_chain
 from flipbench.system import exception_text
+from flipbench.system.limits import size_text
 
 EVERY_PAIR = "every_pair"  # an attack that stands for one targeted attack for each ordered pair of classes
 
 _LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}  # of a small output layer
 _REPEATED = {"steps", "starts", "repeats", "trials", "finalists"}  # options that say how often work is done
 _MOST_TIMES = 10_000
+_MOST_PARAMETERS = 1_000_000_000  # all clients of a round are trained at once, each with its own
 _HINTS = typing.get_type_hints(Cell, include_extras=True)
 # Fields whose value names a thing with options -> kind of thing in the registry, which is called like the field.
 REFERENCES: dict[str, str] = {f: f for f in FIELDS if _HINTS[f] in (Name, Chain)}
@@ -196,17 +198,23 @@ def check_model(text: str, shape: tuple[int, int, int], classes: int) -> None:
     if not registry.is_shipped("model", parse(text).name):
         return
     try:
-        _build(registry.resolve("model", text), shape, classes)
+        net = _build(registry.resolve("model", text), shape, classes)
     except (ValueError, RuntimeError) as error:
         raise FieldError(_named(text, error)) from error
+    number = sum(parameter.numel() for parameter in net.parameters())
+    if number > _MOST_PARAMETERS:
+        raise FieldError(
+            f"{text} has {number:,} parameters, {size_text(4 * number)} for each client of a round, and at most "
+            f"{_MOST_PARAMETERS:,} are taken: make it narrower"
+        )
 
 
-def _build(model: Callable[..., Any], shape: tuple[int, int, int] = (1, 512, 512), classes: int = 2) -> None:
+def _build(model: Callable[..., Any], shape: tuple[int, int, int] = (1, 512, 512), classes: int = 2) -> Any:
     """Without a data set, images so large that only mistakes of the options themselves remain."""
     import torch
 
     with torch.device("meta"):
-        model(shape, classes)
+        return model(shape, classes)
 
 
 def _try_schedule(schedule: Callable[..., float]) -> None:
@@ -246,7 +254,7 @@ def _try_rule(rule: Callable[..., Any]) -> None:
             raise ValueError("it answers finite updates with one that is not finite; take a smaller value")
 
 
-_TRIALS: dict[str, Callable[[Any], None]] = {
+_TRIALS: dict[str, Callable[[Any], Any]] = {
     "aggregator": _try_rule,
     "schedule": _try_schedule,
     "features": _try_features,

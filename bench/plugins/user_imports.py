@@ -14,18 +14,22 @@ import builtins
 import importlib
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.abc import Loader
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_loader
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from flipbench.plugins.import_statements import imported
 
+# A file called random.py does not stand for Python's module, nor one called numpy.py for what every plug-in uses.
+NEVER = {"flipbench", "numba", "numpy", "pandas", "scipy", "torch", *sys.stdlib_module_names}
+_INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 PREFIX = "flipbench_plugin_"  # of the names of modules made from loose files and from source text
 _IMPORTLIB = {"importlib", "_frozen_importlib", "_frozen_importlib_external"}
 
@@ -88,8 +92,12 @@ class UserFinder:
                 if importer is not None and home is not None:
                     _check_statement(importer, name)
                 self._homes[name] = folder
-                return spec
+                return _of_text(spec) or spec
         return None
+
+    def is_asked(self, frame: FrameType | None) -> bool:
+        """Whether an import is one of a user's code, or one that a reference asks for."""
+        return self._asked > 0 or self._home(_importer(frame)) is not None
 
     def _home(self, importer: FrameType | None) -> str | None:
         """The folder of the user's code that imports; None where it is not a user's."""
@@ -101,7 +109,47 @@ class UserFinder:
         return self._homes.get(name.partition(".")[0])
 
 
+class SourceFinder:
+    """Finds the user's own modules where Python does, and has them made of their text.
+
+    A compiled file counts as new by its date in whole seconds and the size of the text: after an edit of a digit within
+    one second Python runs the code of before, while the hash is of the new text.
+    """
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        """Called by Python before it looks for a module itself."""
+        if name.partition(".")[0] in NEVER or not finder.is_asked(sys._getframe(1)):
+            return None
+        return _of_text(PathFinder.find_spec(name, path))
+
+
+class _TextLoader(SourceFileLoader):
+    """Reads and writes no compiled file."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+def _of_text(spec: ModuleSpec | None) -> ModuleSpec | None:
+    """The way to a module of the user's own, by its text; None for another's."""
+    if spec is None or type(spec.loader) is not SourceFileLoader or not is_users(Path(str(spec.origin)).resolve()):
+        return None
+    spec.loader = _TextLoader(spec.name, str(spec.origin))
+    spec.cached = None
+    return spec
+
+
+def is_users(file: Path) -> bool:
+    """Whether a resolved file is Python text of the user's own: no part of Python or of an installed package."""
+    installed = {Path(p).resolve() for n, p in sysconfig.get_paths().items() if n in _INSTALLED}
+    parts = {"site-packages", "dist-packages"} & set(file.parts)
+    return file.suffix == ".py" and not parts and not installed & set(file.parents)
+
+
 finder = UserFinder()
+_texts = SourceFinder()
 
 
 def install(folders: Sequence[str] = ()) -> None:
@@ -113,6 +161,8 @@ def install(folders: Sequence[str] = ()) -> None:
     finder.folders += [folder for folder in folders if folder not in finder.folders]
     if finder not in sys.meta_path:
         sys.meta_path.append(finder)
+    if _texts not in sys.meta_path:  # behind what is built in
+        sys.meta_path.insert(sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0, _texts)
 
 
 def prepare(module: ModuleType, beside: Mapping[str, UserModule]) -> None:

@@ -10,16 +10,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flipbench.plugins.import_statements import imported, parents
-from flipbench.plugins.user_imports import UserModule, finder, install
-
-# A file called random.py does not stand for Python's module, nor one called numpy.py for what every plug-in uses.
-_NEVER = {"flipbench", "numba", "numpy", "pandas", "scipy", "torch", *sys.stdlib_module_names}
-_INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
+from flipbench.plugins.user_imports import NEVER, UserModule, finder, install, is_users
 
 Modules = dict[str, UserModule]  # by name
 
@@ -84,7 +79,7 @@ def _beside(folder: Path, name: str) -> Modules:
     """The packages on the way to a module beside a file, and the module itself; empty where it lies elsewhere."""
     parts = [part for part in name.split(".") if part]
     found: Modules = {}
-    for depth, part in enumerate(parts if parts and parts[0] not in _NEVER else (), 1):
+    for depth, part in enumerate(parts if parts and parts[0] not in NEVER else (), 1):
         here = folder.joinpath(*parts[:depth])
         if (file := _file(here)) is not None:
             module = UserModule(file, file.read_bytes(), file.name == "__init__.py" and file.parent == here)
@@ -115,7 +110,7 @@ def _is_loose_package(name: str, place: Path) -> bool:
 
 def own_file(module: str) -> Path | None:
     """The file of a user's own module."""
-    if module.partition(".")[0] in _NEVER:
+    if module.partition(".")[0] in NEVER:
         return None
     file = getattr(sys.modules.get(module), "__file__", None)
     if module not in sys.modules:
@@ -125,10 +120,7 @@ def own_file(module: str) -> Path | None:
     if file is None:
         return None
     path = Path(file).resolve()
-    installed = {Path(p).resolve() for n, p in sysconfig.get_paths().items() if n in _INSTALLED}
-    if path.suffix != ".py" or {"site-packages", "dist-packages"} & set(path.parts) or installed & set(path.parents):
-        return None
-    return path
+    return path if is_users(path) else None
 
 
 def _origin(module: str) -> Path | None:

@@ -53,7 +53,9 @@ def parse_size(text: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """``1.5 GiB``, ``512 MiB``."""
+    """``1.5 GiB``, ``512 MiB``, ``3.64 TiB``."""
+    if size >= 1000 * 2**30:
+        return f"{size / 2**40:,.3g} TiB"
     return f"{size / 2**30:.3g} GiB" if size >= 2**30 else f"{size / 2**20:.3g} MiB"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import py_compile
 import shutil
 from pathlib import Path
 
@@ -246,3 +248,27 @@ def test_the_clean_twin_that_a_record_names_is_the_one_that_runs(
     named = {records.record(Job(cell, reader.contents(cell)), {}, "failed", None)["twin"] for cell in cells}
     assert len(cells) == 2
     assert named == {key(cell, reader.contents(cell)) for cell in cells if not cell.attacked}
+
+
+@pytest.mark.parametrize(
+    ("reference", "statement"),
+    [("rule.py:mine", "import numbers_of_mine as n"), ("own.rules:mine", "from own import numbers_of_mine as n")],
+)
+def test_an_edit_within_a_second_is_not_answered_by_compiled_code(folder: Path, reference: str, statement: str) -> None:
+    """A compiled file is as new as its text by Python's rules, and holds other code."""
+    package = folder / "own" if ":" in reference and reference.startswith("own") else folder
+    package.mkdir(exist_ok=True)
+    place = package / ("rules.py" if package != folder else "rule.py")
+    place.write_text(f"{statement}\ndef mine(updates, cohort, /):\n    return updates.mean(-2) * n.FACTOR\n")
+    (package / "__init__.py").write_text("")
+    helper = package / "numbers_of_mine.py"
+    for file, text, edited in ((helper, "FACTOR = 2\n", "FACTOR = 7\n"), (place, None, None)):
+        if text is not None:
+            file.write_text(text)
+        compiled = py_compile.compile(str(file), doraise=True)
+        assert compiled is not None
+        if edited is not None:
+            date = file.stat()
+            file.write_text(edited)
+            os.utime(file, ns=(date.st_atime_ns, date.st_mtime_ns))
+    assert ask(reference) == [7, 7]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flipbench.plugins import kinds, registry
 from flipbench.versions.table import edited, engine_sources, entry_source, table
-from tests.versions import golden_numbers
+from tests.versions import golden_numbers, record
 
 RECORD = "run `make versions`: it records changed source, and raises the version of what gives other numbers"
 
@@ -33,3 +33,10 @@ def test_every_shipped_thing_has_a_golden_case() -> None:
     covered = {golden_numbers.entry(name) for name in golden_numbers.stored()}
     shipped = {(kind, name) for kind in kinds.KINDS for name in registry.shipped(kind)}
     assert {f"{kind} {name}" for kind, name in shipped - golden_numbers.NEEDS_FILES} <= covered
+
+
+def test_golden_numbers_change_with_their_version_alone() -> None:
+    stored = {"engine sums": 1.0, "aggregator krum: far": 2.0, "aggregator mean: far": 3.0, "attack gone": 4.0}
+    now = {"engine sums": 1.001, "aggregator krum: far": 2.5, "aggregator mean: far": 3.001, "attack new": 5.0}
+    kept = record._golden(now, stored, {"aggregator krum"})
+    assert kept == {"engine sums": 1.0, "aggregator krum: far": 2.5, "aggregator mean: far": 3.0, "attack new": 5.0}

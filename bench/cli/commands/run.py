@@ -84,6 +84,8 @@ def run(
             _fetch({cell.dataset for cell in asked.cells})
     with signals.in_order():
         cell_trials.before_run(asked.cells, folder, trial, elsewhere=scheduler is not None)
+        if scheduler is None and (need := cell_trials.memory(asked.cells, folder, count)) and need.warning:
+            typer.echo(f"warning: {need.warning}", err=True)
     display = progress_display.choose(count, quiet=not progress)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     options = runner.WorkerOptions(
