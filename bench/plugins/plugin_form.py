@@ -30,7 +30,7 @@ def check(kind: str, name: str, target: Any) -> None:
         what = _with_article(type(target).__name__)
         raise PluginError(f"{name} is {what}, not a function or a class: name {_with_article(spec.noun)}")
     count = _count(name, target) if kind == "attack" else spec.positional
-    if is_class and is_dataclass(target) and not target.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if is_class and is_dataclass(target) and not inspect.getattr_static(target, "__dataclass_params__").frozen:
         raise PluginError(
             f"{name} is a dataclass that is not frozen, so what one cell changes in it would reach the next: write "
             "@dataclasses.dataclass(frozen=True) above it"
