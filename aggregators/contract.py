@@ -40,7 +40,7 @@ class Infeasible(ValueError):
 def _no_root_data() -> Update:
     raise Infeasible(
         "this rule needs the server's own update on its root data, and this cohort has none: give the cell root data "
-        "(root_examples in a grid), or a matrix of your own the update (trusted=...)"
+        "(root_examples in a grid), or give that update beside a matrix of your own (trusted=...)"
     )
 
 

@@ -44,6 +44,7 @@ class Plan:
         workers: that the estimate of the whole run counts with.
         trials: which cells fail when one small round of them is tried, and why; empty where none does.
         damaged: files of results that cannot be trusted; their cells are to run.
+        warnings: of the grid: what is sound and hardly meant, like an attack that cannot act.
         memory: that the workers need; None where nothing is to run on this machine's processor.
     """
 
@@ -58,6 +59,7 @@ class Plan:
     trials: str = ""
     damaged: tuple[str, ...] = ()
     memory: memory_need.Need | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def pending(self) -> dict[str, Cell]:
@@ -96,7 +98,7 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
     models = {k: found[preflight.of_model(c)] for k, c in to_run.items()}
     refused = {k: a.refused for k, a in rules.items() if a.refused is not None}
     doomed = {k: why for k in to_run if (why := rules[k].failed or models[k].failed) is not None}
-    failures = cell_trials.tried(c for k, c in to_run.items() if k not in doomed)
+    failures = cell_trials.tried(to_run.values())
     trials = cell_trials.message(failures, cell_trials.temporary(failures)) if failures else ""
     measured = _measured(store, {k: c for k, c in cells.items() if states[k] == "done"})
     seconds, guessed = 0.0, 0
@@ -154,6 +156,7 @@ def text(plan: Plan) -> str:
     if plan.damaged:
         lines.append(f"{counted(len(plan.damaged), 'damaged file')} left as found; a run moves them to quarantine/:")
         lines += [f"  {name}" for name in plan.damaged[:5]]
+    lines += [f"warning: {printable(warning, 500)}" for warning in plan.warnings]
     return "\n".join([*lines, *([plan.trials] if plan.trials else []), *_few_seeds(plan)])
 
 

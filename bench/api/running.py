@@ -55,7 +55,8 @@ def plan(
     """
     _check_arguments(workers=workers, results=results)
     asked = _grid(grid, device)
-    return planning.plan(asked, Path(results) / asked.name, workers=limits.worker_count(workers))
+    planned = planning.plan(asked, Path(results) / asked.name, workers=limits.worker_count(workers))
+    return replace(planned, warnings=asked.warnings)
 
 
 def run(
@@ -105,7 +106,8 @@ def run(
         KeyboardInterrupt: the run was interrupted.
 
     Warns:
-        UserWarning: cells failed; or the workers are likely to need more memory than this machine has.
+        UserWarning: cells failed; the workers are likely to need more memory than this machine has; or the grid has
+            what is sound and hardly meant, like an attack that cannot act.
     """
     _check_arguments(
         workers=workers,
@@ -119,6 +121,8 @@ def run(
         tls=tls,
     )
     asked = _grid(grid, device)
+    for text in asked.warnings:
+        warnings.warn(printable(text, 500), stacklevel=2)
     folder, count = Path(results).absolute() / asked.name, limits.worker_count(workers)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))

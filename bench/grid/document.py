@@ -16,6 +16,7 @@ from flipbench.grid import figures, yaml_tree
 from flipbench.grid.fields import REFERENCES, FieldError, checked, typed
 from flipbench.grid.yaml_tree import Node, kind_of
 from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.distinct_texts import printable
 from flipbench.spec.reference import parse_chain
 from flipbench.spec.suggestions import near
 
@@ -372,5 +373,5 @@ def place_of(node: Node) -> Place:
 def _text(node: Node) -> str:
     if node.kind != "scalar":
         return f"a {node.kind}"
-    text = node.value if isinstance(node.value, str) else json.dumps(node.value)
+    text = printable(node.value, len(node.value)) if isinstance(node.value, str) else json.dumps(node.value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"

@@ -190,6 +190,8 @@ class Cell:
             raise ValueError(f"malicious_count is {self.malicious}, more than the {self.clients} clients")
         if self.clients_per_round is not None and self.clients_per_round > self.members:
             raise ValueError(f"clients_per_round is {self.clients_per_round}, more than the {self.members} clients")
+        if self.declared_byzantine is not None and self.declared_byzantine > self.members:
+            raise ValueError(f"declared_byzantine is {self.declared_byzantine}, more than the {self.members} clients")
         if self.drop_last and (self.local_steps is not None or self.batch_size == "full"):
             which = "batch_size full" if self.batch_size == "full" else "local_steps"
             raise ValueError(f"drop_last is about the last batch of a pass, and {which} has none: leave drop_last out")

@@ -143,7 +143,10 @@ def _options(text: str, inside: str) -> dict[str, Any]:
     if not inside.strip():
         return {}
     if (call := _call(inside)) is None:
-        raise BadReference(f"the options of {_show(text)} cannot be read; write them like name(a=1, b=[2, 3])")
+        raise BadReference(
+            f"the options of {_show(text)} cannot be read; write them like name(a=1, b=[2, 3]), and text in quotes, "
+            "like name(path='/some/file')"
+        )
     if call.args or any(k.arg is None for k in call.keywords):
         raise BadReference(f"the options of {_show(text)} need names; write them like name(a=1, b=[2, 3])")
     names = [str(k.arg) for k in call.keywords]

@@ -154,3 +154,21 @@ def test_a_wrong_form_found_later_does_not_end_the_checks():
     checks = fb.check_aggregator(one_matrix, on_fail="return")
     assert {"stack", "malicious"} <= set(checks.failed)
     assert not checks.skipped
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"attack_start": 100}, "attack_start"),
+        ({"malicious_fraction": 0.01}, "malicious"),
+        ({"attack_availability": 0.1}, "attack_availability"),
+    ],
+)
+def test_python_shows_the_warnings_that_the_command_line_shows(fields, said, tmp_path):
+    base = {"dataset": "digits", "clients": 10, "rounds": 3, "local_steps": 1, "attack": "mirrored"}
+    grid = fb.read_grid({"name": "idle", "base": {"malicious_fraction": 0.2, **base, **fields}})
+    (warning,) = grid.warnings
+    assert said in warning
+    assert f"warning: {warning}" in repr(fb.plan(grid, results=tmp_path, workers=1))
+    with pytest.warns(UserWarning, match=said):
+        fb.run(grid, workers=1, results=tmp_path, progress=False)

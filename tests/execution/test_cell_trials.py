@@ -92,8 +92,11 @@ def test_all_that_cannot_work_is_one_message_and_nothing_is_run(folder: Path) ->
     assert "full tracebacks: results/mine/trials.txt" in text
     assert "in raises" in (folder / "results" / "mine" / "trials.txt").read_text()
     assert not (folder / "results" / "mine" / "cells").exists()
-    code, text = call("plan", "mine.yaml", "--set", "aggregator=bad.py:half")
+    code, text = call("plan", "mine.yaml", "--set", "aggregator=[bad.py:half, bad.py:raises]")
+    assert code == 2
     assert "bad.py:half must return torch.float32" in text
+    assert "KeyError: 'no such thing' (bad.py:14)" in text
+    assert "full tracebacks: " in text
 
 
 def test_a_data_set_that_ends_the_process_is_loaded_in_another(folder: Path) -> None:

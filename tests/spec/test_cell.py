@@ -77,6 +77,7 @@ def test_the_declared_f_is_the_expected_number_under_sampling() -> None:
         ({"malicious_fraction": 0.1, "malicious_count": 1}, "keep one"),
         ({"malicious_count": 21}, "more than the 20 clients"),
         ({"clients_per_round": 21}, "more than the 20 clients"),
+        ({"declared_byzantine": 21}, "declared_byzantine is 21, more than the 20 clients"),
         ({"attack_start": 5, "attack_stop": 4}, "before attack_start 5"),
         ({"malicious_data": "fresh", "malicious_fraction": 0.1}, "give malicious_count"),
         ({"malicious_data": "fresh", "malicious_count": 4, "clients_per_round": 25, "attack": "mirrored"}, "the 24 cl"),

@@ -34,3 +34,5 @@ def plan(
         for line in planning.listing(planned):
             typer.echo(line)
     typer.echo(str(planned))
+    if planned.trials:
+        raise typer.Exit(2)  # a plug-in that cannot work, as for `run`

@@ -64,7 +64,12 @@ _AFTER_METRICS = (
     Line("malicious_influence_mean", "number", "weight", "the same, mean over the evaluated rounds"),
     Line("malicious_kept", "number", SHARE, "share of evaluated attacked rounds in which the rule kept one"),
     Line("no_prediction", "integer", "test images", "images without a prediction in the last round: logits not finite"),
-    Line("no_prediction_rounds", "text", "round numbers", "evaluated rounds with such images"),
+    Line(
+        "no_prediction_rounds",
+        "text",
+        "round numbers",
+        "evaluated rounds with test images without a prediction, stamped ones too",
+    ),
     Line("clamped_rounds", "text", "round numbers", "rounds in which running variances below 0 were set to 0"),
     Line("nonfinite_updates", "integer", "updates", "updates that were not finite and were left out, over all rounds"),
     Line("seconds_setup", "number", "seconds", "data, partition, attack search and start of the model"),
