@@ -89,7 +89,7 @@ def test_root_data_that_are_missing_or_wrong() -> None:
     x = draw(5, 4, 1)
     for rule in (fltrust, monna):
         with pytest.raises(
-            Infeasible, match=r"root_examples in a grid\), or a matrix of your own the update \(trusted"
+            Infeasible, match=r"root_examples in a grid\), or give that update beside a matrix of your own \(trusted"
         ):
             rule(x, Cohort.of(x, 1))
         with pytest.raises(ValueError, match=r"needs the shape \(\*cells, dim\) = \(4,\), got \(3,\)"):

@@ -107,7 +107,7 @@ def test_a_plan_counts_what_fails_on_trial_apart_from_the_infeasible(
     found = planning.plan(of, tmp_path / "r")
     assert (list(found.refused.values()), len(found.doomed), len(found.pending)) == (["needs more clients"], 1, 3)
     call = CliRunner().invoke(app, ["plan", "tiny.yaml", "--aggregator", "rules.py:leaves", "--list"])
-    assert call.exit_code == 0, call.output
+    assert call.exit_code == 2, call.output
     assert (
         "of them likely to fail 1  aggregator rules.py:leaves: its trial ended itself with exit code 0" in call.output
     )
