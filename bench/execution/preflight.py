@@ -43,7 +43,8 @@ _LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))} 
 _LONGEST = 1000  # characters of a reason
 _CHANGES = (
     "the same small round gave other numbers when it was run again: something keeps state between calls (a variable of "
-    "its module, an attribute) or draws random numbers from no generator that flipbench passes"
+    "its module, an attribute) or draws random numbers from no generator that flipbench passes; memory is passed on by "
+    "a frozen dataclass with init (docs/writing_a_defence.md)"
 )
 
 
