@@ -77,7 +77,7 @@ TESTS := $(BIN)/python -m pytest -n $(CORES) --dist worksteal --ignore=tests/spe
 # What a checkout needs is the rest (see the markers in pyproject.toml).
 LONG  := process or browser or torture or notebook or timing or package
 
-test: $(VENV)/.installed-test ## run the tests that a checkout needs (under 3 minutes on two cores)
+test: $(VENV)/.installed-test ## run the tests that a checkout needs (about 5 minutes on two cores)
 	$(TESTS) -m 'not ($(LONG))'
 
 test-rest: $(VENV)/.installed-test ## run the other tests: processes, browser, notebook, small torture, timing
@@ -106,6 +106,7 @@ speed: $(VENV)/.installed-test ## run the benchmarks (one thread, about 15 minut
 	@mkdir -p $(RESULTS)/speed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/speed -p no:xdist --benchmark-only --benchmark-disable-gc --benchmark-json=$(RESULTS)/speed/federation.json -o timeout=900
 	$(BIN)/python -m tests.speed.table $(RESULTS)/speed/federation.json | tee $(RESULTS)/speed/federation.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.speed.worker_memory $(RESULTS)/speed/worker_memory.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.speed.rules $(RESULTS)/speed/rules.json
 	$(BIN)/python -m tests.speed.rule_table $(RESULTS)/speed/rules.json | tee $(RESULTS)/speed/rules.md
 

@@ -22,9 +22,10 @@ from flipbench.spec.cell import Cell
 from flipbench.spec.reference import parse_chain
 from flipbench.system.limits import size_text
 
-PROCESS = 290 << 20  # bytes of a worker before it holds data: PyTorch, numba, compiled kernels, small cells
+PROCESS = 350 << 20  # bytes of a worker before it holds data: PyTorch, numba, compiled kernels, small cells
+ALONE = 530 << 20  # of one worker, which is the process of the command: pandas and SciPy too
 _COPIES = 3.4  # of the updates, whatever the rule
-_OF_RULES = {"flame": 3.2, "foolsgold": 3.2, "caf": 1.0}  # beyond `_COPIES`
+_OF_RULES = {"flame": 4.2, "foolsgold": 3.2, "caf": 1.0}  # beyond `_COPIES`
 _OF_ATTACKS = {"min_max": 5.0, "min_sum": 5.0, "fang_krum": 5.0, "fang_trimmed_mean": 5.0}
 _OF_UPDATE_ATTACKS = 1.5
 _OF_PLUGINS = 2.0  # what they are lent, and an answer like it
@@ -90,7 +91,7 @@ def of_cell(cell: Cell, parameters: int, data: int, workers: int = 1) -> int:
         workers: of the run, which share the cells.
     """
     rows = run_stack.rows_of(cell, parameters, workers) * cell.per_round
-    return math.ceil(PROCESS + data * 1.25 + copies(cell) * rows * parameters * 4)
+    return math.ceil((ALONE if workers == 1 else PROCESS) + data * 1.25 + copies(cell) * rows * parameters * 4)
 
 
 def copies(cell: Cell) -> float:

@@ -163,3 +163,15 @@ def test_ham10000_study() -> None:
     unlike = to_naevi[to_naevi["partition"] == "dirichlet(alpha=0.5)"]
     least = min(missed(a, "dirichlet(alpha=0.5)")[0] for a in unlike["aggregator"].unique())
     assert f"every rule misses {np.floor(10 * least) / 10} or more" in README
+
+
+def test_the_memory_of_workers() -> None:
+    lines = (ROOT / "results/reference/speed/worker_memory.md").read_text("utf-8").splitlines()[2:]
+    squares = [[square.strip() for square in line.strip("|").split("|")] for line in lines]
+    estimated, measured = (np.array([float(s[i].removesuffix(" MiB")) for s in squares]) for i in (2, 3))
+    assert len({s[0] for s in squares}) == 8
+    assert "For eight cells with one and two workers it was 1.0 to 1.7 times" in " ".join(
+        (ROOT / "docs/grids.md").read_text("utf-8").split()
+    )
+    assert round((estimated / measured).min(), 1) == 1.0
+    assert round((estimated / measured).max(), 1) == 1.7

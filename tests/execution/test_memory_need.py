@@ -30,7 +30,7 @@ def test_run_warns_where_the_machine_has_less_and_not_for_cells_that_are_done(fo
     first = CliRunner().invoke(app, command)
     assert first.exit_code == 0
     assert (
-        "warning: 1 worker needs about 291 MiB of memory, and 100 MiB are available: not even one fits" in first.output
+        "warning: 1 worker needs about 531 MiB of memory, and 100 MiB are available: not even one fits" in first.output
     )
     assert "of memory" not in CliRunner().invoke(app, command).output
 
@@ -63,5 +63,5 @@ def test_how_many_workers_fit_is_said() -> None:
 def test_the_need_grows_with_parameters_clients_and_rule() -> None:
     small = Cell(dataset="digits", model="softmax", clients=20)
     large = Cell(dataset="digits", model="softmax", clients=20, aggregator="flame")
-    assert memory_need.of_cell(small, 10**6, 0) - memory_need.PROCESS == pytest.approx(3.4 * 20 * 4e6, rel=0.01)
+    assert memory_need.of_cell(small, 10**6, 0) - memory_need.ALONE == pytest.approx(3.4 * 20 * 4e6, rel=0.01)
     assert memory_need.of_cell(large, 10**6, 0) > memory_need.of_cell(small, 10**6, 0)
