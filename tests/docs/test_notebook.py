@@ -59,7 +59,7 @@ def test_the_quickstart_runs(monkeypatch):
     texts = "".join(outputs(notebook, "text/plain"))
     assert "<Results quickstart: 144 cells, 126 done, 18 infeasible>" in texts
     assert "216 of 216 cells, 144 done before" in texts  # a function of the notebook beside cells that were there
-    assert "smooth\\_centre(radius=2.0)" in texts
+    assert "smooth\\_centre(radius=2)" in texts
 
 
 def test_the_quickstart_uses_the_public_api_alone():
