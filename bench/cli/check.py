@@ -16,6 +16,7 @@ from flipbench.plugins import first_load, loading, other_suites, registry
 from flipbench.spec.reference import Reference, parse_chain
 
 _WIDTH = 118
+_TWICE = "repeatable"  # the property whose failure spoils other checks
 
 
 def check(ref: str, kind: str | None, except_for: Sequence[str] = (), definition: str | None = None) -> tuple[str, int]:
@@ -67,6 +68,8 @@ def _text(ref: str, checks: Checks, seconds: float) -> str:
             lines.append(f"  {name:<{width}}  pass      {title}")
     if checks.skipped:
         lines.append(f"  {len(checks.skipped)} more checks are made when {next(iter(checks.failed))} passes")
+    if _TWICE in checks.failed and len(checks.failed) > 1:
+        lines.append(f"  repair {_TWICE} first: what answers one question in two ways fails other checks too")
     counts = f"{len(checks.passed)} pass, {len(checks.failed)} fail, {len(checks.excused)} declared"
     return "\n".join([*lines, f"{counts}, in {seconds:.1f} s"])
 

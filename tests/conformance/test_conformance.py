@@ -239,6 +239,15 @@ def test_a_failure_is_exit_code_1_with_case_impact_and_fix(call):
         assert label in result.output
 
 
+def test_kept_state_is_named_as_what_to_repair_first(call, tmp_path):
+    code = "def kept(updates, cohort, /):\n    PAST.append(1)\n    return updates.mean(-2) * len(PAST)\n"
+    (tmp_path / "kept.py").write_text(f"PAST = []\n\n\n{code}")
+    result = call(f"{tmp_path}/kept.py:kept")
+    assert result.exit_code == 1
+    assert "repair repeatable first" in result.output
+    assert "repair repeatable first" not in call("mine.py:good").output
+
+
 def test_a_rule_of_a_module_is_checked_as_what_it_claims_to_be(call):
     result = call("tests.helpers.defective.rules:krum_unsquared", "--definition", "krum", "--except-for", "scale")
     assert result.exit_code == 1
