@@ -9,6 +9,7 @@ partition is a function in `partitions`.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from typing import Any
 
 from flipbench.data import downloads, ham10000, idx, mnist, packaged
 from flipbench.data.dataset import Dataset, shortened
+from flipbench.data.input_shape import InputShape
 from flipbench.errors import UserError
 from flipbench.plugins import guard, registry, source_hashes
 from flipbench.plugins.definitions import kind_of
@@ -118,33 +120,35 @@ class Description:
 
     Attributes:
         reference: as given, in its one spelling.
-        shape: (channels, height, width).
-        levels: the largest pixel value of the scale.
+        shape: of one example: (channels, height, width) of an image.
+        levels: of images: the largest pixel value of the scale.
         classes: name, training and test examples of each class, in label order.
         split: origin of the split into training and test, as in `Dataset`.
         sha256: of the content.
         sources: files read.
         notes: what a reader of results should know.
+        clients: how many training examples each natural client has, ascending; empty: there are none.
     """
 
     reference: str
-    shape: tuple[int, int, int]
+    shape: InputShape
     levels: int
     classes: tuple[tuple[str, int, int], ...]
     split: str
     sha256: str
     sources: tuple[str, ...]
     notes: tuple[str, ...]
+    clients: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        channels, height, width = self.shape
         names = max(len("all"), *(len(name) for name, _, _ in self.classes))
         total = ("all", sum(c[1] for c in self.classes), sum(c[2] for c in self.classes))
         rows = [(str(i), *c) for i, c in enumerate(self.classes)] + [("", *total)]
         return "\n".join(
             [
                 self.reference,
-                f"  images  {height} x {width}, {channels} channel{'s' * (channels > 1)}, levels 0 to {self.levels}",
+                _line_of_inputs(self.shape, self.levels),
+                *_line_of_clients(self.clients),
                 f"  split   {self.split}: {_SPLITS[self.split]}",
                 f"  sha256  {self.sha256}",
                 *(f"  file    {source}" for source in self.sources),
@@ -161,7 +165,22 @@ _SPLITS = {
     "stratified": "our own, by class",
     "lesion": "our own, by class, all images of a lesion on one side",
     "row": "our own, by class and row",
+    "client": "our own, a share of each natural client's examples",
 }
+
+
+def _line_of_inputs(shape: InputShape, levels: int) -> str:
+    if shape.kind == "image":
+        channels, height, width = shape
+        return f"  images  {height} x {width}, {channels} channel{'s' * (channels > 1)}, levels 0 to {levels}"
+    return f"  inputs  {shape.described}"
+
+
+def _line_of_clients(sizes: tuple[int, ...]) -> list[str]:
+    if not sizes:
+        return []
+    middle = statistics.median(sizes)
+    return [f"  clients {len(sizes):,} natural ones of {sizes[0]:,} to {sizes[-1]:,} examples, median {middle:,g}"]
 
 
 def describe(ref: str, *, download: bool = False) -> Description:
@@ -184,6 +203,7 @@ def describe(ref: str, *, download: bool = False) -> Description:
         sha256=d.sha256,
         sources=d.sources,
         notes=d.notes,
+        clients=d.client_sizes,
     )
 
 

@@ -1,43 +1,56 @@
-"""One data set in memory: uint8 images with labels, split into training and test examples."""
+"""One data set in memory: images, features or token ids with labels, split into training and test examples."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from flipbench.data import array_checks
+from flipbench.data.input_shape import InputKind, InputShape
 from flipbench.data.splits import subset
 from flipbench.errors import UserError
 
 SIDES = ("train_x", "train_y", "test_x", "test_y")
-Split = Literal["official", "files", "stratified", "lesion", "row"]
+Split = Literal["official", "files", "stratified", "lesion", "row", "client"]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set as loaded; a plug-in loader returns one of these too.
 
+    Arrays may be PyTorch's or NumPy's: what is no tensor of the type below is made one where no number changes but by
+    rounding to float32.
+
     Attributes:
         name: as grids name it.
         classes: names of the classes, in label order.
-        train_x: ``(n, channels, height, width)`` uint8.
+        train_x: one of three kinds, by its type. Images: ``(n, channels, height, width)`` uint8. Features: ``(n, ...)``
+            float32, finite. Token ids: ``(n, length)`` int64, 0 to vocabulary - 1.
         train_y: ``(n,)`` int64, labels 0 to L - 1.
         test_x: like train_x.
         test_y: like train_y.
         split: origin of the split into training and test: ``official`` as published; ``files`` as the files
             have it, which are not the published ones; ``stratified`` ours, by class;
-            ``lesion`` ours, by class with all images of a lesion on one side; ``row`` ours, by class and row.
+            ``lesion`` ours, by class with all images of a lesion on one side; ``row`` ours, by class and row;
+            ``client`` ours, a share of each natural client's examples.
         sha256: of the decompressed content, the same for a packed and a plain file; filled in from the tensors when
             left empty.
-        levels: the largest pixel value of the scale: 255, or 16 for digits.
+        levels: of images: the largest pixel value of the scale: 255, or 16 for digits.
         sources: the files that were read.
         notes: what a reader of results should know, one sentence each.
+        vocabulary: of token ids: how many ids there are.
+        padding: of token ids: the id that fills the end of a text; None: there is none.
+        clients: ``(n,)`` int64, the natural client of each training example, from 0, for ``partition: natural``;
+            None: there are none.
+        client_names: of the natural clients, in the order of their numbers; empty: they have none.
 
     Raises:
-        UserError: tensors of another shape or type, labels outside the classes, pixels above levels, an empty side.
+        UserError: tensors of another shape or type, labels outside the classes, pixels above levels, features that are
+            not finite, ids outside the vocabulary, an empty side.
     """
 
     name: str
@@ -51,30 +64,67 @@ class Dataset:
     levels: int = 255
     sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    vocabulary: int | None = None
+    padding: int | None = None
+    clients: Tensor | None = None
+    client_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in SIDES:
+            convert = array_checks.as_examples if name.endswith("x") else array_checks.as_numbers
+            object.__setattr__(self, name, convert(getattr(self, name)))
+        object.__setattr__(self, "clients", array_checks.as_numbers(self.clients))
         if self.split not in get_args(Split):
             raise UserError(f"data set {self.name}: split is {self.split!r}; it is one of {', '.join(get_args(Split))}")
+        words = self.vocabulary, self.padding
         for side, x, y in (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y)):
-            if problem := _problem(x, y, len(self.classes), self.levels):
+            if problem := array_checks.problem(x, y, len(self.classes), self.levels, *words):
                 raise UserError(f"data set {self.name}, {side} side: {problem}")
+        self._check_sides()
+        if problem := array_checks.problem_of_clients(self.clients, self.client_names, len(self.train_y)):
+            raise UserError(f"data set {self.name}: {problem}")
+        if not self.sha256:
+            object.__setattr__(self, "sha256", self._digest())
+
+    def _check_sides(self) -> None:
+        """Training and test examples are of one kind and shape."""
+        what = {"image": "images", "features": "features", "tokens": "token ids"}
+        one, two = (what[array_checks.kind_of(x)] for x in (self.train_x, self.test_x))
+        if one != two:
+            raise UserError(f"data set {self.name}: its training side holds {one}, its test side {two}")
         if self.train_x.shape[1:] != self.test_x.shape[1:]:
             raise UserError(
-                f"data set {self.name}: training images of shape {tuple(self.train_x.shape[1:])}, "
-                f"test images of shape {tuple(self.test_x.shape[1:])}"
+                f"data set {self.name}: training {one} of shape {tuple(self.train_x.shape[1:])}, "
+                f"test {one} of shape {tuple(self.test_x.shape[1:])}"
             )
-        if not self.sha256:
-            object.__setattr__(self, "sha256", _digest(self.train_x, self.train_y, self.test_x, self.test_y))
+
+    def _digest(self) -> str:
+        """Of the arrays; for images without natural clients of nothing else."""
+        facts: tuple[Any, ...] = () if self.kind == "image" else (self.kind, self.vocabulary, self.padding)
+        more = () if self.clients is None else (self.clients,)
+        return _digest(facts, self.train_x, self.train_y, self.test_x, self.test_y, *more)
 
     def copied(self) -> Dataset:
         """The same data in tensors that no other holds."""
-        return replace(self, **{side: getattr(self, side).detach().clone() for side in SIDES})
+        own = {side: getattr(self, side).detach().clone() for side in SIDES}
+        return replace(self, **own, clients=None if self.clients is None else self.clients.detach().clone())
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
-        channels, height, width = self.train_x.shape[1:]
-        return channels, height, width
+    def kind(self) -> InputKind:
+        """``image``, ``features`` or ``tokens``."""
+        return array_checks.kind_of(self.train_x)
+
+    @property
+    def shape(self) -> InputShape:
+        """Of one example, as models are given it; (channels, height, width) of an image."""
+        return InputShape(self.train_x.shape[1:], self.kind, self.vocabulary, self.padding)
+
+    @property
+    def client_sizes(self) -> tuple[int, ...]:
+        """Training examples of each natural client that has any, ascending."""
+        if self.clients is None:
+            return ()
+        return tuple(sorted(n for n in torch.bincount(self.clients).tolist() if n))
 
     @property
     def counts(self) -> tuple[tuple[int, int], ...]:
@@ -98,7 +148,8 @@ def shortened(dataset: Dataset, train: int | None, test: int | None) -> Dataset:
     """
     if train is not None:
         rows = _some(dataset.name, "train", dataset.train_y, train)
-        dataset = replace(dataset, train_x=dataset.train_x[rows], train_y=dataset.train_y[rows])
+        clients = None if dataset.clients is None else dataset.clients[rows]
+        dataset = replace(dataset, train_x=dataset.train_x[rows], train_y=dataset.train_y[rows], clients=clients)
     if test is not None:
         rows = _some(dataset.name, "test", dataset.test_y, test)
         dataset = replace(dataset, test_x=dataset.test_x[rows], test_y=dataset.test_y[rows])
@@ -111,22 +162,8 @@ def _some(name: str, side: str, labels: Tensor, number: int) -> Tensor:
     return subset(labels, number, f"{side} subset")
 
 
-def _problem(x: Tensor, y: Tensor, classes: int, levels: int) -> str | None:
-    if not (isinstance(x, Tensor) and x.dtype == torch.uint8 and x.ndim == 4):
-        return "images are needed as a uint8 tensor (n, channels, height, width)"
-    if not (isinstance(y, Tensor) and y.dtype == torch.int64 and y.shape == x.shape[:1]):
-        return f"labels are needed as an int64 tensor ({len(x)},)"
-    if not len(y):
-        return "it holds no example"
-    if int(y.min()) < 0 or int(y.max()) >= classes:
-        return f"labels run from {int(y.min())} to {int(y.max())}, but there are {classes} classes"
-    if x.numel() == 0:
-        return f"the images are empty: shape {tuple(x.shape)}"
-    return f"a pixel is {int(x.max())}, above levels={levels}" if int(x.max()) > levels else None
-
-
-def _digest(*tensors: Tensor) -> str:
-    digest = hashlib.sha256()
+def _digest(facts: tuple[Any, ...], *tensors: Tensor) -> str:
+    digest = hashlib.sha256(repr(facts).encode() if facts else b"")
     for t in tensors:
         digest.update(str(tuple(t.shape)).encode())
         digest.update(t.contiguous().numpy().tobytes())

@@ -2,13 +2,14 @@
 
 Every example goes to exactly one client; the rows of a client are ascending. All draws come from the given generator,
 on the CPU, so that a partition depends on the seed, the labels and the number of clients alone. The number of classes
-is the largest label plus one.
+is the largest label plus one. `natural` is another case: the data say whose an example is (`with_clients`).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import torch
@@ -214,9 +215,64 @@ def one_label(labels: Tensor, clients: int, generator: torch.Generator, /) -> li
     return _sorted(parts)
 
 
+def natural(
+    labels: Tensor, clients: int, generator: torch.Generator, owners: Tensor | None, /, *, minimum: int = 2
+) -> list[Tensor]:
+    """Each client is one natural client of the data, like a writer, and holds exactly that one's examples.
+
+    Natural clients with fewer than ``minimum`` examples take no part; where more remain than N, N of them are drawn.
+    They keep the order of the data. Caldas et al. 2018 (LEAF: A Benchmark for Federated Settings).
+
+    Args:
+        labels: ``(n,)`` int64; they play no part.
+        clients: N.
+        generator: of the draw, on the CPU.
+        owners: ``(n,)`` int64, the natural client of each example; None: there are none.
+        minimum: examples that a client has at least.
+
+    Returns:
+        N int64 tensors of rows; examples of natural clients that take no part are in none of them.
+
+    Raises:
+        UserError: the data have no natural clients, or fewer than N with so many examples; a minimum below 1.
+    """
+    if owners is None:
+        raise UserError("natural needs data with natural clients, like femnist, shakespeare or fars; these have none")
+    if minimum < 1:
+        raise UserError(f"natural needs a minimum of 1 or more, got {minimum}")
+    sizes = torch.bincount(owners)
+    fit, there = (sizes >= minimum).nonzero().squeeze(1), int((sizes > 0).sum())
+    if not 1 <= clients <= len(fit):
+        raise UserError(
+            f"natural needs a natural client for each client: of {there} natural clients {len(fit)} have at least "
+            f"{minimum} example{'s' * (minimum > 1)}, and there are to be {clients} clients; "
+            + (f"take at most {len(fit)}" if fit.numel() else f"lower minimum to at most {int(sizes.max())}")
+        )
+    chosen = fit if clients == len(fit) else fit[torch.randperm(len(fit), generator=generator)[:clients]].sort().values
+    place = torch.full((len(sizes),), clients)
+    place[chosen] = torch.arange(clients)
+    return _owned(place[owners], clients + 1)[:clients]
+
+
 PARTITIONS: Mapping[str, Partition] = MappingProxyType(
-    {f.__name__: f for f in (iid, dirichlet, shards, similarity, label_bias, one_label)}
+    {f.__name__: f for f in (iid, dirichlet, shards, similarity, label_bias, one_label, natural)}
 )
+
+
+def with_clients(partition: Partition, owners: Tensor | None) -> Partition:
+    """The partition as a function of labels, clients and generator, where it is given the natural clients too.
+
+    Args:
+        partition: resolved, perhaps with its options.
+        owners: ``(n,)`` int64, the natural client of each example that is dealt; None: there are none.
+    """
+    if (partition.func if isinstance(partition, partial) else partition) is not natural:
+        return partition
+
+    def dealt(labels: Tensor, clients: int, generator: torch.Generator, /) -> list[Tensor]:
+        return partition(labels, clients, generator, owners)
+
+    return dealt
 
 
 def _check(name: str, labels: Tensor, clients: int) -> None:

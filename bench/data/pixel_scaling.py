@@ -1,4 +1,8 @@
-"""Pixel scale: ``(train, test) uint8 -> float32``. Papers differ, and the learning rate means nothing without it."""
+"""Pixel scale: ``(train, test) uint8 -> float32``. Papers differ, and the learning rate means nothing without it.
+
+Float features may be scaled too; their ``levels`` is 1, so that ``unit`` leaves them as they are. Token ids are not
+scaled.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +56,14 @@ def standard(
 ) -> tuple[Tensor, Tensor]:
     """Unit scale, less the mean, over the deviation, of all pixels of the training images (or the two given).
 
-    The test images take no part in the two numbers.
+    Each feature has its own mean and deviation; a feature that is the same in all training examples becomes 0 there,
+    its deviation counting as 1. The test examples take no part in the two numbers.
 
     Raises:
         ValueError: the deviation is not positive.
     """
+    if train.dtype != torch.uint8:
+        return _standard_features(train, test, mean, std)
     return _both(_standard(train, levels, mean=mean, std=std), train, test)
 
 
@@ -72,6 +79,17 @@ def scaled(train: Tensor, test: Tensor, levels: int, /, *, divisor: float) -> tu
 FEATURES: Mapping[str, Callable[..., tuple[Tensor, Tensor]]] = MappingProxyType(
     {f.__name__: f for f in (unit, standard, scaled)}
 )
+
+
+def _standard_features(train: Tensor, test: Tensor, mean: float | None, std: float | None) -> tuple[Tensor, Tensor]:
+    """`standard` of float features, in float64 before the answer."""
+    if std is not None and not std > 0:
+        raise ValueError(f"standard needs a positive deviation, got {std}")
+    known = train.double()
+    constant = (known == known[0]).all(0)
+    less = torch.where(constant, known[0], known.mean(0)) if mean is None else mean
+    over = torch.where(constant, 1.0, known.std(0, correction=min(1, len(known) - 1))) if std is None else std
+    return ((known - less) / over).float(), ((test.double() - less) / over).float()
 
 
 def _both(scale: Scale, train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,7 +87,7 @@ def of_cell(cell: Cell, parameters: int, data: int, workers: int = 1) -> int:
     Args:
         cell: one of the stack.
         parameters: of its model.
-        data: bytes of the data set as float32.
+        data: bytes of the data set as inputs.
         workers: of the run, which share the cells.
     """
     rows = run_stack.rows_of(cell, parameters, workers) * cell.per_round

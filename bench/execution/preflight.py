@@ -196,10 +196,11 @@ def _sized(question: Question) -> Answer:
     with torch.device("meta"):
         net = named_model.resolve(question.ref)(loaded.shape, len(loaded.classes)).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            net(torch.empty(1, *loaded.shape))
+            net(loaded.shape.blank(1))
     train, test = len(loaded.train_y), len(loaded.test_y)
     numbers = [*net.parameters(), *(b for b in net.buffers() if b.is_floating_point())]
-    room = sum(t.numel() for t in numbers), (train + test) * math.prod(loaded.shape) * 4
+    of_example = math.prod(loaded.shape) * loaded.shape.bytes_of_number
+    room = sum(t.numel() for t in numbers), (train + test) * of_example
     return Answer(size=(train, test, float(counter.get_total_flops())), room=room)
 
 

@@ -31,7 +31,9 @@ _PROXY = 5000  # training examples that a trial is measured on
 _STACK = 8  # trials at once
 
 
-def confusion(cell: Cell, labels: Tensor, partition: Partition, task: Task, parts: Parts) -> Tensor:
+def confusion(
+    cell: Cell, labels: Tensor, partition: Partition, task: Task, parts: Parts, owners: Tensor | None = None
+) -> Tensor:
     """How a clean federation's model spreads the training examples of each class over the classes.
 
     Args:
@@ -40,13 +42,14 @@ def confusion(cell: Cell, labels: Tensor, partition: Partition, task: Task, part
         partition: deals the training set.
         task: the data.
         parts: model, schedule and FedAvg.
+        owners: ``(examples,)`` int64, the natural client of each; None: there are none.
 
     Returns:
         ``(L, L)`` float64: rows true, mean predicted probability of each class over the examples that have a prediction
         (`training.evaluation`: finite logits); a class without any is uniform.
     """
     clean = clean_of(cell)
-    population = populate(clean, labels, task.classes, partition, None)
+    population = populate(clean, labels, task.classes, partition, None, owners=owners)
     federation = Federation([clean], [population], task, parts)
     for r in range(1, clean.rounds + 1):
         federation.round(r)
@@ -87,6 +90,7 @@ class Search:
         parts: model, schedule and the rule that the attack faces.
         chain: the attack; what it does elsewhere than on labels it does in the trials too.
         confusion: of a clean model, for flips that ask for it.
+        owners: ``(examples,)`` int64, the natural client of each; None: there are none.
         log: remembers trials; None: they are run again when a worker process dies.
     """
 
@@ -97,6 +101,7 @@ class Search:
     parts: Parts
     chain: Chain
     confusion: Callable[[], Tensor]
+    owners: Tensor | None = None
     log: TrialLog | None = None
 
     def run(self) -> Found:
@@ -120,6 +125,7 @@ class Search:
     def _population(self, cell: Cell, flip: LabelFlip | None) -> Population:
         chain = replace(self.chain, labels=flip)
         more: dict[str, Any] = {"confusion": self.confusion, "sybil_data": self.parts.sybil_data}
+        more["owners"] = self.owners
         return populate(cell, self.labels, self.task.classes, self.partition, chain, **more)
 
     def _trials(self, flips: Sequence[LabelFlip | None], rounds: int) -> list[Tensor]:

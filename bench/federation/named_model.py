@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from flipbench.data.input_shape import InputShape
 from flipbench.errors import UserError
 from flipbench.plugins import registry
 from flipbench.plugins.definitions import kind_of
@@ -17,7 +18,7 @@ from flipbench.system import exception_text
 from flipbench.system.signals import is_users
 from flipbench.training import model_check, models
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]  # an `InputShape`, or the plain tuple of an image
 
 
 class ModelError(UserError):
@@ -73,9 +74,10 @@ def _made(make: Callable[..., Any], name: str, shape: Shape, classes: int) -> nn
     except BaseException as error:
         if is_users(error) or isinstance(error, MemoryError):
             raise
+        known = InputShape.of(shape)
+        what = f"images of shape {tuple(shape)}" if known.kind == "image" else known.described
         raise ModelError(
-            f"model {name} cannot be made for images of shape {shape} and {classes} classes: "
-            f"{exception_text.with_line(error)}"
+            f"model {name} cannot be made for {what} and {classes} classes: {exception_text.with_line(error)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"model {name} returned {kind_of(model)}: a model is a torch.nn.Module")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import LabelContext, Proposal, Stamped, declares
+from flipbench.data.partitions import with_clients
 from flipbench.errors import UserError
 from flipbench.federation.sybil_data import MaliciousData
 from flipbench.plugins import guard, registry
@@ -102,6 +103,7 @@ def populate(
     confusion: Callable[[], Tensor] | None = None,
     stamped: Stamped | None = None,
     sybil_data: MaliciousData | None = None,
+    owners: Tensor | None = None,
 ) -> Population:
     """Deal the training set to the clients and let the malicious ones prepare their examples.
 
@@ -114,11 +116,12 @@ def populate(
         confusion: computes the confusion matrix of a clean model, for an attack that declares ``confusion``.
         stamped: the whole training set after the chain's attack on examples.
         sybil_data: draws the rows of each sybil; needed by a cell with sybils.
+        owners: ``(examples,)`` int64, the natural client of each; None: there are none.
 
     Raises:
         UserError: more root examples than there are, or a partition or attack that does not fit the data.
     """
-    dealt = _deal(cell, labels, partition)
+    dealt = _deal(cell, labels, partition, owners)
     root, parts, malicious, source, pool = dealt.root, dealt.parts, _malicious(cell), None, labels
     if cell.sybils:
         assert sybil_data is not None
@@ -177,13 +180,14 @@ class _Deal:
     parts: tuple[Tensor, ...]
 
 
-def _deal(cell: Cell, labels: Tensor, partition: Partition) -> _Deal:
+def _deal(cell: Cell, labels: Tensor, partition: Partition, owners: Tensor | None) -> _Deal:
     """Split the training set into the server's own examples and each client's."""
     if cell.root_examples >= len(labels):
         raise UserError(f"root_examples is {cell.root_examples}, but there are only {len(labels)} training examples")
     shuffled = torch.randperm(len(labels), generator=generator(cell.seed, "root"))
     root = shuffled[: cell.root_examples].sort().values
     rest = shuffled[cell.root_examples :].sort().values
+    partition = with_clients(partition, None if owners is None else owners[rest])
     try:
         with guard.foreign(partition, cell.partition) as call:
             own = call.lend("the labels", labels[rest])

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from flipbench.data.input_shape import InputShape
 from flipbench.federation.sybil_data import MaliciousData
 from flipbench.training.augmentation import none
 from flipbench.training.initialisation import Initialisation, default
@@ -20,12 +21,14 @@ class Task:
     """A data set ready for training, on the device.
 
     Attributes:
-        train: ``(examples, *shape)`` float32; with an attack on examples twice as many, the stamped ones behind.
-        test: ``(examples, *shape)`` float32.
+        train: ``(examples, *shape)`` float32, or int64 token ids; with an attack on examples twice as many, the
+            stamped ones behind.
+        test: ``(examples, *shape)``, like train.
         test_labels: ``(examples,)`` int64.
         classes: L.
         stamped_test: test images with the trigger that the attack would stamp, ``(some, *shape)``; None without one.
         stamped_labels: their true labels.
+        inputs: what one example is; None: an image.
         black: ``shape``, a black image, scaled; needed by augmentation.
         pixels: of the training images, on the CPU; None where they are not known, or not all that train is made of.
     """
@@ -34,16 +37,17 @@ class Task:
     test: Tensor
     test_labels: Tensor
     classes: int
+    inputs: InputShape | None = None
     stamped_test: Tensor | None = None
     stamped_labels: Tensor | None = None
     black: Tensor | None = None
     pixels: Pixels | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        c, h, w = self.train.shape[1:]
-        return c, h, w
+    def shape(self) -> InputShape:
+        """Of one example, as models are given it: (channels, height, width) of an image."""
+        facts = () if self.inputs is None else self.inputs.facts
+        return InputShape(self.train.shape[1:], *facts)
 
 
 @dataclass(frozen=True)

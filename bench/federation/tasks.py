@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import ExampleContext, Stamped
-from flipbench.data import in_memory
+from flipbench.data import in_memory, input_fit
 from flipbench.data.dataset import Dataset
 from flipbench.data.pixel_scaling import SCALES
 from flipbench.errors import UserError
@@ -48,7 +48,10 @@ class Prepared:
 def prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> Prepared:
     """Everything that names stand for, resolved, and what attackers do before the first round."""
     first = jobs[0].cell
-    dataset, task = _dataset(jobs[0]), _task_of(jobs[0])
+    dataset = _dataset(jobs[0])
+    for job in jobs:
+        input_fit.check(job.cell, dataset.shape)
+    task = _task_of(jobs[0])
     classes = len(dataset.classes)
     cells = [normal(job.cell) for job in jobs]
     parts, partition = _parts(first), registry.resolve("partition", first.partition)
@@ -69,7 +72,7 @@ def prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> Prepared:
             confusion = partial(_confusion, attack_search.clean_of(cell), tuple(sorted(job.content.items())))
             if chain.declares("adaptive") and hasattr(chain.labels, "search"):
                 log = None if checkpoints is None else TrialLog(checkpoints, key(job.cell, job.content))
-                search = Search(cell, dataset.train_y, partition, task, parts, chain, confusion, log)
+                search = Search(cell, dataset.train_y, partition, task, parts, chain, confusion, dataset.clients, log)
                 answer = search.run()
                 chain = replace(chain, labels=answer.flip)
                 mapping = None if answer.mapping is None else sorted(answer.mapping.items())
@@ -77,9 +80,10 @@ def prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> Prepared:
             else:
                 mapping = class_map(chain, classes, cell.attack)
             known: dict[str, Any] = {"confusion": confusion, "stamped": stamped, "sybil_data": parts.sybil_data}
+            known["owners"] = dataset.clients
             population = populate(cell, dataset.train_y, classes, partition, chain, **known)
         else:
-            population = populate(cell, dataset.train_y, classes, partition, None)
+            population = populate(cell, dataset.train_y, classes, partition, None, owners=dataset.clients)
         populations.append(population)
         attacks.append(description)
         mappings.append(None if mapping is None else [list(pair) for pair in mapping])
@@ -156,7 +160,8 @@ def _confusion(clean: Cell, content: tuple[tuple[str, str], ...]) -> Tensor:
     job = Job(clean, dict(content))
     dataset, task, parts = _dataset(job), _task_of(job), _parts(clean)
     partition: Partition = registry.resolve("partition", clean.partition)
-    return attack_search.confusion(clean, dataset.train_y, partition, _with_black(job, task, parts), parts)
+    given = _with_black(job, task, parts), parts, dataset.clients
+    return attack_search.confusion(clean, dataset.train_y, partition, *given)
 
 
 def _shared(dataset: Dataset, task: Task) -> dict[str, Tensor]:
@@ -250,11 +255,12 @@ def _task_of(job: Job) -> Task:
 def _task(d: Dataset, features: str, source: str | None, device: str) -> Task:
     """The data set on the device, at its pixel scale; ``source`` tells an edited plug-in from its former self."""
     check_device(device)
-    train, test = _scaled(features, d.train_x, d.test_x, d.levels)
+    train, test = _scaled(features, d, d.test_x)
     pixels, known = None, parse(features)
-    if device == "cpu" and known.name in SCALES:
+    if device == "cpu" and known.name in SCALES and d.kind == "image":
         pixels = Pixels(d.train_x.contiguous(), SCALES[known.name](d.train_x, d.levels, **known.options))
-    return Task(train.to(device), test.to(device), d.test_y.to(device), len(d.classes), pixels=pixels)
+    of_test = test.to(device), d.test_y.to(device)
+    return Task(train.to(device), *of_test, len(d.classes), inputs=d.shape, pixels=pixels)
 
 
 def _with_black(job: Job, task: Task, parts: Parts) -> Task:
@@ -268,15 +274,19 @@ def _with_black(job: Job, task: Task, parts: Parts) -> Task:
 @lru_cache(maxsize=2)
 def _black(d: Dataset, features: str, source: str | None) -> Tensor:
     """A black image at the pixel scale of the data set."""
-    return _scaled(features, d.train_x, torch.zeros_like(d.test_x[:1]), d.levels)[1][0].clone()
+    return _scaled(features, d, torch.zeros_like(d.test_x[:1]))[1][0].clone()
 
 
-def _scaled(features: str, train: Tensor, test: Tensor, levels: int) -> tuple[Tensor, Tensor]:
-    """Pixels as inputs; those that a plug-in scaled are held by no other."""
+def _scaled(features: str, d: Dataset, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels or features of the training examples and of ``test`` as inputs; those that a plug-in scaled are held by
+    no other. Token ids are inputs as they are."""
+    if d.kind == "tokens":
+        return d.train_x, test
     scale = registry.resolve("features", features)
+    levels = d.levels if d.kind == "image" else 1
     with guard.foreign(scale, features) as call:
-        scaled = scale(call.lend("the training images", train), call.lend("the test images", test), levels)
-        plugin_answers.images(scaled, (len(train), len(test)), _named(features))
+        scaled = scale(call.lend("the training images", d.train_x), call.lend("the test images", test), levels)
+        plugin_answers.inputs(scaled, (len(d.train_x), len(test)), d.shape, _named(features))
         return call.own(scaled[0]), call.own(scaled[1])
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from flipbench import data
+from flipbench.data import input_fit
 from flipbench.data.dataset import Dataset
 from flipbench.data.locations import NotFoundError
 from flipbench.errors import UserError
@@ -55,6 +56,7 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     seen: set[tuple[Place, str]] = set()
     attacks: set[tuple[str, str, int]] = set()
     models: set[tuple[str, str]] = set()
+    inputs: set[tuple[str, str, str]] = set()
     deals: set[tuple[str, str, int, str, int]] = set()
     idle, options = IdleAttacks(), IdleOptions(_examples)
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
@@ -64,6 +66,7 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
         options.see(cell)
         attacks.add((cell.attack, cell.dataset, _honest(cell)))
         models.add((cell.model, cell.dataset))
+        inputs.update((field, values[field], cell.dataset) for field in input_fit.FIELDS)
         for field in ("partition", "malicious_data"):
             deals.add((field, values[field], cell.clients, cell.dataset, cell.root_examples))
         if conflicts := _conflicts(cell):
@@ -78,6 +81,7 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
             cells.setdefault(twin)
         cells.setdefault(normal(cell))
     _check_data(sheet, {dataset for _, dataset, _ in attacks}, seen)
+    _check_inputs(sheet, inputs, seen)
     _check_attacks(sheet, attacks, seen)
     _check_deals(sheet, deals, seen)
     _check_models(sheet, models, seen)
@@ -153,6 +157,16 @@ def _check_data(sheet: Sheet, datasets: set[str], seen: set[tuple[Place, str]]) 
             sheet.broken.add("dataset")
 
 
+def _check_inputs(sheet: Sheet, inputs: set[tuple[str, str, str]], seen: set[tuple[Place, str]]) -> None:
+    """Pixel scales, augmentation and attacks on images where the data are none."""
+    for field, text, dataset in sorted(inputs):
+        if _classes(dataset) is None or {"dataset", field} & sheet.broken:
+            continue
+        loaded = _loaded(dataset)
+        if isinstance(loaded, Dataset) and (found := input_fit.problem(field, text, loaded.shape)):
+            _note(sheet, _place_of(sheet, field, text), field, f"{found} ({dataset})", seen)
+
+
 def _check_attacks(sheet: Sheet, attacks: set[tuple[str, str, int]], seen: set[tuple[Place, str]]) -> None:
     mistakes: list[tuple[Place, str, str]] = []
     for attack, dataset, honest in sorted(attacks):
@@ -187,8 +201,10 @@ def _check_deals(sheet: Sheet, deals: set[tuple[str, str, int, str, int]], seen:
             _note(sheet, _place_of(sheet, "root_examples", root), "root_examples", text, seen)
             continue
         shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        rest = shuffled[root:].sort().values
+        owners = loaded.clients if isinstance(loaded, Dataset) else rest % clients  # as many examples for each
         try:
-            check_deal(field, how, clients, labels[shuffled[root:].sort().values])
+            check_deal(field, how, clients, labels[rest], None if owners is None else owners[rest])
         except FieldError as error:
             place = _place_of(sheet, field, how)
             if place == Place():  # the usual partition: what the grid gives is the number of clients

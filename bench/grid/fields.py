@@ -98,13 +98,13 @@ def _named(text: str, error: Exception) -> str:
     return f"{said}, as {text}" if options and not named else said
 
 
-def check_attack(text: str, classes: int, shape: tuple[int, int, int], honest: int) -> None:
+def check_attack(text: str, classes: int, shape: tuple[int, ...], honest: int) -> None:
     """See that shipped attacks fit the data and the clients, and that they take the values of their options.
 
     Args:
         text: the attack or chain.
         classes: of the data.
-        shape: (channels, height, width) of its images.
+        shape: of one example of the data.
         honest: the largest number of honest clients that a round may have.
 
     Raises:
@@ -115,6 +115,7 @@ def check_attack(text: str, classes: int, shape: tuple[int, int, int], honest: i
     import torch
 
     from flipbench.attacks.contract import ExampleContext, LabelContext, declares, place
+    from flipbench.data.input_shape import InputShape
 
     labels, even = torch.arange(classes), torch.full((classes, classes), 1.0 / classes, dtype=torch.float64)
     for link in parse_chain(text):
@@ -127,7 +128,7 @@ def check_attack(text: str, classes: int, shape: tuple[int, int, int], honest: i
         try:
             if place(attack) == "labels" and not declares(attack, "adaptive"):
                 attack(labels, LabelContext(classes, labels, torch.Generator().manual_seed(0), confusion=lambda: even))
-            elif place(attack) == "examples":
+            elif place(attack) == "examples" and InputShape.of(shape).kind == "image":
                 attack(torch.zeros(classes, *shape), labels, ExampleContext(classes, 0.0, 1.0))
             elif place(attack) == "updates":
                 one_attack(attack, honest)
@@ -167,7 +168,7 @@ def one_attack(attack: Any, honest: int) -> bool:
     return torch.equal(sent, updates[honest:])
 
 
-def check_deal(field: str, text: str, clients: int, labels: Any) -> None:
+def check_deal(field: str, text: str, clients: int, labels: Any, owners: Any = None) -> None:
     """See that a shipped partition, or shipped data of malicious clients, can be dealt.
 
     Args:
@@ -175,6 +176,7 @@ def check_deal(field: str, text: str, clients: int, labels: Any) -> None:
         text: its value.
         clients: N.
         labels: ``(examples,)`` int64, the training labels without the server's own.
+        owners: ``(examples,)`` int64, their natural clients; None: there are none.
 
     Raises:
         FieldError: in the words of the partition.
@@ -183,13 +185,18 @@ def check_deal(field: str, text: str, clients: int, labels: Any) -> None:
         return
     import torch
 
+    from flipbench.data.partitions import with_clients
+
     try:
-        registry.resolve(field, text)(labels, clients, torch.Generator().manual_seed(0))
+        deal = registry.resolve(field, text)
+        if field == "partition":
+            deal = with_clients(deal, owners)
+        deal(labels, clients, torch.Generator().manual_seed(0))
     except (ValueError, RuntimeError, ArithmeticError) as error:
         raise FieldError(_named(text, error)) from error
 
 
-def check_model(text: str, shape: tuple[int, int, int], classes: int) -> None:
+def check_model(text: str, shape: tuple[int, ...], classes: int) -> None:
     """See that a shipped model can be made for the data; nothing is allocated.
 
     Raises:
@@ -209,7 +216,7 @@ def check_model(text: str, shape: tuple[int, int, int], classes: int) -> None:
         )
 
 
-def _build(model: Callable[..., Any], shape: tuple[int, int, int] = (1, 512, 512), classes: int = 2) -> Any:
+def _build(model: Callable[..., Any], shape: tuple[int, ...] = (1, 512, 512), classes: int = 2) -> Any:
     """Without a data set, images so large that only mistakes of the options themselves remain."""
     import torch
 

@@ -30,7 +30,7 @@ class Inputs:
     """Rows of the training inputs by their numbers.
 
     Args:
-        data: ``(examples, *shape)``.
+        data: ``(examples, *shape)`` float32, or int64 token ids.
         pixels: of the same examples, float32 inputs; a batch is then made of a quarter of the bytes. None: there are
             none, or data is not just scaled pixels.
         kept: keep the last batch for a next one of the same rows. So are full batches every step while all clients take
@@ -82,7 +82,7 @@ class Inputs:
     def copy(self, index: Tensor) -> Tensor:
         """`rows` that are the caller's."""
         data = self.data
-        if data.device.type != "cpu" or not data.is_contiguous():
+        if data.device.type != "cpu" or not data.is_contiguous() or data.dtype != torch.float32:
             return data.index_select(0, index)
         from flipbench.training import regression_kernels  # the compiler is loaded on first use
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from flipbench.data.input_shape import InputShape
 from flipbench.training.flat_parameters import layout_of
 from flipbench.training.layers import stacked_model
 from flipbench.training.layers.dropout import KEYS
@@ -102,7 +103,7 @@ def check_behaviour(make: Callable[..., nn.Module], shape: Shape, classes: int) 
     model, again, third = (build(make, shape, classes, 1) for _ in range(3))
     _check_alike(model, again)
     draws = torch.Generator().manual_seed(0)
-    x, other = (torch.rand(_BATCH, *shape, generator=draws) for _ in range(2))
+    x, other = (InputShape.of(shape).made_up(_BATCH, draws) for _ in range(2))
     net = stacked_model.stack(model)
     whole = isinstance(net, stacked_model.Whole)
     with torch.random.fork_rng(devices=[]):

@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import nn
 
+from flipbench.data.input_shape import InputShape
 from flipbench.training.initialisation import Initialisation, default, initialise
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]  # an `InputShape`, or the plain tuple of an image
 _LARGEST = 1_000_000  # width of a layer
 
 
@@ -31,7 +32,7 @@ def softmax(shape: Shape, classes: int, /, *, bias: bool = True, init: float | N
     """
     if init is not None and not 0 <= init < math.inf:
         raise ValueError(f"softmax needs a finite init of 0 or more, or null, got {init}")
-    layer = nn.Linear(_pixels(shape), classes, bias=bias)
+    layer = nn.Linear(_numbers("softmax", shape), classes, bias=bias)
     if init is not None:
         with torch.no_grad():
             layer.weight.normal_(0.0, init) if init else layer.weight.zero_()
@@ -46,7 +47,7 @@ def mlp(shape: Shape, classes: int, /, *, widths: list[int]) -> nn.Module:
         raise ValueError("mlp needs at least one width, like widths=[100]; got []")
     _check_sizes("mlp", widths=widths)
     layers: list[nn.Module] = [nn.Flatten()]
-    fan_in = _pixels(shape)
+    fan_in = _numbers("mlp", shape)
     for width in widths:
         layers += [nn.Linear(fan_in, width), nn.ReLU()]
         fan_in = width
@@ -94,6 +95,8 @@ def cnn(
         raise ValueError(f"cnn(hidden=[], dropout={dropout:g}) has no hidden layer to drop out: leave one of them out")
     if not channels and (channel_dropout or padding or norm != "none"):
         raise ValueError("cnn(channels=[]) has no convolution, and norm, padding and channel_dropout are of those")
+    if (known := InputShape.of(shape)).kind != "image":
+        raise ValueError(f"cnn takes images, and the data are {known.described}")
     depth, height, width = shape
     layers: list[nn.Module] = []
     for out in channels:
@@ -125,8 +128,15 @@ def _check_sizes(model: str, **sizes: list[int]) -> None:
             raise ValueError(f"{model} needs {name} from 1 to {_LARGEST:,}, got {wrong[0]}")
 
 
-def _pixels(shape: Shape) -> int:
-    return shape[0] * shape[1] * shape[2]
+def _numbers(model: str, shape: Shape) -> int:
+    """How many numbers an example has.
+
+    Raises:
+        ValueError: it has none, being token ids.
+    """
+    if (known := InputShape.of(shape)).kind == "tokens":
+        raise ValueError(f"{model} takes images or features, and the data are {known.described}")
+    return math.prod(shape)
 
 
 def build(

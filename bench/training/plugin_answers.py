@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flipbench.data.input_shape import InputShape
 from flipbench.errors import UserError
 
 
@@ -189,22 +190,26 @@ def rows(given: Any, total: int, what: str) -> Tensor:
     return chosen
 
 
-def images(given: Any, numbers: tuple[int, int], name: str) -> None:
-    """Check training and test images at the pixel scale of a plug-in.
+def inputs(given: Any, numbers: tuple[int, int], shape: InputShape, name: str) -> None:
+    """Check training and test images, or features, at the scale of a plug-in.
 
     Args:
         given: its answer.
-        numbers: of training and of test images.
+        numbers: of training and of test examples.
+        shape: of one example before it was scaled.
         name: of the scale, for messages.
 
     Raises:
-        UserError: it is something else than as many images of finite float32 numbers, all of one shape.
+        UserError: it is something else than as many examples of finite float32 numbers, all of one shape.
     """
     wanted = "training and test images as two float32 tensors of shape (images, channels, height, width)"
+    if shape.kind == "features":
+        wanted = "training and test features as two float32 tensors of shape (examples, ...)"
     if not isinstance(given, tuple | list) or len(given) != 2 or not all(isinstance(t, Tensor) for t in given):
         raise UserError(f"features {name} must return {wanted}, got {type(given).__name__}")
     for one, number in zip(given, numbers, strict=True):
-        if one.ndim != 4 or len(one) != number or one.dtype != torch.float32:
+        sound = one.ndim == 4 if shape.kind == "image" else one.ndim >= 2
+        if not sound or len(one) != number or one.dtype != torch.float32:
             raise UserError(f"features {name} must return {wanted}, got {one.dtype} {tuple(one.shape)}")
         if not bool(torch.isfinite(one).all()):
             raise UserError(f"features {name} gives numbers that are not finite")

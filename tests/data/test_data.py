@@ -140,9 +140,9 @@ def test_a_data_set_checks_itself():
     assert good.sha256 == Dataset("mine", ("a", "b"), x, y, x, y, "row").sha256
     assert good.sha256 != Dataset("mine", ("a", "b"), x, 1 - y, x, y, "row").sha256
     for changes, said in (
-        ({"train_x": x.float()}, "uint8 tensor (n, channels, height, width)"),
+        ({"train_x": x.float()}, "its training side holds features, its test side images"),
         ({"train_x": x[:, 0]}, "uint8 tensor (n, channels, height, width)"),
-        ({"test_y": y.int()}, "int64 tensor (4,)"),
+        ({"test_y": y.float()}, "int64 tensor (4,)"),
         ({"train_y": y[:3]}, "int64 tensor (4,)"),
         ({"train_y": y + 1}, "labels run from 1 to 2, but there are 2 classes"),
         ({"test_x": x[:0], "test_y": y[:0]}, "no example"),

@@ -18,7 +18,7 @@ MAY: dict[str, set[str]] = {
     "system": {"errors"},
     "versions": {"errors", "system"},
     "plugins": {"aggregators", "attacks", "errors", "spec", "system", "versions"},
-    "data": {"errors", "plugins", "spec", "system"},
+    "data": {"attacks", "errors", "plugins", "spec", "system"},
     "grid": {"aggregators", "attacks", "data", "errors", "plugins", "spec", "system", "versions"},
     "training": {"aggregators", "data", "errors", "spec"},
     "federation": {"aggregators", "attacks", "data", "errors", "plugins", "spec", "system", "training"},

@@ -55,6 +55,7 @@ _NEEDS: dict[str, dict[str, Any]] = {
     "one_label": {"clients": 10},
     "label_bias": {"clients": 10},
     "cnn": {"learning_rate": 0.05},
+    "natural": {"dataset": "tests.helpers.input_kinds:features", "features": "standard"},
 }
 # What all cells share: the fields that no shipped name stands for, and pieces of the model's code.
 ENGINE: dict[str, dict[str, Any]] = {
@@ -161,7 +162,7 @@ def _cells() -> dict[str, Any]:
         stacks.setdefault(run_stack.stackable(cell), []).append((name, cell))
     found = {}
     for stack in stacks.values():
-        jobs = [Job(cell, {"dataset": "golden"}) for _, cell in stack]
+        jobs = [Job(cell, {} if ":" in cell.dataset else {"dataset": "golden"}) for _, cell in stack]
         for (name, _), record in zip(stack, run_stack.perform(jobs, {}), strict=True):
             if record["status"] != "done":
                 raise AssertionError(f"{name}: {record['reason']}\n{record['traceback']}")
