@@ -19,7 +19,7 @@ from flipbench.spec.field_groups import USUAL
 PHASES = ("setup", "local", "aggregation", "evaluation")
 PROVENANCE = (
     *("flipbench", "commit", "engine", "python", "torch", "numpy", "numba", "platform", "device", "processor"),
-    *("threads", "finished"),
+    *("threads", "executor", "finished"),
 )
 
 # Names that would hide a field are told apart: the task's pixels, who took part, the machine's device.

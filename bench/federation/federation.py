@@ -35,8 +35,8 @@ from flipbench.spec.seeds import named_seed
 from flipbench.training import evaluation, models, running_variances
 from flipbench.training import flat_parameters as vectors
 from flipbench.training.batches import Batches, merge
+from flipbench.training.executors import choice
 from flipbench.training.inputs import Inputs
-from flipbench.training.layers import stacked_model
 from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.optimizer import Recipe
 
@@ -67,7 +67,12 @@ def run(
         BadUpdateError: the rule's answer has the wrong shape or type, is not finite, or its inputs were changed.
         BadAttackError: the same of an attack's answer.
     """
-    federation = Federation(cells, populations, task, parts)
+    return finish(Federation(cells, populations, task, parts), keeper)
+
+
+def finish(federation: Federation, keeper: Keeper | None = None) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    """All rounds of a federation that are left to its checkpoints; what it returns and raises, `run` says."""
+    cells = federation.cells
     done = 0 if keeper is None else keeper.resume(federation)
     for r in range(done + 1, cells[0].rounds + 1):
         federation.round(r)
@@ -96,7 +101,9 @@ class Federation:
             built = [models.build(parts.model, *shape, named_seed(c.seed, "weights"), parts.initialise) for c in cells]
         self.trained = (parts.model, self.cell.model), (parts.augment, self.cell.augmentation)  # called in training
         _check_fixed(built)
-        self.net, self.layout = stacked_model.stack(built[0].to(task.train.device)), vectors.layout_of(built[0])
+        self.layout = vectors.layout_of(built[0])
+        with guard.foreign_parts(*own):
+            self.net = choice.stack(built[0].to(task.train.device), *shape)
         self.variances = running_variances.places_of(built[0], self.layout)
         device = task.train.device
         self.weights = torch.stack([vectors.flatten(m) for m in built]).to(device)  # (cells, dim)

@@ -20,7 +20,7 @@ from flipbench.federation import named_model, tasks
 from flipbench.federation.aggregation import BadUpdateError
 from flipbench.federation.checkpoints.files import Checkpoints
 from flipbench.federation.checkpoints.keeper import Keeper
-from flipbench.federation.federation import run
+from flipbench.federation.federation import Federation, finish
 from flipbench.federation.malicious_clients import BadAttackError
 from flipbench.federation.records import Job, Record, failure, record
 from flipbench.plugins import registry
@@ -70,7 +70,8 @@ def _perform(
         with tasks.data_kept(jobs[0]):
             prepared = tasks.prepare(jobs, checkpoints)
             setup = (time.perf_counter() - started) / len(jobs)
-            results = run(prepared.cells, prepared.populations, prepared.task, prepared.parts, keeper)
+            federation = Federation(prepared.cells, prepared.populations, prepared.task, prepared.parts)
+            results = finish(federation, keeper)
     except Infeasible as error:
         if len(jobs) > 1:
             return _one_by_one(jobs, provenance, attempts, checkpoints)
@@ -85,6 +86,7 @@ def _perform(
         text = "".join(traceback.format_exception(error))
         return [failure(jobs[0], provenance, reason, attempts or {}, text)]
     described = tasks.described(jobs[0])
+    provenance = {**provenance, "executor": federation.net.name}
     if keeper is not None and keeper.note is not None:
         provenance = {**provenance, "checkpoint": keeper.note}
     return [

@@ -1,27 +1,27 @@
 """What a network of a plug-in may be made of, and what its forward pass may do: checked before it is trained.
 
-All clients share one module, which is called with the weights of each (`layers.stacked_model`). Whatever a module keeps
-outside of its parameters would be shared or lost, so that it is refused here, with what to write in its place. The last
-check is the surest: on a small batch the stacked form must give the logits and gradients of the module itself.
+All clients share one module, which is called with the weights of each (`training.executors`). What travels are its
+parameters and float buffers; whatever else a module keeps from one call to the next would be shared or lost, so that it
+is refused here, with what to write in its place. The last check is the surest: on a small batch the loop over clients
+must give the logits, gradients and running statistics of the module itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from flipbench.data.input_shape import InputShape
-from flipbench.training.flat_parameters import layout_of
-from flipbench.training.layers import stacked_model
-from flipbench.training.layers.dropout import KEYS
+from flipbench.training.executors.held_tensors import Held
+from flipbench.training.executors.loop import Loop
+from flipbench.training.executors.stand_ins import StandIns
+from flipbench.training.executors.trial import Answers, Trial
 from flipbench.training.models import Shape, build
 
 _NEAR = {"rtol": 1e-3, "atol": 1e-4}  # float32, the order of sums apart
-_BATCH = 3
 
 
 class UnfitModelError(ValueError):
@@ -49,16 +49,21 @@ def check_parts(model: nn.Module) -> None:
                 f"{where} is in evaluation mode, and training would leave that: return it without .eval(); to keep "
                 "parameters as they are, use requires_grad_(False)"
             )
-        if module._backward_hooks or module._backward_pre_hooks:
-            raise UnfitModelError(f"{where} has a backward hook, which is never called: change gradients in forward")
+        if (
+            isinstance(module, nn.modules.batchnorm._NormBase)
+            and module.track_running_stats
+            and module.momentum is None
+        ):
+            raise UnfitModelError(
+                f"{where} has momentum=None, an average over all batches by a counter, and counters do not travel: "
+                "give it a momentum, like momentum=0.1"
+            )
     for name, parameter in model.named_parameters():
-        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
-            raise UnfitModelError(f"{name} has a gradient hook, which is never called: change gradients in forward")
+        if getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise UnfitModelError(
+                f"{name} has a hook after its gradient is accumulated, which is never called: use register_hook"
+            )
     _check_attributes(model)
-    try:
-        stacked_model.stack(model)
-    except ValueError as error:
-        raise UnfitModelError(str(error)) from None
 
 
 def _check_attributes(model: nn.Module) -> None:
@@ -90,29 +95,26 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def check_behaviour(make: Callable[..., nn.Module], shape: Shape, classes: int) -> None:
-    """What shows on a small batch of made-up images.
+    """What shows on a small batch of made-up examples.
 
     Args:
         make: ``(shape, classes) -> model``; its parts are checked.
-        shape: (channels, height, width).
+        shape: of one example.
         classes: L.
 
     Raises:
         UnfitModelError: its forward pass keeps, draws or mixes what it must not, or gives something else than logits.
     """
-    model, again, third = (build(make, shape, classes, 1) for _ in range(3))
+    model, again = (build(make, shape, classes, 1) for _ in range(2))
     _check_alike(model, again)
-    draws = torch.Generator().manual_seed(0)
-    x, other = (InputShape.of(shape).made_up(_BATCH, draws) for _ in range(2))
-    net = stacked_model.stack(model)
-    whole = isinstance(net, stacked_model.Whole)
+    trial = Trial.of(model, shape, classes)
     with torch.random.fork_rng(devices=[]):
         for training in (True, False):
             again.train(training)
-            logits = _logits(again, x, classes, training)
-            if whole:
-                _check_pure(again, x, other, logits, training)
-        _check_stacked(net, model, third, x)
+            _check_logits(again, trial, training)
+        _check_memory(again, build(make, shape, classes, 1), trial)
+        _check_evaluation(again, trial.x)
+    _check_loop(model, (build(make, shape, classes, 1) for _ in range(2)), trial)
 
 
 def _check_alike(model: nn.Module, again: nn.Module) -> None:
@@ -132,50 +134,88 @@ def _numbers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_buffers()
 
 
-def _logits(model: nn.Module, x: Tensor, classes: int, training: bool) -> Tensor:
-    """What the module itself answers, checked."""
-    given = x.clone()
+def _check_logits(model: nn.Module, trial: Trial, training: bool) -> None:
+    """The module itself answers a batch with logits."""
+    x = trial.x[0]
     try:
-        logits: Any = model(given)
+        logits: Any = model(x.clone())
     except Exception as error:
         raise UnfitModelError(f"its forward pass fails for a batch of shape {tuple(x.shape)}") from error
-    if not isinstance(logits, Tensor) or logits.shape != (len(x), classes) or logits.dtype != torch.float32:
+    wanted = (len(x), trial.classes)
+    if not isinstance(logits, Tensor) or logits.shape != wanted or logits.dtype != torch.float32:
         what = f"{logits.dtype} of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         when = "training" if training else "evaluation"
         raise UnfitModelError(
-            f"forward must answer a batch of {len(x)} images with float32 logits of shape ({len(x)}, {classes}) in "
-            f"{when} mode, got {what}"
+            f"forward must answer a batch of {len(x)} examples with float32 logits of shape {wanted} in {when} mode, "
+            f"got {what}"
         )
-    return logits.detach()
 
 
-def _check_pure(model: nn.Module, x: Tensor, other: Tensor, logits: Tensor, training: bool) -> None:
-    """The forward pass depends on each image and the parameters alone, and changes nothing."""
-    when = "training" if training else "evaluation"
-    before = _state(model)
-    given = x.clone()
-    with torch.no_grad():
-        second = model(given)
-        mixed = model(torch.cat([x[:1], other[1:]]))
-    if not torch.equal(given, x):
-        raise UnfitModelError("forward changes its input in place, which other rounds need: work on a copy (x.clone())")
-    after = _state(model)
-    for name in after:
-        if name not in before or not _same(before[name], after[name]):
+def _check_memory(used: nn.Module, fresh: nn.Module, trial: Trial) -> None:
+    """Nothing but float buffers goes from one call to the next, and those move in training alone.
+
+    An attribute that is written anew in each call, from that call's input, is no memory.
+
+    Args:
+        used: a model that was called before.
+        fresh: one of the same seed that was not.
+        trial: gives the examples.
+    """
+    for training in (True, False):
+        when, statistics = "training" if training else "evaluation", Held(fresh).statistics
+        start = {name: b.clone() for name, b in fresh.named_buffers()}
+        before = _state(fresh)
+        logits = []
+        for model in (used, fresh):
+            with torch.no_grad():
+                for name in statistics:
+                    model.get_buffer(name).copy_(start[name])
+            logits.append(_called(model.train(training), trial.x[1], trial.keys[1]))
+        after, others = _state(fresh), _state(used)
+        for name, value in after.items():
+            if name in before and _same(before[name], value):
+                continue
+            if name.removeprefix("buffer ") in statistics and training:
+                continue
+            if name.endswith("num_batches_tracked") or (
+                name.startswith("attribute") and name in others and _same(others[name], value)
+            ):
+                continue
             raise UnfitModelError(
-                f"forward changes {name} in {when} mode; all clients and rounds share one module, so that it must not "
-                "keep anything: compute it anew in forward"
+                f"forward changes {name} in {when} mode; all clients and rounds share one module, so that it must keep "
+                "nothing but float buffers (register_buffer), which travel with the weights and move in training alone"
             )
-    if not torch.allclose(second, logits, equal_nan=True, **_NEAR):
+        if not torch.allclose(logits[0], logits[1], equal_nan=True, **_NEAR):
+            raise UnfitModelError(
+                f"forward gives other logits in {when} mode when it was called before: it must keep nothing but float "
+                "buffers (register_buffer), and draw random numbers from torch's own generator alone"
+            )
+
+
+def _called(model: nn.Module, x: Tensor, key: Tensor) -> Tensor:
+    """Logits of a module, its random numbers those of a key."""
+    torch.manual_seed(int(key))
+    with torch.no_grad(), StandIns.of(model).standing(key if model.training else None):
+        logits: Tensor = model(x.clone())
+    return logits
+
+
+def _check_evaluation(model: nn.Module, x: Tensor) -> None:
+    """In evaluation the logits of an example depend on nothing else."""
+    model.eval()
+    with torch.no_grad():
+        first, second = model(x[0].clone()), model(x[0].clone())
+        mixed = model(torch.cat([x[0, :1], x[1, 1:]]))
+    if not torch.allclose(first, second, equal_nan=True, **_NEAR):
         raise UnfitModelError(
-            f"forward draws random numbers in {when} mode, which would not be the client's own: use nn.Dropout in one "
-            "flat nn.Sequential of Linear, Conv2d, BatchNorm2d, ReLU, MaxPool2d and Flatten layers"
+            "forward draws random numbers in evaluation mode, so that no prediction could be repeated: draw only if "
+            "self.training"
         )
-    if not torch.allclose(mixed[0], logits[0], equal_nan=True, **_NEAR):
+    if not torch.allclose(mixed[0], first[0], equal_nan=True, **_NEAR):
         raise UnfitModelError(
-            f"the logits of an image depend on the other images of its batch in {when} mode: batches are filled up and "
-            "cut as is fastest, so that only nn.BatchNorm2d in a flat nn.Sequential may do so; use nn.GroupNorm or "
-            "nn.LayerNorm"
+            "the logits of an example depend on the other examples of its batch in evaluation mode, and batches of "
+            "evaluation are cut as is fastest: let it do so only if self.training, as batch norm with running "
+            "statistics does"
         )
 
 
@@ -218,69 +258,40 @@ def _same(one: Any, two: Any) -> bool:
         return False
 
 
-class _Kept:
-    """A sink that keeps the gradients."""
-
-    def __init__(self) -> None:
-        self.gradients: dict[str, Tensor] = {}
-
-    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
-        """As `layers.protocol.Sink`."""
-        self.plain(name, dy.transpose(1, 2) @ x)
-
-    def plain(self, name: str, gradient: Tensor) -> None:
-        """As `layers.protocol.Sink`."""
-        self.gradients[name] = self.gradients.get(name, 0.0) + gradient
-
-    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
-        """As `layers.protocol.Sink`."""
-
-
-def _check_stacked(net: stacked_model.Stacked, model: nn.Module, again: nn.Module, x: Tensor) -> None:
-    """Two clients at once give the logits and gradients that the module itself gives."""
-    sent = layout_of(model)
-    rows = {name: t.detach().expand(2, *t.shape).clone() for name, t in _numbers(model) if name in sent}
-    images = x.expand(2, *x.shape)
-    for training in (False, True):
-        if training and net.random:
-            return  # dropout draws from the keys of its rows
-        again.train(training)
-        named = rows | ({KEYS: torch.zeros(2, dtype=torch.int64)} if net.random else {})
-        try:
-            logits, back = net(images, named, training, None)
-        except Exception as error:
+def _check_loop(model: nn.Module, others: Iterable[nn.Module], trial: Trial) -> None:
+    """The loop over clients gives what the module itself gives with the weights of each."""
+    got = trial.run(Loop(model), None)
+    for row, other in enumerate(others):
+        with torch.no_grad():
+            for name, tensor in _numbers(other):
+                if name in trial.tensors:
+                    tensor.copy_(trial.tensors[name][row])
+        if (what := got.row(row).differs(_own_answers(other, trial, row))) is not None:
             raise UnfitModelError(
-                "its forward pass cannot be run for several clients at once: it may not branch on values of tensors, "
-                "call .item() or .numpy(), nor write into tensors that it made without the input"
-            ) from error
-        want = again(x)
-        _compare(logits[1], want, "logits", _largest(want))
-        if training:
-            slope = torch.rand(want.shape, generator=torch.Generator().manual_seed(2))
-            learned = {n: p for n, p in again.named_parameters() if p.requires_grad}
-            given: Sequence[Tensor | None] = ()
-            if want.requires_grad:
-                given = torch.autograd.grad(want, list(learned.values()), slope, allow_unused=True)
-            if all(g is None for g in given):
-                raise UnfitModelError("no parameter has an effect on the logits that a gradient shows: it cannot learn")
-            sink = _Kept()
-            back(slope.expand(2, *slope.shape).contiguous(), sink, False)
-            known = {n: g for n, g in zip(learned, given, strict=True) if g is not None}
-            scale = max(map(_largest, known.values()))  # of all: a bias before batch norm has a gradient of rounding
-            for name, gradient in known.items():
-                got = sink.gradients.get(name)
-                own = torch.zeros_like(gradient) if got is None else got[1]
-                _compare(own, gradient, f"gradient of {name}", scale)
+                f"called with the weights of a client its {what} would not be what the module itself gives: let "
+                "forward use its parameters as attributes of the module (self.weight), and keep no reference to them "
+                "elsewhere"
+            )
+    if not got.gradients:
+        raise UnfitModelError("no parameter has an effect on the logits that a gradient shows: it cannot learn")
 
 
-def _largest(tensor: Tensor) -> float:
-    return float(tensor.detach().abs().nan_to_num(0.0, 0.0, 0.0).max()) if tensor.numel() else 0.0
-
-
-def _compare(got: Tensor, want: Tensor, what: str, scale: float) -> None:
-    near = {"rtol": 1e-3, "atol": max(1e-6, 1e-4 * scale)}
-    if not torch.allclose(got.detach(), want.detach(), equal_nan=True, **near):
-        raise UnfitModelError(
-            f"trained for several clients at once its {what} would not be what the module itself gives: write it of "
-            "layers of torch.nn and functions of torch.nn.functional alone"
-        )
+def _own_answers(model: nn.Module, trial: Trial, row: int) -> Answers:
+    """What the module itself gives, by its own parameters and buffers."""
+    x, before = trial.x[row], {name: b.clone() for name, b in model.named_buffers()}
+    with torch.random.fork_rng(devices=[]):
+        evaluated = _called(model.eval(), x, trial.keys[row])
+        torch.manual_seed(int(trial.keys[row]))
+        with StandIns.of(model.train()).standing(trial.keys[row]):
+            logits = model(x.clone())
+    learned = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    given: Sequence[Tensor | None] = [None] * len(learned)
+    if logits.requires_grad:
+        given = torch.autograd.grad(logits, list(learned.values()), trial.slope(row, logits), allow_unused=True)
+    now = dict(model.named_buffers())
+    return Answers(
+        evaluated,
+        logits.detach(),
+        {n: g for n, g in zip(learned, given, strict=True) if g is not None},
+        {n: now[n].clone() for n in Held(model).statistics if not torch.equal(now[n], before[n])},
+    )

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from flipbench.training import flat_parameters as vectors
 from flipbench.training import models
 from flipbench.training.batches import Batches
+from flipbench.training.executors import choice
+from flipbench.training.layers.stacked_model import Stacked
 
 CLASSES, SHAPE = 5, (1, 12, 12)
 
@@ -41,6 +43,11 @@ MODELS = {
     ),
     "unknown module": lambda s, c: Odd(),
 }
+
+
+def stacked(model: nn.Module, shape: tuple[int, ...] = SHAPE, classes: int = CLASSES) -> Stacked:
+    """The executor of a model."""
+    return choice.stack(model, shape, classes)
 
 
 def case(name: str, steps: int, uneven: bool) -> tuple[nn.Module, Tensor, Tensor, Batches]:

@@ -26,8 +26,8 @@ from flipbench.spec.cell import Cell
 from flipbench.system.malloc import keep_freed_memory
 from flipbench.training import flat_parameters, models, schedules
 from flipbench.training.batches import Batches
+from flipbench.training.executors import choice
 from flipbench.training.inputs import Inputs
-from flipbench.training.layers import stacked_model
 from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.optimizer import Recipe
 
@@ -86,7 +86,7 @@ def test_local_training_of_the_ham10000_mlp(benchmark: Any, momentum: float) -> 
     """MLP 784-200-200-7, 20 clients, batch 32, one pass over 400 examples each: GFLOP/s beside those of one GEMM."""
     g = torch.Generator().manual_seed(0)
     model = models.mlp((1, 28, 28), 7, widths=[200, 200])
-    net, where = stacked_model.stack(model), flat_parameters.layout_of(model)
+    net, where = choice.stack(model, (1, 28, 28), 7), flat_parameters.layout_of(model)
     start = flat_parameters.flatten(model).unsqueeze(0)
     inputs = Inputs(torch.rand(8000, 1, 28, 28, generator=g))
     steps = 13

@@ -16,7 +16,7 @@ from flipbench.training.layers.convolution_cpu import Conv, PooledConv
 from flipbench.training.layers.pooling import Pool
 from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.optimizer import Recipe
-from tests.helpers.lockstep_cases import MODELS, case
+from tests.helpers.lockstep_cases import MODELS, case, stacked
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 LAYERS: Mapping[str, Any] = {
@@ -109,7 +109,7 @@ def test_updates_are_those_of_the_kernels(
     name: str, steps: int, uneven: bool, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, start, x, batches = case(name, steps, uneven)
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
+    net, where, recipe = stacked(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
     there = batches.map(lambda t: t.to(device))
     if isinstance(net, stacked_model.Chain):
         monkeypatch.setattr(stacked_model.Chain, "width", lambda self, device: None)  # all rows at once

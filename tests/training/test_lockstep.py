@@ -18,7 +18,7 @@ from flipbench.training.inputs import Inputs, Pixels
 from flipbench.training.layers import stacked_model
 from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.optimizer import Recipe
-from tests.helpers.lockstep_cases import CLASSES, MODELS, SHAPE, case
+from tests.helpers.lockstep_cases import CLASSES, MODELS, SHAPE, case, stacked
 
 
 def naive(
@@ -64,7 +64,7 @@ def test_updates_equal_those_of_one_client_at_a_time(
 ) -> None:
     model, start, x, batches = case(name, steps, uneven)
     recipe = Recipe(0.2, momentum, decay)
-    got = train(LocalRound(stacked_model.stack(model), vectors.layout_of(model), start, Inputs(x), batches, recipe))
+    got = train(LocalRound(stacked(model), vectors.layout_of(model), start, Inputs(x), batches, recipe))
     assert got.shape == (2, 4, start.shape[1])
     for cell in range(2):
         for client in range(4):
@@ -77,7 +77,7 @@ def test_updates_equal_those_of_one_client_at_a_time(
 @pytest.mark.parametrize("name", MODELS)
 def test_a_stack_equals_its_cells_bit_for_bit(name: str, steps: int, uneven: bool) -> None:
     model, start, x, batches = case(name, steps, uneven)
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
+    net, where, recipe = stacked(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
     together = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     for s in range(2):
         counts = None if batches.counts is None else batches.counts[s : s + 1]
@@ -88,7 +88,7 @@ def test_a_stack_equals_its_cells_bit_for_bit(name: str, steps: int, uneven: boo
 @pytest.mark.parametrize("name", ["softmax", "softmax without bias", "mlp", "cnn"])
 def test_tall_batches_take_a_way_of_their_own_to_the_same_updates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, start, x, batches = case(name, 1, True)
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.0, 0.01)
+    net, where, recipe = stacked(model), vectors.layout_of(model), Recipe(0.2, 0.0, 0.01)
     want = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     monkeypatch.setattr(stacked_model, "_TALL", 6)
     torch.testing.assert_close(
@@ -115,7 +115,7 @@ def test_a_sure_model_sends_no_number_that_slows_products_down(dtype: torch.dtyp
 def test_kept_inputs_change_no_bit_and_are_not_written_to(name: str, steps: int, uneven: bool) -> None:
     model, start, x, batches = case(name, steps, uneven)
     first = batches.index[:, :, :1].expand_as(batches.index).contiguous()  # every step asks for the same rows
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
+    net, where, recipe = stacked(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
     for index in (first, batches.index, first):
         one = Batches(index, batches.labels, batches.counts)
         plain, kept = train(LocalRound(net, where, start, Inputs(x), one, recipe)), Inputs(x, kept=True)
@@ -131,7 +131,7 @@ def test_kept_inputs_change_no_bit_and_are_not_written_to(name: str, steps: int,
 def test_confusion_counts_what_the_model_predicts(name: str) -> None:
     model, start, x, _ = case(name, 1, False)
     y = torch.arange(40) % CLASSES
-    got = confusion(stacked_model.stack(model), vectors.layout_of(model), start, x, y, CLASSES)
+    got = confusion(stacked(model), vectors.layout_of(model), start, x, y, CLASSES)
     for cell in range(2):
         twin = copy.deepcopy(model).eval()
         state = dict(twin.named_parameters()) | dict(twin.named_buffers())
@@ -152,11 +152,6 @@ def test_batch_norm_statistics_travel_and_counters_do_not() -> None:
     assert not any("num_batches" in n for n in names)
 
 
-def test_dropout_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(ValueError, match="dropout"):
-        stacked_model.stack(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Dropout(0.5)), nn.Linear(144, 5)))
-
-
 def test_initial_weights_depend_on_the_seed_alone() -> None:
     before = torch.get_rng_state()
     a, b, c = (vectors.flatten(models.build(MODELS["mlp"], SHAPE, CLASSES, s)) for s in (1, 1, 2))
@@ -172,7 +167,7 @@ def test_which_rows_train_together_changes_no_bit(
     name: str, steps: int, uneven: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, start, x, batches = case(name, steps, uneven)
-    net, where, recipe = stacked_model.stack(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
+    net, where, recipe = stacked(model), vectors.layout_of(model), Recipe(0.2, 0.9, 0.01)
     whole = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     for rows in (1, 3, 4, 5, 8):
         of_a_row = 8 * start.shape[1] if steps > 1 else 6 * x[0].nbytes  # weights and velocity, or a batch

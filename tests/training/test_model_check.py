@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,9 @@ from flipbench.training import flat_parameters as vectors
 from flipbench.training import models
 from flipbench.training.batches import Batches
 from flipbench.training.evaluation import confusion
+from flipbench.training.executors import choice
 from flipbench.training.initialisation import initialise, normal
 from flipbench.training.inputs import Inputs
-from flipbench.training.layers import stacked_model
 from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.model_check import UnfitModelError, check_behaviour, check_parts
 from flipbench.training.optimizer import Recipe
@@ -116,6 +116,21 @@ WORK: dict[str, Make] = {
     ),
     "another path in training": net(lambda self, x: plain(self, x) * (1.0 if self.training else 0.5)),
     "a linear layer on images": lambda s, c: nn.Sequential(nn.Linear(6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(18, c)),
+    "a gradient hook": lambda s, c: _gradient_hook(s, c),
+    "a backward hook": lambda s, c: _backward_hook(s, c),
+    "batch norm behind a linear layer": lambda s, c: chain(nn.BatchNorm1d(8), nn.ReLU()),
+    "instance norm with statistics": lambda s, c: nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.InstanceNorm2d(2, track_running_stats=True), nn.Flatten(), nn.Linear(32, c)
+    ),
+    "a buffer that forward moves": net(
+        lambda self, x: _averages(self, x), lambda self: self.register_buffer("mean", torch.zeros(36))
+    ),
+    "spectral norm": lambda s, c: chain(parametrizations.spectral_norm(nn.Linear(8, 8))),
+    "it writes into its input": lambda s, c: _in_place(s, c),
+    "a mean over the batch in training": net(lambda self, x: plain(self, x - x.mean(0) if self.training else x)),
+    "it branches on values": net(lambda self, x: plain(self, x) if x.sum() > 90 else plain(self, -x)),
+    "NumPy in forward": net(lambda self, x: plain(self, torch.from_numpy(x.detach().numpy() * 2))),
+    "it keeps its input": net(lambda self, x: _keeps(self, x)),
     "a nested chain": lambda s, c: nn.Sequential(
         nn.Flatten(), nn.Linear(36, L), nn.Sequential(nn.ReLU()), nn.Linear(L, L)
     ),
@@ -132,11 +147,12 @@ def test_it_trains_and_is_evaluated_as_pytorch_does(name: str) -> None:
     x, index, labels = torch.rand(30, *SHAPE, generator=g), torch.randint(30, (1, 3, 2, 5), generator=g), None
     labels = torch.randint(L, index.shape, generator=g)
     for steps, momentum in ((1, 0.0), (2, 0.9)):
-        batches = Batches(index[:, :, :steps], labels[:, :, :steps], None)
-        work = LocalRound(stacked_model.stack(model), where, start, Inputs(x), batches, Recipe(0.1, momentum, 0.05))
+        keys = torch.arange(3 * steps).view(1, 3, steps)
+        batches = Batches(index[:, :, :steps], labels[:, :, :steps], None, keys=keys)
+        work = LocalRound(choice.stack(model, SHAPE, L), where, start, Inputs(x), batches, Recipe(0.1, momentum, 0.05))
         got = train(work)
         for client in range(3):
-            twin = copy.deepcopy(model).train()
+            twin = models.build(WORK[name], SHAPE, L, 1)
             sgd = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=momentum, weight_decay=0.05)
             for step in range(steps):
                 sgd.zero_grad()
@@ -144,9 +160,8 @@ def test_it_trains_and_is_evaluated_as_pytorch_does(name: str) -> None:
                 sgd.step()
             want = vectors.flatten(twin) - start[0]
             torch.testing.assert_close(got[0, client], want, rtol=1e-3, atol=2e-5)
-    twin = copy.deepcopy(model).eval()
-    predicted = twin(x).argmax(1)
-    counts = confusion(stacked_model.stack(model), where, start, x, torch.zeros(30, dtype=torch.int64), L)
+    predicted = models.build(WORK[name], SHAPE, L, 1).eval()(x.clone()).argmax(1)
+    counts = confusion(choice.stack(model, SHAPE, L), where, start, x, torch.zeros(30, dtype=torch.int64), L)
     assert counts[0, 0, :L].tolist() == torch.bincount(predicted, minlength=L).tolist()
 
 
@@ -173,6 +188,36 @@ def _averages(self: Any, x: Tensor) -> Tensor:
     if self.training:
         self.mean.mul_(0.9).add_(0.1 * x.mean(0))
     return plain(self, x - self.mean)
+
+
+def _always_averages(self: Any, x: Tensor) -> Tensor:
+    self.mean.mul_(0.9).add_(0.1 * x.mean(0))
+    return plain(self, x - self.mean.detach())
+
+
+def _sums(self: Any, x: Tensor) -> Tensor:
+    self.sum = self.sum + float(x.sum())
+    return plain(self, x)
+
+
+def _late(self: Any, x: Tensor) -> Tensor:
+    before, self.seen = self.seen, x
+    return plain(self, x if before is None else x + before.mean())
+
+
+def _counted(self: Any, x: Tensor) -> Tensor:
+    if self.training:
+        self.calls += 1
+    return plain(self, x)
+
+
+def _refer(self: Any) -> None:
+    weight = self.first.weight
+    self.same = lambda x: F.linear(x, weight)
+
+
+def _by_reference(self: Any, x: Tensor) -> Tensor:
+    return self.last(self.same(x))
 
 
 def _in_place(shape: Any, classes: int) -> nn.Module:
@@ -211,14 +256,11 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "no parameters": (lambda s, c: nn.Flatten(), "no parameter that requires a gradient"),
     "evaluation mode": (lambda s, c: chain(nn.Dropout(0.5)).eval(), "return it without .eval()"),
     "one layer in evaluation mode": (lambda s, c: chain(nn.Dropout(0.5).eval()), "layer 2 (Dropout) is in evaluation"),
-    "gradient hook": (_gradient_hook, "1.weight has a gradient hook"),
-    "backward hook": (_backward_hook, "backward hook"),
     "hidden layers": (net(plain, lambda self: setattr(self, "more", [nn.Linear(8, 8)])), "nn.ModuleList"),
     "hidden parameter": (
         net(plain, lambda self: setattr(self, "more", torch.ones(3, requires_grad=True))),
         "nn.Parameter",
     ),
-    "batch norm elsewhere": (lambda s, c: chain(nn.BatchNorm1d(8)), "layer 2 is BatchNorm1d"),
     "batch norm without momentum": (
         lambda s, c: nn.Sequential(
             nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, momentum=None), nn.Flatten(), nn.Linear(32, c)
@@ -229,35 +271,23 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda s, c: nn.Sequential(
             nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False), nn.Flatten(), nn.Linear(32, c)
         ),
-        "track_running_stats=False",
+        "depend on the other examples",
     ),
-    "instance norm with statistics": (
-        lambda s, c: nn.Sequential(
-            nn.Conv2d(1, 2, 3), nn.InstanceNorm2d(2, track_running_stats=True), nn.Flatten(), nn.Linear(32, c)
-        ),
-        "use nn.GroupNorm or nn.LayerNorm",
+    "a running sum as an attribute": (net(_sums, lambda self: setattr(self, "sum", 0.0)), "changes attribute sum"),
+    "a memory read one call later": (net(_late, lambda self: setattr(self, "seen", None)), "gives other logits"),
+    "a counter as a buffer": (
+        net(_counted, lambda self: self.register_buffer("calls", torch.zeros((), dtype=torch.int64))),
+        "changes buffer calls in training mode",
     ),
-    "dropout in a nested chain": (lambda s, c: chain(nn.Sequential(nn.Dropout(0.5))), "layer 2.0 is Dropout"),
-    "functional dropout": (
-        net(lambda self, x: self.last(F.dropout(self.first(x), 0.5, self.training))),
-        "draws random numbers in training mode",
+    "a buffer moved in evaluation": (
+        net(_always_averages, lambda self: self.register_buffer("mean", torch.zeros(36))),
+        "in evaluation mode",
     ),
+    "noise of NumPy": (net(lambda self, x: plain(self, x + float(np.random.rand()))), "torch's own generator"),
+    "a reference to a weight": (net(lambda self, x: _by_reference(self, x), lambda self: _refer(self)), "self.weight"),
     "noise in evaluation": (net(lambda self, x: plain(self, x) + torch.rand(len(x), L)), "draws random numbers"),
-    "random slopes": (lambda s, c: chain(nn.RReLU()), "draws random numbers"),
     "counts its calls": (net(_counts, lambda self: setattr(self, "calls", 0)), "changes attribute calls"),
-    "keeps its input": (net(_keeps), "changes attribute seen"),
-    "moves a buffer": (
-        net(_averages, lambda self: self.register_buffer("mean", torch.zeros(36))),
-        "changes buffer mean in training mode",
-    ),
-    "spectral norm": (lambda s, c: chain(parametrizations.spectral_norm(nn.Linear(8, 8))), "changes buffer"),
-    "writes into its input": (_in_place, "work on a copy (x.clone())"),
-    "mean over the batch": (net(lambda self, x: plain(self, x - x.mean(0))), "depend on the other images"),
-    "branches on values": (net(lambda self, x: plain(self, x) if x.sum() > 0 else plain(self, -x)), "several clients"),
-    "NumPy in forward": (
-        net(lambda self, x: plain(self, torch.from_numpy(x.detach().numpy() * 2))),
-        "several clients",
-    ),
+    "mean over the batch": (net(lambda self, x: plain(self, x - x.mean(0))), "depend on the other examples"),
     "initial values of NaN": (
         net(lambda self, x: self.last(self.first(x) * self.scale), _empty),
         "scale is not finite",

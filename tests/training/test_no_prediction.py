@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from flipbench.training import flat_parameters as vectors
 from flipbench.training import running_variances
 from flipbench.training.evaluation import confusion
-from flipbench.training.layers import stacked_model
+from tests.helpers.lockstep_cases import stacked
 
 NAN, INF = float("nan"), float("inf")
 
@@ -41,7 +41,7 @@ class Given(nn.Module):
 def test_an_image_with_a_logit_that_is_not_finite_has_no_prediction(logits: list[float], column: int) -> None:
     model, x = Given(), torch.tensor([logits, [0.0, 0.0, 5.0]]).view(2, 1, 1, 3)
     where = vectors.layout_of(model)
-    got = confusion(stacked_model.stack(model), where, torch.ones(2, 1), x, torch.tensor([2, 1]), 3)
+    got = confusion(stacked(model, (1, 1, 3), 3), where, torch.ones(2, 1), x, torch.tensor([2, 1]), 3)
     want = torch.zeros(3, 4, dtype=torch.int64)
     want[2, column] += 1
     want[1, 2] += 1

@@ -15,9 +15,9 @@ from flipbench.training import flat_parameters as vectors
 from flipbench.training import softmax_regression
 from flipbench.training.batches import Batches
 from flipbench.training.inputs import Inputs, Pixels
-from flipbench.training.layers import stacked_model
 from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.optimizer import Recipe
+from tests.helpers.lockstep_cases import stacked
 
 
 def naive(
@@ -62,7 +62,7 @@ def test_a_step_is_that_of_loops(classes: int, features: int, batch: int, bias: 
     counts = torch.randint(batch + 1, (2, 3, 1), generator=g)
     counts[0, 0] = batch
     heavy = torch.rand(batches.index.shape, generator=g)
-    where, net = vectors.layout_of(model), stacked_model.stack(model)
+    where, net = vectors.layout_of(model), stacked(model)
     for some, emphasis, summed, keep in (
         (None, None, False, 0.0),
         (counts, heavy, True, 0.5),
@@ -101,11 +101,7 @@ def test_it_is_the_kernel_that_is_tested(monkeypatch: pytest.MonkeyPatch) -> Non
     real = softmax_regression.step
     monkeypatch.setattr(softmax_regression, "step", lambda *given: calls.append(1) or real(*given))
     for recipe, given in ((Recipe(0.1, 0.0, 0.0), batches), (Recipe(0.1, 0.9, 0.0), batches)):
-        train(
-            LocalRound(
-                stacked_model.stack(model), vectors.layout_of(model), start, Inputs(torch.rand(50, 20)), given, recipe
-            )
-        )
+        train(LocalRound(stacked(model), vectors.layout_of(model), start, Inputs(torch.rand(50, 20)), given, recipe))
     assert len(calls) == 2
 
 
@@ -116,7 +112,7 @@ def test_bytes_and_their_floats_give_the_same_bits(name: str) -> None:
     options = {"divisor": 100} if name == "scaled" else {}
     data, _ = FEATURES[name](pixels, pixels, 255, **options)
     scale = SCALES[name](pixels, 255, **options)
-    net, where = stacked_model.stack(model), vectors.layout_of(model)
+    net, where = stacked(model), vectors.layout_of(model)
     plain, made = (
         train(LocalRound(net, where, start, one, batches, Recipe(0.1, 0.0, 0.0)))
         for one in (Inputs(data), Inputs(data, Pixels(pixels, scale)))
@@ -131,7 +127,7 @@ def test_who_else_is_worked_on_changes_no_bit(steps: int) -> None:
     index = torch.randint(50, (2, 5, steps, 70), generator=g)
     batches = Batches(index, torch.randint(10, index.shape, generator=g), None)
     x, recipe = torch.rand(50, 100, generator=g), Recipe(0.1, 0.0, 0.01)
-    net, where = stacked_model.stack(model), vectors.layout_of(model)
+    net, where = stacked(model), vectors.layout_of(model)
     whole = train(LocalRound(net, where, start, Inputs(x), batches, recipe))
     for cell in range(2):
         for client in range(5):
@@ -146,7 +142,7 @@ def test_what_is_not_finite_stays_so() -> None:
     start[0, 5] = float("inf")
     got = train(
         LocalRound(
-            stacked_model.stack(model),
+            stacked(model),
             vectors.layout_of(model),
             start,
             Inputs(torch.rand(50, 20) + 0.1),
@@ -164,7 +160,7 @@ def test_a_probability_that_is_next_to_nothing_is_none() -> None:
     batches.labels[:] = 0
     got = train(
         LocalRound(
-            stacked_model.stack(model),
+            stacked(model),
             vectors.layout_of(model),
             start,
             Inputs(torch.ones(50, 20)),
@@ -182,7 +178,7 @@ def test_a_row_or_class_that_is_not_there_is_refused(which: str, wrong: int) -> 
     with pytest.raises(IndexError):
         train(
             LocalRound(
-                stacked_model.stack(model),
+                stacked(model),
                 vectors.layout_of(model),
                 start,
                 Inputs(torch.rand(50, 20)),
@@ -198,20 +194,18 @@ def test_a_client_without_examples_does_not_move_beside_weights_that_are_not_fin
     counts = torch.full((2, 3, 1), 6)
     counts[1, 1] = 0
     given = Batches(batches.index, batches.labels, counts)
-    net, where = stacked_model.stack(model), vectors.layout_of(model)
+    net, where = stacked(model), vectors.layout_of(model)
     got = train(LocalRound(net, where, start, Inputs(torch.rand(50, 20)), given, Recipe(0.1, 0.0, 0.1)))
     assert not got[1, 1].any()
     assert not torch.isfinite(got[0]).any()
 
 
-@pytest.mark.parametrize(
-    "layers", [(nn.Linear(20, 4),), (nn.Flatten(), nn.Linear(19, 4)), (nn.Flatten(), nn.Linear(21, 4))]
-)
+@pytest.mark.parametrize("layers", [(nn.Flatten(), nn.Linear(19, 4)), (nn.Flatten(), nn.Linear(21, 4))])
 def test_a_model_that_does_not_fit_the_inputs_is_refused(layers: tuple[nn.Module, ...]) -> None:
     model = nn.Sequential(*layers)
     _, _, batches = case(3, 4, 20, 6, True)
     start = vectors.flatten(model).repeat(2, 1)
-    net, where = stacked_model.stack(model), vectors.layout_of(model)
+    net, where = stacked(model), vectors.layout_of(model)
     for index in (
         batches,
         Batches(batches.index.repeat(1, 1, 2, 1), batches.labels.repeat(1, 1, 2, 1), None),

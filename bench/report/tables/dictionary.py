@@ -99,7 +99,7 @@ MEMBERS = (
     Line("reason", "text or null", "", "why the cell is infeasible or failed"),
     Line("traceback", "text or null", "", "of a failed cell"),
     Line("seconds", "object", "seconds", "`setup`, `local`, `aggregation`, `evaluation`"),
-    Line("provenance", "object", "", "versions, commit, device, threads, time of the end (UTC)"),
+    Line("provenance", "object", "", "versions, commit, device, threads, executor of the model, time of the end (UTC)"),
     Line(
         "task",
         "object or null",

@@ -5,7 +5,10 @@ The draws are a hash of (key, layer, place), not a sequence: place is an example
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -23,18 +26,41 @@ class Drop:
 
     prefix: str
     module: nn.Dropout | nn.Dropout2d
+    call: int = 0  # how often the layer was called before in a step
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
         if not training:
             return x, no_backward
         share = self.module.p
         shape = x.shape[:3] if isinstance(self.module, nn.Dropout2d) else x.shape
-        places = torch.arange(shape[1:].numel(), device=x.device)
-        keys = mixed(p[KEYS] + named_seed(0, f"dropout {self.prefix}"))
-        stays = chances(keys, places) >= share
-        mask = (stays / (1.0 - share if share < 1.0 else 1.0)).to(x.dtype).view(*shape, *[1] * (x.ndim - len(shape)))
+        mask = kept_share(p[KEYS], self.prefix, self.call, shape[1:], share).to(x.dtype)
+        mask = mask.view(*shape, *[1] * (x.ndim - len(shape)))
 
         def back(dy: Tensor, sink: Sink, need_dx: bool) -> Tensor | None:
             return dy * mask if need_dx else None
 
         return x * mask, back
+
+
+def kept_share(keys: Tensor, layer: str, call: int, shape: Sequence[int], share: float) -> Tensor:
+    """What outputs are multiplied with: 0 where they are dropped, 1 / (1 - share) where they stay.
+
+    Args:
+        keys: ``(rows,)``.
+        layer: its name, with a dot behind.
+        call: how often it was called before in the same step.
+        shape: of what is dropped, of one row.
+        share: with which probability.
+
+    Returns:
+        ``(rows, *shape)``.
+    """
+    places = torch.arange(math.prod(shape), device=keys.device)
+    own = _seed(layer, call)
+    stays = chances(mixed(keys + own), places) >= share
+    return (stays / (1.0 - share if share < 1.0 else 1.0)).view(len(keys), *shape)
+
+
+@cache
+def _seed(layer: str, call: int) -> int:
+    return named_seed(0, f"dropout {layer}", *[call] * (call > 0))

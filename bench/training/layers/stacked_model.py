@@ -3,16 +3,14 @@
 A batch is ``(rows, batch, *shape)``, one row a client, and a row has its own weights (``(rows, *parameter)``) or, in
 the first step of a round and in evaluation, shares those of its cell (``(cells, *parameter)``, rows = cells x k).
 Linear layers are one batched product whose weight gradient goes straight into the optimiser's buffer; images have
-rooms of their own (`convolution`, `pooling`, `batch_norm`). A model of unknown layers goes through `torch.func` as a
-whole. What layers have in common is said in `stacked`.
+rooms of their own (`convolution`, `pooling`, `batch_norm`). What layers have in common is said in `protocol`; what
+becomes of models that are no flat chain, in `executors`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import chain
 from typing import Protocol
 
 import torch
@@ -30,7 +28,6 @@ from flipbench.training.layers.protocol import (
     Parameters,
     Sink,
     per_row,
-    through_autograd,
 )
 
 
@@ -38,6 +35,14 @@ class Stacked(Protocol):
     """A model over stacked rows."""
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]: ...
+
+    @property
+    def name(self) -> str:
+        """Of the executor, for the provenance."""
+
+    @property
+    def whole_cells(self) -> bool:
+        """Whether rows of different cells must not be in one call, because how many there are changes their bits."""
 
     @property
     def random(self) -> bool:
@@ -51,12 +56,8 @@ class Stacked(Protocol):
         """Rows that are best trained at once; None: as many as there are."""
 
 
-def stack(model: nn.Module) -> Stacked:
-    """The stacked form of a model: layer by layer where all layers are known, else as a whole.
-
-    Raises:
-        ValueError: it has batch norm, dropout or running statistics elsewhere than in a flat chain of known layers.
-    """
+def chain_of(model: nn.Module) -> Chain | None:
+    """The stacked form of a flat chain of known layers; None: the model is something else (`executors.choice`)."""
     # Not named_children, which leaves out a layer that stands in the chain a second time.
     layers = [(n, m) for n, m in model._modules.items() if m is not None] if type(model) is nn.Sequential else []
     known: dict[type[nn.Module], Callable[..., Layer]] = {
@@ -71,7 +72,7 @@ def stack(model: nn.Module) -> Stacked:
     }
     is_chain = bool(layers) and _unchanged(model) and not _shares_weights(layers) and _flat_before_linear(layers)
     if not is_chain or not all(type(layer) in known and _plain(layer) and _unchanged(layer) for _, layer in layers):
-        return Whole(model)
+        return None
     ordered = [known[type(layer)](f"{name}.", layer) for name, layer in _pool_before_relu(layers)]
     frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
     return Chain(tuple(_pooled(ordered)), frozen)
@@ -79,7 +80,9 @@ def stack(model: nn.Module) -> Stacked:
 
 def _unchanged(module: nn.Module) -> bool:
     """Whether a module's class alone says what it does: no hook, no forward of its own."""
-    return not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    of_parameters = (p._backward_hooks for p in module.parameters(recurse=False))
+    return not (any(hooks) or any(of_parameters) or "forward" in vars(module))
 
 
 def _shares_weights(layers: list[tuple[str, nn.Module]]) -> bool:
@@ -140,6 +143,9 @@ class Chain:
 
     layers: tuple[Layer, ...]
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
+
+    name = "stacked"
+    whole_cells = False
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
         if self.frozen:
@@ -245,70 +251,3 @@ class Flat:
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
         return x.flatten(2), lambda dy, sink, need_dx: dy.reshape(x.shape) if need_dx else None
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Any module at all, over its rows by `torch.func.vmap`; what is not in the vector is the module's own."""
-
-    module: nn.Module
-
-    def __post_init__(self) -> None:
-        unfit = nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd
-        for name, m in self.module.named_modules():
-            if isinstance(m, unfit) or (isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats):
-                raise ValueError(
-                    f"layer {name} is {m}: batch norm and dropout are supported only as nn.BatchNorm2d (with its usual "
-                    "options but eps and momentum), nn.Dropout and nn.Dropout2d within one flat nn.Sequential of these "
-                    "and Linear, Conv2d, ReLU, MaxPool2d and Flatten layers; elsewhere use nn.GroupNorm or nn.LayerNorm"
-                )
-
-    def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
-        if self.module.training != training:
-            self.module.train(training)
-        learned = {n: per_row(p[n], x.shape[0]) for n, q in self.module.named_parameters() if q.requires_grad}
-        fixed = {n: per_row(t, x.shape[0]) for n, t in p.items() if n not in learned}  # float buffers
-        names = [*learned, *fixed]
-        x = _copied(x)  # the module may write into its input, and these may be the test images themselves
-
-        def one(a: Tensor, *tensors: Tensor) -> Tensor:
-            given = dict(zip(names, tensors, strict=True))
-            given |= {name: given[first] for name, first in self.tied.items() if first in given}
-            # Not its own tying, which leaves one of our tensors in a module that stands in the model twice.
-            y: Tensor = torch.func.functional_call(self.module, given, (a,), tie_weights=False)
-            return y
-
-        rows = torch.func.vmap(one)
-        return through_autograd(lambda a, *tensors: rows(a, *tensors, *fixed.values()), x, learned, training)
-
-    @cached_property
-    def tied(self) -> dict[str, str]:
-        """Other names of tensors that several layers share -> the first one, by which they are known."""
-        first: dict[int, str] = {}
-        found = {}
-        for prefix, module in self.module.named_modules():
-            for name, tensor in chain(module._parameters.items(), module._buffers.items()):
-                if tensor is not None:
-                    own = f"{prefix}.{name}" if prefix else name
-                    if (known := first.setdefault(id(tensor), own)) != own:
-                        found[own] = known
-        return found
-
-    @property
-    def regression(self) -> None:
-        """None: such a model is no softmax regression."""
-        return None
-
-    @property
-    def random(self) -> bool:
-        """Dropout within is refused."""
-        return False
-
-    def width(self, device: torch.device) -> int | None:
-        """All rows."""
-        return None
-
-
-def _copied(x: Tensor) -> Tensor:
-    """A copy with the same strides, which decide the order of sums: images that all rows share stay shared."""
-    return x[:1].clone().expand_as(x) if len(x) > 1 and x.stride(0) == 0 else x.clone()

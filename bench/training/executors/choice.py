@@ -1,0 +1,96 @@
+"""Which executor a model trains with: the first of the fast ones that gives what the loop gives, else the loop.
+
+The order is (a) stacked layers, (b) `vmap`, (c) the loop. A flat chain of known layers needs no trial; every other
+executor is tried on a small batch for two clients, in training and in evaluation, with full and with short batches.
+Nothing that is tried depends on the machine's speed, so that a cell always meets the same executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+
+from torch import nn
+
+from flipbench.training.executors.loop import Loop
+from flipbench.training.executors.trial import BATCH, Answers, Trial
+from flipbench.training.executors.vmapped import Vmapped
+from flipbench.training.layers import stacked_model
+from flipbench.training.layers.stacked_model import Stacked
+
+NAMES = ("stacked", "vmap", "loop")
+_FORCED: ContextVar[str | None] = ContextVar("executor", default=None)
+
+
+class NoExecutorError(ValueError):
+    """The executor that was asked for cannot run the model as the loop does."""
+
+
+def stack(model: nn.Module, shape: tuple[int, ...], classes: int) -> Stacked:
+    """The executor of a model.
+
+    Args:
+        model: with its initial weights, on the device where it trains.
+        shape: of one example.
+        classes: L.
+
+    Raises:
+        NoExecutorError: within `forced`, another one than that would be needed.
+    """
+    only = _FORCED.get()
+    if only == "loop":
+        return Loop(model)
+    if only in (None, "stacked") and (chain := stacked_model.chain_of(model)) is not None:
+        return chain
+    for candidate in _candidates(model, only):
+        if (net := _agreeing(candidate, model, shape, classes)) is not None:
+            return net
+    if only is not None:
+        raise NoExecutorError(f"the executor {only} does not give what the loop gives for this model")
+    return Loop(model)
+
+
+@contextmanager
+def forced(name: str) -> Iterator[None]:
+    """While it lasts, models are stacked by one executor alone: for tests, and to compare executors.
+
+    Args:
+        name: one of `NAMES`.
+    """
+    if name not in NAMES:
+        raise ValueError(f"there is no executor {name}; there are {', '.join(NAMES)}")
+    token = _FORCED.set(name)
+    try:
+        yield
+    finally:
+        _FORCED.reset(token)
+
+
+def _candidates(model: nn.Module, only: str | None) -> Iterator[Callable[[], Stacked]]:
+    """Executors but the loop, the fastest first."""
+    if only == "vmap" or (only is None and not _slow_by_vmap(model)):
+        yield partial(Vmapped, model, True)
+        yield partial(Vmapped, model, False)
+
+
+def _slow_by_vmap(model: nn.Module) -> bool:
+    """Whether the loop is as fast as vmap and takes less memory: on the CPU, convolutions in as many groups as rows."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return on_cpu and any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
+
+
+def _agreeing(
+    candidate: Callable[[], Stacked], model: nn.Module, shape: tuple[int, ...], classes: int
+) -> Stacked | None:
+    """A candidate that gives what the loop gives; None: it does not, or cannot run."""
+    trial = Trial.of(model, shape, classes)
+    try:
+        net = candidate()
+        answers = [trial.run(net, counts) for counts in (None, [BATCH, BATCH - 1])]
+    except Exception:  # what vmap cannot run fails in many ways
+        return None
+    want: list[Answers] = [trial.run(Loop(model), counts) for counts in (None, [BATCH, BATCH - 1])]
+    same = all(got.differs(one) is None for got, one in zip(answers, want, strict=True))
+    return net if same else None
