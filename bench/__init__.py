@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from flipbench.api.grids import read_grid as read_grid
     from flipbench.api.matrices import aggregate as aggregate
     from flipbench.api.planning import Plan as Plan
+    from flipbench.api.privacy import epsilon as epsilon
+    from flipbench.api.privacy import noise_multiplier as noise_multiplier
     from flipbench.api.results import Results as Results
     from flipbench.api.results import Table as Table
     from flipbench.api.results import load as load
@@ -43,6 +45,8 @@ _HOME = {
     "read_grid": "flipbench.api.grids",
     "aggregate": "flipbench.api.matrices",
     "Plan": "flipbench.api.planning",
+    "epsilon": "flipbench.api.privacy",
+    "noise_multiplier": "flipbench.api.privacy",
     "Results": "flipbench.api.results",
     "Table": "flipbench.api.results",
     "load": "flipbench.api.results",
@@ -75,7 +79,9 @@ __all__ = [
     "aggregate",
     "check_aggregator",
     "check_attack",
+    "epsilon",
     "load",
+    "noise_multiplier",
     "parametrize_with_checks",
     "plan",
     "read_grid",

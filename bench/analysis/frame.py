@@ -13,6 +13,7 @@ import pandas as pd
 from flipbench.analysis import parallel_read
 from flipbench.analysis.columns import plain
 from flipbench.analysis.record_rows import COLUMNS
+from flipbench.privacy import of_tables
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.labels import PLACES, telling_apart
 from flipbench.spec.reference import Reference, parse
@@ -124,6 +125,7 @@ def labels_of(*frames: pd.DataFrame) -> AbstractContextManager[None]:
     """
     values = {name: [v for frame in frames for v in _values(frame, name)] for name in FIELDS}
     given: list[Any] = [tuple(entry) for frame in frames for entry in frame.attrs.get(GIVEN, ())]
+    given += [entry for frame in frames for entry in of_tables.labels(frame, given)]
     return telling_apart(values, list(dict.fromkeys(given)))
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from flipbench.analysis.frame import typed
 from flipbench.analysis.statistics import ratio
+from flipbench.privacy import of_tables
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.metric_names import DAMAGE, SHEET, MetricName
 
@@ -157,6 +158,7 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
         - ``no_prediction``: test images without a prediction in the last round (logits that are not finite; they count
           as wrong); ``no_prediction_rounds``: the evaluated rounds with any; ``clamped_rounds``: those in which running
           variances were set to zero (`training.running_variances`);
+        - ``epsilon``, ``delta``, ``epsilon_reason``: of client-level differential privacy (`privacy.of_tables`);
         - ``nonfinite_updates``: left out, over all rounds; ``seconds`` and ``seconds_<phase>``.
 
         The best round is never looked at.
@@ -179,6 +181,7 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     added["no_prediction"] = np.array([without_prediction(c[-1]) for c in done["confusion"]], dtype=np.int64)
     added["no_prediction_rounds"], added["clamped_rounds"] = done["no_prediction"], done["clamped"]
     added["nonfinite_updates"] = np.array([sum(n.values()) for n in done["nonfinite"]], dtype=np.int64)
+    added |= of_tables.columns(done)
     seconds = [c for c in done.columns if c.startswith("seconds")]
     return pd.concat([fields, pd.DataFrame(added, index=done.index), done[seconds]], axis=1)
 

@@ -24,7 +24,7 @@ class Guard:
 
     Attributes:
         kind: one word for programs: damaged, idle_attack, no_effect, equals_fedavg, no_prediction, clamped, nonfinite,
-            chance, row_split, unequal_seeds, absent_class, declared_f, no_twin, unfinished, mixed.
+            chance, no_epsilon, row_split, unequal_seeds, absent_class, declared_f, no_twin, unfinished, mixed.
         text: one sentence.
         keys: the cells concerned.
     """
@@ -57,6 +57,7 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
         *_chance(done, numbers),
         *_declared_f(numbers),
         *_unequal_seeds(frame),
+        *_no_epsilon(numbers),
         *_row_split(numbers),
         *_absent_class(done),
         *(Guard("mixed", text, keys) for text, keys in mixed_provenance.sentences(done)),
@@ -220,7 +221,9 @@ def _nonfinite(numbers: pd.DataFrame) -> Iterator[Guard]:
     some = numbers["nonfinite_updates"] > 0
     keys, total = tuple(numbers.loc[some, "key"]), int(numbers["nonfinite_updates"].sum())
     if keys:
-        yield Guard("nonfinite", f"{total} non-finite updates were left out in {_cells(keys, len(numbers))}", keys)
+        noisy = bool((numbers.loc[some, "noise_multiplier"] > 0).any())
+        done = "were left out or, with noise, sent as zero" if noisy else "were left out"
+        yield Guard("nonfinite", f"{total} non-finite updates {done} in {_cells(keys, len(numbers))}", keys)
 
 
 def _chance(done: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[Guard]:
@@ -287,6 +290,13 @@ def _words(row: pd.Series[Any], fields: Sequence[str]) -> Iterator[str]:
             yield from () if clean else (f"{value_label('malicious_fraction', row['malicious_fraction'])} malicious",)
         elif field != "declared_byzantine" or clean or int(row[field]) != expected_malicious(row.to_dict()):
             yield f"{field_label(field)} {value_label(field, row[field])}"
+
+
+def _no_epsilon(numbers: pd.DataFrame) -> Iterator[Guard]:
+    reasons = numbers["epsilon_reason"]
+    for reason in dict.fromkeys(r for r in reasons.tolist() if r):
+        keys = tuple(numbers.loc[reasons == reason, "key"])
+        yield Guard("no_epsilon", f"no ε is stated for {_cells(keys, len(numbers))} with noise: {reason}", keys)
 
 
 def _row_split(numbers: pd.DataFrame) -> Iterator[Guard]:

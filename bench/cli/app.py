@@ -19,6 +19,7 @@ from flipbench.cli.commands.list import list_names
 from flipbench.cli.commands.new import new
 from flipbench.cli.commands.paper import paper
 from flipbench.cli.commands.plan import plan
+from flipbench.cli.commands.privacy import privacy
 from flipbench.cli.commands.report import report
 from flipbench.cli.commands.results import results
 from flipbench.cli.commands.run import run
@@ -80,6 +81,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help page
     "new": new,
     "check": check,
     "kappa": kappa,
+    "privacy": privacy,
     "paper": paper,
     "schema": schema,
     "version": version,

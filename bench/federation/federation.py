@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +26,7 @@ from flipbench.federation.client_work import Habits, Work
 from flipbench.federation.influence import influence
 from flipbench.federation.malicious_clients import Relabeller, UpdateAttacker
 from flipbench.federation.population import Population
+from flipbench.federation.private_updates import Noise, clipped, noised_messages
 from flipbench.federation.round_log import EvaluatedRound, PhaseClock, RoundLog
 from flipbench.federation.task import Parts, Task
 from flipbench.plugins import guard
@@ -129,6 +129,7 @@ class Federation:
         self.inputs = Inputs(task.train, task.pixels, kept=self.cell.batch_size == "full")
         self.shares: Tensor | None = None  # of the last round's clients
         self.aggregation = Aggregation(parts.rule, self.cell.aggregator)
+        self.noise = Noise(cells, populations)
         self.norms = torch.zeros(0)  # of the round's updates as they were sent, (cells, clients) float64
         self.logs, self.clock = [RoundLog() for _ in cells], PhaseClock()
 
@@ -146,9 +147,12 @@ class Federation:
         with guard.foreign_parts(*self.trained):
             updates = self._local_updates(ids, batches, recipe)
         cohort = self._cohort(ids, updates, r)
-        updates = self._clipped(self._sent(updates, cohort, r))
+        updates = self._messages(updates, cohort, r)
         self.clock.lap("local")
-        update, bad = self.aggregation.update(updates, cohort, self.norms)
+        answer, bad = self.aggregation.update(updates, cohort, self.norms)
+        update = self.noise.to_answer(answer, r)
+        if cell.noise_multiplier:  # none was left out, those that are not finite were sent as zero
+            bad = (~torch.isfinite(self.norms)).sum(1).tolist()
         if cell.server_momentum:
             self.velocity.mul_(cell.server_momentum).add_(update)
         before = self.weights
@@ -162,7 +166,7 @@ class Federation:
             if negative:
                 log.clamped[str(r)] = negative
         if r == 1 or r > cell.rounds - cell.evaluate_last or r % cell.evaluate_every == 0:
-            self._evaluate(r, clients, updates, cohort, update)
+            self._evaluate(r, clients, updates, cohort, answer)
         self.clock.lap("evaluation")
 
     def _clients(self, s: int, r: int) -> list[int]:
@@ -189,33 +193,23 @@ class Federation:
         with guard.foreign_parts(*self.trained):
             return evaluation.scores(self.net, self.layout, self.weights[s], x)
 
-    def _sent(self, updates: Tensor, cohort: Cohort, r: int) -> Tensor:
-        """The clients' updates after the attacks on updates; without any they are handed on as they are."""
-        attacked = [s for s, p in enumerate(self.populations) if self.attackers[s] is not None and r in p.attack_rounds]
-        if not attacked:
-            return updates
-        out = updates.clone()  # clients keep their own momenta, whatever they send
-        ask = self.aggregation.question
-        for s in attacked:
-            attacker = self.attackers[s]
-            assert attacker is not None
-            alone = cohort_of_cell(cohort, (len(self.cells),), s)
-            out[s] = attacker.sent(updates[s], alone, r, ask)
-        return out
+    def _messages(self, updates: Tensor, cohort: Cohort, r: int) -> Tensor:
+        """What the clients send, ``(cells, clients, dim)``: after attacks, clipping and noise of their own.
 
-    def _clipped(self, updates: Tensor) -> Tensor:
-        """The updates, longer ones scaled down to the length that is let through; ``norms`` are of before."""
+        ``norms`` are the lengths before the updates are clipped.
+        """
+        attackers = [a if r in p.attack_rounds else None for a, p in zip(self.attackers, self.populations, strict=True)]
+        ask = self.aggregation.question
+        if self.noise.at_client:
+            sent, self.norms = noised_messages(updates, self.noise, cohort, r, attackers, ask)
+            return sent
+        if any(attackers):
+            updates = updates.clone()  # clients keep their own momenta, whatever they send
+        for s, attacker in enumerate(attackers):
+            if attacker is not None:
+                updates[s] = attacker.sent(updates[s], cohort_of_cell(cohort, (len(self.cells),), s), r, ask)
         self.norms = lengths(updates).cpu()
-        most = self.cell.clip_update
-        if most is None:
-            return updates
-        known = self.norms.numpy()
-        long = (known > most) & np.isfinite(known)  # what is not finite stays so
-        if not long.any():
-            return updates
-        shares = np.divide(most, known, out=np.ones_like(known), where=long)
-        factors = torch.from_numpy(shares).to(updates).unsqueeze(-1)
-        return updates * factors if self.cell.client_momentum else updates.mul_(factors)  # clients keep momenta
+        return clipped(updates, self.norms, self.cell)
 
     def result(self, s: int) -> dict[str, Any]:
         """What is stored of one cell."""

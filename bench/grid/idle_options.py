@@ -25,8 +25,17 @@ _LEAVE = "leave it out, it changes no number"
 _DRAWS = 20  # of updates, among which f matters to any rule that takes it
 _looked_at = attrgetter(*(f for f in FIELDS if f not in ("seed", "device", "features", "initialisation", "model")))
 _NAMED = (
-    *("schedule", "schedule_clock", "schedule_start", "optimiser_state", "server_momentum", "augmentation", "loss"),
-    *("reduction", "validation_share", "attack", "flip_rate", "flips_trained", "attack_start", "attack_stop"),
+    *("schedule", "schedule_clock", "schedule_start", "optimiser_state", "server_momentum", "noise_at", "loss"),
+    *(
+        "augmentation",
+        "reduction",
+        "validation_share",
+        "attack",
+        "flip_rate",
+        "flips_trained",
+        "attack_start",
+        "attack_stop",
+    ),
     *("attack_availability", "aggregator", "declared_byzantine"),
 )
 
@@ -73,6 +82,8 @@ def _reasons(cell: Cell, sizes: Callable[[str], int | None]) -> Iterator[Reason]
         yield "optimiser_state", f"with one round no state is kept for another; {_LEAVE}"
     if cell.rounds == 1:
         yield "server_momentum", f"with one round there is no step before it; {_LEAVE}"
+    if not cell.noise_multiplier:
+        yield "noise_at", f"without a noise_multiplier there is no noise; {_LEAVE}"
     if (text := _of_augmentation(cell.augmentation)) is not None:
         yield "augmentation", text
     if parse(cell.loss).name == "class_balanced" and parse(cell.loss).options.get("power") == 0:

@@ -97,6 +97,10 @@ class Cell:
             place of the update (worker momentum; meant for local_steps: 1).
         clip_update: norm to which a longer update is scaled down before it is sent, by malicious clients too, after
             all that they do; null: none is.
+        noise_multiplier: z of client-level differential privacy: the deviation of the Gaussian noise, over that which
+            one client can add; 0: none. It needs a clip_update.
+        noise_at: ``server``: noise of deviation z · clip_update · (largest weight of a client) on the answer of the
+            rule; ``client``: of deviation z · clip_update on each update before it is sent (local privacy).
         client_weights: weights that the rule receives: ``examples`` (share of the round's training examples) or
             ``equal``.
         server_learning_rate: factor on the aggregated update.
@@ -154,6 +158,8 @@ class Cell:
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = described(0.0, "local training")
     client_momentum: Momentum = described(0.0, "local training")
     clip_update: Rate | None = described(None, "local training", since=2)
+    noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] = described(0.0, "local training", since=4)
+    noise_at: Literal["server", "client"] = described("server", "local training", since=4, label="noise added by the")
     client_weights: Literal["examples", "equal"] = described("examples", "server", since=2)
     server_learning_rate: Rate = described(1.0, "server")
     server_momentum: Momentum = described(0.0, "server")
@@ -199,6 +205,11 @@ class Cell:
             raise ValueError(f"sampling {self.sampling} needs local_steps and a batch_size that is a number")
         if _COSINE.match(self.schedule) and (self.schedule_clock != "round" or self.schedule_start):
             raise ValueError("schedule cosine ends with the last round: use schedule_clock round, schedule_start 0")
+        if self.noise_multiplier and self.clip_update is None:
+            raise ValueError(
+                f"noise_multiplier is {self.noise_multiplier:g}, a multiple of what one client can add, and nothing "
+                "bounds that: give clip_update, the norm to which longer updates are scaled down"
+            )
         if self.attack_stop is not None and self.attack_stop < self.attack_start:
             raise ValueError(f"attack_stop is {self.attack_stop}, before attack_start {self.attack_start}")
         return self

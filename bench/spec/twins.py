@@ -15,8 +15,8 @@ def normal(cell: Cell) -> Cell:
     """The same experiment in its one spelling: equal experiments have equal fields, hence one key.
 
     Without malicious clients or without an attack the fields of the attack say nothing; declared f and the number of
-    malicious clients are made explicit. The optimiser state without momentum and the clock of a constant rate say
-    nothing either.
+    malicious clients are made explicit. The optimiser state without momentum, the clock of a constant rate and where
+    no noise is added say nothing either.
     """
     values: dict[str, Any] = {
         "malicious_fraction": None,
@@ -32,6 +32,8 @@ def normal(cell: Cell) -> Cell:
         values["optimiser_state"] = USUAL["optimiser_state"]
     if cell.schedule == "constant":
         values |= {name: USUAL[name] for name in ("schedule_clock", "schedule_start")}
+    if not cell.noise_multiplier:
+        values["noise_at"] = USUAL["noise_at"]
     return _vary(cell, values)
 
 

@@ -33,7 +33,7 @@ STARTS = 40  # of the search for an order with few crossings
 # What a box's colour says, in the order of the legend; a package in none of them has the last colour.
 GROUPS: dict[str, tuple[str, set[str]]] = {
     "command line and Python API": ("#f3d9b1", {"cli", "flipbench", "api"}),
-    "reads results: pandas, no torch": ("#cfe3f5", {"store", "analysis", "report"}),
+    "reads results: pandas, no torch": ("#cfe3f5", {"store", "privacy", "analysis", "report"}),
     "trains: torch, no pandas": ("#d5ecd2", {"plugins", "data", "grid", "training", "federation", "execution"}),
     "rules and attacks: torch, numpy and numba alone": ("#f6cfd3", {"aggregators", "attacks"}),
     "for authors, reproducers, other suites": ("#e4d8ef", {"conformance", "papers", "integrations"}),

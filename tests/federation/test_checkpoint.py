@@ -54,6 +54,10 @@ SUBJECTS = {
     "rule with memory": [replace(BASE, aggregator="foolsgold", clients_per_round=4)],
     "attack with memory": [replace(BASE, attack="mimic(warmup=2)", aggregator="median")],
     "dynamic labels": [replace(BASE, attack="least_likely")],
+    "noise of the clients": [
+        replace(BASE, clip_update=0.1, noise_multiplier=0.3, noise_at="client", attack="mimic(warmup=2)")
+    ],
+    "noise of the server": [replace(BASE, clip_update=0.1, noise_multiplier=0.3, aggregator="centered_clipping")],
     "a stack": [replace(BASE, seed=seed) for seed in (0, 1)],
     "rounds left out": [replace(BASE, evaluate_every=2, attack_availability=0.5)],
 }

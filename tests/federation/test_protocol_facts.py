@@ -64,6 +64,18 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "equal weights": case({"client_weights": "equal"}),
     "norm clipped": case({"clip_update": 0.3, **SYBILS}, sybil_data=malicious_data.fresh),
     "norm clipped behind momentum": case({"clip_update": 0.1, "client_momentum": 0.5, "local_steps": 1, "rounds": 9}),
+    "noise of the clients": case({"clip_update": 0.3, "noise_multiplier": 0.2, "noise_at": "client", **SYBILS}),
+    "noise of sampled clients with momentum": case(
+        {"clip_update": 0.1, "noise_multiplier": 0.1, "noise_at": "client", "client_momentum": 0.5, "local_steps": 1}
+        | {"rounds": 9, "clients_per_round": 4}
+    ),
+    "noise of the server": case({"clip_update": 0.3, "noise_multiplier": 0.5, "server_momentum": 0.3}),
+    "noise of the server, sampled clients": case(
+        {"clip_update": 0.3, "noise_multiplier": 0.5, "clients_per_round": 3, "rounds": 8, "client_weights": "equal"}
+    ),
+    "noise of the server, sampled clients of many sizes": case(
+        {"clip_update": 0.3, "noise_multiplier": 0.5, "clients_per_round": 3, "rounds": 8}
+    ),
     "validation": case({"validation_share": 0.4, "local_steps": None}),
     "last batch dropped": case({"drop_last": True, "local_steps": None, "local_epochs": 2}),
     "batches drawn anew": case({"sampling": "independent", "rounds": 8}),

@@ -16,6 +16,8 @@ NEEDS: dict[str, dict[str, Any]] = {
     "schedule_clock": {"schedule": "step(every=2)"},
     "schedule_start": {"schedule": "step(every=2)"},
     "optimiser_state": {"momentum": 0.9},
+    "noise_multiplier": {"clip_update": 1.0},
+    "noise_at": {"clip_update": 1.0, "noise_multiplier": 1.0},
 }  # fields that a field goes together with, or has no effect without
 
 
@@ -57,6 +59,8 @@ OTHER: dict[str, Any] = {
     "schedule_start": 5,
     "optimiser_state": "kept",
     "clip_update": 2.0,
+    "noise_multiplier": 0.5,
+    "noise_at": "client",
     "client_weights": "equal",
     "evaluate_last": 4,
     "malicious_data": "fresh",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -107,9 +108,18 @@ def naive(
                 delta = memory[c] = cell.client_momentum * old + (1 - cell.client_momentum) * delta
             if cell.clip_update is not None and float(delta.norm()) > cell.clip_update:
                 delta = delta * cell.clip_update / delta.norm()
+            if cell.noise_multiplier and cell.noise_at == "client":
+                delta = delta + cell.noise_multiplier * cell.clip_update * normal(
+                    len(delta), cell, "client noise", c, r
+                )
             sent.append(delta)
             sizes.append(len(people.parts[c]) if cell.client_weights == "examples" else 1)
         update = sum(n / sum(sizes) * d for n, d in zip(sizes, sent, strict=True))
+        if cell.noise_multiplier and cell.noise_at == "server":
+            most = heaviest(cell, [len(p) for p in people.parts])
+            update = update + cell.noise_multiplier * cell.clip_update * most * normal(
+                len(update), cell, "server noise", r
+            )
         velocity = cell.server_momentum * velocity + update
         place = 0
         for p in net.parameters():
@@ -120,6 +130,18 @@ def naive(
     for true, predicted in zip(task.test_labels.tolist(), guess.tolist(), strict=True):
         matrix[true][predicted] += 1
     return matrix
+
+
+def normal(number: int, cell: Cell, purpose: str, *which: int) -> Tensor:
+    """Standard normal numbers of one purpose, in float64."""
+    return torch.randn(number, generator=generator(cell.seed, purpose, *which)).double()
+
+
+def heaviest(cell: Cell, sizes: list[int]) -> float:
+    """The largest weight that any client has in any set of clients that a round may have."""
+    if cell.client_weights == "equal":
+        return 1 / cell.per_round
+    return max(n / sum(some) for some in combinations(sizes, cell.per_round) for n in some)
 
 
 def flat(net: nn.Module) -> Tensor:

@@ -42,7 +42,12 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
         several = "mean over seeds; whiskers: its 95 % Student interval, cut at the edge"
         caption = "Clean twin minus attacked, same seed, after the last round: "
         caption += f"{several if (table['n'] > 1).any() else 'one seed'}."
-        caption += captions.adaptive(names) + " No bar: 0, infeasible, or no number." + by_rule(page.by_row)
+        caption += (
+            captions.adaptive(names)
+            + " No bar: 0, infeasible, or no number."
+            + by_rule(page.by_row)
+            + captions.private(page)
+        )
         caption += captions.marked(table["caveat"])
         title = captions.at_place(f"{metric.label} by attack", page, place)
         labels = [wrapped(aggregator_label(rule), COLUMN - 0.7, SMALL) for rule in page.rows]

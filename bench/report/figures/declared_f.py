@@ -81,7 +81,7 @@ def draw(
         caption = _caption(
             int(known[f"{prefix}n"].max()), dense, regret, unit, "infeasible" in states
         ) + captions.adaptive([name])
-        caption += by_rule(page.by_row) + captions.marked(known[f"{prefix}caveat"])
+        caption += by_rule(page.by_row) + captions.private(page) + captions.marked(known[f"{prefix}caveat"])
         subtitle = ", ".join([captions.subtitle(page), *labelled(rest(page), values)])
         return sheet.finish(f"{what}: {name}", subtitle, caption, style.keys_of(states))
 

@@ -157,4 +157,4 @@ def _caption(table: pd.DataFrame, page: Page) -> str:
         text += captions.clean_twins(table)
     if (table["state"] == "infeasible").any():
         text += " A rule without a point is infeasible there."
-    return text + by_rule(page.by_row) + captions.marked(table["caveat"])
+    return text + by_rule(page.by_row) + captions.private(page) + captions.marked(table["caveat"])

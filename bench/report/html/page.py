@@ -17,6 +17,7 @@ from flipbench.analysis.comparisons import compare, said
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.statistics import LEAST_SEEDS
+from flipbench.privacy import of_tables
 from flipbench.report.html.explorer import choices, common
 from flipbench.report.html.leaderboard import SAID, leaderboard
 from flipbench.report.html.packed_json import embedded
@@ -105,6 +106,7 @@ def _static(pivot: Pivot) -> dict[str, Any]:
         "about": ", ".join(value_label(f, v) for f, v in page.about.items()),
         "leaderboard": block_table(leaderboard(pivot)),
         "by_rule": by_rule(page.by_row).strip(),
+        "privacy": of_tables.sentence(page.cells),
         "tables": [block_table(block) for block in found],
         "comparisons": _comparisons(pivot),
     }

@@ -20,6 +20,7 @@ from flipbench.analysis.metrics import LAST_SAID
 from flipbench.analysis.pages import FIRST, declared_is_true, value_of_each_rule
 from flipbench.analysis.squares import DONE, UNDEFINED, Cells, marks, refusals, standing
 from flipbench.errors import UserError
+from flipbench.privacy import of_tables
 from flipbench.report.tables.model import Block, by_rule, entry_of, footnotes
 from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS, LEVEL_FIELDS, PERCENT
@@ -358,6 +359,7 @@ def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns
     rest = [f for f in FIELDS if f not in {*rows, *columns, *implied} and len(set(level_values(attacked, [f]))) > 1]
     own = {f: v for f in rest if "aggregator" in (*rows, *columns) and (v := value_of_each_rule(attacked, f))}
     text += by_rule(own)
+    text += f" {privacy}" if (privacy := of_tables.sentence(cells)) else ""
     if rest := [f for f in rest if f not in own]:
         text += f" Averaged within each seed over: {', '.join(map(field_label, rest))}."
     return text

@@ -11,18 +11,19 @@ from typing import Any
 
 import pandas as pd
 
-from flipbench.analysis.columns import columns_of
+from flipbench.analysis.columns import columns_of, level_values
 from flipbench.analysis.comparisons import said
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.worst_case import overview_only
+from flipbench.privacy import of_tables
 from flipbench.report.tables import attacks, cost_and_influence
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.report.tables.latex import NEEDS, Labels, tex_comment
 from flipbench.report.tables.markdown import md_table, md_text
 from flipbench.report.tables.model import Block, about_attack, blocks, by_rule, sections
 from flipbench.report.tables.terminal import column_width, lines_of
-from flipbench.spec.cell import FIELDS
+from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.distinct_texts import printable
 from flipbench.spec.labels import aggregator_label, dataset_text, field_label, fields_line, is_nothing, value_label
 
@@ -50,8 +51,10 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
     varying = [f for f in FIELDS if any(f in (*p.about, *p.settings, *p.by_row, *p.levels) for p in found)]
     fields = list(dict.fromkeys(["dataset", "partition", *varying]))
     numbers = ["state", "mean", "sd", "low", "high", "n", "planned", "reason", "caveat"]
+    noisy = any(page.cells["noise_multiplier"].any() for page in found)
     lines = []
     for pivot, page in zip(pivots, found, strict=True):
+        epsilons = _epsilons(pivot) if noisy else {}
         for shown, table in sections(pivot):
             about_one = about_attack(shown, columns_of(table))
             for square in table.to_dict("records"):
@@ -62,10 +65,24 @@ def summary_csv(pivots: Sequence[Pivot]) -> str:
                 has |= dict.fromkeys(page.levels) | dict(zip(page.levels, column.level, strict=False))
                 has["dataset"] = dataset_text(str(has["dataset"]))
                 values = [column.attack in page.adaptive, *(has.get(f) for f in fields)]
-                lines.append(
-                    [shown.name, square["aggregator"], column.attack, about_one, *values, *(square[n] for n in numbers)]
-                )
-    return csv_text(["metric", "aggregator", "attack", "of_attack", "adaptive", *fields, *numbers], lines)
+                place = (square["aggregator"], column.attack, column.setting, column.level)
+                more = [epsilons.get(place)] if noisy else []
+                known = (square[n] for n in numbers)
+                lines.append([shown.name, square["aggregator"], column.attack, about_one, *values, *known, *more])
+    names = ["metric", "aggregator", "attack", "of_attack", "adaptive", *fields, *numbers]
+    return csv_text([*names, *["epsilon"] * noisy], lines)
+
+
+def _epsilons(pivot: Pivot) -> dict[Any, float | None]:
+    """(aggregator, attack, setting, level) -> the ε of the cells there; None where they have none or several."""
+    page = pivot.pooled.page
+    settings, levels = (level_values(page.cells, fields) for fields in (page.settings, page.levels))
+    found: dict[Any, set[float | None]] = {}
+    places = zip(page.cells["aggregator"], page.cells["attack"], settings, levels, strict=True)
+    for (rule, attack, setting, level), known in zip(places, of_tables.guarantees(page.cells), strict=True):
+        place = (rule, attack, setting, () if attack == CLEAN else level)
+        found.setdefault(place, set()).add(known.epsilon if known else None)
+    return {place: next(iter(several)) if len(several) == 1 else None for place, several in found.items()}
 
 
 def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
@@ -82,6 +99,7 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
         parts += [f"## {md_text(about(page))}"] if page.about else []
         parts += [said(page.seeds)] if len(page.rows) > 1 else []
         parts.append(f"All: {md_text(fields_line(page.constant))}.{md_text(by_rule(page.by_row))}")
+        parts += [md_text(privacy)] if (privacy := of_tables.sentence(page.cells)) else []
         for block in _blocks(pivot):
             parts += [f"### {md_text(block.heading)}", md_table(block)]
             parts += ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
@@ -102,6 +120,7 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
         page = pivot.page
         fields = fields_line({**page.about, **page.constant})
         claims = f" {said(page.seeds)}" if len(page.rows) > 1 else ""
+        claims += f" {privacy}" if (privacy := of_tables.sentence(page.cells)) else ""
         explained = ""
         for block in _blocks(pivot):
             explanation = "" if explained else f"{STATEMENT}{claims} All: {fields}.{by_rule(page.by_row)}"

@@ -1,0 +1,75 @@
+"""ε and δ of the cells of a table: as columns, in the labels of noise multipliers, and as sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flipbench.privacy import guarantee
+from flipbench.privacy.guarantee import Guarantee
+from flipbench.spec.labels import is_nothing
+
+_FIELD = "noise_multiplier"
+_DEPENDS_ON = (
+    *("noise_multiplier", "noise_at", "clip_update", "aggregator", "attack", "places", "adaptive", "features", "loss"),
+    *("rounds", "clients", "clients_per_round", "malicious_count", "malicious_data"),
+)
+
+
+def guarantees(cells: pd.DataFrame) -> list[Guarantee | None]:
+    """The guarantee of each cell with its fields, ``places`` and ``adaptive``; None without noise."""
+    found: list[Guarantee | None] = [None] * len(cells)
+    if _FIELD not in cells:
+        return found
+    noisy = [place for place, z in enumerate(cells[_FIELD].tolist()) if not is_nothing(z) and z]
+    known: dict[tuple[Any, ...], Guarantee | None] = {}
+    for place, values in zip(noisy, cells.iloc[noisy][list(_DEPENDS_ON)].itertuples(index=False), strict=True):
+        name = tuple(None if is_nothing(v) else v for v in values)
+        if name not in known:
+            known[name] = guarantee.of_cell(dict(zip(_DEPENDS_ON, name, strict=True)))
+        found[place] = known[name]
+    return found
+
+
+def columns(cells: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """``epsilon`` and ``delta`` of each cell, NaN where there is none; ``epsilon_reason``: why ε is not known."""
+    found = guarantees(cells)
+    known = [g.epsilon if g and g.epsilon is not None else np.nan for g in found]
+    return {
+        "epsilon": np.array(known, dtype=np.float64),
+        "delta": np.array([g.delta if g else np.nan for g in found], dtype=np.float64),
+        "epsilon_reason": np.array([g.reason if g else "" for g in found], dtype=object),
+    }
+
+
+def labels(cells: pd.DataFrame, given: list[tuple[str, Any, str]]) -> list[tuple[str, Any, str]]:
+    """The noise multipliers whose cells all have one ε, with it: field, value and label, as a grid gives labels.
+
+    Args:
+        cells: of `analysis.frame.load`.
+        given: the labels of the grid, which stay as they are.
+    """
+    of_value: dict[float, set[float | None]] = {}
+    for z, found in zip(cells[_FIELD].tolist() if _FIELD in cells else [], guarantees(cells), strict=False):
+        if found is not None:
+            of_value.setdefault(float(z), set()).add(found.epsilon)
+    named = {value for name, value, _ in given if name == _FIELD}
+    one = {z: next(iter(several)) for z, several in of_value.items() if len(several) == 1 and z not in named}
+    return [(_FIELD, z, f"{z:g} (ε = {epsilon:.3g})") for z, epsilon in one.items() if epsilon is not None]
+
+
+def sentence(cells: pd.DataFrame) -> str:
+    """What ε bounds in some cells, and with which δ; empty where none has a known ε."""
+    known = [(at, g) for at, g in zip(cells.get("noise_at", ()), guarantees(cells), strict=False) if g and g.epsilon]
+    if not known:
+        return ""
+    towards = {"client": "the server", "server": "all who see the global models"}
+    whom = " or ".join(towards[at] for at in dict.fromkeys(str(at) for at, _ in known))
+    deltas = " or ".join(f"{delta:.2g}" for delta in sorted({g.delta for _, g in known}))
+    return (
+        f"ε: differential privacy of an honest client towards {whom}, δ = {deltas}, where all of its data are replaced "
+        "(docs/privacy.md)."
+    )
