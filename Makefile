@@ -75,12 +75,12 @@ report: $(VENV)/.installed ## draw the tables and heatmaps of GRID again
 # One process a core; idle ones take tests from busy ones.
 TESTS := $(BIN)/python -m pytest -n $(CORES) --dist worksteal --ignore=tests/speed
 # What a checkout needs is the rest (see the markers in pyproject.toml).
-LONG  := process or browser or torture or notebook or timing or package
+LONG  := process or browser or torture or notebook or slow or timing or package
 
-test: $(VENV)/.installed-test ## run the tests that a checkout needs (about 5 minutes on two cores)
+test: $(VENV)/.installed-test ## run the tests that a checkout needs (about 4 minutes on two cores)
 	$(TESTS) -m 'not ($(LONG))'
 
-test-rest: $(VENV)/.installed-test ## run the other tests: processes, browser, notebook, small torture, timing
+test-rest: $(VENV)/.installed-test ## run the other tests: processes, browser, notebook, whole reports, small torture, timing
 	$(TESTS) -m '($(LONG)) and not (timing or package)'
 	$(BIN)/python -m pytest -p no:xdist --ignore=tests/speed -m timing
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis import frame as frames
+from flipbench.analysis import mixed_provenance
 from flipbench.analysis.folders.matching import SETTING, Matched
 from flipbench.analysis.folders.run_comparison import BETTER, SAME, WORSE, Comparison, Difference, compare_folders
 from flipbench.analysis.metric_columns import metric_column
@@ -52,6 +53,7 @@ def _markdown(comparison: Comparison) -> str:
             [n.replace("_", " "), *sides] for n, sides in [*comparison.provenance.items(), *comparison.sources.items()]
         ]
         parts += ["## What changed", _table(["", "before", "after"], rows)]
+    parts += _mixtures(comparison)
     whole = [d for d in comparison.differences if d.setting is None]
     if whole:
         parts += ["## Metrics, mean over all settings", _metrics(comparison, whole)]
@@ -69,6 +71,14 @@ def _markdown(comparison: Comparison) -> str:
             parts.append("\n".join(f"- {md_text(text)}" for text in _cells(frame, places)))
     parts += [f"Not told apart: {md_text(printable(text, 2000))}." for text in comparison.matched.ambiguous]
     return "\n\n".join([*parts, _explanation(comparison)]) + "\n"
+
+
+def _mixtures(comparison: Comparison) -> Iterator[str]:
+    """One sentence for each folder whose cells were made by different code, libraries or processors, with counts."""
+    for side, frame in zip("AB", comparison.frames, strict=True):
+        done = frame[frame["status"] == "done"]
+        for sentence, _ in mixed_provenance.sentences(done):
+            yield f"{side}: {md_text(printable(sentence, 2000))}."
 
 
 def _verdict(comparison: Comparison) -> str:

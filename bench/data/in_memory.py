@@ -1,4 +1,4 @@
-"""Data sets in the memory of this process, one copy for all cells; checksums that tell whether they are what they were.
+"""Data sets in the memory of this process, one copy for all cells.
 
 Plug-ins are given copies (`plugins.guard`), so nothing here should ever change. Where it did, `forget` makes the next
 cell load the data again.
@@ -6,12 +6,7 @@ cell load the data again.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
 from functools import lru_cache
-
-import torch
-from torch import Tensor
 
 from flipbench import data
 from flipbench.data.dataset import Dataset
@@ -37,12 +32,3 @@ def forget() -> None:
     data.forget()
     _supplied.update({ref: (original, original.copied()) for ref, (original, _) in _supplied.items()})
     dataset_of.cache_clear()
-
-
-def checksums(named: Mapping[str, Tensor]) -> dict[str, int]:
-    """A CRC-32 of each array: at 3 GB/s, and different wherever a few bytes are."""
-    return {name: zlib.crc32(_bytes(tensor).numpy().data) for name, tensor in named.items()}
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8)

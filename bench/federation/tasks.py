@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flipbench.attacks.chain import Chain
 from flipbench.attacks.contract import ExampleContext, Stamped
-from flipbench.data import in_memory, input_fit
+from flipbench.data import checksums, in_memory, input_fit
 from flipbench.data.dataset import Dataset
 from flipbench.data.pixel_scaling import SCALES
 from flipbench.errors import UserError
@@ -182,7 +182,7 @@ def _shared(dataset: Dataset, task: Task) -> dict[str, Tensor]:
 @lru_cache(maxsize=2)
 def _checksums(dataset: Dataset, task: Task) -> dict[str, int]:
     """Of the data that cells share, before the first plug-in ran that might change them."""
-    return in_memory.checksums(_shared(dataset, task))
+    return checksums.of_arrays(_shared(dataset, task))
 
 
 @contextmanager
@@ -202,7 +202,7 @@ def data_kept(job: Job) -> Iterator[None]:
     try:
         yield
     finally:
-        after = in_memory.checksums(_shared(dataset, task))
+        after = checksums.of_arrays(_shared(dataset, task))
         if changed := [name for name in before if before[name] != after[name]]:
             _forget()
     if changed:

@@ -130,6 +130,7 @@ def test_two_twins_of_a_seed_are_one_number() -> None:
     assert made[0, 1, 1] == 0.9
 
 
+@pytest.mark.slow
 def test_comparisons_are_written_beside_the_tables(tmp_path: Path) -> None:
     write_three_rules(tmp_path / "ten", 10)
     names = {p.name for p in report.write(tmp_path / "ten")}

@@ -93,6 +93,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_the_frame_says_in_which_rounds(folder: Path) -> None:
     frame = frames.load(folder)
     tidy = metrics.evaluate(frame)
@@ -148,6 +149,7 @@ def test_every_figure_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [name for name, text in about_all.items() if MARK not in text or "no prediction" not in text] == []
 
 
+@pytest.mark.slow
 def test_old_records_read_as_before(tmp_path: Path) -> None:
     frame = frames.load(write_grid(tmp_path / "grid", no_prediction=False))
     assert set(frame["no_prediction"]) == set(frame["clamped"]) == {()}

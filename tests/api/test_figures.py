@@ -53,6 +53,7 @@ def test_axes_of_ones_own_take_title_and_font(results, name):
     assert families == {"DejaVu Serif"}
 
 
+@pytest.mark.slow
 def test_equal_calls_write_equal_bytes_and_the_reports_figure(results, tmp_path):
     look = {"width": 5.0, "title": False}
     one, two = tmp_path / "one.png", tmp_path / "two.png"

@@ -216,6 +216,7 @@ NAMESAKES = [
 ]
 
 
+@pytest.mark.slow
 def test_where_a_function_of_two_with_one_name_selects_its_own_cells(tmp_path):
     functions = []
     for i, source in enumerate(NAMESAKES):

@@ -109,6 +109,7 @@ def test_functions_give_the_numbers_of_a_file_plug_in(main, tmp_path, monkeypatc
     assert all(name.startswith("code_") for name in kept)
 
 
+@pytest.mark.slow
 def test_the_same_code_is_not_run_again_and_a_changed_body_is(main, tmp_path, capsys):
     fb.run(grid_of(main), workers=1, results=tmp_path, progress=False, trial=False)
     assert set(fb.plan(grid_of(main), results=tmp_path).states.values()) == {"done"}
@@ -173,6 +174,7 @@ def test_workers_of_a_dask_cluster_are_sent_the_source(main, tmp_path):
     assert all(map(np.array_equal, ours.raw["confusion"], theirs.raw["confusion"]))
 
 
+@pytest.mark.slow
 def test_failed_cells_are_warned_of(tmp_path, monkeypatch):
     main, name = ModuleType("__main__"), "<ipython-input-4-fail>"
     source = "def broken(updates, cohort):\n    raise RuntimeError('no such luck')\n"

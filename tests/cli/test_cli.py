@@ -54,6 +54,7 @@ def test_help_names_the_commands_and_the_exit_codes(call):
         assert name in result.output
 
 
+@pytest.mark.slow
 def test_a_tilde_behind_an_equals_sign_is_the_home_folder(call, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for command in (

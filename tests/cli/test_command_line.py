@@ -79,6 +79,7 @@ def test_completed_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert completion.listed("label_f") == ["label_flip"]
 
 
+@pytest.mark.slow
 def test_every_name_is_explained() -> None:
     for name in explanations.names():
         headings = {explanations.of_name(kind, name) for kind in explanations.kinds_of(name)}

@@ -282,6 +282,17 @@ def test_what_changed_around_the_numbers(tmp_path: Path) -> None:
     assert "finished" not in text
 
 
+def test_a_folder_of_mixed_code_is_told_with_counts(tmp_path: Path) -> None:
+    some = cells([0, 1])
+    pure = write(tmp_path / "a", some, engine="1", torch="2.13.0")
+    write(tmp_path / "b", some[:6], engine="1", torch="2.13.0")
+    mixed = write(tmp_path / "b", some, engine="2", torch="2.12.0")  # the first result of a cell stays
+    text = call(pure, mixed).output
+    assert "B: cells of different code stand together: 6 by 1, 2 by 2." in text
+    assert "torch versions stand together: 6 by torch 2.13.0, 2 by torch 2.12.0" in text
+    assert "A: cells" not in text
+
+
 def test_mistakes(tmp_path: Path) -> None:
     a = write(tmp_path / "a", cells([0]))
     other = write(tmp_path / "other", cells([0], rounds=9))

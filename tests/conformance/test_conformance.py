@@ -248,6 +248,23 @@ def test_kept_state_is_named_as_what_to_repair_first(call, tmp_path):
     assert "repair repeatable first" not in call("mine.py:good").output
 
 
+ENDINGS = {
+    "os.abort()": "ends.py:6: the process that checks it was killed by SIGABRT",
+    "os._exit(4)": "the process that checks it ended itself with exit code 4",
+    "sys.exit(3)": "ends.py:ends: it calls sys.exit(3)",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_rule_that_ends_the_process_for_one_input_is_one_error(call, tmp_path, ending):
+    code = f"    if updates.shape[-2] == 1:\n        {ending}\n    return updates.mean(-2)\n"
+    (tmp_path / "ends.py").write_text(f"import os\nimport sys\n\ndef ends(updates, cohort, /):\n{code}")
+    result = call("ends.py:ends")
+    assert result.exit_code == 2
+    assert ENDINGS[ending] in result.output
+    assert "let it raise an exception" in result.output
+
+
 def test_a_rule_of_a_module_is_checked_as_what_it_claims_to_be(call):
     result = call("tests.helpers.defective.rules:krum_unsquared", "--definition", "krum", "--except-for", "scale")
     assert result.exit_code == 1

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from flipbench import data
+from flipbench.data import in_memory
+from flipbench.federation import tasks
 from flipbench.federation.records import Job
 from flipbench.federation.run_stack import perform
 from flipbench.spec.cell import Cell
@@ -23,6 +25,8 @@ import numpy as np
 import torch
 from torch import nn
 from flipbench import data
+from flipbench.data import in_memory
+from flipbench.federation import tasks
 from flipbench.attacks import Proposal, Stamped
 from flipbench.data import Dataset
 KEPT = []
@@ -119,6 +123,7 @@ def test_other_cells_have_the_same_numbers_before_and_after_a_plugin(
     field, source, said = PLUGINS[name]
     (tmp_path / "rude.py").write_text(HEAD + textwrap.dedent(source))
     ref = f"{tmp_path / 'rude.py'}:mine"
+    in_memory.forget()  # so that data which a plug-in loads by itself are those of the cells
     for _ in range(2):  # what it kept of the first cell it may spoil in the second
         mine = [job(**{field: ref, "seed": seed}) for seed in (0, 1)]
         for record in perform(mine, {}):
@@ -129,3 +134,14 @@ def test_other_cells_have_the_same_numbers_before_and_after_a_plugin(
                 assert said in record["reason"]
                 assert "rude.py" in record["reason"]
         assert others() == alone
+
+
+def test_data_that_a_plugin_loaded_anew_and_changed_reach_no_later_cell(alone: list[str], tmp_path: Path) -> None:
+    (tmp_path / "rude.py").write_text(HEAD + LABELS.format("data.load('digits').train_x.zero_()"))
+    others()
+    data.forget()  # as if other data sets had taken its place: the plug-in reads a copy of its own
+    (record,) = perform([job(attack=f"{tmp_path / 'rude.py'}:mine")], {})
+    assert record["status"] == "done", record["reason"]
+    in_memory.dataset_of.cache_clear()  # now the cells need it again
+    tasks._task.cache_clear()
+    assert others() == alone

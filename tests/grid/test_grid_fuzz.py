@@ -18,6 +18,7 @@ def test_the_grid_is_valid_to_begin_with(path):
     assert len(reader.read(path).cells) == 2 * (3 * 2 * 2 * 3) + 2 * (3 * 2 * 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 @example("")
@@ -27,6 +28,7 @@ def test_mutations(path, text):
     survives(path, text.encode("utf-8", "surrogatepass"))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(with_a_word_changed())
 def test_changed_words(path, text):

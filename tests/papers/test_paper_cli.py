@@ -178,6 +178,7 @@ def test_another_protocol_is_not_judged_and_lies_apart(
     assert "holds" not in (tmp_path / "results/papers/tiny-quick/table.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", reader.shipped())
 def test_the_figure_of_every_paper_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paper = reader.read(name)

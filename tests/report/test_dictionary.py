@@ -56,6 +56,7 @@ def test_every_member_of_a_record_is_described() -> None:
     assert set(members(json.loads(path.read_text("utf-8")))) <= described
 
 
+@pytest.mark.slow
 def test_every_member_of_a_new_record_is_described(tmp_path: Path) -> None:
     grid = tmp_path / "tiny.yaml"
     grid.write_text(

@@ -44,6 +44,7 @@ def test_tables_and_pictures_are_written(folder: Path) -> None:
     assert {p.name for p in written} == pictures | told | {"report.html"}
 
 
+@pytest.mark.slow
 def test_twice_gives_the_same_bytes_and_leaves_no_temp_file(folder: Path) -> None:
     write.write(folder)
     before = contents(folder)
@@ -52,6 +53,7 @@ def test_twice_gives_the_same_bytes_and_leaves_no_temp_file(folder: Path) -> Non
     assert not [name for name in before if name.endswith(".tmp")]
 
 
+@pytest.mark.slow
 def test_stale_pictures_go_and_foreign_files_stay(folder: Path) -> None:
     write.write(folder)
     heatmaps = folder / "heatmaps"
@@ -66,6 +68,7 @@ def test_stale_pictures_go_and_foreign_files_stay(folder: Path) -> None:
     assert {"heatmaps/mine.png", "heatmaps/notes.txt", "tables/mine.csv"} <= names
 
 
+@pytest.mark.slow
 def test_cells_of_an_older_plan_are_not_shown(folder: Path) -> None:
     store = records.Store(folder)
     older = records.record(replace(records.BASE, aggregator="median", attack="mirrored", malicious_fraction=0.1))

@@ -138,6 +138,7 @@ def test_influence_is_the_summed_weight_of_the_malicious(tmp_path: Path) -> None
     assert np.allclose(drawn["fedavg"], 0.1)
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     folder = small(tmp_path / "g")
     report.write(folder)

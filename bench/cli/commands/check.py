@@ -27,11 +27,11 @@ def check(
     ] = None,
 ) -> None:
     """Check the properties of an aggregator or an attack; print the smallest failing case of each that fails."""
-    from flipbench.cli import check as checking
+    from flipbench.cli import check_process
 
     if kind not in (None, "aggregator", "attack"):
         raise UserError(f"--kind is aggregator or attack, got {kind!r}")
-    checked = [checking.check(ref, kind, except_for or (), definition) for ref in refs]
+    checked = [check_process.checked(ref, kind, except_for or (), definition) for ref in refs]
     typer.echo("\n\n".join(text for text, _ in checked))
     if any(failures for _, failures in checked):
         raise typer.Exit(DEFECT)

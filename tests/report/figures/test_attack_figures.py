@@ -72,6 +72,7 @@ def drawn(everything: Any, *without: str) -> Iterator[tuple[str, Figure]]:
             yield planned.name, planned.draw()
 
 
+@pytest.mark.slow
 def test_many_attacks_stand_side_by_side_and_not_one_by_one(every: Any) -> None:
     names = [p.name for p in catalogue.figures(pivots(every[1], every[2]), {})]
     maps = [n for n in names if not n.startswith(("rounds", "influence", "ranks", "damage-bars"))]
@@ -258,6 +259,7 @@ def test_few_seeds_have_their_range_as_a_band(tmp_path: Path, seeds: int, name: 
 # ---- legibility -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nine_rules_and_all_attacks_can_be_read(every: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [p.name for p in catalogue.figures(pivots(every[1], every[2]), {}) if p.name.startswith("influence")]
     alike = sorted(names, key=len)[:-1]  # that of the longest name stands for all of influence
@@ -267,6 +269,7 @@ def test_nine_rules_and_all_attacks_can_be_read(every: Any, monkeypatch: pytest.
         assert_legible(name, figure, monkeypatch)
 
 
+@pytest.mark.slow
 def test_declared_f_and_partitions_can_be_read(declared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = ("iid", "dirichlet(alpha=1)", "shards(per_client=2)", "similarity(gamma=0.5)", "label_bias(q=0.5)")
     for everything in (declared, crossing(tmp_path / "x", parts, seeds=1)):

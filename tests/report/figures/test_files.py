@@ -105,6 +105,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", SMALL)
 def test_the_smallest_grids_are_drawn(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:

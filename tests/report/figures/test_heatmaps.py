@@ -267,6 +267,7 @@ def test_the_curve_is_the_mean_over_seeds(grid: tuple[Page, Any, Any]) -> None:
         assert row["mean"] == pytest.approx(mine["accuracy"].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rows", [("fedavg", "krum"), ("fedavg", "nnm | centered_clipping(radius=0.1, steps=3) | x(a=1)")]
 )
@@ -308,6 +309,7 @@ def test_equal_cells_give_equal_bytes_whatever_matplotlibrc_says(grid: tuple[Pag
     assert b"<dc:date>" not in one[".svg"]
 
 
+@pytest.mark.slow
 def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
     folder = tmp_path / "bad"
     name = "evil.mod:rule(note='<script>alert(1)</script> $x_1$ --> ]]> \\\\frac{')"
