@@ -74,8 +74,10 @@ def initialise(model: nn.Module, draw: Initialisation) -> None:
                 before = parameter.clone()
                 draw(parameter)
                 drawn, moved = drawn + 1, moved or not torch.equal(before, parameter)
-            elif parameter.requires_grad and name.endswith("bias"):
+            elif parameter.requires_grad and "bias" in name:  # recurrent layers number theirs
                 parameter.zero_()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None:
+            module.weight[module.padding_idx] = 0.0  # has no gradient either
     if drawn and not moved:
         raise ValueError(
             "the initialisation left every weight as it was: it must draw into the weight that it is given"

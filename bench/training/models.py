@@ -1,4 +1,4 @@
-"""Models as plain `nn.Sequential`s: ``model(shape, classes, **options) -> nn.Module``.
+"""Models by name: ``model(shape, classes, **options) -> nn.Module``; the small ones here, others in `networks`.
 
 ``shape`` is (channels, height, width). A plug-in may return an `nn.Module` from ``(batch, *shape)`` to logits
 ``(batch, classes)``; what it may be made of, docs/writing_a_model.md says and `training.model_check` checks.
@@ -16,9 +16,13 @@ from torch import nn
 
 from flipbench.data.input_shape import InputShape
 from flipbench.training.initialisation import Initialisation, default, initialise
+from flipbench.training.networks.attention import transformer, vit
+from flipbench.training.networks.convolutional import lenet, vgg
+from flipbench.training.networks.recurrent import lstm
+from flipbench.training.networks.residual import resnet
+from flipbench.training.networks.sizes import check_sizes
 
 Shape = tuple[int, ...]  # an `InputShape`, or the plain tuple of an image
-_LARGEST = 1_000_000  # width of a layer
 
 
 def softmax(shape: Shape, classes: int, /, *, bias: bool = True, init: float | None = None) -> nn.Module:
@@ -45,7 +49,7 @@ def mlp(shape: Shape, classes: int, /, *, widths: list[int]) -> nn.Module:
     """Fully connected layers of the given widths with ReLU between."""
     if not widths:
         raise ValueError("mlp needs at least one width, like widths=[100]; got []")
-    _check_sizes("mlp", widths=widths)
+    check_sizes("mlp", widths=widths)
     layers: list[nn.Module] = [nn.Flatten()]
     fan_in = _numbers("mlp", shape)
     for width in widths:
@@ -88,7 +92,7 @@ def cnn(
             raise ValueError(f"cnn needs {name} from 0 to below 1, got {share}")
     channels = [20, 50] if channels is None else channels
     hidden = [500] if hidden is None else hidden
-    _check_sizes("cnn", channels=channels, hidden=hidden, kernel=[kernel])
+    check_sizes("cnn", channels=channels, hidden=hidden, kernel=[kernel])
     if not 0 <= padding <= kernel:
         raise ValueError(f"cnn needs padding from 0 to its kernel ({kernel}), got {padding}")
     if dropout and not hidden:
@@ -119,13 +123,8 @@ def cnn(
     return nn.Sequential(*layers, nn.Linear(fan_in, classes))
 
 
-MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({f.__name__: f for f in (softmax, mlp, cnn)})
-
-
-def _check_sizes(model: str, **sizes: list[int]) -> None:
-    for name, values in sizes.items():
-        if wrong := [value for value in values if not 1 <= value <= _LARGEST]:
-            raise ValueError(f"{model} needs {name} from 1 to {_LARGEST:,}, got {wrong[0]}")
+_ALL = (softmax, mlp, cnn, lenet, vgg, resnet, vit, lstm, transformer)
+MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({f.__name__: f for f in _ALL})
 
 
 def _numbers(model: str, shape: Shape) -> int:

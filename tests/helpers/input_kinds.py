@@ -1,4 +1,4 @@
-"""Small data sets of the other two kinds, with natural clients: features in clusters, and texts of a few tokens."""
+"""Small data sets with natural clients: features in clusters, texts of a few tokens, colour images."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ def tokens(*, n: int = 360, length: int = 8) -> Dataset:
     labels = texts[:, 0] % len(CLASSES)
     ends = torch.randint(2, length + 1, (n, 1), generator=draws)
     return _split(torch.where(torch.arange(length) < ends, texts, 0), labels, vocabulary=16, padding=0)
+
+
+def images(*, n: int = 240) -> Dataset:
+    """Colour images of 32 x 32 pixels, uint8: the class is the quarter of the image that is bright."""
+    draws = torch.Generator().manual_seed(2)
+    pixels = torch.randint(0, 128, (n, 3, 32, 32), generator=draws, dtype=torch.uint8)
+    labels = torch.randint(len(CLASSES), (n,), generator=draws)
+    for i, label in enumerate(labels.tolist()):
+        top, left = 16 * (label // 2), 16 * (label % 2)
+        pixels[i, :, top : top + 16, left : left + 16] += 100
+    return _split(pixels, labels)
 
 
 def _split(x: torch.Tensor, y: torch.Tensor, **more: int) -> Dataset:

@@ -49,12 +49,21 @@ _OPTIONS = {
     "features scaled": "scaled(divisor=100)",
     "mlp": "mlp(widths=[9])",
     "cnn": "cnn(channels=[3], kernel=3, hidden=[8])",
+    "resnet": "resnet(depth=20, width=2)",
+    "vgg": "vgg(depth=11, width=2, hidden=[8], norm=batch)",
+    "vit": "vit(patch=4, dim=8, depth=1, heads=2)",
+    "lstm": "lstm(embedding=4, hidden=6, layers=1)",
+    "transformer": "transformer(width=8, depth=1, heads=2, dropout=0.1)",
 }
 _NEEDS: dict[str, dict[str, Any]] = {
     "backdoor": {"flip_rate": 0.5},
     "one_label": {"clients": 10},
     "label_bias": {"clients": 10},
     "cnn": {"learning_rate": 0.05},
+    "vgg": {"dataset": "tests.helpers.input_kinds:images", "learning_rate": 0.05},
+    "lenet": {"dataset": "tests.helpers.input_kinds:images"},
+    "lstm": {"dataset": "tests.helpers.input_kinds:tokens", "learning_rate": 0.5},
+    "transformer": {"dataset": "tests.helpers.input_kinds:tokens"},
     "natural": {"dataset": "tests.helpers.input_kinds:features", "features": "standard"},
 }
 # What all cells share: the fields that no shipped name stands for, and pieces of the model's code.
