@@ -204,7 +204,8 @@ class Pivot:
         if shown.needs_mapping:
             families = [[i for i in wanted if placed.columns[i].about == a] for a in self.page.attacks]
         values = self._values(placed.some(np.isin(placed.cells.column, wanted)), shown)
-        found = squares.numbers(values, higher, families)
+        silent = placed.cells.silent(values.shape[:2])
+        found = squares.numbers(values, higher, silent, families)
         worst = (
             {}
             if shown.needs_mapping
@@ -217,9 +218,10 @@ class Pivot:
         for target, of_target in worst.items():
             rows = np.flatnonzero(of_target.column >= 0)
             chosen[target], partial[target] = of_target.column, of_target.partial
+            silent[target] = silent[list(placed.worst[target])].any(0)
             for array in (found.mean, found.sd, found.low, found.high, found.n):
                 array[target, rows] = array[of_target.column[rows], rows]
-        return Whole(found, chosen, squares.marks(found.mean, found.tied, higher, partial), worst)
+        return Whole(found, chosen, squares.marks(found.mean, found.tied, higher, partial | silent), worst)
 
     def _shows(self, column: Column, shown: MetricColumn) -> bool:
         if not column.clean:
@@ -262,11 +264,12 @@ class Pivot:
     def _squares(self, shown: MetricColumn, attacks: Sequence[str], among: frozenset[Column] | None) -> pd.DataFrame:
         placed = self._of_attacks(shown, attacks, among)
         values = self._values(placed, shown)
-        found = squares.numbers(values, shown.higher_is_better)
+        silent = placed.cells.silent(values.shape[:2])
+        found = squares.numbers(values, shown.higher_is_better, silent)
         known = replace(placed.cells, caveat=placed.with_twin) if shown.damage else placed.cells
         states = squares.standing(known, values.shape[:2], unknown=bool(self.page.unknown))
         _say_why_undefined(self.page, placed, shown, states, found.n > 0)
-        mark = squares.marks(found.mean, found.tied, shown.higher_is_better, found.partial)
+        mark = squares.marks(found.mean, found.tied, shown.higher_is_better, found.partial | silent)
         columns = placed.columns
         if among is not None:
             settings = {c.setting for c in among}

@@ -78,6 +78,13 @@ class Cells:
         clean = none if clean is None else clean
         return cls(column, row, seed, status, reason, declared, clean, caveats.of_cells(frame))
 
+    def silent(self, shape: Shape) -> Mask:
+        """Squares with a finished cell whose model gave no prediction for some test image, ``(columns, rows)``."""
+        found = np.zeros(shape, dtype=bool)
+        without = np.array([bool(c.no_prediction) for c in self.caveat], dtype=bool) & (self.status == DONE)
+        found[self.column[without], self.row[without]] = True
+        return found
+
     def by_seed(self, value: Values, shape: Shape) -> Values:
         """A number a cell as ``(columns, rows, seeds)``: `analysis.comparisons.seed_table`."""
         return seed_table(self.column, self.row, self.seed, value, shape)
@@ -216,12 +223,15 @@ def refusal(asked: Sequence[int], met: Sequence[int]) -> str | None:
     return f"over f {', '.join(map(str, met))} alone: the rule refuses {refused}"
 
 
-def numbers(values: Values, higher_is_better: bool, families: Sequence[Sequence[int]] | None = None) -> Numbers:
+def numbers(
+    values: Values, higher_is_better: bool, silent: Mask, families: Sequence[Sequence[int]] | None = None
+) -> Numbers:
     """Means over seeds and their claims.
 
     Args:
         values: ``(columns, rows, seeds)``.
         higher_is_better: of the values.
+        silent: `Cells.silent`; these are no rivals: a model that predicts nothing has no attack success either.
         families: columns of each table that makes claims of its own; None: all columns are one table.
     """
     equal, over = np.zeros(values.shape[:2], dtype=bool), statistics.over_seeds(values)
@@ -229,22 +239,22 @@ def numbers(values: Values, higher_is_better: bool, families: Sequence[Sequence[
     for columns in [range(len(values))] if families is None else families:
         own = values[list(columns)]
         own = own[..., ~np.isnan(own).all((0, 1))]  # seeds that other tables have
-        for column, row in tied(own, higher_is_better, ~partial[list(columns)]):
+        for column, row in tied(own, higher_is_better, ~(partial | silent)[list(columns)]):
             equal[columns[column], row] = True
     return Numbers(**over, tied=equal, partial=partial)
 
 
-def marks(mean: Values, equal: Mask, higher_is_better: bool, partial: Mask) -> Objects:
+def marks(mean: Values, equal: Mask, higher_is_better: bool, no_rival: Mask) -> Objects:
     """`BEST` for the best of each column and all that show the same number, `TIED` for what cannot be told from it.
 
     Args:
         mean: NaN where there is no number; a column with a single one has nothing to choose.
         equal: what cannot be told from the best.
         higher_is_better: of the means.
-        partial: what lacks seeds or attacks that others have: no rivals.
+        no_rival: what lacks seeds or attacks that others have, or predictions (`Cells.silent`).
     """
     found = np.full(mean.shape, None, dtype=object)
-    rival = ~np.isnan(mean) & ~partial
+    rival = ~np.isnan(mean) & ~no_rival
     for column in np.flatnonzero(rival.sum(-1) > 1):
         rows = np.flatnonzero(rival[column])
         shown = {row: per_cent(value) for row, value in zip(rows.tolist(), mean[column, rows].tolist(), strict=True)}

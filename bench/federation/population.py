@@ -265,10 +265,15 @@ def _proposal(
         raise
     except ValueError as error:
         raise UserError(f"attack {cell.attack}: {error}") from error
+    return _checked(proposal, len(labels), classes, f"attack {cell.attack}")
+
+
+def _checked(proposal: Any, examples: int, classes: int, name: str) -> Proposal:
+    """What an attack answered, if it is labels for so many examples."""
     if not isinstance(proposal, Proposal):
         got = type(proposal).__name__
-        raise UserError(f"attack {cell.attack} must return flipbench.attacks.Proposal(labels, eligible), got {got}")
-    plugin_answers.labels(proposal.labels, proposal.eligible, len(labels), classes, f"attack {cell.attack}")
+        raise UserError(f"{name} must return flipbench.attacks.Proposal(labels, eligible), got {got}")
+    plugin_answers.labels(proposal.labels, proposal.eligible, examples, classes, name)
     return proposal
 
 
@@ -281,7 +286,7 @@ def _choose(proposal: Proposal, rate: float, draws: torch.Generator) -> Tensor:
     return eligible[torch.randperm(len(eligible), generator=draws)[:number]]
 
 
-def class_map(attack: Any, classes: int, ref: str = "the attack") -> list[tuple[int, int]] | None:
+def class_map(attack: Any, classes: int, ref: str = "that was given") -> list[tuple[int, int]] | None:
     """Source and target of each class that the attack flips; None where the target is not fixed, or nothing is flipped.
 
     Asked of the attack itself, so that it holds for plug-ins: 64 examples of each class, all of which must agree.
@@ -292,7 +297,8 @@ def class_map(attack: Any, classes: int, ref: str = "the attack") -> list[tuple[
     labels = torch.arange(classes).repeat_interleave(64)
     context = LabelContext(classes, labels, torch.Generator().manual_seed(0))
     with guard.foreign(flip, ref) as call:
-        proposal = flip(call.lend("the labels", labels), call.lend("context", context))
+        answer = flip(call.lend("the labels", labels), call.lend("context", context))
+    proposal = _checked(answer, len(labels), classes, f"attack {ref}")
     pairs = []
     for c in range(classes):
         members = labels == c

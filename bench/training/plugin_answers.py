@@ -109,7 +109,7 @@ class CheckedAugmentation:
         """As `training.augmentation`."""
         first = "apply" not in self._tried and len(images) > 0
         before = images[:1].clone() if first else images
-        given = self.inner.apply(images, drawn, black=black)
+        given = self.inner.apply(images, drawn, black)
         if not isinstance(given, Tensor) or given.shape != images.shape or given.dtype != images.dtype:
             what = f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
             raise UserError(
@@ -117,7 +117,7 @@ class CheckedAugmentation:
                 f"shape {tuple(images.shape)}, got {what}"
             )
         if first:
-            alone = self.inner.apply(before, drawn[:1].clone(), black=black)
+            alone = self.inner.apply(before, drawn[:1].clone(), black)
             if not torch.allclose(alone, given[:1], equal_nan=True, rtol=1e-4, atol=1e-5):
                 raise UserError(
                     f"augmentation {self.name}: apply must change each image by its own draw alone; with other images "

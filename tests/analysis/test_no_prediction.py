@@ -13,6 +13,7 @@ import pytest
 from flipbench.analysis import caveats, metrics
 from flipbench.analysis import frame as frames
 from flipbench.analysis.caveats import MARK
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import pivots
 from flipbench.analysis.warnings import guards
 from flipbench.report import write
@@ -82,6 +83,36 @@ def write_grid(folder: Path, no_prediction: bool) -> Path:
     return folder
 
 
+def test_a_model_without_predictions_is_never_the_best(tmp_path: Path) -> None:
+    """An attack has no success where nothing is predicted, and that is no merit of the rule."""
+    store, keys = Store(tmp_path / "g"), []
+    for rule, seed in product(("fedavg", "median", "krum"), range(4)):
+        cell = replace(BASE, aggregator=rule, attack="targeted(source=5, target=0)", malicious_fraction=0.2, seed=seed)
+        for own in (cell, clean_twin(cell)):
+            counts = confusion(normal(own), ((5, 0),) if own is cell else None)[None]
+            more: dict[str, Any] = {}
+            if rule == "median":
+                more = {"no_prediction": counts.sum(-1).tolist()}
+                counts = np.zeros_like(counts)
+            made = record(own, confusion=counts, rounds=[1], mapping=((5, 0),), result=more)
+            if store.publish(made):
+                keys.append(made["key"])
+    store.write_plan({"grid": "g", "title": "made up", "keys": keys, "figure_options": QUICK})
+    frame = frames.load(tmp_path / "g")
+    (pivot,) = pivots(frame, metrics.evaluate(frame))
+    shown = metric_column("attack_success_rate")
+    table = pivot.squares(shown, pivot.page.attacks)
+    attacked = table[~table["column"].map(lambda column: column.clean)].set_index("aggregator")
+    assert attacked.loc["median", "mean"] == 0.0 < attacked.loc[["fedavg", "krum"], "mean"].min()
+    assert attacked.loc["median", "mark"] is None
+    assert not attacked.loc["median", "tied"]
+    assert "best" in attacked["mark"].tolist()
+    whole = pivot.whole(shown)
+    assert whole.marks[:, pivot.page.rows.index("median")].tolist() == [None] * len(whole.marks)
+    text = write.chosen(tmp_path / "g", metric="attack_success_rate", form="md")
+    assert "**" not in next(line for line in text.splitlines() if line.startswith("| median"))
+
+
 LOST = "no prediction for some test images in rounds 2, 100 (logits not finite)"
 CLAMPED = "running variances set to 0 in round 7"
 
@@ -93,7 +124,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.slow
 def test_the_frame_says_in_which_rounds(folder: Path) -> None:
     frame = frames.load(folder)
     tidy = metrics.evaluate(frame)

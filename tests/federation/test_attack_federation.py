@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -288,3 +289,16 @@ def test_the_worst_case_has_other_aims(objective: str) -> None:
     assert search["objective"] == objective
     assert search["harm"] > 0
     assert search["mapping"]
+
+
+@pytest.mark.parametrize("answer", ["None", "labels", "(labels, labels >= 0)", "Proposal(labels[:1], labels >= 0)"])
+def test_another_answer_than_a_proposal_is_one_sentence(answer: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        f"from flipbench.attacks import Proposal\ndef flip(labels, context, /):\n    return {answer}\n"
+    )
+    facts: dict[str, Any] = {"dataset": "digits", "model": "softmax", "clients": 3, "rounds": 1, "malicious_count": 1}
+    (record,) = perform([Job(Cell(**facts, attack=f"{tmp_path / 'mine.py'}:flip"), {})], {})
+    assert record["status"] == "failed"
+    assert record["reason"].startswith("attack ")
+    assert "must" in record["reason"]
+    assert "Error" not in record["reason"]

@@ -26,9 +26,18 @@ class Odd(nn.Module):
         return self.last(torch.tanh(self.first(x.flatten(1)) * self.scale + self.shift))
 
 
+def beside(model: nn.Module) -> nn.Module:
+    """The same with a buffer and a parameter that nothing uses: they are sent as they came."""
+    model.register_buffer("unused_buffer", torch.full((3,), 0.5))
+    model.register_parameter("unused", nn.Parameter(torch.full((2, 2), 0.25)))
+    return model
+
+
 MODELS = {
     "softmax": lambda s, c: models.softmax(s, c),
     "softmax without bias": lambda s, c: models.softmax(s, c, bias=False),
+    "softmax beside unused numbers": lambda s, c: beside(models.softmax(s, c)),
+    "mlp beside unused numbers": lambda s, c: beside(models.mlp(s, c, widths=[9])),
     "mlp": lambda s, c: models.mlp(s, c, widths=[9, 7]),
     "cnn": lambda s, c: models.cnn(s, c, channels=[3, 6], kernel=3, hidden=[8]),
     "cnn with batch norm": lambda s, c: models.cnn(

@@ -21,6 +21,16 @@ from flipbench.training.optimizer import Recipe
 from tests.helpers.lockstep_cases import CLASSES, MODELS, SHAPE, case, stacked
 
 
+@pytest.fixture(autouse=True)
+def new_memory_is_not_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nothing writes is seen: new memory holds NaN where it usually happens to hold zeros."""
+    monkeypatch.setattr(Tensor, "new_empty", lambda self, *size, **how: self.new_zeros(*size, **how).fill_(_odd(self)))
+
+
+def _odd(like: Tensor) -> float:
+    return float("nan") if like.is_floating_point() else 77.0
+
+
 def naive(
     model: nn.Module,
     start: Tensor,

@@ -103,8 +103,8 @@ def test_augmentation(draw: Callable[..., Any], apply: Callable[..., Any], text:
         def draw(self, number: int, generator: torch.Generator) -> Any:
             return draw(number, generator)
 
-        def apply(self, images: Tensor, drawn: Tensor, black: Tensor) -> Any:
-            return apply(images, drawn)
+        def apply(self, x: Tensor, d: Tensor, b: Tensor) -> Any:  # names of parameters are the author's
+            return apply(x, d)
 
     mine, images = plugin_answers.augmentation(Mine(), "mine"), torch.rand(8, 1, 3, 3)
 

@@ -284,10 +284,11 @@ def _squares(
     cells = Cells.of(frame, column, row, frame["twin_f"].to_numpy(dtype=np.int64), clean)
     values = cells.by_seed(frame["value"].to_numpy(dtype=float), shape)
     states, reasons = standing(cells, shape), refusals(cells, shape)
-    numbers = squares_of.numbers(values, shown.higher_is_better, None if claims else ())
+    silent = cells.silent(shape)
+    numbers = squares_of.numbers(values, shown.higher_is_better, silent, None if claims else ())
     mark = np.full(shape, None, dtype=object)
     if claims:
-        mark = marks(numbers.mean, numbers.tied, shown.higher_is_better, numbers.partial)
+        mark = marks(numbers.mean, numbers.tied, shown.higher_is_better, numbers.partial | silent)
     found = {}
     for i, j in np.ndindex(shape):
         square: dict[str, Any] = {name: array[i, j].item() for name, array in numbers.names().items()}
