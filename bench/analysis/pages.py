@@ -10,6 +10,7 @@ import pandas as pd
 
 from flipbench.analysis.columns import plain
 from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.privacy import of_tables
 from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
 from flipbench.spec.field_groups import LEVEL_FIELDS
 from flipbench.spec.labels import ADAPTIVE, attack_label
@@ -63,7 +64,7 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     Args:
         frame: of `analysis.frame.load`.
     """
-    known = frame[frame["status"] != "missing"]
+    known = of_tables.with_places(frame[frame["status"] != "missing"])
     apart = [f for f in PAGE_FIELDS if _varies(known[f])]
     unknown = len(frame) - len(known)
     if not apart:

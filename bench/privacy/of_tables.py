@@ -12,7 +12,7 @@ from flipbench.privacy import guarantee
 from flipbench.privacy.guarantee import Guarantee
 from flipbench.spec.labels import is_nothing
 
-_FIELD = "noise_multiplier"
+_FIELD, _PLACE = "noise_multiplier", "noise_at"
 _DEPENDS_ON = (
     *("noise_multiplier", "noise_at", "clip_update", "aggregator", "attack", "places", "adaptive", "features", "loss"),
     *("rounds", "clients", "clients_per_round", "malicious_count", "malicious_data"),
@@ -43,6 +43,21 @@ def columns(cells: pd.DataFrame) -> dict[str, NDArray[Any]]:
         "delta": np.array([g.delta if g else np.nan for g in found], dtype=np.float64),
         "epsilon_reason": np.array([g.reason if g else "" for g in found], dtype=object),
     }
+
+
+def with_places(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells, with the ``noise_at`` of each rule's noisy cells for those without noise, where it says nothing.
+
+    A rule that is used with one place of the noise then has that one value, as tables need it to name it once.
+    """
+    if not {_FIELD, _PLACE} <= set(cells) or not cells[_FIELD].any():
+        return cells
+    noisy = cells[_FIELD].astype(bool)
+    of_rule: dict[str, set[str]] = {}
+    for rule, place in cells.loc[noisy, ["aggregator", _PLACE]].drop_duplicates().itertuples(index=False):
+        of_rule.setdefault(rule, set()).add(place)
+    only = {rule: next(iter(places)) for rule, places in of_rule.items() if len(places) == 1}
+    return cells.assign(**{_PLACE: cells[_PLACE].where(noisy, cells["aggregator"].map(only).fillna(cells[_PLACE]))})
 
 
 def labels(cells: pd.DataFrame, given: list[tuple[str, Any, str]]) -> list[tuple[str, Any, str]]:
