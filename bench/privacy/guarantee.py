@@ -10,6 +10,8 @@ from flipbench.privacy import accounting, sensitivity
 from flipbench.spec.cell import CLEAN, SHARE
 from flipbench.spec.reference import parse, parse_chain
 
+_ONE_MESSAGE = ("fedavg", "fedprox")  # algorithms whose clients send an update alone, which depends on their data alone
+
 
 @dataclass(frozen=True)
 class Guarantee:
@@ -77,6 +79,9 @@ def _doubts(cell: Mapping[str, Any]) -> Iterator[str]:
             yield "the attack knows a model that was trained on the data of honest clients"
         if any(":" in link.name for link in links):
             yield "what the attack of a plug-in knows of honest clients is not known"
+    algorithm = parse(str(cell.get("algorithm", "fedavg"))).name
+    if algorithm not in _ONE_MESSAGE:
+        yield f"{algorithm} sends more than clipped updates, or scales each by what the others do: no ε is known"
     features, loss = parse(str(cell["features"])), parse(str(cell["loss"]))
     if features.name == "standard" and not {"mean", "std"} <= features.options.keys():
         yield "features are scaled by the mean and deviation of all clients' data: give standard(mean=..., std=...)"

@@ -15,7 +15,7 @@ from flipbench.spec.labels import is_nothing
 _FIELD, _PLACE = "noise_multiplier", "noise_at"
 _DEPENDS_ON = (
     *("noise_multiplier", "noise_at", "clip_update", "aggregator", "attack", "places", "adaptive", "features", "loss"),
-    *("rounds", "clients", "clients_per_round", "malicious_count", "malicious_data"),
+    *("algorithm", "rounds", "clients", "clients_per_round", "malicious_count", "malicious_data"),
 )
 
 
@@ -26,10 +26,11 @@ def guarantees(cells: pd.DataFrame) -> list[Guarantee | None]:
         return found
     noisy = [place for place, z in enumerate(cells[_FIELD].tolist()) if not is_nothing(z) and z]
     known: dict[tuple[Any, ...], Guarantee | None] = {}
-    for place, values in zip(noisy, cells.iloc[noisy][list(_DEPENDS_ON)].itertuples(index=False), strict=True):
+    names = [name for name in _DEPENDS_ON if name in cells]
+    for place, values in zip(noisy, cells.iloc[noisy][names].itertuples(index=False), strict=True):
         name = tuple(None if is_nothing(v) else v for v in values)
         if name not in known:
-            known[name] = guarantee.of_cell(dict(zip(_DEPENDS_ON, name, strict=True)))
+            known[name] = guarantee.of_cell(dict(zip(names, name, strict=True)))
         found[place] = known[name]
     return found
 
