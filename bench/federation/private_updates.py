@@ -80,14 +80,16 @@ class Noise:
         self._of_server = [self.scale * weight for weight in weights]
 
     def to_messages(self, updates: Tensor, clients: Tensor, r: int) -> Tensor:
-        """Clipped updates ``(cells, clients, dim)`` with the noise that each client adds to its own."""
-        drawn: dict[int, Tensor] = {}  # cells with one seed have the same clients in a round
-        out = torch.empty_like(updates)
+        """Clipped updates ``(cells, clients, dim)``, in place, with the noise that each client adds to its own."""
+        out = updates.clone() if self.cell.client_momentum else updates  # clients keep momenta
+        of_seed: dict[int, list[int]] = {}  # cells with one seed have the same clients in a round
         for s, cell in enumerate(self.cells):
-            if cell.seed not in drawn:
-                each = [self._unit(cell, updates, "client noise", c, r) for c in clients[s].tolist()]
-                drawn[cell.seed] = torch.stack(each)
-            torch.add(updates[s], drawn[cell.seed], alpha=self.scale, out=out[s])
+            of_seed.setdefault(cell.seed, []).append(s)
+        for alike in of_seed.values():
+            for i, client in enumerate(clients[alike[0]].tolist()):
+                unit = self._unit(self.cells[alike[0]], updates, "client noise", client, r)
+                for s in alike:
+                    out[s, i].add_(unit, alpha=self.scale)
         return out
 
     def to_answer(self, update: Tensor, r: int) -> Tensor:

@@ -79,7 +79,8 @@ def labels(cells: pd.DataFrame, given: list[tuple[str, Any, str]]) -> list[tuple
 
 def sentence(cells: pd.DataFrame) -> str:
     """What ε bounds in some cells, and with which δ; empty where none has a known ε."""
-    known = [(at, g) for at, g in zip(cells.get("noise_at", ()), guarantees(cells), strict=False) if g and g.epsilon]
+    found = zip(cells.get(_PLACE, ()), guarantees(cells), strict=False)
+    known = [(at, g) for at, g in found if g is not None and g.epsilon is not None]
     if not known:
         return ""
     towards = {"client": "the server", "server": "all who see the global models"}

@@ -49,6 +49,8 @@ SUBJECTS = {
     "augmentation, weights, clipping": replace(
         BASE, model=CNN, augmentation="crop(padding=1)", loss="class_balanced", clip_update=0.05
     ),
+    "noise of the clients": replace(BASE, clip_update=0.05, noise_multiplier=0.5, noise_at="client"),
+    "noise of the server": replace(BASE, clip_update=0.05, noise_multiplier=5.0),
     "trusted data": replace(BASE, aggregator="fltrust", root_examples=20),
     "rule with memory": replace(BASE, aggregator="foolsgold", clients_per_round=5),
     "attack on updates": replace(BASE, attack="gaussian(deviation=null)", aggregator="trimmed_mean"),

@@ -124,6 +124,7 @@ ATTACKED = f"{USUAL}, malicious_count: 2, attack: mirrored"
         ("schedule_clock: local_step", "a constant schedule counts nothing"),
         ("schedule_start: 4", "a constant schedule counts nothing"),
         ("optimiser_state: kept", "without momentum"),
+        ("noise_at: client", "without a noise_multiplier there is no noise"),
         ("loss: class_balanced(power=0)", "weighs all classes alike"),
         ("reduction: sum, batch_size: 1", "of one example"),
         ("validation_share: 0.001", "of the 180 examples of a client is no example"),
