@@ -130,7 +130,7 @@ def _named(field: str, value: Any, path: str, mistakes: list[str]) -> Any:
     if field not in REFERENCES:
         mistakes.append(f"{path}: needs a number or a text, got {type(value).__name__}")
         return getattr(Cell(), field, None)
-    if not callable(value) and not hasattr(value, "links"):
+    if not callable(value) and not hasattr(value, "links") and not hasattr(value, "as_reference"):
         kind = type(value).__name__
         mistakes.append(f"{path}: needs a name, a function or a class, got {kind}")
         return getattr(Cell(), field)

@@ -3,8 +3,8 @@
 A data set is a function with keyword-only options that returns a `Dataset`; an installed package or a loose file can
 offer one. Reading is one thing and fetching another: nothing is downloaded unless ``download=True``.
 
-Read by authors of data sets and partitions. To extend: a data set is a module here and a line in this file's table, a
-partition is a function in `partitions`.
+Read by authors of data sets and partitions. To extend: a data set is a module in `readers` and a line in the table of
+`shipped`, a partition is a function in `partitions`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
 
-from flipbench.data import checksums, downloads, ham10000, idx, mnist, packaged
+from flipbench.data import checksums
 from flipbench.data.dataset import Dataset, shortened
+from flipbench.data.files import whole_data
 from flipbench.data.input_shape import InputShape
+from flipbench.data.shipped import SHIPPED, Shipped
 from flipbench.errors import UserError
 from flipbench.plugins import guard, registry, source_hashes
 from flipbench.plugins.definitions import kind_of
@@ -27,10 +28,10 @@ from flipbench.system import exception_text
 from flipbench.system.signals import is_users
 
 __all__ = [
-    "CLASSES",
     "DATASETS",
     "Dataset",
     "Description",
+    "class_names",
     "content_hash",
     "describe",
     "forget",
@@ -39,42 +40,26 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class _Shipped:
-    """A data set of ours.
+DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType({name: one.load for name, one in SHIPPED.items()})
 
-    Attributes:
-        load: the data set with its options.
-        classes: in label order, known without loading anything.
-        content: the content hash from the options, without parsing.
-        files: what can be downloaded.
+
+def class_names(ref: str) -> tuple[str, ...] | None:
+    """Names of the classes of a shipped data set; its files are read only where nothing else tells.
+
+    Args:
+        ref: like ``emnist(by=letters)``.
+
+    Returns:
+        None for a data set of a plug-in, and where the files that would tell are not here or cannot be used.
     """
-
-    load: Callable[..., Dataset]
-    classes: tuple[str, ...]
-    content: Callable[[Mapping[str, Any]], str]
-    files: idx.Spec | None = None
-
-
-def _packaged(load: Callable[..., Dataset], source: packaged.Packaged) -> _Shipped:
-    return _Shipped(load, source.classes, lambda options: packaged.content(source))
-
-
-def _of_idx(load: Callable[..., Dataset], files: idx.Spec) -> _Shipped:
-    return _Shipped(load, files.classes, lambda options: idx.content(files, options.get("path")), files)
-
-
-_SHIPPED = {
-    "mnist5k": _packaged(packaged.mnist5k, packaged.MNIST5K),
-    "mnist": _of_idx(mnist.mnist, mnist.MNIST),
-    "fashion_mnist": _of_idx(mnist.fashion_mnist, mnist.FASHION_MNIST),
-    "ham10000": _Shipped(ham10000.load, ham10000.CLASSES, ham10000.content),
-    "digits": _packaged(packaged.digits, packaged.DIGITS),
-}
-DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
-    {name: shipped.load for name, shipped in _SHIPPED.items()}
-)
-CLASSES: dict[str, tuple[str, ...]] = {name: shipped.classes for name, shipped in _SHIPPED.items()}
+    if (shipped := _ours(reference := _named(ref))) is None:
+        return None
+    try:
+        if shipped.classes is not None:
+            return shipped.classes(reference.options)
+        return load(ref).classes
+    except UserError:
+        return None
 
 
 def load(ref: str, *, download: bool = False) -> Dataset:
@@ -82,7 +67,7 @@ def load(ref: str, *, download: bool = False) -> Dataset:
 
     Args:
         ref: like ``mnist(train=5000)``.
-        download: fetch the files if no place holds them (mnist, fashion_mnist).
+        download: fetch the files if no place holds them (where docs/data.md says that it can be).
 
     Raises:
         UserError: unknown name or option; files not found or broken; with what was needed and what to do.
@@ -90,15 +75,15 @@ def load(ref: str, *, download: bool = False) -> Dataset:
     reference = _checked(ref)
     if (shipped := _ours(reference)) is None:
         return _unchanged(str(reference), source_hashes.source_hash("dataset", ref))
-    if download and shipped.files is not None:
-        downloads.ensure(shipped.files, reference.options.get("path"))
-    state = shipped.content(reference.options)
-    return _unchanged(str(reference), state)
+    if download:
+        shipped.fetch(reference.options)
+    return _unchanged(str(reference), shipped.hash(reference.options))
 
 
 def forget() -> None:
     """Read every data set again when it is next named."""
     _load.cache_clear()
+    whole_data.forget()
 
 
 def content_hash(ref: str) -> str:
@@ -111,7 +96,7 @@ def content_hash(ref: str) -> str:
     """
     reference = _checked(ref)
     shipped = _ours(reference)
-    return load(ref).sha256 if shipped is None else shipped.content(reference.options)
+    return load(ref).sha256 if shipped is None else shipped.hash(reference.options)
 
 
 @dataclass(frozen=True)
@@ -209,13 +194,18 @@ def describe(ref: str, *, download: bool = False) -> Description:
 
 def _checked(ref: str) -> Reference:
     """The reference, if its name and options are known."""
-    reference = parse(ref)
+    reference = _named(ref)
     registry.resolve("dataset", reference)
     return reference
 
 
-def _ours(reference: Reference) -> _Shipped | None:
-    return _SHIPPED[reference.name] if registry.is_shipped("dataset", reference.name) else None
+def _named(ref: str) -> Reference:
+    """The reference in its full spelling."""
+    return registry.links("dataset", ref)[0][1]
+
+
+def _ours(reference: Reference) -> Shipped | None:
+    return SHIPPED[reference.name] if registry.is_shipped("dataset", reference.name) else None
 
 
 def _unchanged(ref: str, state: str | None) -> Dataset:
@@ -237,7 +227,7 @@ def _load(ref: str, state: str | None) -> tuple[Dataset, dict[str, int]]:
     except guard.SideEffectError:
         raise
     except BaseException as error:  # a plug-in may raise anything, sys.exit included
-        if is_users(error) or _ours(parse(ref)) is not None:
+        if is_users(error) or _ours(_named(ref)) is not None:
             raise
         raise UserError(f"data set {name} cannot be loaded: {exception_text.with_line(error)}") from error
     if not isinstance(dataset, Dataset):

@@ -72,14 +72,16 @@ def problem_of_type(x: Any) -> str | None:
     return None
 
 
-def problem_of_labels(y: Any, examples: int, classes: int) -> str | None:
-    """Why they are no labels of so many examples."""
+def problem_of_labels(y: Any, examples: int, classes: int | None) -> str | None:
+    """Why they are no labels of so many examples; classes None: any number of classes."""
     if not (isinstance(y, Tensor) and y.dtype == torch.int64 and y.shape == (examples,)):
         came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor | np.ndarray) else type(y).__name__
         return f"labels are needed as an int64 tensor ({examples},), got {came}"
     if not examples:
         return "it holds no example"
-    if int(y.min()) < 0 or int(y.max()) >= classes:
+    if int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes):
+        if classes is None:
+            return f"labels begin with 0, got {int(y.min())}"
         return f"labels run from {int(y.min())} to {int(y.max())}, but there are {classes} classes"
     return None
 

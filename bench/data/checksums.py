@@ -17,8 +17,9 @@ def of_arrays(named: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def of_dataset(dataset: Dataset) -> dict[str, int]:
-    """`of_arrays` of the images and labels of both sides."""
-    return of_arrays({side: getattr(dataset, side) for side in SIDES})
+    """`of_arrays` of the examples and labels of both sides, and of the natural clients."""
+    clients = {} if dataset.clients is None else {"clients": dataset.clients}
+    return of_arrays({side: getattr(dataset, side) for side in SIDES} | clients)
 
 
 def _bytes(tensor: Tensor) -> Tensor:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from flipbench.data import array_checks
+from flipbench.data import array_checks, locations
 from flipbench.data.input_shape import InputKind, InputShape
-from flipbench.data.splits import subset
+from flipbench.data.splits import divided, subset
 from flipbench.errors import UserError
+from flipbench.spec.reference import Reference
+from flipbench.system import atomic_files
 
 SIDES = ("train_x", "train_y", "test_x", "test_y")
 Split = Literal["official", "files", "stratified", "lesion", "row", "client"]
@@ -103,6 +108,80 @@ class Dataset:
         facts: tuple[Any, ...] = () if self.kind == "image" else (self.kind, self.vocabulary, self.padding)
         more = () if self.clients is None else (self.clients,)
         return _digest(facts, self.train_x, self.train_y, self.test_x, self.test_y, *more)
+
+    @classmethod
+    def of(
+        cls,
+        x: Any,
+        y: Any,
+        *,
+        name: str = "mine",
+        test: tuple[Any, Any] | None = None,
+        held_out: float = 0.2,
+        classes: Sequence[str] | None = None,
+        vocabulary: int | None = None,
+        padding: int | None = None,
+        clients: Any = None,
+    ) -> Dataset:
+        """A data set of your own arrays, which a grid takes as it is: ``{"dataset": fb.Dataset.of(x, y)}``.
+
+        Args:
+            x: images ``(n, channels, height, width)`` uint8, features ``(n, ...)`` of floats, or token ids
+                ``(n, length)`` of whole numbers.
+            y: ``(n,)``, labels from 0.
+            name: of the data set.
+            test: x and y to test on; None: a share is held out.
+            held_out: share to test on, of each class, or of each natural client, the same in every run.
+            classes: names in label order; None: the numbers.
+            vocabulary: number of token ids.
+            padding: the id that fills the end of a text.
+            clients: ``(n,)`` whole numbers from 0, the natural client of each example.
+
+        Raises:
+            UserError: arrays that are no data set.
+        """
+        xs, ys, owners = array_checks.as_examples(x), array_checks.as_numbers(y), array_checks.as_numbers(clients)
+        if problem := array_checks.problem_of_type(xs) or array_checks.problem_of_labels(ys, len(xs), None):
+            raise UserError(f"data set {name}: {problem}")
+        if problem := array_checks.problem_of_clients(owners, (), len(ys)):
+            raise UserError(f"data set {name}: {problem}")
+        if test is None:
+            if not 0 < held_out < 1:
+                raise UserError(f"data set {name}: held_out is a share above 0 and below 1, got {held_out}")
+            rows, tried = divided(ys, owners, held_out, "own arrays split")
+            sides = xs[rows], ys[rows], xs[tried], ys[tried]
+            split, owners = ("stratified", None) if owners is None else ("client", owners[rows])
+        else:
+            sides, split = (xs, ys, *test), "files"
+        labels = [array_checks.as_numbers(side) for side in (sides[1], sides[3])]
+        number = max((int(side.max()) for side in labels if isinstance(side, Tensor) and len(side)), default=0) + 1
+        names = tuple(map(str, range(number))) if classes is None else tuple(classes)
+        texts: dict[str, Any] = {"vocabulary": vocabulary, "padding": padding, "clients": owners, "split": split}
+        return cls(name, names, *sides, **texts)
+
+    def as_reference(self) -> str:
+        """How a grid names it: the archive that it is written to in the user's cache folder, by its content.
+
+        Raises:
+            UserError: there is no room for it.
+        """
+        held = {name: getattr(self, name).numpy() for name in SIDES}
+        held |= {"classes": np.array(self.classes), "name": np.array(self.name), "split": np.array(self.split)}
+        held |= {"levels": np.array(self.levels)} if self.kind == "image" else {}
+        for name in ("vocabulary", "padding"):
+            held |= {} if getattr(self, name) is None else {name: np.array(getattr(self, name))}
+        if self.clients is not None:
+            numbers = self.clients.numpy()
+            held["clients"] = np.array(self.client_names)[numbers] if self.client_names else numbers
+        packed = io.BytesIO()
+        np.savez(packed, **held)
+        file = locations.cache() / "own" / f"{self.name}-{hashlib.sha256(packed.getvalue()).hexdigest()[:16]}.npz"
+        try:
+            if not file.is_file():
+                atomic_files.replace(file, packed.getvalue())
+        except OSError as error:
+            raise UserError(f"data set {self.name} cannot be written to {file}: {error.strerror or error}") from error
+        return str(Reference("npz", {"path": str(file)}))
 
     def copied(self) -> Dataset:
         """The same data in tensors that no other holds."""

@@ -75,6 +75,19 @@ def _digest(path: Path, size: int, mtime: int) -> str:
     return hashlib.sha256(read(path)).hexdigest()
 
 
+def md5(path: Path) -> str:
+    """MD5 of a file as it lies there, packed or not.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
 def combined(*digests: str) -> str:
     """One SHA-256 for several, order included."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -67,24 +67,22 @@ def load(
     file, beside = _locate(path, metadata, split)
     digest = file_bytes.digest(file)
     table = parse_cache.cached(digest, len(COLUMNS), lambda: _table(file))
-    _check_labels(table[:, -1], file)
+    check_labels(table[:, -1], file)
     labels = torch.from_numpy(table[:, -1].astype(np.int64))
     images = torch.from_numpy(np.ascontiguousarray(table[:, :-1])).view(-1, 1, SIDE, SIDE)
-    notes = [*_notes(labels, digest)]
+    notes = [*count_notes(labels)]
+    if digest != KAGGLE_SHA256:
+        notes.append("the CSV is not byte for byte Kaggle's hmnist_28_28_L.csv")
     names = None
     if beside is None:
-        why = "as asked" if split == "row" else "no metadata"
-        notes.append(f"{why}: split by row, so images of one lesion may be on both sides")
+        notes.append(row_note(split))
     else:
         groups = ham10000_metadata.read(beside)
-        _check_metadata(groups, table[:, -1], beside)
+        check_metadata(groups, table[:, -1], beside)
         names = [g.lesion for g in groups]
-    rows, held = _divided(labels, names, "split")
+    rows, held = divided(labels, names, validation)
     if validation:
-        kept_names = None if names is None else [names[row] for row in rows.tolist()]
-        kept, tried = _divided(labels[rows], kept_names, "validation split")
-        rows, held = rows[kept], rows[tried]
-        notes.append("a validation split of the training images, to choose settings by: the test images are left out")
+        notes.append(VALIDATION_NOTE)
     whole = Dataset(
         name="ham10000",
         classes=CLASSES,
@@ -98,6 +96,24 @@ def load(
         notes=tuple(notes),
     )
     return shortened(whole, train, test)
+
+
+def divided(
+    labels: torch.Tensor, names: Sequence[str] | None, validation: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows to train and to test on: by lesion where the lesions' names are known, else by row.
+
+    Args:
+        labels: ``(n,)`` int64.
+        names: of the lesions.
+        validation: test on a part of the training rows; the test rows are on neither side.
+    """
+    rows, held = _divided(labels, names, "split")
+    if validation:
+        kept_names = None if names is None else [names[row] for row in rows.tolist()]
+        kept, tried = _divided(labels[rows], kept_names, "validation split")
+        rows, held = rows[kept], rows[tried]
+    return rows, held
 
 
 def _divided(labels: torch.Tensor, names: Sequence[str] | None, purpose: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,28 +174,42 @@ def _recognised(file: Path) -> Path:
 def _locate(path: str | None, metadata: str | None, split: By) -> tuple[Path, Path | None]:
     """The CSV, and the metadata where the split is to be by lesion."""
     file = find(path)
+    return file, beside_of(file, metadata, split)
+
+
+def beside_of(file: Path, metadata: str | None, split: By) -> Path | None:
+    """The metadata that belong to a table; None: the split is by row.
+
+    Raises:
+        UserError: they are needed and not there, or given and not needed.
+    """
     if split == "row":
         if metadata is not None:
             raise UserError("ham10000: split='row' makes no use of metadata: leave one of the two out")
-        return file, None
+        return None
     if metadata is not None:
-        return file, locations.expanded(metadata)
+        return locations.expanded(metadata)
     for name in ("HAM10000_metadata.csv", "HAM10000_metadata.csv.gz", "HAM10000_metadata"):
         if os.path.isfile(file.parent / name):
-            return file, file.parent / name
+            return file.parent / name
     if split == "lesion":
         raise UserError(f"split='lesion' needs HAM10000_metadata.csv beside {file}, or named with metadata='...'")
-    return file, None
+    return None
 
 
 def _table(file: Path) -> pixel_csv.Pixels:
     _, _, body = file_bytes.read(file).partition(b"\n")
     table = pixel_csv.parse(body, COLUMNS, str(file), first_line=2)
-    _check_labels(table[:, -1], file)
+    check_labels(table[:, -1], file)
     return table
 
 
-def _check_labels(labels: np.ndarray[Any, np.dtype[np.uint8]], file: Path) -> None:
+def check_labels(labels: np.ndarray[Any, np.dtype[np.uint8]], file: Path) -> None:
+    """See that the labels of a table are of the seven classes.
+
+    Raises:
+        UserError: one is not, with its line.
+    """
     if int(labels.max()) >= len(CLASSES):
         row = int((labels >= len(CLASSES)).argmax())
         raise UserError(
@@ -187,7 +217,7 @@ def _check_labels(labels: np.ndarray[Any, np.dtype[np.uint8]], file: Path) -> No
         )
 
 
-def _check_metadata(
+def check_metadata(
     groups: tuple[ham10000_metadata.Row, ...], labels: np.ndarray[Any, np.dtype[np.uint8]], beside: Path
 ) -> None:
     """Row by row: the diagnosis is the label's class."""
@@ -211,15 +241,23 @@ def _content(digest: str, beside: Path | None) -> str:
     return file_bytes.combined(digest, hashlib.sha256(names.encode()).hexdigest())
 
 
-def _notes(labels: torch.Tensor, digest: str) -> list[str]:
+def row_note(split: By) -> str:
+    """What to say of a split by row."""
+    why = "as asked" if split == "row" else "no metadata"
+    return f"{why}: split by row, so images of one lesion may be on both sides"
+
+
+VALIDATION_NOTE = "a validation split of the training images, to choose settings by: the test images are left out"
+
+
+def count_notes(labels: torch.Tensor) -> list[str]:
+    """What to say where the classes have other counts than HAM10000's."""
     notes = []
     counts = tuple(torch.bincount(labels, minlength=len(CLASSES)).tolist())
     if counts != COUNTS:
         pairs = zip(CLASSES, counts, COUNTS, strict=True)
         unlike = ", ".join(f"{name} {got} instead of {known}" for name, got, known in pairs if got != known)
         notes.append(f"class counts differ from those of HAM10000: {unlike}")
-    if digest != KAGGLE_SHA256:
-        notes.append("the CSV is not byte for byte Kaggle's hmnist_28_28_L.csv")
     return notes
 
 

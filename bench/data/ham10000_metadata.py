@@ -13,11 +13,12 @@ from flipbench.errors import UserError
 
 
 class Row(NamedTuple):
-    """One image: its lesion, its diagnosis as written, and the line of the file."""
+    """One image: its lesion, its diagnosis as written, the line of the file, and its name where there is a column."""
 
     lesion: str
     diagnosis: str
     line: int
+    image: str = ""
 
 
 def read(path: Path) -> tuple[Row, ...]:
@@ -56,7 +57,8 @@ def _read(path: Path, digest: str) -> tuple[Row, ...]:
             for name, place in (("lesion_id", lesion), ("dx", diagnosis)):
                 if not fields[place]:
                     raise UserError(f"{path}, line {reader.line_num}, column {name}: it is empty")
-            rows.append(Row(fields[lesion], fields[diagnosis], reader.line_num))
+            image = fields[names.index("image_id")] if "image_id" in names else ""
+            rows.append(Row(fields[lesion], fields[diagnosis], reader.line_num, image))
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not a CSV ({error}); get the file anew") from error
     return tuple(rows)

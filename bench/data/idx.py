@@ -33,20 +33,26 @@ class Spec:
         folder: its subfolder in the places searched.
         inside: where other tools keep it below a folder that they share.
         classes: names in label order.
-        official: SHA-256 of each decompressed file of the release, in the order of `PARTS`.
+        advice: how to get it.
+        official: SHA-256 of each decompressed file of the release, in the order of the parts; empty: not known.
         md5: of each packed file of the release, for downloads.
         mirrors: addresses of the folder with the packed files.
-        advice: how to get it.
+        parts: names of the four files: training images and labels, test images and labels.
+        first_label: the smallest label in the files, which becomes 0.
+        transposed: each image is stored with its rows and columns exchanged.
     """
 
     name: str
     folder: str
     inside: str
     classes: tuple[str, ...]
-    official: tuple[str, str, str, str]
-    md5: tuple[str, str, str, str]
-    mirrors: tuple[str, ...]
     advice: str
+    official: tuple[str, ...] = ()
+    md5: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+    parts: tuple[str, ...] = PARTS
+    first_label: int = 0
+    transposed: bool = False
 
 
 def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> Dataset:
@@ -57,15 +63,17 @@ def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> D
     """
     files = find(spec, path)
     _check_identity(spec, files)
-    train_x, train_y, test_x, test_y = (_read(files[part], len(spec.classes)) for part in PARTS)
-    for images, labels, kind in ((train_x, train_y, "train"), (test_x, test_y, "t10k")):
+    train_x, train_y, test_x, test_y = (_read(files[part], spec) for part in spec.parts)
+    for images, labels, part in ((train_x, train_y, spec.parts[1]), (test_x, test_y, spec.parts[3])):
         if len(images) != len(labels):
-            there = files[f"{kind}-labels-idx1-ubyte"]
-            raise UserError(f"{there}: {len(labels)} labels for {len(images)} images; get the {kind} files anew")
-    hashes = tuple(file_bytes.digest(files[part]) for part in PARTS)
-    others = [part for part, ours, theirs in zip(PARTS, hashes, spec.official, strict=True) if ours != theirs]
-    which = "the files" if len(others) == len(PARTS) else f"the files {', '.join(others)}"
+            kind = part.partition("-labels")[0]
+            raise UserError(f"{files[part]}: {len(labels)} labels for {len(images)} images; get the {kind} files anew")
+    hashes = tuple(file_bytes.digest(files[part]) for part in spec.parts)
+    others = _unlike(spec, files, hashes)
+    which = "the files" if len(others) == len(spec.parts) else f"the files {', '.join(others)}"
     notes = (f"{which} are not those of the {spec.name} release",) if others else ()
+    if others and not spec.official:
+        notes = (f"no checksums of {which} are known to flipbench, so they are taken as they are",)
     whole = Dataset(
         name=spec.name,
         classes=spec.classes,
@@ -75,10 +83,18 @@ def load(spec: Spec, path: str | None, train: int | None, test: int | None) -> D
         test_y=test_y,
         split="files" if others else "official",
         sha256=file_bytes.combined(*hashes),
-        sources=tuple(str(files[part]) for part in PARTS),
+        sources=tuple(str(files[part]) for part in spec.parts),
         notes=notes,
     )
     return shortened(whole, train, test)
+
+
+def _unlike(spec: Spec, files: Mapping[str, Path], hashes: tuple[str, ...]) -> list[str]:
+    """The parts that are not known to be those of the release."""
+    if spec.official:
+        return [part for part, ours, known in zip(spec.parts, hashes, spec.official, strict=True) if ours != known]
+    known = spec.md5 or ("",) * len(spec.parts)  # of the packed files only
+    return [part for part, md5 in zip(spec.parts, known, strict=True) if file_bytes.md5(files[part]) != md5]
 
 
 def content(spec: Spec, path: str | None) -> str:
@@ -89,7 +105,7 @@ def content(spec: Spec, path: str | None) -> str:
     """
     files = find(spec, path)
     _check_identity(spec, files)
-    return file_bytes.combined(*(file_bytes.digest(files[part]) for part in PARTS))
+    return file_bytes.combined(*(file_bytes.digest(files[part]) for part in spec.parts))
 
 
 def find(spec: Spec, path: str | None) -> Mapping[str, Path]:
@@ -106,25 +122,25 @@ def find(spec: Spec, path: str | None) -> Mapping[str, Path]:
     else:
         folders = locations.searched(spec.folder)
     for folder in folders:
-        there = present(folder)
-        if len(there) == len(PARTS):
+        there = present(folder, spec.parts)
+        if len(there) == len(spec.parts):
             return there
         if there:
-            lacking = [part for part in PARTS if part not in there]
+            lacking = [part for part in spec.parts if part not in there]
             raise UserError(
                 f"{folder} holds {len(there)} of the 4 files of {spec.name}; it lacks {', '.join(lacking)} (or .gz)"
             )
     if path is not None:
         raise UserError(
-            f"{path} does not hold {spec.name}: needed are the files {', '.join(PARTS)}, packed (.gz) or not"
+            f"{path} does not hold {spec.name}: needed are the files {', '.join(spec.parts)}, packed (.gz) or not"
         )
     raise locations.missing(spec.name, folders, spec.advice)
 
 
-def present(folder: Path) -> dict[str, Path]:
+def present(folder: Path, parts: tuple[str, ...] = PARTS) -> dict[str, Path]:
     """Those of the four files that a folder holds; a plain one goes before a packed one."""
     files: dict[str, Path] = {}
-    for part in PARTS:
+    for part in parts:
         for name in (part, f"{part}.gz", part.replace("-idx", ".idx"), f"{part.replace('-idx', '.idx')}.gz"):
             if os.path.isfile(folder / name):  # unlike Path.is_file, no error where a folder cannot be entered
                 files[part] = folder / name
@@ -164,17 +180,20 @@ def parse(content: bytes, dimensions: int, where: str) -> np.ndarray[tuple[int, 
     return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
 
 
-def _read(path: Path, classes: int) -> Tensor:
+def _read(path: Path, spec: Spec) -> Tensor:
     if "labels" in path.name:
-        labels = parse(file_bytes.read(path), 1, str(path))
-        if len(labels) and int(labels.max()) >= classes:
-            row = int((labels >= classes).argmax())
-            raise UserError(f"{path}: label {row} (counted from 0) is {labels[row]}, not one of 0 to {classes - 1}")
-        return torch.from_numpy(labels.astype(np.int64))
+        labels = parse(file_bytes.read(path), 1, str(path)).astype(np.int64)
+        last = spec.first_label + len(spec.classes) - 1
+        if (wrong := (labels < spec.first_label) | (labels > last)).any():
+            row = int(wrong.argmax())
+            known = f"{spec.first_label} to {last}"
+            raise UserError(f"{path}: label {row} (counted from 0) is {labels[row]}, not one of {known}")
+        return torch.from_numpy(labels - spec.first_label)
     images = parse(file_bytes.read(path), 3, str(path))
     if images.shape[1:] != IMAGE:
         raise UserError(f"{path}: images of {images.shape[1]} x {images.shape[2]} pixels; 28 x 28 are needed")
-    return torch.from_numpy(images.copy()).unsqueeze(1)  # (n, 1, 28, 28)
+    upright = images.transpose(0, 2, 1) if spec.transposed else images
+    return torch.from_numpy(upright.copy()).unsqueeze(1)  # (n, 1, 28, 28)
 
 
 _RELEASES: dict[str, tuple[str, str]] = {}  # SHA-256 of a file -> data set and part; data sets share the file names
@@ -193,7 +212,7 @@ def _check_identity(spec: Spec, files: Mapping[str, Path]) -> None:
         UserError: with every such file.
     """
     wrong = []
-    for part in PARTS:
+    for part in spec.parts:
         name, kind = _RELEASES.get(file_bytes.digest(files[part]), (spec.name, part))
         if name != spec.name:
             wrong.append(f"{files[part]} holds {name}, not {spec.name}: the two share their file names")

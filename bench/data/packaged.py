@@ -131,15 +131,26 @@ def _file(source: Packaged) -> Path:
     Raises:
         UserError: the package is not installed, or keeps the file elsewhere.
     """
-    spec = importlib.util.find_spec(source.package)
+    return inside_package(source.package, source.inside, f"pip install {source.package}")
+
+
+def inside_package(package: str, inside: str, install: str) -> Path:
+    """A file inside an installed package, which is not imported.
+
+    Args:
+        package: as it is imported.
+        inside: path of the file in the package.
+        install: the command that brings it here.
+
+    Raises:
+        UserError: the package is not installed, or keeps the file elsewhere.
+    """
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        name = source.package
-        raise UserError(f"the package {name} is not installed, and its data are needed: pip install {name}")
-    path = Path(spec.origin).parent / source.inside
+        raise UserError(f"the package {package} is not installed, and its data are needed: {install}")
+    path = Path(spec.origin).parent / inside
     if not path.is_file():
-        raise UserError(
-            f"the installed package {source.package} lacks {path}: install the version named in constraints.txt"
-        )
+        raise UserError(f"the installed package {package} lacks {path}: install the version named in constraints.txt")
     return path
 
 

@@ -83,6 +83,31 @@ def held_out_groups(labels: Tensor, groups: Sequence[str], share: float, purpose
     return _rest(len(labels), chosen), chosen
 
 
+def held_out_of_each(owners: Tensor, share: float, purpose: str) -> tuple[Tensor, Tensor]:
+    """Rows for training and a ``share`` of each natural client's rows for testing; one of a single row trains on it.
+
+    Args:
+        owners: ``(n,)`` int64, the client of each row.
+        share: of each client's rows, rounded, and at most all but one.
+        purpose: names the draw.
+    """
+    draws = fixed_generator(purpose)
+    order = torch.randperm(len(owners), generator=draws)
+    by_client = order[owners[order].argsort(stable=True)]
+    test = []
+    for rows in by_client.split(torch.bincount(owners).tolist()):
+        test.append(rows[: max(0, min(len(rows) - 1, round(share * len(rows))))])
+    chosen = torch.cat(test).sort().values
+    return _rest(len(owners), chosen), chosen
+
+
+def divided(labels: Tensor, owners: Tensor | None, share: float, purpose: str) -> tuple[Tensor, Tensor]:
+    """Rows to train and to test on: a share of each class, or of each natural client where there are any."""
+    if owners is None:
+        return held_out(labels, max(1, round(share * len(labels))), purpose)
+    return held_out_of_each(owners, share, purpose)
+
+
 def _rest(n: int, rows: Tensor) -> Tensor:
     mask = torch.ones(n, dtype=torch.bool)
     mask[rows] = False

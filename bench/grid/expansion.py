@@ -26,7 +26,6 @@ from flipbench.grid.idle_attacks import IdleAttacks
 from flipbench.grid.idle_options import IdleOptions
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.field_groups import ATTACK_OPTIONS, USUAL
-from flipbench.spec.reference import parse
 from flipbench.spec.twins import clean_twin, normal
 
 MAX_CELLS = 1_000_000
@@ -133,12 +132,19 @@ def _too_many(sheet: Sheet) -> bool:
         *attacks,
         *(values["attack"].value for values in (sheet.base, *sheet.cases) if "attack" in values),
     ):
-        pairs = max((len(c) * (len(c) - 1) for c in data.CLASSES.values()), default=1)
+        pairs = _most_pairs(sheet)
     count = math.prod(len(v) for v in sheet.axes.values()) * max(1, len(sheet.cases)) * pairs
     if count > MAX_CELLS:
         text = f"the axes make {count:,} cells; at most {MAX_CELLS:,} are taken: shorten an axis or split the grid"
         sheet.wrong(sheet.axes_place, "axes", text)
     return count > MAX_CELLS
+
+
+def _most_pairs(sheet: Sheet) -> int:
+    """The most attacks that `every_pair` stands for, of the data sets of the sheet."""
+    given = [*sheet.axes.get("dataset", []), *(v["dataset"] for v in (sheet.base, *sheet.cases) if "dataset" in v)]
+    known = [_classes(ref) or () for ref in {str(g.value) for g in given} or {USUAL["dataset"]}]
+    return max(1, *(len(names) * (len(names) - 1) for names in known))
 
 
 def _honest(cell: Cell) -> int:
@@ -241,8 +247,7 @@ def _examples(dataset: str) -> int | None:
 
 
 def _classes(dataset: str) -> tuple[str, ...] | None:
-    names = data.CLASSES.get(parse(dataset).name)
-    return None if names is None else tuple(names)
+    return data.class_names(dataset)
 
 
 def _blame(sheet: Sheet, values: dict[str, Any], text: str, seen: set[tuple[Place, str]]) -> None:

@@ -11,7 +11,6 @@ from flipbench.grid.document import Given
 from flipbench.papers.model import METRICS, Metric, Window
 from flipbench.spec.cell import CLEAN, FIELDS, Cell
 from flipbench.spec.field_groups import ATTACK_FIELDS
-from flipbench.spec.reference import parse
 
 _LISTED = 6  # of values that an error shows
 
@@ -74,7 +73,7 @@ class Settings:
 def unfit(cells: Sequence[Cell], metric: Metric, window: Window) -> str | None:
     """Why a metric or its rounds cannot be had from these cells; None where they can."""
     for cell in cells[:1]:  # seeds differ in nothing that matters here
-        names = data.CLASSES.get(parse(cell.dataset).name)
+        names = data.class_names(cell.dataset)
         beyond = [c for c in metric.options.values() if names is not None and c >= len(names)]
         if beyond and names is not None:
             return f"{metric}: {cell.dataset} has the classes 0 to {len(names) - 1}"

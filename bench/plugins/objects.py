@@ -16,7 +16,7 @@ from flipbench.attacks.chain import Chain
 from flipbench.plugins import loading, registry, source_check, source_text
 from flipbench.plugins.definitions import SourceError
 from flipbench.plugins.source_code import importable, source_of
-from flipbench.spec.reference import Reference
+from flipbench.spec.reference import Reference, parse
 
 
 def reference(kind: str, value: Any) -> Any:
@@ -42,6 +42,8 @@ def reference(kind: str, value: Any) -> Any:
 def _one(kind: str, value: Any) -> Reference:
     if isinstance(value, str):
         return Reference(value)
+    if kind == "dataset" and hasattr(value, "as_reference"):  # arrays in the memory of this process
+        return parse(value.as_reference())
     if isinstance(value, partial):
         inner = _one(kind, value.func)
         if value.args:

@@ -70,6 +70,12 @@ def is_foreign(name: str) -> bool:
     return name.partition(":")[0] in SUITES and ":" in name
 
 
+def in_full(reference: Reference) -> Reference:
+    """A data set of torchvision as the shipped reader of them: ``torchvision:NAME`` is ``torchvision(name=NAME)``."""
+    suite, colon, name = reference.name.partition(":")
+    return Reference(suite, {"name": name, **reference.options}) if colon and suite == "torchvision" else reference
+
+
 @dataclass(frozen=True)
 class ForeignRule:
     """A rule of another suite, as one of ours: ``(updates, cohort) -> update``.

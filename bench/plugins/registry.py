@@ -66,6 +66,8 @@ def links(kind: str, ref: str | Reference) -> list[tuple[str, Reference]]:
     if isinstance(ref, Reference):
         return [(kind, ref)]
     parts = parse_chain(ref) if kind in ("aggregator", "attack") else (parse(ref),)
+    if kind == "dataset":
+        return [(kind, other_suites.in_full(parts[0]))]
     before = "preaggregation" if kind == "aggregator" else kind
     return [*((before, part) for part in parts[:-1]), (kind, parts[-1])]
 
