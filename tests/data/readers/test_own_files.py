@@ -245,7 +245,7 @@ def test_arrays_of_ones_own_are_named_by_their_content() -> None:
     assert objects.reference("dataset", fb.Dataset.of(x, y, clients=np.arange(40) % 5)) == ref
     texts = fb.Dataset.of(np.arange(40).reshape(20, 2) % 7, np.arange(20) % 2, vocabulary=7, padding=0, name="texts")
     assert data.load(objects.reference("dataset", texts)).shape == texts.shape
-    grid = fb.read_grid("smoke", {"dataset": mine, "attack": "targeted(source=1, target=2)", "partition": "natural"})
+    grid = fb.read_grid("smoke", {"dataset": mine, "attack": "mirrored", "partition": "natural", "clients": 5})
     assert grid.cells[0].dataset == ref
 
 
