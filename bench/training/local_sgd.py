@@ -133,9 +133,9 @@ def _width(work: LocalRound) -> int | None:
     On the CPU, rows that have weights of their own stay together in the processor's cache over all their steps; rows
     that share them are whole cells, whose inputs stay there from one product to the next.
     """
-    if work.net.whole_cells:
-        return work.batches.index.shape[1]
     start, known = work.start, work.net.width(work.start.device)
+    if work.net.whole_cells:
+        return min(known or work.batches.index.shape[1], work.batches.index.shape[1])
     if start.device.type != "cpu":
         return known
     if work.one_step:

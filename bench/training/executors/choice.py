@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 
+import torch
 from torch import nn
 
 from flipbench.training.executors.loop import Loop
-from flipbench.training.executors.trial import BATCH, Answers, Trial
+from flipbench.training.executors.traced import Traced
+from flipbench.training.executors.trial import BATCH, Trial
 from flipbench.training.executors.vmapped import Vmapped
 from flipbench.training.layers import stacked_model
 from flipbench.training.layers.stacked_model import Stacked
 
 NAMES = ("stacked", "vmap", "loop")
+_COUNTS = (None, [BATCH, BATCH - 1])  # full batches, and one that is short
 _FORCED: ContextVar[str | None] = ContextVar("executor", default=None)
 
 
@@ -70,6 +73,8 @@ def forced(name: str) -> Iterator[None]:
 
 def _candidates(model: nn.Module, only: str | None) -> Iterator[Callable[[], Stacked]]:
     """Executors but the loop, the fastest first."""
+    if only in (None, "stacked"):
+        yield partial(Traced.of, model)
     if only == "vmap" or (only is None and not _slow_by_vmap(model)):
         yield partial(Vmapped, model, True)
         yield partial(Vmapped, model, False)
@@ -87,10 +92,14 @@ def _agreeing(
     """A candidate that gives what the loop gives; None: it does not, or cannot run."""
     trial = Trial.of(model, shape, classes)
     try:
-        net = candidate()
-        answers = [trial.run(net, counts) for counts in (None, [BATCH, BATCH - 1])]
-    except Exception:  # what vmap cannot run fails in many ways
+        net, state = candidate(), torch.get_rng_state()
+        answers = [trial.run(net, counts) for counts in _COUNTS]
+        if not torch.equal(torch.get_rng_state(), state):
+            return None  # it draws, and not from the keys of the rows
+    except Exception:  # what cannot be traced, or run by vmap, fails in many ways
         return None
-    want: list[Answers] = [trial.run(Loop(model), counts) for counts in (None, [BATCH, BATCH - 1])]
-    same = all(got.differs(one) is None for got, one in zip(answers, want, strict=True))
-    return net if same else None
+    loop, shaken = Loop(model), trial.shaken()
+    for got, counts in zip(answers, _COUNTS, strict=True):
+        if got.differs(trial.run(loop, counts), shaken.run(loop, counts)) is not None:
+            return None
+    return net

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import torch
@@ -16,6 +16,7 @@ from flipbench.training.layers.stacked_model import Stacked
 
 BATCH = 3
 _ROWS = 2
+_SHAKES = 20.0  # rounding happens in every layer, the weights are shaken once
 
 
 class Collected:
@@ -50,12 +51,14 @@ class Trial:
         tensors: ``(2, *shape)`` each, the weights and float buffers.
         keys: ``(2,)``.
         classes: L.
+        first: number of the first row, of which made-up gradients depend.
     """
 
     x: Tensor
     tensors: dict[str, Tensor]
     keys: Tensor
     classes: int
+    first: int = 0
 
     @classmethod
     def of(cls, model: nn.Module, shape: tuple[int, ...], classes: int) -> Trial:
@@ -79,17 +82,46 @@ class Trial:
             net: the executor.
             counts: examples of each row; None: all.
         """
+        if len(self.x) > 1 and net.width(self.x.device) == 1:
+            return self._row_by_row(net, counts)
         given = {name: t.clone() for name, t in self.tensors.items()}
         evaluated, _ = net(self.x, given, False, None)
         number = None if counts is None else torch.tensor(counts, device=self.x.device)
         sink = Collected(self.tensors)
         logits, back = net(self.x, {**given, KEYS: self.keys}, True, number)
-        slope = torch.stack([self.slope(row, one) for row, one in enumerate(logits)])
+        slope = torch.stack([self.slope(self.first + row, one) for row, one in enumerate(logits)])
         if number is not None:
             real = torch.arange(BATCH, device=self.x.device) < number[:, None]
             logits, slope = logits * real[..., None], slope * real[..., None]
         back(slope, sink, False)
         return Answers(evaluated, logits, sink.gradients, sink.statistics)
+
+    def _row_by_row(self, net: Stacked, counts: list[int] | None) -> Answers:
+        """As in training, where such an executor is given one row at a time."""
+        parts = []
+        for r in range(len(self.x)):
+            tensors = {name: t[r : r + 1] for name, t in self.tensors.items()}
+            alone = Trial(self.x[r : r + 1], tensors, self.keys[r : r + 1], self.classes, r)
+            parts.append(alone.run(net, None if counts is None else counts[r : r + 1]))
+        gradients = dict.fromkeys(name for part in parts for name in part.gradients)
+        statistics = dict.fromkeys(name for part in parts for name in part.statistics)
+        moved = [
+            {name: part.statistics.get(name, self.tensors[name][r : r + 1]) for name in statistics}
+            for r, part in enumerate(parts)
+        ]
+        zero = {name: torch.zeros_like(self.tensors[name][:1]) for name in gradients}
+        return Answers(
+            torch.cat([part.evaluated for part in parts]),
+            torch.cat([part.logits for part in parts]),
+            {name: torch.cat([part.gradients.get(name, zero[name]) for part in parts]) for name in gradients},
+            {name: torch.cat([one[name] for one in moved]) for name in statistics},
+        )
+
+    def shaken(self) -> Trial:
+        """The same with weights that differ as rounding does, by a millionth: what that moves, rounding may move."""
+        draws = torch.Generator().manual_seed(4)
+        moved = {n: t * (1.0 + 1e-6 * torch.rand(t.shape, generator=draws).to(t)) for n, t in self.tensors.items()}
+        return replace(self, tensors=moved)
 
     def slope(self, row: int, logits: Tensor) -> Tensor:
         """Made-up gradient of the loss in the logits ``(batch, classes)`` of a row."""
@@ -117,32 +149,46 @@ class Answers:
         gradients = {n: t[row] for n, t in self.gradients.items()}
         return Answers(self.evaluated[row], self.logits[row], gradients, statistics)
 
-    def differs(self, want: Answers) -> str | None:
-        """What is not as wanted, beyond the order of sums; None: nothing."""
-        for what, got, other in (
-            ("logits in evaluation", self.evaluated, want.evaluated),
-            ("logits", self.logits, want.logits),
+    def differs(self, want: Answers, shaken: Answers | None = None) -> str | None:
+        """What is not as wanted, beyond the order of sums; None: nothing.
+
+        Args:
+            want: what is right.
+            shaken: the same for weights that differ as rounding does; None: not known.
+        """
+        moves = want if shaken is None else shaken
+        for what, got, other, moved in (
+            ("logits in evaluation", self.evaluated, want.evaluated, moves.evaluated),
+            ("logits", self.logits, want.logits, moves.logits),
         ):
-            if not near(got, other, largest(other)):
+            if not near(got, other, largest(other), moved):
                 return what
         # Of all: a bias before batch norm has a gradient of rounding.
         scale = max(map(largest, want.gradients.values()), default=0.0)
         for name in self.gradients.keys() | want.gradients.keys():
             one, two = self.gradients.get(name), want.gradients.get(name)
-            if one is None or two is None or not near(one, two, scale):
+            if one is None or two is None or not near(one, two, scale, moves.gradients.get(name)):
                 return f"gradient of {name}"
         for name in self.statistics.keys() | want.statistics.keys():
             one, two = self.statistics.get(name), want.statistics.get(name)
-            if one is None or two is None or not near(one, two, largest(two)):
+            if one is None or two is None or not near(one, two, largest(two), moves.statistics.get(name)):
                 return f"running statistic {name}"
         return None
 
 
-def near(got: Tensor, want: Tensor, scale: float) -> bool:
-    """Whether tensors are the same but for the order of float32 sums, beside numbers as large as ``scale``."""
+def near(got: Tensor, want: Tensor, scale: float, moved: Tensor | None) -> bool:
+    """Whether tensors are the same but for the order of float32 sums.
+
+    Args:
+        got, want: the tensors.
+        scale: of the numbers beside which they are small or large.
+        moved: what is wanted where rounding is a little different; None: not known.
+    """
     if got.shape != want.shape:
         return False
-    return torch.allclose(got.detach(), want.detach(), equal_nan=True, rtol=1e-3, atol=max(1e-6, 1e-4 * scale))
+    rounding = 0.0 if moved is None or moved.shape != want.shape else _SHAKES * largest(moved - want)
+    within = max(1e-6, 1e-4 * scale, rounding)
+    return torch.allclose(got.detach(), want.detach(), equal_nan=True, rtol=1e-3, atol=within)
 
 
 def largest(tensor: Tensor) -> float:

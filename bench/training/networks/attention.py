@@ -111,7 +111,9 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
         """``(batch, tokens, width)`` to the same shape; ``hidden`` ``(batch, tokens)`` is true of what is not read."""
         x = x + self.dropout(self.attention(self.first_norm(x), hidden))
-        return x + self.dropout(self.narrow(self.dropout(self.activation(self.wide(self.second_norm(x))))))
+        between = self.dropout(self.activation(self.wide(self.second_norm(x))))
+        y: Tensor = x + self.dropout(self.narrow(between))
+        return y
 
     def attention(self, x: Tensor, hidden: Tensor | None) -> Tensor:
         """Scaled dot-product attention, of plain products that `torch.func.vmap` knows."""
@@ -154,9 +156,12 @@ class Encoder(nn.Module):
             x = layer(x, hidden)
         x = self.norm(x)
         if hidden is None:
-            return self.last(x.mean(1))
-        real = (~hidden).to(x.dtype).unsqueeze(2)
-        return self.last((x * real).sum(1) / real.sum(1).clamp(min=1.0))
+            mean = x.mean(1)
+        else:
+            real = (~hidden).to(x.dtype).unsqueeze(2)
+            mean = (x * real).sum(1) / real.sum(1).clamp(min=1.0)
+        logits: Tensor = self.last(mean)
+        return logits
 
 
 class Vision(nn.Module):

@@ -67,7 +67,9 @@ class Lstm(nn.Module):
         for layer in self.layers[:-1]:
             x = self.dropout(layer(x)[0])
         x = self.layers[-1](x)[0]  # (batch, length, hidden)
-        return self.last(self.dropout(x[torch.arange(len(x), device=x.device), _ends(tokens, self.padding)]))
+        ends = x[torch.arange(len(x), device=x.device), _ends(tokens, self.padding)]
+        logits: Tensor = self.last(self.dropout(ends))
+        return logits
 
 
 def _ends(tokens: Tensor, padding: int | None) -> Tensor:
