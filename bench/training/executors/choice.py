@@ -73,15 +73,21 @@ def forced(name: str) -> Iterator[None]:
 
 def _candidates(model: nn.Module, only: str | None) -> Iterator[Callable[[], Stacked]]:
     """Executors but the loop, the fastest first."""
+    if only is None and _convolves_on_cpu(model):
+        return
     if only in (None, "stacked"):
         yield partial(Traced.of, model)
-    if only == "vmap" or (only is None and not _slow_by_vmap(model)):
+    if only in (None, "vmap"):
         yield partial(Vmapped, model, True)
         yield partial(Vmapped, model, False)
 
 
-def _slow_by_vmap(model: nn.Module) -> bool:
-    """Whether the loop is as fast as vmap and takes less memory: on the CPU, convolutions in as many groups as rows."""
+def _convolves_on_cpu(model: nn.Module) -> bool:
+    """Whether the loop is as fast as anything else, and takes the memory of one client.
+
+    On one thread of an AMD EPYC the loop trains resnet(depth=20) at 35 GFLOP/s, where products of large matrices reach
+    46: nothing could be 1.4 times as fast. Measured beside it: the traced graph 0.9 times, vmap 1.0 to 1.1 times.
+    """
     on_cpu = next(model.parameters()).device.type == "cpu"
     return on_cpu and any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
 

@@ -86,28 +86,23 @@ class Traced:
         return bool(StandIns.of(self.module).dropouts)
 
     def width(self, device: torch.device) -> int | None:
-        """One row where convolutions run on the CPU, whose images fit the cache; else all rows of a cell."""
-        convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in self.layers.values())
-        return 1 if device.type == "cpu" and convolves else None
+        """All rows of a cell."""
+        return None
 
     def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
         if not training:
             return self.alone(x, p, training, counts)
         if not self.module.training:
             self.module.train()
-        rows, batch = x.shape[:2]
-        if rows == 1 and counts is not None:  # nothing need be filled up
-            x, counts = x[:, : int(counts)], None
         run = Rows.of(Held(self.module), x, p, counts)
         with torch.enable_grad(), self._standing(run):
             logits = self.graph(x.flatten(0, 1).clone()).unflatten(0, x.shape[:2])
 
         def back(dy: Tensor, sink: Sink, need_dx: bool) -> None:
             assert not need_dx
-            run.backward(logits, dy[:, : logits.shape[1]], sink)
+            run.backward(logits, dy, sink)
 
-        short = batch - logits.shape[1]
-        return nn.functional.pad(logits.detach(), (0, 0, 0, short)) if short else logits.detach(), back
+        return logits.detach(), back
 
     @contextmanager
     def _standing(self, run: Rows) -> Iterator[None]:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from flipbench.training.executors.held_tensors import Held
 from flipbench.training.layers import convolution_batched as batched
+from flipbench.training.layers.batch_norm import Norm
 from flipbench.training.layers.dropout import KEYS, kept_share
-from flipbench.training.layers.norm_of_one_row import RowNorm
 from flipbench.training.layers.protocol import Layer, Parameters, Sink, per_row
 
 
@@ -162,21 +162,9 @@ class _Convolution(_Forward):
             own |= {} if bias is None else {f"{self.name}.bias": bias.detach()}
             out: Tensor = _Layered.apply(x, self.run.anchor, layer, self.run, own)
             return out
-        parts = self.run.apart(self._ordered(x))
-        convolve, rows = self.layer._conv_forward, range(self.run.rows)
-        each = [convolve(parts[r], weight[r], None if bias is None else bias[r]) for r in rows]
-        return each[0] if len(each) == 1 else torch.cat(each)
-
-    def _ordered(self, x: Tensor) -> Tensor:
-        """The input in the order in memory that is fastest.
-
-        With channels innermost oneDNN reaches the rate of a product, else two thirds of it. But strided 1x1
-        convolutions in that order write beyond their memory (PyTorch 2.13, in the backward pass).
-        """
-        if x.ndim != 4:
-            return x
-        strided = max(self.layer.kernel_size) == 1 and max(self.layer.stride) > 1
-        return x.contiguous(memory_format=torch.contiguous_format if strided else torch.channels_last)
+        parts, convolve = self.run.apart(x), self.layer._conv_forward
+        rows = [convolve(parts[r], w, None if bias is None else bias[r]) for r, w in enumerate(weight)]
+        return torch.cat(rows)
 
 
 @dataclass(frozen=True)
@@ -201,7 +189,7 @@ class _BatchNorm(_Forward):
             own[f"{self.name}.{name}"] = self.run.own[f"{self.name}.{name}"]
         sides = x.shape[2:]
         image = x if len(sides) == 2 else x.reshape(*x.shape[:2], -1, 1)
-        out: Tensor = _Layered.apply(image, self.run.anchor, RowNorm(f"{self.name}.", self.layer), self.run, own)
+        out: Tensor = _Layered.apply(image, self.run.anchor, Norm(f"{self.name}.", self.layer), self.run, own)
         return out.view(x.shape) if len(sides) != 2 else out
 
 

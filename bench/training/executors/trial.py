@@ -51,14 +51,12 @@ class Trial:
         tensors: ``(2, *shape)`` each, the weights and float buffers.
         keys: ``(2,)``.
         classes: L.
-        first: number of the first row, of which made-up gradients depend.
     """
 
     x: Tensor
     tensors: dict[str, Tensor]
     keys: Tensor
     classes: int
-    first: int = 0
 
     @classmethod
     def of(cls, model: nn.Module, shape: tuple[int, ...], classes: int) -> Trial:
@@ -82,40 +80,17 @@ class Trial:
             net: the executor.
             counts: examples of each row; None: all.
         """
-        if len(self.x) > 1 and net.width(self.x.device) == 1:
-            return self._row_by_row(net, counts)
         given = {name: t.clone() for name, t in self.tensors.items()}
         evaluated, _ = net(self.x, given, False, None)
         number = None if counts is None else torch.tensor(counts, device=self.x.device)
         sink = Collected(self.tensors)
         logits, back = net(self.x, {**given, KEYS: self.keys}, True, number)
-        slope = torch.stack([self.slope(self.first + row, one) for row, one in enumerate(logits)])
+        slope = torch.stack([self.slope(row, one) for row, one in enumerate(logits)])
         if number is not None:
             real = torch.arange(BATCH, device=self.x.device) < number[:, None]
             logits, slope = logits * real[..., None], slope * real[..., None]
         back(slope, sink, False)
         return Answers(evaluated, logits, sink.gradients, sink.statistics)
-
-    def _row_by_row(self, net: Stacked, counts: list[int] | None) -> Answers:
-        """As in training, where such an executor is given one row at a time."""
-        parts = []
-        for r in range(len(self.x)):
-            tensors = {name: t[r : r + 1] for name, t in self.tensors.items()}
-            alone = Trial(self.x[r : r + 1], tensors, self.keys[r : r + 1], self.classes, r)
-            parts.append(alone.run(net, None if counts is None else counts[r : r + 1]))
-        gradients = dict.fromkeys(name for part in parts for name in part.gradients)
-        statistics = dict.fromkeys(name for part in parts for name in part.statistics)
-        moved = [
-            {name: part.statistics.get(name, self.tensors[name][r : r + 1]) for name in statistics}
-            for r, part in enumerate(parts)
-        ]
-        zero = {name: torch.zeros_like(self.tensors[name][:1]) for name in gradients}
-        return Answers(
-            torch.cat([part.evaluated for part in parts]),
-            torch.cat([part.logits for part in parts]),
-            {name: torch.cat([part.gradients.get(name, zero[name]) for part in parts]) for name in gradients},
-            {name: torch.cat([one[name] for one in moved]) for name in statistics},
-        )
 
     def shaken(self) -> Trial:
         """The same with weights that differ as rounding does, by a millionth: what that moves, rounding may move."""
