@@ -71,7 +71,8 @@ class Rows:
 
     def apart(self, x: Tensor) -> Tensor:
         """``(rows x batch, ...)`` as ``(rows, batch, ...)``."""
-        return x.unflatten(0, (self.rows, self.batch))
+        apart: Tensor = x.unflatten(0, (self.rows, self.batch))
+        return apart
 
     def backward(self, logits: Tensor, dy: Tensor, sink: Sink) -> None:
         """Gradients and statistics to the sink, each once.
@@ -138,6 +139,11 @@ class _Forward:
     def of(self, name: str) -> Tensor | None:
         return self.run.parameter(f"{self.name}.{name}")
 
+    def through(self, layer: Layer, x: Tensor, own: Parameters) -> Tensor:
+        """A layer with a backward pass of its own."""
+        y: Tensor = _Layered.apply(x, self.run.anchor, layer, self.run, own)  # type: ignore[no-untyped-call]
+        return y
+
     def __call__(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -160,8 +166,7 @@ class _Convolution(_Forward):
             layer = _Batched(self.layer, [self.name + ".weight"] + ([] if bias is None else [self.name + ".bias"]))
             own = {f"{self.name}.weight": weight.detach()}
             own |= {} if bias is None else {f"{self.name}.bias": bias.detach()}
-            out: Tensor = _Layered.apply(x, self.run.anchor, layer, self.run, own)
-            return out
+            return self.through(layer, x, own)
         parts, convolve = self.run.apart(x), self.layer._conv_forward
         rows = [convolve(parts[r], w, None if bias is None else bias[r]) for r, w in enumerate(weight)]
         return torch.cat(rows)
@@ -189,7 +194,7 @@ class _BatchNorm(_Forward):
             own[f"{self.name}.{name}"] = self.run.own[f"{self.name}.{name}"]
         sides = x.shape[2:]
         image = x if len(sides) == 2 else x.reshape(*x.shape[:2], -1, 1)
-        out: Tensor = _Layered.apply(image, self.run.anchor, Norm(f"{self.name}.", self.layer), self.run, own)
+        out = self.through(Norm(f"{self.name}.", self.layer), image, own)
         return out.view(x.shape) if len(sides) != 2 else out
 
 
