@@ -88,7 +88,7 @@ def serves(layer: Linear | None, inputs: Inputs, batches: Batches, weights: Tens
     """
     if layer is None or batches.draws is not None or inputs.source is None:
         return False
-    # A plug-in's layer of another size is PyTorch's to refuse, and numbers that it has beside the layer are not moved here.
+    # A plug-in's layer of another size is PyTorch's to refuse; numbers that it has beside the layer are not moved here.
     whole = sum(p.numel() for p in layer.module.parameters()) == weights.shape[1]
     fits = whole and layer.module.in_features == inputs.source[0].shape[1]
     return fits and weights.dtype == torch.float32 and weights.device.type == "cpu"
