@@ -76,11 +76,12 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
 def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
     attacked = cells[cells["attack"] != CLEAN]
     telling = attacked if len(attacked) else cells
-    vary = [f for f in FIELDS if f not in _ELSEWHERE and _varies(telling[f])]
+    told = cells[(cells["attack"] != CLEAN) | clean_alone(cells)]
+    vary = [f for f in FIELDS if f not in _ELSEWHERE and _varies((telling if f in LEVEL_FIELDS else told)[f])]
     implied = {"malicious_count"} | ({"declared_byzantine"} if declared_is_true(telling) else set())
     constant = {f: plain(telling[f].iloc[0]) for f in FIELDS if f not in {*vary, *_ELSEWHERE, *implied}}
     vary = [f for f in vary if f not in implied]
-    by_row = {f: values for f in vary if f not in LEVEL_FIELDS and (values := value_of_each_rule(telling, f))}
+    by_row = {f: values for f in vary if f not in LEVEL_FIELDS and (values := value_of_each_rule(told, f))}
     classes = next((tuple(c) for c in cells["classes"] if c is not None), ())
     return Page(
         about=about,
@@ -97,6 +98,12 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
         cells=cells,
         unknown=unknown,
     )
+
+
+def clean_alone(cells: pd.DataFrame) -> pd.Series[bool]:
+    """Which cells are clean ones of a rule that no attacked cell of a page has: these stand for themselves."""
+    clean = cells["attack"] == CLEAN
+    return clean & ~cells["aggregator"].isin(set(cells.loc[~clean, "aggregator"]))
 
 
 def value_of_each_rule(cells: pd.DataFrame, field: str) -> Mapping[str, Any] | None:

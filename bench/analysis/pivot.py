@@ -18,7 +18,7 @@ import pandas as pd
 from flipbench.analysis import caveats, squares
 from flipbench.analysis.columns import WORST, Column, coded, reading_values
 from flipbench.analysis.metric_columns import MetricColumn, why_undefined
-from flipbench.analysis.pages import FIRST, Page, pages, pooled
+from flipbench.analysis.pages import FIRST, Page, clean_alone, pages, pooled
 from flipbench.analysis.squares import Cells, Mask, Objects, Places, Standing
 from flipbench.analysis.statistics import Values
 from flipbench.spec.cell import CLEAN
@@ -39,6 +39,7 @@ class Placement:
         twin: a number that a clean cell shares with the attacked cells whose twin it is.
         twin_by_map: the same, told apart by class map too.
         with_twin: the caveat of each of them together with that of its clean twin, for damage.
+        alone: clean cells that are no twin, of a rule without attacked cells.
     """
 
     columns: tuple[Column, ...]
@@ -48,6 +49,7 @@ class Placement:
     twin: Places
     twin_by_map: Places
     with_twin: Objects
+    alone: Mask
 
     @cached_property
     def worst(self) -> dict[int, list[int]]:
@@ -61,7 +63,7 @@ class Placement:
     def some(self, which: Mask) -> Placement:
         """Some of the cells, under the same columns."""
         cells = Cells(**{f.name: getattr(self.cells, f.name)[which] for f in fields(Cells)})
-        parts: tuple[Any, ...] = (self.cell, self.row, self.twin, self.twin_by_map, self.with_twin)
+        parts: tuple[Any, ...] = (self.cell, self.row, self.twin, self.twin_by_map, self.with_twin, self.alone)
         rest = (part[which] for part in parts)
         return Placement(self.columns, cells, *rest)
 
@@ -237,7 +239,7 @@ class Pivot:
         if among is not None:
             telling = np.array([c in among for c in placed.columns], dtype=bool)[placed.cells.column]
             twin = placed.twin_by_map if shown.needs_mapping else placed.twin
-            placed = placed.some(~placed.cells.clean | np.isin(twin, twin[telling]))
+            placed = placed.some(~placed.cells.clean | placed.alone | np.isin(twin, twin[telling]))
         return placed
 
     def _columns_of(self, shown: MetricColumn, attacks: Sequence[str]) -> Placement:
@@ -246,7 +248,7 @@ class Pivot:
         wanted = np.array([self._shows(c, shown) and c.about in {*attacks, ""} for c in placed.columns], dtype=bool)
         there = wanted[column]
         if (there & ~clean).any() and not shown.needs_mapping:
-            there &= ~clean | np.isin(placed.twin, placed.twin[there & ~clean])
+            there &= ~clean | placed.alone | np.isin(placed.twin, placed.twin[there & ~clean])
         placed = placed.some(there)
         used, column = np.unique(placed.cells.column, return_inverse=True)
         cells = replace(placed.cells, column=column.astype(np.int64))
@@ -321,11 +323,12 @@ def _say_why_undefined(page: Page, placed: Placement, shown: MetricColumn, state
 
 
 def _placement(page: Page, tidy: pd.DataFrame) -> Placement:
-    """Attacked cells; clean twins (of a page without attacks every clean cell); and each attacked cell again as the
-    clean twin by its own class map, once for each twin and map."""
+    """Attacked cells; clean twins (of a rule without attacked cells every clean cell); and each attacked cell again as
+    the clean twin by its own class map, once for each twin and map."""
     cells = page.cells
     is_clean = (cells["attack"] == CLEAN).to_numpy(dtype=bool)
-    is_twin = is_clean & (cells["key"].isin(set(cells["twin"][~is_clean])).to_numpy(dtype=bool) | is_clean.all())
+    alone = clean_alone(cells).to_numpy(dtype=bool)
+    is_twin = is_clean & (cells["key"].isin(set(cells["twin"][~is_clean])).to_numpy(dtype=bool) | alone)
     by_map = cells[["attack", "twin", "mapping"]].duplicated().to_numpy(dtype=bool) | is_clean
     by_map |= cells["attack"].isin(page.backdoors).to_numpy(dtype=bool)  # its twin sees no stamped image
     kinds = [np.flatnonzero(~is_clean), np.flatnonzero(is_twin), np.flatnonzero(~by_map)]
@@ -363,6 +366,7 @@ def _placement(page: Page, tidy: pd.DataFrame) -> Placement:
         coded(cells, ("twin",))[0][cell],
         coded(cells, ("twin", "mapping"))[0][cell],
         with_twin,
+        alone[cell],
     )
 
 

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +31,7 @@ from flipbench.plugins import registry, source_text, user_imports
 from flipbench.spec.cell import Cell
 from flipbench.spec.key import canonical_json
 from flipbench.spec.reference import CODE
+from flipbench.spec.twins import clean_twin
 from flipbench.system import child_processes, exception_text, import_path, safe_children
 from flipbench.system.signals import is_users
 
@@ -45,6 +46,11 @@ _CHANGES = (
     "the same small round gave other numbers when it was run again: something keeps state between calls (a variable of "
     "its module, an attribute) or draws random numbers from no generator that flipbench passes; memory is passed on by "
     "a frozen dataclass with init (docs/writing_a_defence.md)"
+)
+
+_MIXES = (
+    "in one stack with another cell it gave other numbers than alone: it computes across cells; updates are (*cells, "
+    "clients, dim), so reduce over clients alone (dim=-2; docs/writing_a_defence.md)"
 )
 
 
@@ -167,7 +173,8 @@ def _loaded(question: Question) -> Answer:
 def _performed(question: Question) -> Answer:
     """One round of one step, with all clients and the real rule, attack and model; 64 test images.
 
-    It is run twice: what keeps state between calls, or draws from no generator of flipbench, answers differently.
+    It is run twice: what keeps state between calls, or draws from no generator of flipbench, answers differently. Then
+    it is run beside another cell, as in a run: what computes across cells answers differently.
     """
     cell = _small(json.loads(question.cell))
     whole = data.load(cell.dataset)
@@ -178,7 +185,34 @@ def _performed(question: Question) -> Answer:
         if record["status"] == "failed":
             return Answer(failed=record["reason"][:_LONGEST], trace=record["traceback"] or "")
         results.add(json.dumps(record["result"], sort_keys=True))
-    return Answer() if len(results) == 1 else Answer(failed=_CHANGES)
+    if len(results) > 1:
+        return Answer(failed=_CHANGES)
+    if (other := _neighbour(cell)) is None:
+        return Answer()
+    beside = run_stack.perform([Job(other, {}), Job(cell, {})], {})[1]
+    return Answer() if _near(beside["result"], record["result"]) else Answer(failed=_MIXES)
+
+
+def _neighbour(cell: Cell) -> Cell | None:
+    """A cell that a run may put into one stack with this one; None where it is always alone."""
+    if run_stack.alone(cell):
+        return None
+    others = (replace(cell, seed=(cell.seed + 1) % 2**31), clean_twin(cell))
+    alike = run_stack.stackable(cell)
+    return next((c for c in others if c != cell and run_stack.stackable(c) == alike), None)
+
+
+def _near(one: Any, two: Any) -> bool:
+    """Whether two results are the same but for the order of sums: shares to a thousandth, counts to two images."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(_near(one[k], two[k]) for k in one)
+    if isinstance(one, list | tuple) and isinstance(two, list | tuple):
+        return len(one) == len(two) and all(map(_near, one, two))
+    if isinstance(one, float) and isinstance(two, float):
+        return math.isclose(one, two, rel_tol=1e-3, abs_tol=1e-4) or (math.isnan(one) and math.isnan(two))
+    if isinstance(one, int) and isinstance(two, int):
+        return abs(one - two) <= 2
+    return bool(one == two)
 
 
 def _small(facts: Mapping[str, Any]) -> Cell:

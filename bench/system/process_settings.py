@@ -7,6 +7,7 @@ variables, pandas adds warning filters); these are marked, so that a caller can 
 
 from __future__ import annotations
 
+import gc
 import locale
 import os
 import random
@@ -189,6 +190,21 @@ def _write_handlers(value: tuple[Any, ...]) -> None:
                 signal.signal(number, handler)
 
 
+def _write_recursion(limit: int) -> None:
+    with suppress(RecursionError):  # below the present depth
+        sys.setrecursionlimit(limit)
+
+
+def _read_umask() -> int:
+    umask = os.umask(0o077)  # there is no other way to read it
+    os.umask(umask)
+    return umask
+
+
+def _write_gc(on: bool) -> None:
+    gc.enable() if on else gc.disable()
+
+
 def _read_locale() -> str:
     return locale.setlocale(locale.LC_ALL)
 
@@ -197,7 +213,8 @@ def _write_locale(value: str) -> None:
     locale.setlocale(locale.LC_ALL, value)
 
 
-SETTINGS = (
+SETTINGS = (  # the first is set back first: a low limit would stop what sets back the others
+    Setting("the limit of recursion (sys.setrecursionlimit)", sys.getrecursionlimit, _write_recursion, of_imports=True),
     Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     Setting("torch's default device", torch.get_default_device, torch.set_default_device, torch.device("cpu")),
     Setting(
@@ -248,6 +265,8 @@ SETTINGS = (
     Setting("environment variables", environment, _write_environment, of_imports=True),
     Setting("warning filters", lambda: list(warnings.filters), _write_filters, of_imports=True),
     Setting("signal handlers", lambda: tuple(signal.getsignal(s) for s in _SIGNALS), _write_handlers, of_imports=True),
+    Setting("the umask of new files (os.umask)", _read_umask, os.umask),
+    Setting("Python's garbage collector (gc.disable)", gc.isenabled, _write_gc, of_imports=True),
     Setting("the locale", _read_locale, _write_locale, of_imports=True),
 )
 
@@ -264,12 +283,12 @@ class Snapshot:
     def set_back(self) -> list[str]:
         """Set back what was changed since; its names, without what the import of a package meanwhile may explain."""
         imported = len(sys.modules) != self._modules
-        changed = [
-            (setting, value) for setting, value in zip(SETTINGS, self._values, strict=True) if setting.read() != value
-        ]
-        for setting, value in changed:
-            setting.write(value)
-        return [setting.name for setting, _ in changed if not (imported and setting.of_imports)]
+        changed = []
+        for setting, value in zip(SETTINGS, self._values, strict=True):
+            if setting.read() != value:
+                setting.write(value)
+                changed.append(setting)
+        return [setting.name for setting in changed if not (imported and setting.of_imports)]
 
 
 @contextmanager

@@ -248,12 +248,14 @@ def parts(given: Any, total: int, clients: int, name: str) -> list[Tensor]:
         name: of the partition, for messages.
 
     Raises:
-        UserError: it is not N lists of rows, or deals a row twice.
+        UserError: it is not N lists of rows, deals a row twice, or deals none at all.
     """
     if not isinstance(given, list | tuple) or len(given) != clients:
         what = f"{len(given)} parts" if isinstance(given, list | tuple) else type(given).__name__
         raise UserError(f"partition {name} must return a list of {clients} tensors, rows of each client, got {what}")
     dealt = [rows(part, total, f"partition {name}") for part in given]
+    if not any(len(part) for part in dealt):
+        raise UserError(f"partition {name} deals no example to any client: return the rows of each, as int64 tensors")
     counts = torch.bincount(torch.cat(dealt), minlength=total)
     if int(counts.max()) > 1:
         twice = int(counts.argmax())

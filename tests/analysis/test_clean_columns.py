@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flipbench.analysis.columns import Column
+from flipbench.analysis.frame import load
 from flipbench.analysis.metric_columns import metric_column
+from flipbench.analysis.metrics import evaluate
 from flipbench.analysis.pages import pages
 from flipbench.analysis.pivot import Pivot, pivots, several_f
 from flipbench.analysis.ranking import rank
@@ -20,7 +24,10 @@ from flipbench.report.tables.attacks import overview_blocks, worst_blocks
 from flipbench.report.tables.cost_and_influence import cost_blocks, influence_blocks
 from flipbench.report.tables.custom import Chosen, choose
 from flipbench.report.tables.model import blocks, pieces
+from flipbench.spec.twins import clean_twin
+from flipbench.store.store import Store
 from tests.analysis.clean_cases import ACCURACY, clean_of, write
+from tests.helpers.records import BASE, QUICK, record
 
 
 def test_a_table_of_one_fraction_has_the_twins_of_that_fraction(tmp_path: Path) -> None:
@@ -190,3 +197,26 @@ def test_no_column_is_left_over_alone() -> None:
         assert max(map(len, found)) - min(map(len, found)) <= 1
     lopsided = [Column("x", (0 if i < 1 else 1,), (i,)) for i in range(10)]
     assert max(len(part) for part in pieces(lopsided, 5)) == 5  # a cut after the first would need three
+
+
+def test_a_rule_without_attacked_cells_has_its_clean_numbers(tmp_path: Path) -> None:
+    """In a setting of its own it has a column of its own: numbers of two experiments are never averaged."""
+    store, keys = Store(tmp_path / "g"), []
+    attacked = replace(BASE, attack="mirrored", malicious_fraction=0.2)
+    alone = [replace(BASE, aggregator="median", learning_rate=rate) for rate in (BASE.learning_rate, 0.5)]
+    for one, right in ((attacked, 50), (clean_twin(attacked), 90), (alone[0], 80), (alone[1], 70)):
+        counts = np.full((1, 10, 10), 0)
+        counts[0, range(10), range(10)] = right
+        counts[0, range(10), [*range(1, 10), 0]] = 100 - right
+        made = record(one, confusion=counts, rounds=[1], mapping=None)
+        store.publish(made)
+        keys.append(made["key"])
+    store.write_plan({"grid": "g", "title": "made up", "keys": keys, "figure_options": QUICK})
+    frame = load(tmp_path / "g")
+    (pivot,) = pivots(frame, evaluate(frame))
+    assert pivot.page.settings == ("learning_rate",)
+    table = pivot.squares(ACCURACY, pivot.page.attacks)
+    clean = table[table["column"].map(lambda column: column.clean)]
+    shown = {(s.aggregator, s.column.setting): s.mean for s in clean.itertuples() if s.state == "done"}
+    usual = (BASE.learning_rate,)
+    assert shown == pytest.approx({("fedavg", usual): 0.9, ("median", usual): 0.8, ("median", (0.5,)): 0.7})

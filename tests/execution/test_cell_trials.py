@@ -44,6 +44,15 @@ def counts(updates, cohort, /):
     return updates.mean(-2) * CALLS[0]
 
 
+def mixes(updates, cohort, /):
+    return updates.flatten(0, -2).mean(0).expand(*updates.shape[:-2], -1)
+
+
+def mixes_a_little(updates, cohort, /):
+    mean = updates.mean(-2)
+    return mean * mean.norm() / mean.norm(dim=-1, keepdim=True)  # the first norm is that of all cells
+
+
 def draws(updates, context, /):
     return updates + torch.randn(updates.shape, generator=torch.Generator().manual_seed(int.from_bytes(os.urandom(4))))
 
@@ -119,6 +128,15 @@ def test_what_keeps_state_between_calls_or_draws_elsewhere_is_found(folder: Path
     )
     assert sorted(f.names for f in failures) == [("bad.py:counts",), ("bad.py:draws",)]
     assert all("gave other numbers when it was run again" in f.why for f in failures)
+
+
+def test_a_rule_that_computes_across_cells_is_found(folder: Path) -> None:
+    failures = cell_trials.tried(
+        [_cell(aggregator=f"bad.py:{name}") for name in ("mixes", "mixes_a_little", "fine")]
+        + [_cell(aggregator="bad.py:mixes", attack="none"), _cell(aggregator="bad.py:fine", attack="none")]
+    )
+    assert sorted({f.names for f in failures}) == [("bad.py:mixes",), ("bad.py:mixes_a_little",)]
+    assert all("it computes across cells" in f.why for f in failures)
 
 
 def test_without_plug_ins_no_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,9 @@ from flipbench.federation import tasks
 from flipbench.attacks import Proposal, Stamped
 from flipbench.data import Dataset
 KEPT = []
+def _stack():
+    import inspect
+    return inspect.stack(0)
 """
 RULE = "def mine(updates, cohort, /):\n    {}\n    return updates.mean(-2)"
 EXAMPLES = "def mine(examples, labels, context, /):\n    {}\n    return Stamped(examples, labels * 0, labels != 0)"
@@ -81,6 +84,8 @@ PLUGINS: dict[str, tuple[str, str, str | None]] = {
     "folder": ("aggregator", RULE.format("os.chdir('/')"), "the working folder"),
     "environment": ("partition", PARTITION.format("os.environ['FLIPBENCH_DATA'] = '/'"), "environment variables"),
     "error state": ("schedule", SCHEDULE.format("np.seterr(all='raise')"), "error state"),
+    "recursion": ("aggregator", RULE.format("import sys; sys.setrecursionlimit(len(_stack()) + 9)"), "recursion"),
+    "umask": ("attack", LABELS.format("os.umask(0o777)"), "umask"),
     "threads in a model": ("model", MODEL.format("torch.set_num_threads(2)"), "number of threads"),
     "input of a model": ("model", MODEL.format("x.data.sub_(1)"), "forward changes its input in place"),
     "pixels": ("features", SCALE.format("train.zero_()"), "changed the training images"),

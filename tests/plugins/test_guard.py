@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +55,9 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "Python's global generator": random.random,
     "environment variables": lambda: os.environ.update(FLIPBENCH_TEST="1"),
     "warning filters": lambda: warnings.simplefilter("ignore"),
+    "limit of recursion": lambda: sys.setrecursionlimit(200),
+    "umask": lambda: os.umask(0o777),
+    "garbage collector": gc.disable,
     "signal handlers": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
 }
 

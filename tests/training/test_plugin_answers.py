@@ -162,6 +162,7 @@ def test_initialisation_leaves_norms_and_slopes_alone() -> None:
         ([torch.tensor([0, 1]), torch.tensor([4])], None),
         ([[0, 1], []], None),
         ((torch.tensor([0]), torch.zeros(0)), None),
+        ([[], torch.zeros(0)], "deals no example to any client"),
         ([torch.tensor([0, 1])], "a list of 2 tensors, rows of each client, got 1 parts"),
         (torch.zeros(2, 2), "got Tensor"),
         ([torch.tensor([0, 1]), torch.tensor([1])], "deals row 1 2 times"),
