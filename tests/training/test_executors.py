@@ -18,7 +18,7 @@ from flipbench.training.inputs import Inputs
 from flipbench.training.local_sgd import LocalRound, train
 from flipbench.training.model_check import check_behaviour, check_parts
 from flipbench.training.optimizer import Recipe
-from tests.helpers.module_table import KINDS, Kind, L
+from tests.training.module_table import KINDS, Kind, L
 
 CELLS, CLIENTS, BATCH = 2, 3, 4
 # Float32, the order of sums apart; batch norm of few values makes more of it.
