@@ -1,6 +1,6 @@
 """How much memory a worker needs for a cell, against what this machine has: estimated, never allocated.
 
-    bytes = process + data + copies x stack x clients of a round x parameters x 4
+    bytes = process + data + copies x stack x clients of a round x parameters x 4 + batch x bytes of one example's graph
 
 Copies of the clients' updates were measured as the slope of the peak over the number of parameters (digits, ``mlp``,
 20 clients): 3.4 for the mean and most rules, more where a rule or an attack works on matrices of its own.
@@ -41,11 +41,13 @@ class Need:
         worker: bytes of a worker, for the cell that needs most.
         workers: how many there are to be.
         available: bytes that this machine has for them.
+        smaller: with what the cell would fit, where not even one worker does.
     """
 
     worker: int
     workers: int
     available: int
+    smaller: str = ""
 
     @property
     def fit(self) -> int:
@@ -66,32 +68,71 @@ class Need:
         )
         whole += f"{size_text(self.available)} are available: "
         if not self.fit:
-            return whole + "not even one fits; take fewer clients a round or a smaller model"
+            return f"{whole}not even one fits; {self.smaller or 'take fewer clients a round or a smaller model'}"
         return f"{whole}at most {self.fit} fit{'s' * (self.fit == 1)}, so run with --workers {self.fit}"
 
 
-def need(cells: Mapping[Cell, tuple[int, int]], workers: int) -> Need | None:
+def need(cells: Mapping[Cell, tuple[int, int, int, int]], workers: int) -> Need | None:
     """The memory of a run on this machine's processor; None where no cell runs there.
 
     Args:
-        cells: parameters of the model, and bytes of the data set, of each cell.
+        cells: of each cell the parameters of the model, the bytes of the data set and of one example's graph, and
+            whether the graphs of all clients exist at the same time.
         workers: processes.
     """
-    sizes = [of_cell(cell, *size, workers) for cell, size in cells.items() if cell.device == "cpu"]
-    return Need(max(sizes), workers, available()) if sizes else None
+    here = {cell: size for cell, size in cells.items() if cell.device == "cpu"}
+    if not here:
+        return None
+    largest, free = max(here, key=lambda cell: of_cell(cell, *here[cell], workers)), available()
+    whole = of_cell(largest, *here[largest], workers)
+    return Need(whole, workers, free, "" if whole <= free else smaller(largest, here[largest], free))
 
 
-def of_cell(cell: Cell, parameters: int, data: int, workers: int = 1) -> int:
+def smaller(cell: Cell, size: tuple[int, int, int, int], free: int) -> str:
+    """With how many clients a round, or which batch size, a cell that does not fit would.
+
+    Args:
+        cell: which one.
+        size: as of `need`.
+        free: bytes that there are.
+    """
+    parameters, data, graph, together = size
+    fixed, each, own = _fixed(data), copies(cell) * parameters * 4, graph * _batch(cell)
+    clients = (free - fixed - own * (not together)) // max(1.0, each + own * together)
+    ways = [f"{counted(int(clients), 'client')} a round"] if 1 <= clients < cell.per_round else []
+    stacked = cell.per_round * run_stack.rows_of(cell, parameters)
+    graphs = graph * (cell.per_round if together else 1)
+    if graphs and 1 <= (batch := (free - fixed - each * stacked) // graphs) < _batch(cell):
+        ways.append(f"batch_size {int(batch)}")
+    if not ways:
+        return "it would not with one client or example either: take a smaller model"
+    return f"it would with {' or with '.join(ways)}"
+
+
+def of_cell(cell: Cell, parameters: int, data: int, graph: int = 0, together: int = 0, workers: int = 1) -> int:
     """Bytes of a worker that runs a stack of such cells.
 
     Args:
         cell: one of the stack.
         parameters: of its model.
         data: bytes of the data set as inputs.
+        graph: bytes that one example keeps for the backward pass.
+        together: 1 where the graphs of all clients exist at the same time, 0 where those of one.
         workers: of the run, which share the cells.
     """
     rows = run_stack.rows_of(cell, parameters, workers) * cell.per_round
-    return math.ceil((ALONE if workers == 1 else PROCESS) + data * 1.25 + copies(cell) * rows * parameters * 4)
+    clients = cell.per_round if together else 1
+    return math.ceil(_fixed(data, workers) + copies(cell) * rows * parameters * 4 + graph * _batch(cell) * clients)
+
+
+def _fixed(data: int, workers: int = 1) -> float:
+    """Bytes that neither the model nor the clients change."""
+    return (ALONE if workers == 1 else PROCESS) + data * 1.25
+
+
+def _batch(cell: Cell) -> int:
+    """Examples of a batch; a full one is as large as its client's data, and not known here."""
+    return cell.batch_size if isinstance(cell.batch_size, int) else 0
 
 
 def copies(cell: Cell) -> float:

@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from flipbench import data
 from flipbench.aggregators.contract import Cohort, Infeasible
 from flipbench.data import in_memory
+from flipbench.execution import model_size
 from flipbench.federation import named_model, run_stack
 from flipbench.federation.records import Job
 from flipbench.plugins import registry, source_text, user_imports
@@ -99,14 +99,15 @@ class Answer:
         failed: how it failed.
         size: training and test examples, operations of one example's forward pass; of a model.
         trace: the traceback of what failed, where a cell was tried.
-        room: parameters of a model, and bytes of its data set as float32.
+        room: of a model its parameters, the bytes of its data set as inputs, those that one example keeps for the
+            backward pass, and whether (1) the clients' do so at the same time.
     """
 
     refused: str | None = None
     failed: str | None = None
     size: tuple[int, int, float] = (0, 0, 0.0)
     trace: str = ""
-    room: tuple[int, int] = (0, 0)
+    room: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 def of_cell(cell: Cell) -> Question:
@@ -227,15 +228,11 @@ def _sized(question: Question) -> Answer:
     loaded = data.load(question.dataset)
     if not _is_shipped(question):
         named_model.resolve(question.ref)(loaded.shape, len(loaded.classes))  # tries it on a small batch
-    with torch.device("meta"):
-        net = named_model.resolve(question.ref)(loaded.shape, len(loaded.classes)).eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            net(loaded.shape.blank(1))
+    size = model_size.of(named_model.resolve(question.ref), loaded.shape, len(loaded.classes))
     train, test = len(loaded.train_y), len(loaded.test_y)
-    numbers = [*net.parameters(), *(b for b in net.buffers() if b.is_floating_point())]
     of_example = math.prod(loaded.shape) * loaded.shape.bytes_of_number
-    room = sum(t.numel() for t in numbers), (train + test) * of_example
-    return Answer(size=(train, test, float(counter.get_total_flops())), room=room)
+    room = size.parameters, (train + test) * of_example, size.graph, int(size.together)
+    return Answer(size=(train, test, size.operations), room=room)
 
 
 _TRIALS: dict[str, Callable[[Question], Answer]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,23 @@ def test_a_model_that_no_machine_holds_is_refused_with_its_size(model: str, said
         reader.read_text(f"base: {{dataset: digits, model: '{model}'}}", "g", "g.yaml")
     assert f"g.yaml:1:32: model: {model} has {said}" in str(caught.value)
     reader.read_text("base: {dataset: digits, model: 'mlp(widths=[9000, 9000])'}", "g", "g.yaml")
+
+
+def test_with_what_a_cell_would_fit_is_said() -> None:
+    cell, mib = Cell(dataset="digits", model="softmax", clients=20, batch_size=32), 1 << 20
+    for size in ((10**6, 0, 0, 0), (10**6, 0, mib, 0), (10**6, 0, mib, 1), (10**6, 0, 8 * mib, 0)):
+        whole = memory_need.of_cell(cell, *size)
+        assert memory_need.need({cell: size}, 1) is not None
+        for share in (0.6, 0.8, 0.95):
+            free = memory_need.ALONE + int(share * (whole - memory_need.ALONE))
+            said = memory_need.smaller(cell, size, free)
+            assert said.startswith("it would with ")
+            for way in said.removeprefix("it would with ").split(" or with "):
+                number = int("".join(c for c in way if c.isdigit()))
+                field = "batch_size" if "batch_size" in way else "clients"
+                assert memory_need.of_cell(replace(cell, **{field: number}), *size) <= free
+                assert memory_need.of_cell(replace(cell, **{field: number + 1}), *size) > free
+    assert "not with one client" in memory_need.smaller(cell, (10**6, 0, mib, 0), 1 << 20)
 
 
 def test_how_many_workers_fit_is_said() -> None:
