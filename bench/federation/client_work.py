@@ -20,6 +20,7 @@ from flipbench.training.augmentation import none
 from flipbench.training.batches import Batches
 from flipbench.training.layers.counter_rng import step_keys
 from flipbench.training.losses import cross_entropy
+from flipbench.training.optimisers import local
 from flipbench.training.optimizer import Recipe
 
 Schedule = Callable[[int, int], float]
@@ -36,6 +37,8 @@ class Habits:
         augment: one of `training.augmentation`.
         black: ``(channels, height, width)``, a black image at the data's pixel scale; needed by an augmentation.
         dropout: whether the model draws random numbers (`Batches.keys`).
+        optimiser: of local steps: one of `training.optimisers.local`, or a plug-in's.
+        mu: of FedProx; 0: there is none.
     """
 
     schedule: Schedule
@@ -43,6 +46,8 @@ class Habits:
     augment: Any = field(default_factory=none)
     black: Tensor | None = None
     dropout: bool = False
+    optimiser: Any = field(default_factory=local.sgd)
+    mu: float = 0.0
 
 
 class Work:
@@ -201,7 +206,7 @@ def _at(values: Tensor, index: Tensor) -> Tensor:
 
 
 def recipe(cell: Cell, habits: Habits, r: int, factors: Sequence[Tensor], device: torch.device) -> Recipe:
-    """Settings of local SGD in one round of a stack of cells.
+    """Settings of local training in one round of a stack of cells.
 
     Args:
         cell: any cell of the stack; they share what is read here.
@@ -220,4 +225,15 @@ def recipe(cell: Cell, habits: Habits, r: int, factors: Sequence[Tensor], device
     else:
         with guard.foreign(habits.schedule, cell.schedule):
             lr *= habits.schedule(cell.schedule_start + r - 1, cell.rounds)
-    return Recipe(lr, cell.momentum, cell.weight_decay, cell.reduction == "sum", padded, change)
+    return Recipe(
+        lr,
+        cell.momentum,
+        cell.weight_decay,
+        cell.reduction == "sum",
+        padded,
+        change,
+        local.of_cell(habits.optimiser, cell.momentum),
+        guard.name_of(cell.optimiser),
+        cell.clip_gradient,
+        habits.mu,
+    )

@@ -19,11 +19,15 @@ from flipbench.aggregators.contract import Cohort, cohort_of_cell
 from flipbench.aggregators.numerics.norms import lengths
 from flipbench.federation import client_work, round_log
 from flipbench.federation.aggregation import Aggregation
+from flipbench.federation.algorithms.choices import scaffold
+from flipbench.federation.algorithms.scaffold import Scaffold, put
+from flipbench.federation.algorithms.server_steps import ServerSteps
 from flipbench.federation.batch_sampling import participants
 from flipbench.federation.checkpoints.keeper import Keeper
 from flipbench.federation.checkpoints.state_codec import UnsaveableError, plain, rebuilt
 from flipbench.federation.client_work import Habits, Work
 from flipbench.federation.influence import influence
+from flipbench.federation.local_updates import LocalUpdates, Trained
 from flipbench.federation.malicious_clients import Relabeller, UpdateAttacker
 from flipbench.federation.population import Population
 from flipbench.federation.private_updates import Noise, clipped, noised_messages
@@ -37,10 +41,10 @@ from flipbench.training import flat_parameters as vectors
 from flipbench.training.batches import Batches, merge
 from flipbench.training.executors import choice
 from flipbench.training.inputs import Inputs
-from flipbench.training.local_sgd import LocalRound, train
+from flipbench.training.optimisers import local, server
 from flipbench.training.optimizer import Recipe
 
-_TENSORS = ("weights", "previous", "velocity", "momenta", "buffers")  # of a federation's state, cells in front
+_TENSORS = ("weights", "previous", "velocity")  # of a federation's state, cells in front
 
 
 def run(
@@ -99,23 +103,26 @@ class Federation:
         own = (parts.model, self.cell.model), (parts.initialise, self.cell.initialisation)
         with guard.foreign_parts(*own):
             built = [models.build(parts.model, *shape, named_seed(c.seed, "weights"), parts.initialise) for c in cells]
-        self.trained = (parts.model, self.cell.model), (parts.augment, self.cell.augmentation)  # called in training
+        self.trained = (  # called in training
+            (parts.model, self.cell.model),
+            (parts.augment, self.cell.augmentation),
+            (parts.optimiser, self.cell.optimiser),
+        )
         _check_fixed(built)
         self.layout = vectors.layout_of(built[0])
         with guard.foreign_parts(*own):
             self.net = choice.stack(built[0].to(task.train.device), *shape)
+        model = Trained(self.net, self.layout, vectors.statistics(built[0]))
         self.variances = running_variances.places_of(built[0], self.layout)
-        device = task.train.device
-        self.weights = torch.stack([vectors.flatten(m) for m in built]).to(device)  # (cells, dim)
+        self.weights = torch.stack([vectors.flatten(m) for m in built]).to(task.train.device)  # (cells, dim)
         self.previous = torch.zeros_like(self.weights)
         self.velocity = torch.zeros_like(self.weights)
-        members, dim = self.cell.members, self.weights.shape[1]
-        kept = members if self.cell.optimiser_state == "kept" and self.cell.momentum else 0
-        self.momenta = torch.zeros(len(cells), members if self.cell.client_momentum else 0, dim, device=device)
-        self.buffers = torch.zeros(len(cells), kept, dim, device=device)  # of local SGD
+        self.habits = Habits(
+            *(parts.schedule, parts.loss, parts.augment, task.black, self.net.random, parts.optimiser),
+            getattr(parts.algorithm, "mu", 0.0),
+        )
         self.rosters = [participants(c) for c in cells]
         self.turns = [[0] * c.members for c in cells]
-        self.habits = Habits(parts.schedule, parts.loss, parts.augment, task.black, self.net.random)
         self.work = [Work(c, p, task.classes, self.habits) for c, p in zip(cells, populations, strict=True)]
         self.seeds = torch.tensor([c.seed for c in cells])
         self.relabellers = [
@@ -126,12 +133,31 @@ class Federation:
             None if p.chain.updates is None else UpdateAttacker(c, p.chain.updates, frozenset(p.malicious))
             for c, p in zip(cells, populations, strict=True)
         ]
+        self.variates = self._variates(model)
+        plain = local.is_plain(parts.optimiser, self.cell.clip_gradient, self.habits.mu)
+        self.local = LocalUpdates(self.cell, model, self.weights, plain, self.variates)
+        self.server = None if isinstance(parts.server_optimiser, server.sgd) else self._server_steps(model)
         self.inputs = Inputs(task.train, task.pixels, kept=self.cell.batch_size == "full")
         self.shares: Tensor | None = None  # of the last round's clients
         self.aggregation = Aggregation(parts.rule, self.cell.aggregator)
         self.noise = Noise(cells, populations)
         self.norms = torch.zeros(0)  # of the round's updates as they were sent, (cells, clients) float64
         self.logs, self.clock = [RoundLog() for _ in cells], PhaseClock()
+
+    def _variates(self, model: Trained) -> Scaffold | None:
+        """SCAFFOLD's control variates, with the rule and attacks on them; None for another algorithm."""
+        chosen, cell = self.parts.algorithm, self.cell
+        if not isinstance(chosen, scaffold):
+            return None
+        attackers = [None if a is None else replace(a, purpose="attack on control variates") for a in self.attackers]
+        rule = Aggregation(self.parts.rule, cell.aggregator)
+        return Scaffold(chosen, self.weights, cell.members, model.learned, rule, attackers)
+
+    def _server_steps(self, model: Trained) -> ServerSteps:
+        cell, optimiser = self.cell, self.parts.server_optimiser
+        return ServerSteps(
+            optimiser, cell.server_optimiser, cell.server_learning_rate, self.layout, model.learned, len(self.cells)
+        )
 
     def round(self, r: int) -> None:
         """One communication round."""
@@ -144,19 +170,19 @@ class Federation:
         recipe = client_work.recipe(cell, self.habits, r, factors, self.weights.device)
         batches = self._batches(clients, r)
         ids = torch.tensor(clients)  # (cells, clients)
+        cohort = self._cohort(ids, r)
         with guard.foreign_parts(*self.trained):
-            updates = self._local_updates(ids, batches, recipe)
-        cohort = self._cohort(ids, updates, r)
+            updates = self.local.of_clients(self.weights, ids, self.inputs, batches, recipe, cohort.weights)
         updates = self._messages(updates, cohort, r)
         self.clock.lap("local")
         answer, bad = self.aggregation.update(updates, cohort, self.norms)
         update = self.noise.to_answer(answer, r)
         if cell.noise_multiplier:  # none was left out, those that are not finite were sent as zero
             bad = (~torch.isfinite(self.norms)).sum(1).tolist()
-        if cell.server_momentum:
-            self.velocity.mul_(cell.server_momentum).add_(update)
-        before = self.weights
-        self.weights = before + cell.server_learning_rate * (self.velocity if cell.server_momentum else update)
+        if self.variates is not None:
+            root = partial(self._root_change, self.weights, r) if cell.root_examples else None
+            self.variates.aggregate(updates, cohort, r, self._attacked(r), root)
+        self.weights = self._moved(update)
         clamped = running_variances.clamp(self.weights, self.variances) if self.variances else [0] * len(bad)
         self.previous = update
         self.clock.lap("aggregation")
@@ -168,6 +194,15 @@ class Federation:
         if r == 1 or r > cell.rounds - cell.evaluate_last or r % cell.evaluate_every == 0:
             self._evaluate(r, clients, updates, cohort, answer)
         self.clock.lap("evaluation")
+
+    def _moved(self, update: Tensor) -> Tensor:
+        """The global weights after the server's step, ``(cells, dim)``."""
+        cell = self.cell
+        if self.server is not None:
+            return self.server.moved(self.weights, update)
+        if cell.server_momentum:
+            self.velocity.mul_(cell.server_momentum).add_(update)
+        return self.weights + cell.server_learning_rate * (self.velocity if cell.server_momentum else update)
 
     def _clients(self, s: int, r: int) -> list[int]:
         roster = self.rosters[s]
@@ -192,6 +227,10 @@ class Federation:
         x = self.task.train[(rows if source is None else source[rows]).to(self.task.train.device)]
         with guard.foreign_parts(*self.trained):
             return evaluation.scores(self.net, self.layout, self.weights[s], x)
+
+    def _attacked(self, r: int) -> list[int]:
+        """The cells whose malicious clients attack updates in a round."""
+        return [s for s, p in enumerate(self.populations) if self.attackers[s] is not None and r in p.attack_rounds]
 
     def _messages(self, updates: Tensor, cohort: Cohort, r: int) -> Tensor:
         """What the clients send, ``(cells, clients, dim)``: after attacks, clipping and noise of their own.
@@ -229,32 +268,9 @@ class Federation:
             "attacked_rounds": sorted(population.attack_rounds),
         }
 
-    def _local_updates(self, ids: Tensor, batches: Batches, recipe: Recipe) -> Tensor:
-        """What the clients send: their updates, or with client momentum m <- beta m + (1 - beta) update."""
-        beta = self.cell.client_momentum
-        all_take_part, kept = ids.shape[1] == self.cell.members, bool(self.buffers.shape[1])
-        work = LocalRound(self.net, self.layout, self.weights, self.inputs, batches, recipe)
-        if beta and all_take_part and batches.index.shape[2] == 1 and not kept:
-            return train(replace(work, momenta=self.momenta, keep=beta))
-        place = ids.to(self.weights.device).unsqueeze(-1).expand(*ids.shape, self.weights.shape[1])
-        if kept:
-            buffers = self.buffers if all_take_part else self.buffers.gather(1, place)
-            updates = train(replace(work, buffers=buffers))
-            if not all_take_part:
-                self.buffers.scatter_(1, place, buffers)
-        else:
-            updates = train(work)
-        if not beta:
-            return updates
-        if all_take_part:
-            return self.momenta.lerp_(updates, 1.0 - beta)
-        sent = self.momenta.gather(1, place).lerp_(updates, 1.0 - beta)
-        self.momenta.scatter_(1, place, sent)
-        return sent
-
-    def _cohort(self, ids: Tensor, updates: Tensor, r: int) -> Cohort:
+    def _cohort(self, ids: Tensor, r: int) -> Cohort:
         if self.shares is None or self.rosters[0] is not None:
-            self.shares = self._shares(ids).to(updates.dtype).to(updates.device)
+            self.shares = self._shares(ids).to(self.weights)
         more: dict[str, Any] = {}
         if self.cell.root_examples:
             start = self.weights
@@ -262,7 +278,7 @@ class Federation:
         return Cohort(
             byzantine=self.cell.byzantine,
             weights=self.shares,
-            clients=ids.to(updates.device),
+            clients=ids.to(self.weights.device),
             previous=self.previous,
             model=self.weights,
             layout=self.layout,
@@ -281,12 +297,22 @@ class Federation:
 
     def _root_update(self, start: Tensor, r: int) -> Tensor:
         """The server trains on its own examples as a client would, ``(cells, dim)``."""
-        factors = [] if self.cell.schedule_clock == "round" else [w.root_factors(r) for w in self.work]
-        recipe = client_work.recipe(self.cell, self.habits, r, factors, start.device)
-        batches = merge([w.of_root(r) for w in self.work], start.device)
-        inputs = Inputs(self.task.train, self.task.pixels)
+        batches, recipe, inputs = self._root_work(r)
         with guard.foreign_parts(*self.trained):
-            return train(LocalRound(self.net, self.layout, start, inputs, batches, recipe)).squeeze(1)
+            return self.local.of_root(start, inputs, batches, recipe)
+
+    def _root_change(self, start: Tensor, r: int) -> Tensor:
+        """SCAFFOLD: the change of the server's own control variate, ``(cells, dim)``."""
+        batches, recipe, inputs = self._root_work(r)
+        with guard.foreign_parts(*self.trained):
+            return self.local.change_of_root(start, inputs, batches, recipe)
+
+    def _root_work(self, r: int) -> tuple[Batches, Recipe, Inputs]:
+        """What the server trains on."""
+        factors = [] if self.cell.schedule_clock == "round" else [w.root_factors(r) for w in self.work]
+        recipe = client_work.recipe(self.cell, self.habits, r, factors, self.weights.device)
+        batches = merge([w.of_root(r) for w in self.work], self.weights.device)
+        return batches, recipe, Inputs(self.task.train, self.task.pixels)
 
     def _evaluate(self, r: int, clients: list[list[int]], updates: Tensor, cohort: Cohort, update: Tensor) -> None:
         """Write what an evaluated round says into the logs."""
@@ -312,6 +338,8 @@ class Federation:
             raise UnsaveableError("the memory of a rule in a stack cannot be told apart by cell")
         state = {
             **{name: getattr(self, name)[s] for name in _TENSORS},
+            "local": self.local.state_of(s),
+            "server": None if self.server is None else self.server.state_of(s),
             "turns": self.turns[s],
             "rule": memory,
             "attacker": None if attacker is None else attacker.memory,
@@ -333,10 +361,10 @@ class Federation:
         """
         device, attacker, relabeller = self.weights.device, self.attackers[s], self.relabellers[s]
         for name in _TENSORS:
-            own: Tensor = getattr(self, name)[s]
-            if own.shape != state[name].shape or own.dtype != state[name].dtype:
-                raise ValueError(f"{name} has shape {tuple(state[name].shape)}, needs {tuple(own.shape)}")
-            own.copy_(state[name])
+            put(getattr(self, name)[s], state[name], name)
+        self.local.restore(s, rebuilt(state["local"], device, self._owners(s)))
+        if self.server is not None:
+            self.server.restore(s, state["server"], device)
         self.turns[s] = list(state["turns"])
         if state["rule"] is not None:
             self.aggregation.memory = rebuilt(state["rule"], device, self._owners(s))

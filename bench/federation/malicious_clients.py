@@ -86,12 +86,14 @@ class UpdateAttacker:
         attack: an update attack.
         malicious: ids of the malicious clients.
         memory: of an attack with memory; None before its first round.
+        purpose: of its random numbers.
     """
 
     cell: Cell
     attack: Any
     malicious: frozenset[int]
     memory: Any = None
+    purpose: str = "update attack"
 
     def sent(self, updates: Tensor, cohort: Cohort, r: int, ask: Callable[[Tensor, Cohort], Tensor]) -> Tensor:
         """The updates of one cell's clients in a round, those of malicious clients replaced.
@@ -126,7 +128,7 @@ class UpdateAttacker:
             cohort.previous,
             cohort.layout,
             r,
-            generator(self.cell.seed, "update attack", r),
+            generator(self.cell.seed, self.purpose, r),
             clients=torch.cat([cohort.clients[honest_rows], cohort.clients[malicious_rows]]),
         )
         if declares(self.attack, "adaptive"):

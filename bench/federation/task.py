@@ -9,11 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from flipbench.data.input_shape import InputShape
+from flipbench.federation.algorithms.choices import fedavg
 from flipbench.federation.sybil_data import MaliciousData
 from flipbench.training.augmentation import none
 from flipbench.training.initialisation import Initialisation, default
 from flipbench.training.inputs import Pixels
 from flipbench.training.losses import cross_entropy
+from flipbench.training.optimisers import local, server
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,9 @@ class Parts:
         loss: `training.losses`.
         augment: `training.augmentation`.
         sybil_data: what each sybil holds.
+        optimiser: of local steps: one of `training.optimisers.local`, or a plug-in's.
+        algorithm: one of `federation.algorithms.choices`.
+        server_optimiser: one of `training.optimisers.server`, or a plug-in's.
     """
 
     model: Callable[..., nn.Module]
@@ -71,3 +76,6 @@ class Parts:
     loss: Any = field(default_factory=cross_entropy)
     augment: Any = field(default_factory=none)
     sybil_data: MaliciousData | None = None
+    optimiser: Any = field(default_factory=local.sgd)
+    algorithm: Any = field(default_factory=fedavg)
+    server_optimiser: Any = field(default_factory=server.sgd)

@@ -108,6 +108,9 @@ def _parts(cell: Cell) -> Parts:
         _checked("loss", cell.loss, plugin_answers.CheckedLoss),
         _checked("augmentation", cell.augmentation, plugin_answers.augmentation),
         registry.resolve("malicious_data", cell.malicious_data),
+        registry.resolve("optimiser", cell.optimiser),
+        registry.resolve("algorithm", cell.algorithm),
+        registry.resolve("server_optimiser", cell.server_optimiser),
     )
 
 

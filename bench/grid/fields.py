@@ -7,6 +7,7 @@ import re
 import typing
 from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -15,6 +16,7 @@ from flipbench.errors import UserError
 from flipbench.plugins import first_load, registry, spelling
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell, Chain, Name
 from flipbench.spec.reference import Reference, parse, parse_chain
+from flipbench.spec.training_choices import ALGORITHMS
 from flipbench.system import exception_text
 from flipbench.system.limits import size_text
 
@@ -41,6 +43,8 @@ def checked(field: str, value: Any) -> Any:
         FieldError: of a wrong type, out of range, no reference, or (a reference) naming nothing or with wrong options.
     """
     read = typed(field, value)
+    if field == "algorithm" and ":" in read:
+        raise FieldError(f"is one of {', '.join(ALGORITHMS)}, and cannot be your own, got {_shown(value)}")
     if field in REFERENCES and read != CLEAN and read != EVERY_PAIR:
         check_reference(REFERENCES[field], read)
         return spelling.spelled(REFERENCES[field], read)
@@ -261,12 +265,29 @@ def _try_rule(rule: Callable[..., Any]) -> None:
             raise ValueError("it answers finite updates with one that is not finite; take a smaller value")
 
 
+def _try_optimiser(optimiser: Any) -> None:
+    """Two steps of two rows, of which none may move a weight to where it is no number."""
+    import torch
+
+    if not hasattr(optimiser, "step"):  # SGD
+        return
+    weights, gradients = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(0))
+    state = optimiser.init(weights, _LAYOUT)
+    for t in (1, 2):
+        step = SimpleNamespace(t=torch.tensor([t, t]), layout=_LAYOUT)
+        direction, state = optimiser.step(weights, gradients, state, step)
+        if not bool(direction.isfinite().all()):
+            raise ValueError("finite gradients give a direction that is not finite")
+
+
 _TRIALS: dict[str, Callable[[Any], Any]] = {
     "aggregator": _try_rule,
     "schedule": _try_schedule,
     "features": _try_features,
     "initialisation": _try_initialisation,
     "model": _build,
+    "optimiser": _try_optimiser,
+    "server_optimiser": _try_optimiser,
 }
 
 

@@ -48,6 +48,21 @@ KINDS: dict[str, Kind] = {
     "augmentation": Kind(
         "augmentation", "flipbench.training.augmentation", "AUGMENTATIONS", members=("draw", "apply", "frozen")
     ),
+    "optimiser": Kind(
+        "optimiser",
+        "flipbench.training.optimisers.local",
+        "OPTIMISERS",
+        "flipbench.optimisers",
+        members=("init", "step"),
+    ),
+    "algorithm": Kind("algorithm", "flipbench.federation.algorithms.choices", "ALGORITHMS"),
+    "server_optimiser": Kind(
+        "server optimiser",
+        "flipbench.training.optimisers.server",
+        "SERVER_OPTIMISERS",
+        "flipbench.optimisers",
+        members=("init", "step"),
+    ),
     "loss": Kind("loss", "flipbench.training.losses", "LOSSES", members=("weights",)),
     "malicious_data": Kind(
         "data of malicious clients", "flipbench.federation.sybil_data", "MALICIOUS_DATA", positional=3

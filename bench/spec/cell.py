@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from flipbench.spec import reference
+from flipbench.spec import reference, training_choices
 from flipbench.spec.field_table import described
 
 _COSINE = re.compile(r"cosine\b(?!\.py)")
@@ -82,17 +82,24 @@ class Cell:
         loss: ``cross_entropy``, or ``class_balanced(counts=client, power=1)``: weighted by the count of an example's
             class to the power -1, among the client's labels or the ``federation``'s.
         reduction: ``mean`` or ``sum`` of the losses of a batch; weight decay is added to either as it is.
-        learning_rate: of local SGD.
+        learning_rate: of local training.
         schedule: ``constant``, ``step(every=10, factor=0.1, floor=0)``, ``decay(rate=0.01)`` (lr / (1 + rate t)),
             ``cosine``; t counts rounds from 0, unless schedule_clock says otherwise.
         schedule_clock: what t counts: ``round``, ``participation`` (rounds in which the client took part before),
             ``local_step`` (steps of the round), ``client_step`` (all steps of the client), ``shared_step`` (all steps
             of all clients, in the order of their ids: one optimiser object for all).
         schedule_start: t begins at this number (a clock that an earlier run has moved).
+        optimiser: of the local steps, with PyTorch's formulas: ``sgd``, ``sgd(nesterov=true)``,
+            ``adam(beta1=0.9, beta2=0.999, epsilon=1e-8)``, ``adamw``, or your own.
         momentum: of local SGD.
-        optimiser_state: ``reset``: the momentum buffer is zero at the start of every round; ``kept``: a client keeps
-            it from one of its rounds to the next.
-        weight_decay: L2, added to the gradient of local SGD.
+        optimiser_state: ``reset``: the optimiser's state (momentum buffers, moments) is made anew at the start of every
+            round; ``kept``: a client keeps it from one of its rounds to the next.
+        weight_decay: L2, added to the gradient of a local step; with ``adamw`` decoupled (weights shrink by learning
+            rate times weight_decay).
+        clip_gradient: norm to which the longer gradient of a client's step is scaled down, before weight decay; null:
+            none is.
+        algorithm: of the federation: ``fedavg``, ``fedprox(mu=0.01)`` (proximal term in local training),
+            ``scaffold(option=2)`` (control variates), ``fednova`` (updates divided by the number of local steps).
         client_momentum: beta of m <- beta m + (1 - beta) update, kept by each client between its rounds and sent in
             place of the update (worker momentum; meant for local_steps: 1).
         clip_update: norm to which a longer update is scaled down before it is sent, by malicious clients too, after
@@ -105,6 +112,8 @@ class Cell:
             ``equal``.
         server_learning_rate: factor on the aggregated update.
         server_momentum: of the server's step.
+        server_optimiser: of the server's step: ``sgd`` (with server_momentum), ``adam(beta1=0.9, beta2=0.99)``,
+            ``yogi``, ``adagrad`` (FedAdam, FedYogi, FedAdagrad), or your own.
         evaluate_every: rounds between evaluations; the first and the last round are always evaluated.
         evaluate_last: rounds at the end that are all evaluated.
         attack: ``none``, an attack with options (``targeted(source=6, target=4)``), or a chain of attacks that act in
@@ -153,9 +162,12 @@ class Cell:
     schedule: Name = described("constant", "local training")
     schedule_clock: Clock = described("round", "local training", since=2)
     schedule_start: Annotated[int, Field(ge=0)] = described(0, "local training", since=2)
+    optimiser: Name = described("sgd", "local training", since=4)
     momentum: Momentum = described(0.0, "local training")
     optimiser_state: Literal["reset", "kept"] = described("reset", "local training", since=2)
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = described(0.0, "local training")
+    clip_gradient: Rate | None = described(None, "local training", since=4)
+    algorithm: Name = described("fedavg", "local training", since=4)
     client_momentum: Momentum = described(0.0, "local training")
     clip_update: Rate | None = described(None, "local training", since=2)
     noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] = described(0.0, "local training", since=4)
@@ -163,6 +175,7 @@ class Cell:
     client_weights: Literal["examples", "equal"] = described("examples", "server", since=2)
     server_learning_rate: Rate = described(1.0, "server")
     server_momentum: Momentum = described(0.0, "server")
+    server_optimiser: Name = described("sgd", "server", since=4)
     evaluate_every: Count = described(1, "evaluation")
     evaluate_last: Count = described(1, "evaluation", since=2)
     attack: Chain = described(CLEAN, "attack")
@@ -210,6 +223,8 @@ class Cell:
                 f"noise_multiplier is {self.noise_multiplier:g}, a multiple of what one client can add, and nothing "
                 "bounds that: give clip_update, the norm to which longer updates are scaled down"
             )
+        if (problem := training_choices.problem(self)) is not None:
+            raise ValueError(problem)
         if self.attack_stop is not None and self.attack_stop < self.attack_start:
             raise ValueError(f"attack_stop is {self.attack_stop}, before attack_start {self.attack_start}")
         return self

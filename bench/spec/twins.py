@@ -7,6 +7,7 @@ from typing import Any
 
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.field_groups import ATTACK_FIELDS, USUAL
+from flipbench.spec.training_choices import SGD
 
 _WITHOUT_ATTACK = {name: USUAL[name] for name in ATTACK_FIELDS} | {"malicious_count": 0}
 
@@ -28,7 +29,7 @@ def normal(cell: Cell) -> Cell:
     }
     if not cell.attacked:
         values |= _WITHOUT_ATTACK
-    if not cell.momentum:
+    if not cell.momentum and cell.optimiser == SGD:
         values["optimiser_state"] = USUAL["optimiser_state"]
     if cell.schedule == "constant":
         values |= {name: USUAL[name] for name in ("schedule_clock", "schedule_start")}

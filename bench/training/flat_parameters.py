@@ -30,6 +30,11 @@ def dimension(layout: Layout) -> int:
     return max((place.stop for place, _ in layout.values()), default=0)
 
 
+def statistics(model: nn.Module) -> frozenset[str]:
+    """Names of what travels in the vector and is no parameter: running statistics and other float buffers."""
+    return frozenset(name for name, b in model.named_buffers() if b.is_floating_point())
+
+
 def flatten(model: nn.Module) -> Tensor:
     """The model's current numbers, ``(dim,)`` float32."""
     return torch.cat([t.detach().reshape(-1).float() for _, t in _travelling(model)])

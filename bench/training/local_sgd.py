@@ -21,10 +21,15 @@ from flipbench.training.batches import Batches
 from flipbench.training.flat_parameters import views
 from flipbench.training.inputs import Inputs
 from flipbench.training.layers.dropout import KEYS
+from flipbench.training.layers.protocol import Sink
 from flipbench.training.layers.stacked_model import Stacked
-from flipbench.training.optimizer import FirstStep, LocalSgd, Recipe, rates_of
+from flipbench.training.optimisers.kept_states import KeptStates
+from flipbench.training.optimisers.local import Momentum
+from flipbench.training.optimisers.row_steps import OptimiserRows, StepRule
+from flipbench.training.optimizer import FirstStep, Recipe, SgdRows, StartGradients, rates_of
 from flipbench.training.parameter_rows import ParameterRows
 
+_OTHER_COPIES = 5  # weights, gradients, states and direction of another optimiser
 _CACHE = 4 << 20  # bytes; HAM10000's MLP, 5 steps: 11 ms a step in pieces of 4 MB, 16.5 ms all 20 clients at once
 
 
@@ -43,6 +48,10 @@ class LocalRound:
             update and returned, without the updates being written in between.
         keep: beta of the clients' momentum.
         buffers: ``(cells, clients, dim)``, the momentum buffers that clients kept: used and moved on in place.
+        shifts: ``(cells, clients, dim)``, added to each gradient (SCAFFOLD); None: nothing is.
+        statistics: names of running statistics, which no optimiser moves; needed where `plain` does not hold.
+        kept: states of any other optimiser than plain SGD, of these clients: used and moved on; None: none are kept.
+        at_start: whether the mean gradients at the start are wanted in place of updates.
     """
 
     net: Stacked
@@ -54,11 +63,20 @@ class LocalRound:
     momenta: Tensor | None = None
     keep: float = 0.0
     buffers: Tensor | None = None
+    shifts: Tensor | None = None
+    statistics: frozenset[str] = frozenset()
+    kept: KeptStates | None = None
+    at_start: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is SGD with or without momentum and nothing else, which has code of its own."""
+        return self.recipe.plain and self.shifts is None and not self.at_start
 
     @property
     def one_step(self) -> bool:
         """Whether it is FedSGD without buffers that clients keep."""
-        return self.batches.index.shape[2] == 1 and self.buffers is None
+        return self.batches.index.shape[2] == 1 and self.buffers is None and self.plain
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,7 @@ class _Piece:
         factors: ``(rows, steps)`` on the learning rate; None: 1.
         out: ``(rows, dim)``, where updates are written.
         buffers: ``(rows, dim)``, momentum buffers that clients kept; None: none.
+        here: which of all rows these are.
     """
 
     of: LocalRound
@@ -80,6 +99,7 @@ class _Piece:
     factors: Tensor | None
     out: Tensor
     buffers: Tensor | None
+    here: slice
 
 
 def train(work: LocalRound) -> Tensor:
@@ -100,7 +120,8 @@ def train(work: LocalRound) -> Tensor:
     if work.one_step and softmax_regression.serves(work.net.regression, work.inputs, work.batches, start):
         now = work.batches.map(lambda t: t.reshape(rows, *t.shape[3:]))
         rates = rates_of(-recipe.lr * (1.0 - work.keep), rows, None if factors is None else factors[:, 0])
-        _regress(work, now, ParameterRows(start, work.layout), ParameterRows(out, work.layout), work.keep, rates)
+        rows_out, decay = ParameterRows(out, work.layout), recipe.weight_decay
+        _regress(work, now, ParameterRows(start, work.layout), rows_out, work.keep, rates, decay)
         return out.view(cells, clients, -1)
     batches = work.batches.map(lambda t: t.flatten(0, 1))
     buffers = None if work.buffers is None else work.buffers.view(rows, -1)
@@ -112,6 +133,7 @@ def train(work: LocalRound) -> Tensor:
             None if factors is None else factors[here],
             out[here],
             None if buffers is None else buffers[here],
+            here,
         )
         for here, owners in _pieces(cells, clients, _width(work))
     ]
@@ -121,10 +143,31 @@ def train(work: LocalRound) -> Tensor:
     else:  # one room for all pieces: the next one finds it in the cache
         most = max(len(piece.out) for piece in pieces)
         weights = ParameterRows.zeros(most, work.layout, start)
-        velocity = ParameterRows.zeros(most, work.layout, start) if recipe.momentum else None
+        velocity = ParameterRows.zeros(most, work.layout, start) if recipe.momentum and work.plain else None
         for piece in pieces:
             _many_steps(piece, weights, velocity)
     return out.view(cells, clients, -1)
+
+
+def gradients_at_start(work: LocalRound) -> Tensor:
+    """Every client's gradient at the weights that it starts from, over all examples of its steps.
+
+    Each batch counts by its examples (with `Recipe.summed`, where steps follow sums, equally); weight decay is part of
+    it, clipping and FedProx are not. A step's batch statistics are its own, as in training.
+
+    Returns:
+        ``(cells, clients, dim)``; 0 for a client without examples, and for running statistics.
+    """
+    plain = replace(work.recipe, optimiser=None, clip=None, mu=0.0)
+    return train(replace(work, recipe=plain, shifts=None, kept=None, buffers=None, momenta=None, at_start=True))
+
+
+def _shares(batches: Batches, summed: bool) -> Tensor:
+    """The share of each step in a row's gradient, ``(rows, steps)``."""
+    if batches.counts is None:
+        return torch.full(batches.index.shape[:2], 1.0 / batches.index.shape[1], device=batches.index.device)
+    sizes = (batches.counts > 0).double() if summed else batches.counts.double()
+    return sizes / sizes.sum(1, keepdim=True).clamp(min=1.0)
 
 
 def _width(work: LocalRound) -> int | None:
@@ -142,7 +185,8 @@ def _width(work: LocalRound) -> int | None:
         clients, batch = work.batches.index.shape[1], work.batches.index.shape[3]
         inputs = 0 if work.inputs.kept else batch * work.inputs.bytes_of_a_row  # those that are kept stay in one piece
         return known or max(clients, _CACHE // max(1, inputs))
-    bytes_of_a_row = 4 * start.shape[1] * (2 if work.recipe.momentum else 1)
+    copies = 1 + (work.recipe.momentum > 0) if work.plain else _OTHER_COPIES
+    bytes_of_a_row = 4 * start.shape[1] * copies
     return min(known or 1 << 30, max(1, _CACHE // bytes_of_a_row))
 
 
@@ -192,23 +236,16 @@ def _many_steps(piece: _Piece, weights: ParameterRows, velocity: ParameterRows |
     weights, old = weights.first(rows), views(piece.start, work.layout)
     for name, own in weights.views.items():
         own.copy_(old[name] if len(piece.start) == 1 else old[name][owners])
-    kept = None if piece.buffers is None or velocity is None else views(piece.buffers, work.layout)
-    velocity = None if velocity is None else velocity.first(rows)
-    if kept is not None and velocity is not None:
-        for name, own in velocity.views.items():
-            own.copy_(kept[name] if order is None else kept[name][order])
+    rows_of = _rows(piece, weights, None if velocity is None else velocity.first(rows), order, batches)
     for step, (active, full) in enumerate(_at_work(batches)):
         if not active:
             break
         now = batches.map(lambda t, step=step, active=active: t[:active, step])  # type: ignore[misc]
         if full:
             now = replace(now, counts=None)
-        working = weights.first(active)
-        rates = None if factors is None else factors[:active, step]
-        fresh = step == 0 and kept is None
-        sink = LocalSgd(working, None if velocity is None else velocity.first(active), work.recipe, fresh, rates)
+        working, sink = weights.first(active), rows_of.sink(active, None if factors is None else factors[:active, step])
         if softmax_regression.serves(work.net.regression, work.inputs, now, piece.start):
-            _regress(work, now, working, *sink.formula())
+            _regress(work, now, working, *sink.formula(), decay=sink.decay)
         else:
             _step(work, working.views, now, sink)
         sink.finish()
@@ -218,10 +255,37 @@ def _many_steps(piece: _Piece, weights: ParameterRows, velocity: ParameterRows |
             torch.sub(own, base, out=update)
         else:
             update.index_copy_(0, order, own - base)
-    if kept is not None and velocity is not None:
-        for name, buffer in kept.items():
-            own = velocity.views[name]
-            buffer.copy_(own) if order is None else buffer.index_copy_(0, order, own)
+    rows_of.keep()
+
+
+def _rows(
+    piece: _Piece, weights: ParameterRows, velocity: ParameterRows | None, order: Tensor | None, batches: Batches
+) -> SgdRows | OptimiserRows | StartGradients:
+    """The rows of a piece with what moves their weights.
+
+    Args:
+        piece: the rows.
+        weights: of the rows, as they begin.
+        velocity: room for momentum buffers of plain SGD.
+        order: places of the rows in the piece; None: as they are.
+        batches: of the rows.
+    """
+    work, recipe = piece.of, piece.of.recipe
+    if work.at_start:
+        return StartGradients(weights, views(piece.out, work.layout), recipe, _shares(batches, recipe.summed), order)
+    if work.plain:
+        kept = None if piece.buffers is None else views(piece.buffers, work.layout)
+        return SgdRows(weights, velocity, recipe, kept, order)
+    optimiser = recipe.optimiser or Momentum(recipe.momentum, False)
+    lr, decay = recipe.lr, recipe.weight_decay
+    rule = StepRule(optimiser, recipe.name, lr, decay, recipe.clip, recipe.mu, work.statistics)
+    shifts = None if work.shifts is None else work.shifts.flatten(0, 1)[piece.here]
+    if shifts is not None and order is not None:
+        shifts = shifts[order]
+    made = OptimiserRows(rule, weights, shifts, work.layout)
+    if work.kept is not None:
+        made.resume(work.kept, piece.here, order)
+    return made
 
 
 def _at_work(work: Batches) -> list[tuple[int, bool]]:
@@ -241,16 +305,17 @@ def _regress(
     out: ParameterRows,
     keep: float,
     rates: NDArray[np.float32],
+    decay: float,
 ) -> None:
     """A step of softmax regression: ``out = keep out + rate (gradient + decay weight)``."""
     assert work.net.regression is not None
-    decays = rates * np.float32(work.recipe.weight_decay)
+    decays = rates * np.float32(decay)
     tiny = np.float32(_tiny(torch.float32))
     rule = softmax_regression.Rule(np.float32(keep), rates, decays, work.recipe.summed, tiny)
     softmax_regression.step(work.net.regression, work.inputs, now, weights, out, rule)
 
 
-def _step(work: LocalRound, parameters: dict[str, Tensor], now: Batches, sink: FirstStep | LocalSgd) -> None:
+def _step(work: LocalRound, parameters: dict[str, Tensor], now: Batches, sink: Sink) -> None:
     """One step of all rows: gather, forward, backward into the sink."""
     inputs, recipe = work.inputs, work.recipe
     rows, batch = now.index.shape

@@ -1,9 +1,13 @@
-"""Where gradients of local training are added: to weights of the client's own, or to its update directly."""
+"""Where gradients of SGD are added: to weights of the client's own, or to its update directly.
+
+Any other optimiser gathers them first (`optimisers.row_steps`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +31,10 @@ class Recipe:
         summed: the loss is the sum over a batch, not the mean.
         factors: ``(cells, clients, steps)`` on lr, where rows or steps have their own; None: 1.
         change: ``(images, draws) -> images``, the augmentation that `Batches.draws` were drawn for; None: none.
+        optimiser: as `optimisers.contract.Optimiser`; None: SGD as above.
+        name: of the optimiser, for messages.
+        clip: norm to which a longer gradient is scaled down; None: none is.
+        mu: of FedProx's term mu/2 |w - start|^2; 0: there is none.
     """
 
     lr: float
@@ -35,6 +43,61 @@ class Recipe:
     summed: bool = False
     factors: Tensor | None = None
     change: Callable[[Tensor, Tensor], Tensor] | None = None
+    optimiser: Any = None
+    name: str = "sgd"
+    clip: float | None = None
+    mu: float = 0.0
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is SGD with or without momentum and nothing else."""
+        return self.optimiser is None and self.clip is None and not self.mu
+
+
+class SgdRows:
+    """Rows with weights of their own that step by SGD.
+
+    Args:
+        weights: of the rows.
+        velocity: room for their momentum buffers; None without momentum.
+        recipe: of the steps.
+        kept: name -> ``(rows, *shape)``, buffers that the clients kept, in the order of the batches; None: none are.
+        order: places of the rows among those that were kept; None: as they are.
+    """
+
+    def __init__(
+        self,
+        weights: ParameterRows,
+        velocity: ParameterRows | None,
+        recipe: Recipe,
+        kept: Mapping[str, Tensor] | None,
+        order: Tensor | None,
+    ) -> None:
+        self.weights, self.velocity, self.recipe = weights, velocity, recipe
+        self.kept, self.order, self.fresh = kept if velocity is not None else None, order, True
+        if self.kept is not None and velocity is not None:
+            self.fresh = False
+            for name, own in velocity.views.items():
+                own.copy_(self.kept[name] if order is None else self.kept[name][order])
+
+    def sink(self, active: int, factors: Tensor | None) -> LocalSgd:
+        """What takes the gradients of one step of the first rows.
+
+        Args:
+            active: how many.
+            factors: ``(active,)`` on the learning rate; None: 1.
+        """
+        fresh, self.fresh = self.fresh, False
+        velocity = None if self.velocity is None else self.velocity.first(active)
+        return LocalSgd(self.weights.first(active), velocity, self.recipe, fresh, factors)
+
+    def keep(self) -> None:
+        """Bring the buffers to where they are kept."""
+        if self.kept is None or self.velocity is None:
+            return
+        for name, buffer in self.kept.items():
+            own = self.velocity.views[name]
+            buffer.copy_(own) if self.order is None else buffer.index_copy_(0, self.order, own)
 
 
 class LocalSgd:
@@ -58,6 +121,7 @@ class LocalSgd:
     ) -> None:
         self.weights, self.velocity, self.recipe, self.factors = weights, velocity, recipe, factors
         self.momentum = 0.0 if fresh else recipe.momentum
+        self.decay = recipe.weight_decay
 
     def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
         """dy^T x goes straight into the weights (or the momentum buffer), by one batched product."""
@@ -116,6 +180,68 @@ class LocalSgd:
     def _decay(self, w: Tensor, v: Tensor) -> None:
         if self.recipe.weight_decay:
             v.add_(w, alpha=self.recipe.weight_decay)
+
+
+class StartGradients:
+    """Rows whose weights stay where they begin, while the gradients of their steps add up.
+
+    Args:
+        weights: of the rows.
+        out: name -> ``(rows, *shape)``, where the mean gradients go.
+        recipe: of the steps.
+        shares: ``(rows, steps)``, the share of each step in the mean.
+        order: places of the rows in ``out``; None: as they are.
+    """
+
+    def __init__(
+        self, weights: ParameterRows, out: Mapping[str, Tensor], recipe: Recipe, shares: Tensor, order: Tensor | None
+    ) -> None:
+        self.weights, self.out, self.recipe, self.shares, self.order = weights, out, recipe, shares, order
+        self.sums, self.step = ParameterRows(torch.zeros_like(weights.numbers), weights.layout), 0
+
+    def sink(self, active: int, factors: Tensor | None) -> GradientSum:
+        """What takes the gradients of the next step of the first rows."""
+        shares = self.shares[:active, self.step]
+        self.step += 1
+        return GradientSum(self.sums.first(active), self.weights.first(active), self.recipe.weight_decay, shares)
+
+    def keep(self) -> None:
+        """Bring the mean gradients to where they are wanted."""
+        for name, room in self.out.items():
+            own = self.sums.views[name]
+            room.copy_(own) if self.order is None else room.index_copy_(0, self.order, own)
+
+
+class GradientSum:
+    """Adds each gradient, with weight decay, times a share of each row."""
+
+    def __init__(self, sums: ParameterRows, weights: ParameterRows, decay: float, shares: Tensor) -> None:
+        self.sums, self.weights, self.decay = sums, weights, decay
+        self.shares = shares.to(sums.numbers.dtype)
+
+    def outer(self, name: str, dy: Tensor, x: Tensor) -> None:
+        """The gradient dy^T x."""
+        self.sums.views[name].baddbmm_(_scaled(dy, self.shares).transpose(1, 2), x)
+        self._decay(name)
+
+    def plain(self, name: str, gradient: Tensor) -> None:
+        """A gradient as a tensor."""
+        self.sums.views[name].add_(_scaled(gradient, self.shares))
+        self._decay(name)
+
+    def statistic(self, name: str, value: Tensor, momentum: float) -> None:
+        """Running statistics have no gradient."""
+
+    def formula(self) -> tuple[ParameterRows, float, NDArray[np.float32]]:
+        """As of `LocalSgd`."""
+        return self.sums, 1.0, self.shares.numpy().astype(np.float32)
+
+    def finish(self) -> None:
+        """Nothing moves."""
+
+    def _decay(self, name: str) -> None:
+        if self.decay:
+            self.sums.views[name].add_(_scaled(self.weights.views[name], self.shares), alpha=self.decay)
 
 
 class FirstStep:

@@ -46,6 +46,8 @@ _OPTIONS = {
     "fresh": "fresh(examples=30)",
     "crop": "crop(padding=1)",
     "clipping": "clipping(radius=1)",
+    "optimiser adam": "adam(amsgrad=true)",
+    "fedprox": "fedprox(mu=0.1)",
     "features scaled": "scaled(divisor=100)",
     "mlp": "mlp(widths=[9])",
     "cnn": "cnn(channels=[3], kernel=3, hidden=[8])",
@@ -56,6 +58,7 @@ _OPTIONS = {
     "transformer": "transformer(width=8, depth=1, heads=2, dropout=0.1)",
 }
 _NEEDS: dict[str, dict[str, Any]] = {
+    **{name: {"server_learning_rate": 0.01} for name in ("adam", "yogi", "adagrad")},
     "backdoor": {"flip_rate": 0.5},
     "one_label": {"clients": 10},
     "label_bias": {"clients": 10},
@@ -76,6 +79,10 @@ ENGINE: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9, "optimiser_state": "kept", "weight_decay": 0.01},
     "client momentum": {"client_momentum": 0.8, "clip_update": 0.3},
     "server momentum": {"server_momentum": 0.9, "server_learning_rate": 0.5},
+    "other steps": {"optimiser": "sgd(nesterov=true)", "momentum": 0.5, "weight_decay": 0.01, "clip_gradient": 0.5},
+    "kept moments": {"optimiser": "adamw", "optimiser_state": "kept", "weight_decay": 0.1, "clients_per_round": 5},
+    "first variates": {"algorithm": "scaffold(option=1)", "clients_per_round": 5, "weight_decay": 0.01},
+    "uneven steps": {"algorithm": "fednova", "local_steps": None, "local_epochs": 2, "momentum": 0.5},
     "sums": {"reduction": "sum", "learning_rate": 0.01},
     "participation": {"schedule": "step(every=1)", "schedule_clock": "participation", "clients_per_round": 4},
     "shared steps": {"schedule": "decay(rate=0.1)", "schedule_clock": "shared_step", "schedule_start": 3},
