@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from flipbench.spec import reference
-
-if TYPE_CHECKING:
-    from flipbench.spec.cell import Cell
 
 SGD, FEDAVG, SCAFFOLD, FEDNOVA = "sgd", "fedavg", "scaffold", "fednova"
 ALGORITHMS = (FEDAVG, "fedprox", SCAFFOLD, FEDNOVA)
@@ -18,7 +15,7 @@ def name_of(text: str) -> str:
     return text if "(" not in text else reference.parse(text).name
 
 
-def problem(cell: Cell) -> str | None:
+def problem(cell: Any) -> str | None:
     """Why the optimisers and the algorithm of a cell do not fit its other fields; None where they do."""
     local = name_of(cell.optimiser)
     if local != SGD and cell.momentum:
@@ -40,7 +37,7 @@ def _has_nesterov(optimiser: str) -> bool:
     return optimiser != SGD and reference.parse(optimiser).options.get("nesterov") is True
 
 
-def _of_algorithm(cell: Cell, algorithm: str) -> str | None:
+def _of_algorithm(cell: Any, algorithm: str) -> str | None:
     if ":" in algorithm:
         return f"algorithm is one of {', '.join(ALGORITHMS)}, and cannot be your own: {cell.algorithm}"
     if algorithm not in (SCAFFOLD, FEDNOVA):

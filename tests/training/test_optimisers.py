@@ -16,12 +16,11 @@ from flipbench.training import flat_parameters as vectors
 from flipbench.training import local_sgd
 from flipbench.training.batches import Batches
 from flipbench.training.inputs import Inputs
-from flipbench.training.layers import stacked_model
 from flipbench.training.local_sgd import LocalRound, gradients_at_start, train
 from flipbench.training.optimisers.kept_states import KeptStates
 from flipbench.training.optimisers.local import Momentum, adam, adamw
 from flipbench.training.optimizer import Recipe
-from tests.helpers.lockstep_cases import case
+from tests.helpers.lockstep_cases import case, stacked
 
 Make = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
 LR, DECAY = 0.05, 0.03
@@ -47,10 +46,11 @@ CASES: dict[str, tuple[Any, Make]] = {
 def work_of(name: str, steps: int, uneven: bool, recipe: Recipe, **more: Any) -> tuple[nn.Module, LocalRound]:
     """In float64, where Adam's steps do not depend on how gradients near 0 are rounded; compiled code is of float32."""
     model, start, x, batches = case(name, steps, uneven)
+    net = stacked(model)
     if name != "softmax":
         model, start, x = model.double(), start.double(), x.double()
     where, still = vectors.layout_of(model), vectors.statistics(model)
-    work = LocalRound(stacked_model.stack(model), where, start, Inputs(x), batches, recipe, statistics=still, **more)
+    work = LocalRound(net, where, start, Inputs(x), batches, recipe, statistics=still, **more)
     return model, work
 
 
@@ -226,7 +226,7 @@ def test_what_has_no_gradient_does_not_move() -> None:
     model, (_, _, x, batches) = Partly(), case("mlp", 2, False)
     where, start = vectors.layout_of(model), vectors.flatten(model).expand(2, -1).contiguous()
     for optimiser in (adam(), adamw(), Momentum(0.9, True)):
-        net = stacked_model.stack(model)
+        net = stacked(model)
         update = train(LocalRound(net, where, start, Inputs(x), batches, recipe_of(optimiser, decay=0.5)))
         assert not update[..., where["idle"][0]].any()
         assert update[..., where["used.weight"][0]].any()
