@@ -53,7 +53,7 @@ def _of_algorithm(cell: Any, algorithm: str) -> str | None:
         return "clip_update bounds updates, and algorithm scaffold sends control variates too: leave clip_update out"
     if algorithm == FEDNOVA and cell.noise_multiplier:
         return (
-            "noise_multiplier needs what one client can add, and algorithm fednova scales each update by the steps of all "
-            "clients: leave noise_multiplier out"
+            "noise_multiplier needs what one client can add, and algorithm fednova scales each update by the steps of "
+            "all clients: leave noise_multiplier out"
         )
     return None
