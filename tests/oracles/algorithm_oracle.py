@@ -1,4 +1,4 @@
-"""FedProx, SCAFFOLD, FedNova and the server's optimisers as their papers write them down: loops over clients in float64.
+"""FedProx, SCAFFOLD, FedNova and server optimisers as their papers write them down: loops over clients in float64.
 
 Who holds what and which examples make a batch are the bench's, as in `federation_oracle`; all else is worked out here.
 """
