@@ -112,7 +112,7 @@ def test_exactly_a_share_of_each_client_is_held_out(share: float) -> None:
 
 
 def test_a_share_that_leaves_nothing_to_train_on_is_refused() -> None:
-    with pytest.raises(UserError, match="validation_share 0.995 of at most 50 examples leaves no client one"):
+    with pytest.raises(UserError, match=r"validation_share 0\.995 of at most 50 examples leaves no client one"):
         people(replace(CELL, validation_share=0.995))
 
 
