@@ -233,6 +233,12 @@ def _without_validation(cell: Cell, parts: tuple[Tensor, ...]) -> tuple[Tensor, 
     for client, rows in enumerate(parts):
         order = torch.randperm(len(rows), generator=generator(cell.seed, "validation", client))
         left.append(rows[order[round(cell.validation_share * len(rows)) :].sort().values])
+    if not any(len(rows) for rows in left):
+        most = max(map(len, parts))
+        raise UserError(
+            f"validation_share {cell.validation_share:g} of at most {most} examples leaves no client one to train on: "
+            "give a smaller share"
+        )
     return tuple(left)
 
 

@@ -92,9 +92,12 @@ def _reasons(cell: Cell, sizes: Callable[[str], int | None]) -> Iterator[Reason]
         yield "reduction", f"the sum over a batch of one example is its mean; {_LEAVE}"
     if cell.validation_share and cell.partition == "iid" and (examples := sizes(cell.dataset)) is not None:
         own = -(-(examples - cell.root_examples) // cell.clients)
-        if round(Fraction(repr(cell.validation_share)) * own) == 0:
-            text = f"a share of {cell.validation_share:g} of the {own} examples of a client is no example; {_LEAVE}"
-            yield "validation_share", text
+        kept = own - round(Fraction(repr(cell.validation_share)) * own)
+        share = f"a share of {cell.validation_share:g} of the {own} examples of a client is"
+        if kept == own:
+            yield "validation_share", f"{share} no example; {_LEAVE}"
+        elif kept == 0:
+            yield "validation_share", f"{share} all of them, so that nothing can be trained; give a smaller share"
     yield from _of_attack(cell)
     yield from _of_rule(cell.aggregator)
     if cell.declared_byzantine is not None and _takes_no_f(cell.aggregator):

@@ -99,7 +99,7 @@ def test_flips_after_the_batches_need_an_attack_on_labels() -> None:
         populate(cell, LABELS, 5, iid, ATTACKS["scaled"])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.98])
 def test_exactly_a_share_of_each_client_is_held_out(share: float) -> None:
     whole, p = people(clean_twin(CELL)), people(replace(CELL, validation_share=share))
     for client, part in enumerate(whole.parts):
@@ -109,6 +109,11 @@ def test_exactly_a_share_of_each_client_is_held_out(share: float) -> None:
         assert torch.equal(left, left.sort().values)
     assert p.sizes[:6] == tuple(len(part) for part in p.parts[:6])
     assert len(p.parts[6]) == 50 - round(share * 50)  # sybils too
+
+
+def test_a_share_that_leaves_nothing_to_train_on_is_refused() -> None:
+    with pytest.raises(UserError, match=r"validation_share 0\.995 of at most 50 examples leaves no client one"):
+        people(replace(CELL, validation_share=0.995))
 
 
 def stream(parts: list[int], labels: Tensor | None = None, **facts: Any) -> BatchStream:

@@ -128,6 +128,7 @@ ATTACKED = f"{USUAL}, malicious_count: 2, attack: mirrored"
         ("loss: class_balanced(power=0)", "weighs all classes alike"),
         ("reduction: sum, batch_size: 1", "of one example"),
         ("validation_share: 0.001", "of the 180 examples of a client is no example"),
+        ("validation_share: 0.999", "of the 180 examples of a client is all of them"),
         ("attack_stop: 9", "after the last of 3 rounds"),
         ("attack_availability: 0.9", "is each of them"),
         ("aggregator: trimmed_mean(trim=0)", "is the mean"),
