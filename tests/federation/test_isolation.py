@@ -87,7 +87,7 @@ PLUGINS: dict[str, tuple[str, str, str | None]] = {
     "recursion": ("aggregator", RULE.format("import sys; sys.setrecursionlimit(len(_stack()) + 9)"), "recursion"),
     "umask": ("attack", LABELS.format("os.umask(0o777)"), "umask"),
     "threads in a model": ("model", MODEL.format("torch.set_num_threads(2)"), "number of threads"),
-    "input of a model": ("model", MODEL.format("x.data.sub_(1)"), "forward changes its input in place"),
+    "input of a model": ("model", MODEL.format("x.data.sub_(1)"), None),  # it is given a copy
     "pixels": ("features", SCALE.format("train.zero_()"), "changed the training images"),
     "a failure with a setting": (
         "aggregator",
