@@ -122,6 +122,11 @@ SHIPPED: Mapping[str, Shipped] = {
         lambda options: package_tables.SEVERITIES,
         lambda options: package_tables.content_of_fars(),
     ),
+    "splice": Shipped(
+        package_tables.splice,
+        lambda options: package_tables.JUNCTIONS,
+        lambda options: package_tables.content_of_splice(),
+    ),
     "cifar10": _cifar(cifar.cifar10, cifar.CIFAR10),
     "cifar100": _cifar(cifar.cifar100, cifar.CIFAR100),
     "svhn": Shipped(svhn.svhn, lambda options: svhn.CLASSES, fetch=_fetch_by_loading(svhn.svhn, "svhn", _of_svhn)),

