@@ -12,6 +12,10 @@ InputKind = Literal["image", "features", "tokens"]
 DTYPES: dict[torch.dtype, InputKind] = {torch.uint8: "image", torch.float32: "features", torch.int64: "tokens"}
 
 
+class OtherInputError(ValueError):
+    """A model takes inputs of another kind than the data have."""
+
+
 class InputShape(tuple[int, ...]):
     """The shape of one example, with what its numbers are; for images it equals the plain tuple.
 

@@ -220,8 +220,18 @@ def check_model(text: str, shape: tuple[int, ...], classes: int) -> None:
         )
 
 
-def _build(model: Callable[..., Any], shape: tuple[int, ...] = (1, 512, 512), classes: int = 2) -> Any:
-    """Without a data set, images so large that only mistakes of the options themselves remain."""
+def _try_model(model: Callable[..., Any]) -> None:
+    """For images so large, or texts, that only mistakes of the options themselves remain."""
+    from flipbench.data.input_shape import InputShape, OtherInputError
+
+    for shape in (InputShape((1, 512, 512)), InputShape((64,), "tokens", 64, 0), InputShape((64,), "features")):
+        with suppress(OtherInputError):
+            _build(model, shape, 2)
+            return
+
+
+def _build(model: Callable[..., Any], shape: tuple[int, ...], classes: int) -> Any:
+    """The model; nothing is allocated."""
     import torch
 
     with torch.device("meta"):
@@ -285,7 +295,7 @@ _TRIALS: dict[str, Callable[[Any], Any]] = {
     "schedule": _try_schedule,
     "features": _try_features,
     "initialisation": _try_initialisation,
-    "model": _build,
+    "model": _try_model,
     "optimiser": _try_optimiser,
     "server_optimiser": _try_optimiser,
 }

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from flipbench.data.input_shape import InputShape
+from flipbench.data.input_shape import InputShape, OtherInputError
 from flipbench.training.initialisation import Initialisation, default, initialise
 from flipbench.training.networks.attention import transformer, vit
 from flipbench.training.networks.convolutional import lenet, vgg
@@ -100,7 +100,7 @@ def cnn(
     if not channels and (channel_dropout or padding or norm != "none"):
         raise ValueError("cnn(channels=[]) has no convolution, and norm, padding and channel_dropout are of those")
     if (known := InputShape.of(shape)).kind != "image":
-        raise ValueError(f"cnn takes images, and the data are {known.described}")
+        raise OtherInputError(f"cnn takes images, and the data are {known.described}")
     depth, height, width = shape
     layers: list[nn.Module] = []
     for out in channels:
@@ -134,7 +134,7 @@ def _numbers(model: str, shape: Shape) -> int:
         ValueError: it has none, being token ids.
     """
     if (known := InputShape.of(shape)).kind == "tokens":
-        raise ValueError(f"{model} takes images or features, and the data are {known.described}")
+        raise OtherInputError(f"{model} takes images or features, and the data are {known.described}")
     return math.prod(shape)
 
 

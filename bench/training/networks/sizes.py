@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from flipbench.data.input_shape import InputShape
+from flipbench.data.input_shape import InputShape, OtherInputError
 
 LARGEST = 1_000_000  # width of a layer
 _DEEPEST = 200  # layers
@@ -39,7 +39,7 @@ def image_shape(network: str, shape: Sequence[int]) -> tuple[int, int, int]:
         ValueError: the data are no images.
     """
     if (known := InputShape.of(shape)).kind != "image":
-        raise ValueError(f"{network} takes images, and the data are {known.described}")
+        raise OtherInputError(f"{network} takes images, and the data are {known.described}")
     channels, height, width = shape
     return channels, height, width
 
@@ -52,7 +52,7 @@ def token_shape(network: str, shape: Sequence[int]) -> tuple[int, int, int | Non
     """
     known = InputShape.of(shape)
     if known.kind != "tokens" or known.vocabulary is None:
-        raise ValueError(f"{network} takes token ids, and the data are {known.described}")
+        raise OtherInputError(f"{network} takes token ids, and the data are {known.described}")
     return known[0], known.vocabulary, known.padding
 
 
