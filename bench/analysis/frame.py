@@ -125,7 +125,7 @@ def labels_of(*frames: pd.DataFrame) -> AbstractContextManager[None]:
     """
     values = {name: [v for frame in frames for v in _values(frame, name)] for name in FIELDS}
     given: list[Any] = [tuple(entry) for frame in frames for entry in frame.attrs.get(GIVEN, ())]
-    given += [entry for frame in frames for entry in of_tables.labels(frame, given)]
+    given += of_tables.labels(frames, given)
     return telling_apart(values, list(dict.fromkeys(given)))
 
 

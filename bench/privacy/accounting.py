@@ -55,6 +55,7 @@ def epsilon(
     delta: float,
     place: Place = "server",
     neighbours: Neighbours = "replaced",
+    malicious: int = 0,
 ) -> float:
     """ε of a federation, an upper bound.
 
@@ -67,6 +68,8 @@ def epsilon(
         place: the server adds the noise, and those who see the global models are to learn nothing; or each client
             does, and the server, who sees who takes part and what is sent, is to learn nothing either.
         neighbours: what two neighbouring federations differ in.
+        malicious: so many of the clients know whether they were drawn themselves; where none was, the others were
+            drawn from fewer.
 
     Returns:
         ε; inf without noise.
@@ -82,13 +85,13 @@ def epsilon(
     if noise_multiplier == 0:
         return math.inf
     multiplier = noise_multiplier / 2 if neighbours == "replaced" else noise_multiplier
-    share = per_round / clients
+    share, others = per_round / clients, clients - malicious
     if share == 1:
         return _gaussian(multiplier / math.sqrt(rounds), delta)
     known = _known_rounds(multiplier, rounds, share, delta)
-    return (
-        known if place == "client" else min(known, _sampled(multiplier, rounds, clients, per_round, delta, neighbours))
-    )
+    if place == "client" or per_round >= others:
+        return known
+    return min(known, _sampled(multiplier, rounds, others, per_round, delta, neighbours))
 
 
 @lru_cache(maxsize=4096)

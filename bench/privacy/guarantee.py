@@ -10,6 +10,12 @@ from flipbench.privacy import accounting, sensitivity
 from flipbench.spec.cell import CLEAN, SHARE
 from flipbench.spec.reference import parse, parse_chain
 
+# Shipped attacks on labels and images that learn nothing of honest clients but labels in general and global models.
+_FROM_MODELS_ALONE = frozenset(
+    {"mirrored", "shifted", "targeted", "swapped", "all_to_one", "uniform", "resampled", "permuted", "least_likely"}
+    | {"backdoor"}
+)
+_FEATURES, _LOSSES = frozenset({"unit", "scaled", "standard"}), frozenset({"cross_entropy", "class_balanced"})
 _ONE_MESSAGE = ("fedavg", "fedprox")  # algorithms whose clients send an update alone, which depends on their data alone
 
 
@@ -48,7 +54,9 @@ def of_cell(cell: Mapping[str, Any]) -> Guarantee | None:
         share = known
     if not accounting.installed():
         return Guarantee(None, delta, accounting.MISSING)
-    found = accounting.epsilon(z / share, int(cell["rounds"]), members, per_round, delta, cell["noise_at"])
+    malicious = int(cell["malicious_count"]) if cell["attack"] != CLEAN else 0
+    rounds, place = int(cell["rounds"]), cell["noise_at"]
+    found = accounting.epsilon(z / share, rounds, members, per_round, delta, place, malicious=malicious)
     return Guarantee(found, delta)
 
 
@@ -74,12 +82,13 @@ def _doubts(cell: Mapping[str, Any]) -> Iterator[str]:
     if attack != CLEAN and places != ("updates",):
         if cell["adaptive"]:
             yield "the attack was searched with the data of honest clients, without noise"
-        links = parse_chain(attack)
-        if any(link.name == "confusable" for link in links):
+        names = [link.name for link in parse_chain(attack)]
+        unknown = [name for name in names if name not in _FROM_MODELS_ALONE]
+        if "confusable" in names:
             yield "the attack knows a model that was trained on the data of honest clients"
-        if any(":" in link.name for link in links):
-            yield "what the attack of a plug-in knows of honest clients is not known"
-    algorithm = parse(str(cell.get("algorithm", "fedavg"))).name
+        elif len(unknown) > ("updates" in places):  # one link acts on updates
+            yield f"what {attack} knows of honest clients is not known"
+    algorithm = parse(str(cell["algorithm"])).name
     if algorithm not in _ONE_MESSAGE:
         yield f"{algorithm} sends more than clipped updates, or scales each by what the others do: no ε is known"
     features, loss = parse(str(cell["features"])), parse(str(cell["loss"]))
@@ -87,5 +96,5 @@ def _doubts(cell: Mapping[str, Any]) -> Iterator[str]:
         yield "features are scaled by the mean and deviation of all clients' data: give standard(mean=..., std=...)"
     if loss.name == "class_balanced" and loss.options.get("counts") == "federation":
         yield "the loss uses the counts of all clients' labels"
-    if any(":" in parse(str(cell[name])).name for name in ("features", "loss")):
+    if features.name not in _FEATURES or loss.name not in _LOSSES:
         yield "what a plug-in for features or the loss takes from all clients' data is not known"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,10 @@ def guarantees(cells: pd.DataFrame) -> list[Guarantee | None]:
         return found
     noisy = [place for place, z in enumerate(cells[_FIELD].tolist()) if not is_nothing(z) and z]
     known: dict[tuple[Any, ...], Guarantee | None] = {}
-    names = [name for name in _DEPENDS_ON if name in cells]
-    for place, values in zip(noisy, cells.iloc[noisy][names].itertuples(index=False), strict=True):
+    for place, values in zip(noisy, cells.iloc[noisy][list(_DEPENDS_ON)].itertuples(index=False), strict=True):
         name = tuple(None if is_nothing(v) else v for v in values)
         if name not in known:
-            known[name] = guarantee.of_cell(dict(zip(names, name, strict=True)))
+            known[name] = guarantee.of_cell(dict(zip(_DEPENDS_ON, name, strict=True)))
         found[place] = known[name]
     return found
 
@@ -61,17 +61,18 @@ def with_places(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.assign(**{_PLACE: cells[_PLACE].where(noisy, cells["aggregator"].map(only).fillna(cells[_PLACE]))})
 
 
-def labels(cells: pd.DataFrame, given: list[tuple[str, Any, str]]) -> list[tuple[str, Any, str]]:
+def labels(frames: Sequence[pd.DataFrame], given: list[tuple[str, Any, str]]) -> list[tuple[str, Any, str]]:
     """The noise multipliers whose cells all have one ε, with it: field, value and label, as a grid gives labels.
 
     Args:
-        cells: of `analysis.frame.load`.
+        frames: of `analysis.frame.load`, shown together.
         given: the labels of the grid, which stay as they are.
     """
     of_value: dict[float, set[float | None]] = {}
-    for z, found in zip(cells[_FIELD].tolist() if _FIELD in cells else [], guarantees(cells), strict=False):
-        if found is not None:
-            of_value.setdefault(float(z), set()).add(found.epsilon)
+    for cells in frames:
+        for z, found in zip(cells.get(_FIELD, ()), guarantees(cells), strict=False):
+            if found is not None:
+                of_value.setdefault(float(z), set()).add(found.epsilon)
     named = {value for name, value, _ in given if name == _FIELD}
     one = {z: next(iter(several)) for z, several in of_value.items() if len(several) == 1 and z not in named}
     return [(_FIELD, z, f"{z:g} (ε = {epsilon:.3g})") for z, epsilon in one.items() if epsilon is not None]

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort
+from flipbench.attacks import ATTACKS
+from flipbench.attacks.contract import place
 from flipbench.plugins import registry
-from flipbench.privacy import accounting, of_tables, sensitivity
+from flipbench.privacy import accounting, guarantee, of_tables, sensitivity
 from flipbench.privacy.guarantee import of_cell
 from flipbench.spec.cell import Cell
 from flipbench.spec.twins import normal
@@ -93,10 +95,14 @@ REFUSED = {
         row(("labels",), attack="confusable", malicious_count=3, noise_at="client"),
         "a model that was trained",
     ),
-    "plug-in": (row(("labels",), attack="mine.py:mine", malicious_count=3, noise_at="client"), "plug-in"),
+    "plug-in before an attack on updates": (
+        row(("labels", "updates"), attack="mine | scaled", malicious_count=3, noise_at="client"),
+        "what mine | scaled knows",
+    ),
+    "plug-in": (row(("labels",), attack="mine", malicious_count=3, noise_at="client"), "what mine knows"),
     "features": (row(features="standard"), "standard(mean=..., std=...)"),
     "features of a plug-in": (row(features="mine.py:mine"), "a plug-in for features"),
-    "control variates": ({**row(), "algorithm": "scaffold(option=2)"}, "scaffold sends more than clipped updates"),
+    "control variates": (row(algorithm="scaffold(option=2)"), "scaffold sends more than clipped updates"),
     "counts": (row(loss="class_balanced(counts=federation)"), "counts of all clients' labels"),
 }
 
@@ -137,6 +143,28 @@ def test_what_is_known_has_the_epsilon_of_the_accountant() -> None:
 
 
 @needs_library
+def test_malicious_clients_know_who_was_not_drawn() -> None:
+    """Where none of them takes part, the others were drawn from fewer; a server that sees all knows it anyway."""
+
+    def of(places: tuple[str, ...] = ("labels",), **facts: Any) -> float:
+        found = of_cell(row(places, **({"clients_per_round": 4, "attack": "mirrored", "malicious_count": 20} | facts)))
+        assert found is not None
+        assert found.epsilon is not None
+        return found.epsilon
+
+    assert of() == accounting.epsilon(8.0, 10, 40, 4, 1e-5, malicious=20) > of((), attack="none")
+    assert of(malicious_count=37) == accounting.epsilon(8.0, 10, 40, 4, 1e-5, "client")
+    assert of(noise_at="client") == of((), attack="none", noise_at="client")
+
+
+def test_every_shipped_attack_on_labels_or_images_is_judged() -> None:
+    shipped = {name for name, attack in ATTACKS.items() if place(attack) != "updates"}
+    assert shipped - {"confusable", "worst_case"} == guarantee._FROM_MODELS_ALONE
+    assert set(registry.shipped("features")) == guarantee._FEATURES
+    assert set(registry.shipped("loss")) == guarantee._LOSSES
+
+
+@needs_library
 def test_tables_have_the_columns_and_the_labels() -> None:
     cells = pd.DataFrame(
         [row(), row(noise_multiplier=0.0), row(noise_multiplier=2.0, aggregator="krum"), row(noise_multiplier=2.0)]
@@ -146,10 +174,12 @@ def test_tables_have_the_columns_and_the_labels() -> None:
     assert pd.isna(found["epsilon"]).tolist() == [False, True, True, False]
     assert pd.isna(found["delta"]).tolist() == [False, True, False, False]
     assert [bool(text) for text in found["epsilon_reason"]] == [False, False, True, False]
-    assert of_tables.labels(cells, []) == [
+    assert of_tables.labels([cells], []) == [
         ("noise_multiplier", 8.0, f"8 (ε = {found['epsilon'][0]:.3g})")
     ]  # 2: not all
-    assert of_tables.labels(cells, [("noise_multiplier", 8.0, "much")]) == []
+    assert of_tables.labels([cells], [("noise_multiplier", 8.0, "much")]) == []
+    longer = pd.DataFrame([row(rounds=20)])  # beside them 8 has two values of ε
+    assert of_tables.labels([cells, longer], []) == []
     assert "δ = 1e-05" in of_tables.sentence(cells)
     assert of_tables.sentence(cells.iloc[1:3]) == ""
 
