@@ -16,7 +16,7 @@ from flipbench.spec.labels import is_nothing
 _FIELD, _PLACE = "noise_multiplier", "noise_at"
 _DEPENDS_ON = (
     *("noise_multiplier", "noise_at", "clip_update", "aggregator", "attack", "places", "adaptive", "features", "loss"),
-    *("algorithm", "rounds", "clients", "clients_per_round", "malicious_count", "malicious_data"),
+    *("rounds", "clients", "clients_per_round", "malicious_count", "malicious_data"),
 )
 
 

@@ -164,6 +164,8 @@ def test_without_noise_its_place_is_no_other_experiment() -> None:
         ({"noise_multiplier": -1.0, "clip_update": 1.0}, "greater than or equal to 0"),
         ({"noise_multiplier": math.inf, "clip_update": 1.0}, "finite"),
         ({"noise_multiplier": True, "clip_update": 1.0}, "valid number"),
+        ({"noise_multiplier": 1.0, "clip_update": 1.0, "algorithm": "scaffold"}, "control variates"),
+        ({"noise_multiplier": 1.0, "clip_update": 1.0, "algorithm": "fednova"}, "leave noise_multiplier out"),
         ({"noise_at": "both"}, "'server' or 'client'"),
     ],
 )

@@ -102,7 +102,6 @@ REFUSED = {
     "plug-in": (row(("labels",), attack="mine", malicious_count=3, noise_at="client"), "what mine knows"),
     "features": (row(features="standard"), "standard(mean=..., std=...)"),
     "features of a plug-in": (row(features="mine.py:mine"), "a plug-in for features"),
-    "control variates": (row(algorithm="scaffold(option=2)"), "scaffold sends more than clipped updates"),
     "counts": (row(loss="class_balanced(counts=federation)"), "counts of all clients' labels"),
 }
 
