@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,16 @@ from flipbench.system.malloc import keep_freed_memory
 CONFIG = "flipbench"  # of a local worker: where its `DriverEnvironment` stand in Dask's configuration
 BEGAN = "flipbench-began"  # a topic: from now on the time limit counts
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+
+
+def keep_dask_from_drawing() -> None:
+    """Dask guesses sizes of what it sends from samples, in a thread of its own, by Python's global generator.
+
+    While code of a plug-in runs beside it, the change would be taken for the plug-in's (`plugins.guard`).
+    """
+    sizes: Any = import_module("dask.sizeof")
+    if not isinstance(sizes.random, random.Random):
+        sizes.random = random.Random(0)
 
 
 class RefusedError(UserError):
@@ -93,6 +105,7 @@ def perform(task: Task, dataset: Dataset | None) -> list[Record] | Failed:
 
 
 def _perform(task: Task, dataset: Dataset | None) -> list[Record]:
+    keep_dask_from_drawing()
     own, wanted = fingerprint(), task.driver
     if own != wanted:  # remote ones are inspected before, but this one may have joined later
         differs = ", ".join(f"{name} {own.get(name)}" for name, value in wanted.items() if own.get(name) != value)

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations
 
 from flipbench.data.input_shape import InputShape
 from flipbench.training import models
+from flipbench.training.networks.several_inputs import SeveralInputs
 
 GREY, COLOUR = InputShape((1, 6, 6)), InputShape((3, 8, 8))
 ROW, SERIES = InputShape((9,), "features"), InputShape((5, 4), "features")
@@ -77,15 +78,16 @@ class Tied(nn.Module):
 
 
 class TwoInputs(nn.Module):
-    """A row of numbers and an image, which come as one row."""
+    """An image and a row of numbers, in one tuple."""
 
     def __init__(self) -> None:
         super().__init__()
         self.image, self.numbers, self.last = nn.Conv2d(1, 2, 2), nn.Linear(5, 3), nn.Linear(5, L)
 
-    def forward(self, x: Tensor) -> Tensor:
-        image, numbers = x[:, :4].reshape(-1, 1, 2, 2), x[:, 4:]
-        return self.last(torch.cat([self.image(image).flatten(1), torch.relu(self.numbers(numbers))], 1))
+    def forward(self, parts: tuple[Tensor, Tensor]) -> Tensor:
+        image, numbers = parts
+        logits: Tensor = self.last(torch.cat([self.image(image).flatten(1), torch.relu(self.numbers(numbers))], 1))
+        return logits
 
 
 def _last(layer: nn.Module) -> nn.Module:
@@ -178,7 +180,9 @@ KINDS: dict[str, Kind] = {
         ROW,
         _BOTH,
     ),
-    "several inputs in one row": Kind(lambda s, c: TwoInputs(), ROW, _BOTH),
+    "several inputs in one tuple": Kind(
+        lambda s, c: SeveralInputs(TwoInputs(), [(1, 2, 2), (5,)], as_tuple=True), ROW, _BOTH
+    ),
     "a function with its own backward pass": Kind(
         lambda s, c: Of(lambda m, x: m.last(Squared.apply(m.first(x))), first=nn.Linear(9, 6), last=nn.Linear(6, c)),
         ROW,

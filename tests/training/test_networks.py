@@ -12,6 +12,7 @@ from flipbench.data.input_shape import InputShape
 from flipbench.training import flat_parameters as vectors
 from flipbench.training import initialisation, models
 from flipbench.training.networks.recurrent import _ends
+from flipbench.training.networks.several_inputs import SeveralInputs, joined
 
 TEXT = InputShape((80,), "tokens", 80, 0)
 LARGE, SMALL, GREY = (3, 224, 224), (3, 32, 32), (1, 28, 28)
@@ -115,3 +116,28 @@ def test_the_field_initialisation_draws_into_every_layer(draw: str) -> None:
                 assert not torch.equal(one, two), key
         if isinstance(embedding := getattr(made, "embedding", None), nn.Embedding):
             assert not embedding.weight[0].any()
+
+
+def test_several_inputs_come_back_as_they_were_joined() -> None:
+    images, numbers, tokens = torch.rand(4, 1, 3, 3), torch.rand(4, 5), torch.randint(1 << 20, (4, 6))
+    seen: list[tuple[torch.Tensor, ...]] = []
+
+    class Keeps(nn.Module):
+        def forward(self, *parts: torch.Tensor) -> torch.Tensor:
+            seen.append(parts)
+            return parts[1]
+
+    SeveralInputs(Keeps(), [(1, 3, 3), (5,), (6,)], tokens=[2])(joined(images, numbers, tokens))
+    for got, want in zip(seen[0], (images, numbers, tokens), strict=True):
+        assert torch.equal(got, want)
+        assert got.dtype == want.dtype
+    with pytest.raises(AssertionError, match="need rows of 14 numbers"):
+        SeveralInputs(Keeps(), [(1, 3, 3), (5,)])(joined(images, numbers, tokens))
+    with pytest.raises(ValueError, match="tokens names part 3"):
+        SeveralInputs(Keeps(), [(1, 3, 3), (5,), (6,)], tokens=[3])
+    with pytest.raises(ValueError, match="a shape of one or more numbers"):
+        SeveralInputs(Keeps(), [(0,)])
+    with pytest.raises(ValueError, match="equally many examples"):
+        joined(images, numbers[:2])
+    with pytest.raises(ValueError, match="beyond 2"):
+        joined(images, tokens + (1 << 24) + 1)

@@ -147,6 +147,7 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
     """The cells asked for with their ``value``; each attacked one again with its twin's, as attack ``none``."""
     known = frame[frame["status"] != "missing"]
     own = known.merge(tidy[["key", shown.name]].rename(columns={shown.name: "value"}), on="key", how="left")
+    own = own.copy()  # in one piece: pandas warns of frames of many columns that grow by one more
     own["twin_f"] = own["twin"].map(own.set_index("key")["declared_byzantine"]).fillna(own["declared_byzantine"])
     asked = _asked(where)
     attacked, clean = own[own["attack"] != CLEAN], own[own["attack"] == CLEAN]
