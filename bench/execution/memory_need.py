@@ -20,6 +20,7 @@ from flipbench.federation import run_stack
 from flipbench.plugins import registry
 from flipbench.spec.cell import Cell
 from flipbench.spec.reference import parse_chain
+from flipbench.spec.training_choices import SCAFFOLD, name_of
 from flipbench.system.limits import size_text
 
 PROCESS = 350 << 20  # bytes of a worker before it holds data: PyTorch, numba, compiled kernels, small cells
@@ -29,7 +30,9 @@ _OF_RULES = {"flame": 4.2, "foolsgold": 3.2, "caf": 1.0}  # beyond `_COPIES`
 _OF_ATTACKS = {"min_max": 5.0, "min_sum": 5.0, "fang_krum": 5.0, "fang_trimmed_mean": 5.0}
 _OF_UPDATE_ATTACKS = 1.5
 _OF_PLUGINS = 2.0  # what they are lent, and an answer like it
-_OF_KEPT_BUFFERS = 1.0
+_OF_KEPT_BUFFERS = {"sgd": 1.0}
+_OF_OTHER_STATES = 2.0  # two moments
+_OF_SCAFFOLD = 6.0  # variates, their shifts and changes, and a change in float64
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -137,7 +140,11 @@ def _batch(cell: Cell) -> int:
 
 def copies(cell: Cell) -> float:
     """How many matrices as large as the updates of a round exist at the same time."""
-    number = _COPIES + _OF_KEPT_BUFFERS * (cell.optimiser_state == "kept") + (cell.client_momentum > 0)
+    number = _COPIES + (cell.client_momentum > 0)
+    if cell.optimiser_state == "kept":
+        number += _OF_KEPT_BUFFERS.get(name_of(cell.optimiser), _OF_OTHER_STATES)
+    if name_of(cell.algorithm) == SCAFFOLD:
+        number += _OF_SCAFFOLD
     number += max(_of_part("aggregator", name) for name in _names(cell.aggregator))
     if cell.attacked:
         number += max(_of_part("attack", name) for name in _names(cell.attack))

@@ -19,6 +19,7 @@ from flipbench.plugins import registry
 from flipbench.spec.cell import CLEAN, FIELDS, Cell
 from flipbench.spec.field_groups import USUAL
 from flipbench.spec.reference import Reference, parse, parse_chain
+from flipbench.spec.training_choices import FEDNOVA, SCAFFOLD, SGD, name_of
 
 Reason = tuple[str, str]  # the field to name, and why its value changes nothing
 _LEAVE = "leave it out, it changes no number"
@@ -29,6 +30,7 @@ _NAMED = (
     *(
         "augmentation",
         "reduction",
+        "algorithm",
         "validation_share",
         "attack",
         "flip_rate",
@@ -76,10 +78,11 @@ def _reasons(cell: Cell, sizes: Callable[[str], int | None]) -> Iterator[Reason]
             yield name, f"a constant schedule counts nothing; {_LEAVE}"
     elif (steps := _steps(cell, sizes)) is not None and _is_one(cell.schedule, cell.schedule_start, steps, cell.rounds):
         yield "schedule", f"{cell.schedule} leaves the learning rate as it is in {_counted(steps, cell)}; {_LEAVE}"
-    if not cell.momentum:
+    if not cell.momentum and name_of(cell.optimiser) == SGD:
         yield "optimiser_state", f"without momentum there is no state to keep; {_LEAVE}"
     elif cell.rounds == 1:
         yield "optimiser_state", f"with one round no state is kept for another; {_LEAVE}"
+    yield from _of_algorithm(cell)
     if cell.rounds == 1:
         yield "server_momentum", f"with one round there is no step before it; {_LEAVE}"
     if not cell.noise_multiplier:
@@ -102,6 +105,16 @@ def _reasons(cell: Cell, sizes: Callable[[str], int | None]) -> Iterator[Reason]
     yield from _of_rule(cell.aggregator)
     if cell.declared_byzantine is not None and _takes_no_f(cell.aggregator):
         yield "declared_byzantine", f"{cell.aggregator} takes no f; {_LEAVE}"
+
+
+def _of_algorithm(cell: Cell) -> Iterator[Reason]:
+    algorithm = parse(cell.algorithm)
+    if algorithm.name == "fedprox" and not algorithm.options.get("mu"):
+        yield "algorithm", f"with mu=0 there is no proximal term; {_LEAVE}"
+    if algorithm.name == SCAFFOLD and cell.rounds == 1:
+        yield "algorithm", f"with one round all control variates are 0; {_LEAVE}"
+    if algorithm.name == FEDNOVA and cell.local_steps is not None and cell.schedule_clock != "shared_step":
+        yield "algorithm", f"all clients make {cell.local_steps} steps, so fednova is fedavg; {_LEAVE}"
 
 
 def _of_attack(cell: Cell) -> Iterator[Reason]:

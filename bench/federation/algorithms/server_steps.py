@@ -10,7 +10,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Layout
 from flipbench.errors import UserError
 from flipbench.plugins import guard
-from flipbench.training.optimisers.contract import State, Step, check_answer, check_state, is_decoupled
+from flipbench.training.optimisers.contract import State, Step, check_answer, check_state
 
 
 class ServerSteps:
@@ -28,8 +28,6 @@ class ServerSteps:
     """
 
     def __init__(self, optimiser: Any, ref: str, rate: float, layout: Layout, learned: int, cells: int) -> None:
-        if is_decoupled(optimiser):
-            raise UserError(f"server optimiser {guard.name_of(ref)} asks for weight decay, and the server has none")
         self.optimiser, self.ref, self.rate, self.learned = optimiser, ref, rate, learned
         self.layout = {name: place for name, place in layout.items() if place[0].stop <= learned}
         self.t = torch.zeros(cells, dtype=torch.int64)
