@@ -59,7 +59,7 @@ def test_every_pair_is_each_ordered_pair_of_the_data_sets_classes(write):
     text = "base: {attack: every_pair, malicious_count: 2}\ncases: [{dataset: mnist}, {dataset: ham10000}]\n"
     cells = reader.read(write(text)).cells
     for name in ("mnist", "ham10000"):
-        classes = len(data.CLASSES[name])
+        classes = len(data.class_names(name) or ())
         attacks = {c.attack for c in cells if c.attacked and c.dataset == name}
         assert len(attacks) == classes * (classes - 1)
         assert f"targeted(source={classes - 1}, target=0)" in attacks
