@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flipbench.data import file_bytes, pixel_csv
 from flipbench.data.dataset import Dataset, shortened
+from flipbench.data.locations import NotFoundError
 from flipbench.data.splits import held_out
 from flipbench.errors import UserError
 
@@ -143,11 +144,12 @@ def inside_package(package: str, inside: str, install: str) -> Path:
         install: the command that brings it here.
 
     Raises:
-        UserError: the package is not installed, or keeps the file elsewhere.
+        NotFoundError: the package is not installed.
+        UserError: it keeps the file elsewhere.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise UserError(f"the package {package} is not installed, and its data are needed: {install}")
+        raise NotFoundError(f"the package {package} is not installed, and its data are needed: {install}")
     path = Path(spec.origin).parent / inside
     if not path.is_file():
         raise UserError(f"the installed package {package} lacks {path}: install the version named in constraints.txt")
