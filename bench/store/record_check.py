@@ -153,6 +153,8 @@ def _disagreements(record: Mapping[str, Any]) -> Iterator[str]:
         classes = len(task["classes"])
         if record["mapping"] and max(max(pair) for pair in record["mapping"]) >= classes:
             yield f"mapping: names a class beyond the {classes} that there are"
+    if cell.attacked and record["twin"] == record["key"]:
+        yield "twin: an attacked cell is not its own clean twin"
     if cell.attack != CLEAN and record.get("attack") is not None and not record["attack"]["places"]:
         yield "attack.places: an attack acts somewhere"
 
@@ -184,8 +186,10 @@ def _misfits(result: Mapping[str, Any], cell: Cell, classes: int) -> Iterator[st
             yield f"result.{name}: has not as many clients in every round as took part"
     members = cell.clients + (cell.malicious if cell.malicious_data != SHARE else 0)
     for name, ids in (("malicious", result["malicious"]), *(("clients", row) for row in clients)):
-        if len(set(ids)) < len(ids) or (name == "clients" and ids and max(ids) >= members):
+        if len(set(ids)) < len(ids) or (ids and max(ids) >= members):
             yield f"result.{name}: names a client twice, or one beyond the {members} that there are"
+    if len(result["malicious"]) > cell.malicious:
+        yield f"result.malicious: names {len(result['malicious'])} clients, and {cell.malicious} are malicious"
     for flip in result["flips"]:
         if not flip["changed"] <= flip["selected"] <= flip["eligible"] <= flip["examples"]:
             yield f"result.flips: of client {flip['client']} more labels were changed than there are"

@@ -69,6 +69,9 @@ ODD: dict[str, tuple[str, Change]] = {
     "a strange status": ("status", lambda r: r.update(status="perhaps")),
     "a failure among results": ("result", lambda r: r.update(status="failed")),
     "a twin that is no key": ("twin", lambda r: r.update(twin="../../etc")),
+    "its own twin": ("twin", lambda r: r.update(twin=r["key"])),
+    "a malicious client beyond all": ("result.malicious", lambda r: r["result"].update(malicious=[99])),
+    "too many malicious clients": ("result.malicious", lambda r: r["result"].update(malicious=[*range(20)])),
     "an attempt of text": ("attempts", lambda r: r.update(attempts="1")),
     "deep nesting": ("", lambda r: r["provenance"].update(python=json.loads("[" * 300 + "]" * 300))),
 }
