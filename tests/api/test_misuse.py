@@ -92,7 +92,7 @@ def test_a_function_in_the_wrong_place_is_refused_when_the_grid_is_read(override
         ({"dataset": Plain}, r"data set \S*Plain returned a Plain: a loader returns a flipbench\.Dataset"),
         ({"model": three}, r"model \S*three returned an int: a model is a torch\.nn\.Module"),
         ({"model": broken}, r"model \S*broken cannot be made for images of shape \(1, 8, 8\) and 10 classes: KeyError"),
-        ({"model": rule}, r"model \S*rule cannot be made for images .*: AttributeError: 'tuple' object"),
+        ({"model": rule}, r"model \S*rule cannot be made for images .*: AttributeError: 'InputShape' object"),
     ],
 )
 def test_a_data_set_or_model_that_fails_is_one_message_that_names_it(override, expected, tmp_path):

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from tests.docs.test_readme_numbers import agree, cells, interval
+from tests.docs.committed_tables import agree, cells, interval
 from tests.helpers.paths import ROOT
 
 SECTION = (ROOT / "results/README.md").read_text("utf-8").partition("## What privacy costs robustness")[2]

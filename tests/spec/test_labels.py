@@ -149,3 +149,11 @@ def test_small_facts() -> None:
     assert placeless("nnm | /x/r.py:m(k=1)", "aggregator") == "nnm | r.py:m(k=1)"
     assert placeless("mnist(path='/x', train=5)", "dataset") == "mnist(train=5)"
     assert field_label("declared_byzantine") == "declared f"
+
+
+@pytest.mark.parametrize("room", [1, 3, 12, 40])
+def test_texts_that_look_alike_are_told_apart_in_any_room(room: int) -> None:
+    """The characters that are the classes of a text: a space, quotation marks and hyphens of several kinds."""
+    texts = [" ", "  ", "\n", '"', "''", "'", "`", "a", "\u0430", "", "-", "\u2014", "\u2212", "long" * 10]
+    short = fitted(texts, room)
+    assert len({look(text) for text in short.values()}) == len(texts)

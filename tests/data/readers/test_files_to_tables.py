@@ -75,5 +75,5 @@ def test_what_texts_cannot_be_asked_is_said_when_the_grid_is_read(
 
 
 def test_natural_needs_data_that_have_clients() -> None:
-    with pytest.raises(fb.GridError, match=r"natural needs data with natural clients.*mnist5k"):
+    with pytest.raises(fb.GridError, match=r"natural needs data with natural clients.*digits"):
         fb.read_grid("smoke", {"partition": "natural"})
