@@ -190,11 +190,6 @@ def _write_handlers(value: tuple[Any, ...]) -> None:
                 signal.signal(number, handler)
 
 
-def _write_recursion(limit: int) -> None:
-    with suppress(RecursionError):  # below the present depth
-        sys.setrecursionlimit(limit)
-
-
 def _read_umask() -> int:
     umask = os.umask(0o077)  # there is no other way to read it
     os.umask(umask)
@@ -214,7 +209,9 @@ def _write_locale(value: str) -> None:
 
 
 SETTINGS = (  # the first is set back first: a low limit would stop what sets back the others
-    Setting("the limit of recursion (sys.setrecursionlimit)", sys.getrecursionlimit, _write_recursion, of_imports=True),
+    Setting(
+        "the limit of recursion (sys.setrecursionlimit)", sys.getrecursionlimit, sys.setrecursionlimit, of_imports=True
+    ),
     Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     Setting("torch's default device", torch.get_default_device, torch.set_default_device, torch.device("cpu")),
     Setting(
