@@ -16,6 +16,7 @@ NEEDED = (
     "(n, length)"
 )
 _WHOLE = (torch.int8, torch.int16, torch.int32, torch.uint8)
+_CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
 
 
 def as_examples(given: Any) -> Any:
@@ -70,6 +71,16 @@ def problem_of_type(x: Any) -> str | None:
     if kind == "tokens" and x.ndim != 2:
         return f"token ids are needed as an int64 tensor (n, length), got shape {tuple(x.shape)}; images are uint8"
     return None
+
+
+def channels_last(x: Tensor) -> str | None:
+    """Why images seem to have their channels behind; None: they do not."""
+    if kind_of(x) != "image" or x.shape[1] in _CHANNELS or x.shape[3] not in _CHANNELS:
+        return None
+    return (
+        f"images are needed as (n, channels, height, width), and shape {tuple(x.shape)} seems to have the channels last: "
+        "x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"
+    )
 
 
 def problem_of_labels(y: Any, examples: int, classes: int | None) -> str | None:

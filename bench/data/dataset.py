@@ -145,6 +145,9 @@ class Dataset:
             raise UserError(f"data set {name}: {problem}")
         if problem := array_checks.problem_of_clients(owners, (), len(ys)):
             raise UserError(f"data set {name}: {problem}")
+        # Before a share is held out: rows are still those of the caller.
+        if problem := array_checks.channels_last(xs) or array_checks.problem_of_values(xs, 255, vocabulary, padding):
+            raise UserError(f"data set {name}: {problem}")
         if test is None:
             if not 0 < held_out < 1:
                 raise UserError(f"data set {name}: held_out is a share above 0 and below 1, got {held_out}")

@@ -255,6 +255,8 @@ def test_arrays_of_ones_own_are_named_by_their_content() -> None:
         (np.zeros((4, 2)), np.arange(3), {}, "labels are needed as an int64 tensor"),
         (np.zeros((4, 2)), np.arange(4) - 1, {}, "labels begin with 0, got -1"),
         (np.full((4, 2), np.inf), np.arange(4) % 2, {}, "not finite"),
+        (np.where(np.arange(40).reshape(20, 2) == 11, np.nan, 1), np.arange(20) % 2, {}, "in feature 1 of example 5"),
+        (np.zeros((4, 8, 9, 3), np.uint8), np.arange(4) % 2, {}, "seems to have the channels last"),
         (np.zeros((4, 2)), np.arange(4) % 2, {"held_out": 2}, "held_out is a share"),
         (np.zeros((4, 2)), np.arange(4) % 2, {"clients": np.zeros(3, int)}, "clients are needed"),
         (np.zeros((4, 2), int), np.arange(4) % 2, {}, "token ids need vocabulary"),
