@@ -78,7 +78,7 @@ def channels_last(x: Tensor) -> str | None:
     if kind_of(x) != "image" or x.shape[1] in _CHANNELS or x.shape[3] not in _CHANNELS:
         return None
     return (
-        f"images are needed as (n, channels, height, width), and shape {tuple(x.shape)} seems to have the channels last: "
+        f"images are needed as (n, channels, height, width), and {tuple(x.shape)} seems to have the channels last: "
         "x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"
     )
 
