@@ -59,9 +59,11 @@ class Cell:
     Attributes:
         dataset: a data set, with options (``mnist(train=5000)``).
         features: pixel scale: ``unit`` (/255), ``standard`` (unit, less mean, over deviation of the training images;
-            or of given ``mean`` and ``std``), ``scaled(divisor=100)``.
+            or of given ``mean`` and ``std``), ``scaled(divisor=100)``. Of a table ``unit`` leaves the numbers as they
+            are, and ``standard`` takes mean and deviation of each column; token ids have ``unit`` alone.
         partition: how training examples are dealt to clients: ``iid``, ``dirichlet(alpha=0.5)``,
-            ``shards(per_client=2)``, ``similarity(gamma=0.5)``, ``label_bias(q=0.5)``.
+            ``shards(per_client=2)``, ``similarity(gamma=0.5)``, ``label_bias(q=0.5)``; ``natural(minimum=2)``: each
+            client is one of the data's own (a writer, a state) with at least so many examples.
         validation_share: share of each client's examples that is held out and never trained on, exactly
             round(share * n); weights count what is left.
         clients: N, clients in the federation (without sybils: ``malicious_data``).
