@@ -220,10 +220,11 @@ def test_an_attack_that_never_was_on_is_said_once(tmp_path: Path) -> None:
 
 
 def test_where_no_malicious_client_was_seen_at_work_anybody_counts(tmp_path: Path) -> None:
+    sampled = replace(ATTACKED, clients=25, clients_per_round=20)
     absent = {"clients": [list(range(10, 20)) + list(range(10))] * 3, "malicious": [20, 21]}
     dead = {"norms": [[1.0] * 20] * 3}
-    assert kinds(warnings(tmp_path / "a", lambda _: {"result": absent | dead})) == ["no_effect"]
-    assert warnings(tmp_path / "b", lambda _: {"result": absent | norms((2, 7, 2.0))["result"]}) == []
+    assert kinds(warnings(tmp_path / "a", lambda _: {"result": absent | dead}, sampled)) == ["no_effect"]
+    assert warnings(tmp_path / "b", lambda _: {"result": absent | norms((2, 7, 2.0))["result"]}, sampled) == []
 
 
 def test_a_defence_that_is_fedavg_all_along(tmp_path: Path) -> None:
