@@ -27,6 +27,7 @@ from flipbench.spec.cell import Cell
 from flipbench.spec.field_groups import ATTACK_FIELDS, USUAL
 from flipbench.training import evaluation
 
+_NO_STAMPS: dict[str, Any] = dict.fromkeys(("stamped_test", "stamped_labels", "stamped_eligible"))
 _PROXY = 5000  # training examples that a trial is measured on
 _STACK = 8  # trials at once
 
@@ -63,7 +64,7 @@ def confusion(
     return torch.where(counts > 0, total / counts.clamp(min=1), 1.0 / task.classes)
 
 
-_PLAIN = {name: USUAL[name] for name in (*ATTACK_FIELDS, "aggregator")}
+_PLAIN = {name: USUAL[name] for name in (*ATTACK_FIELDS, "aggregator", "evaluate_on")}
 _PLAIN |= {"malicious_count": 0, "declared_byzantine": 0}
 
 
@@ -151,7 +152,7 @@ class Search:
         rows = torch.randperm(len(self.labels), generator=generator(self.cell.seed, "proxy"))[:_PROXY].sort().values
         device = self.task.train.device
         images, labels = self.task.train[rows.to(device)], self.labels[rows].to(device)
-        return replace(self.task, test=images, test_labels=labels, stamped_test=None, stamped_labels=None)
+        return replace(self.task, test=images, test_labels=labels, **_NO_STAMPS)
 
 
 def _last(result: Mapping[str, Any]) -> Tensor:
@@ -162,8 +163,11 @@ def _last(result: Mapping[str, Any]) -> Tensor:
 
 
 def _shorter(cell: Cell, rounds: int) -> Cell:
-    """The cell with fewer rounds, evaluated at the end; an attack that would begin later begins at once."""
-    changes: dict[str, Any] = {"rounds": rounds, "evaluate_every": rounds, "evaluate_last": 1}
+    """The cell with fewer rounds, evaluated at the end on what its task has in the place of the test images.
+
+    An attack that would begin later begins at once.
+    """
+    changes: dict[str, Any] = {"rounds": rounds, "evaluate_every": rounds, "evaluate_last": 1, "evaluate_on": "test"}
     if cell.attack_start > rounds:
         changes |= {"attack_start": 1, "attack_stop": None}
     return replace(cell, **changes)

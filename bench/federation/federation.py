@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from flipbench.aggregators.contract import Cohort, cohort_of_cell
 from flipbench.aggregators.numerics.norms import lengths
-from flipbench.federation import client_work, round_log
+from flipbench.federation import client_work, evaluated_examples, round_log
 from flipbench.federation.aggregation import Aggregation
 from flipbench.federation.algorithms.choices import scaffold
 from flipbench.federation.algorithms.scaffold import Scaffold, put
@@ -34,7 +34,7 @@ from flipbench.federation.private_updates import Noise, clipped, noised_messages
 from flipbench.federation.round_log import EvaluatedRound, PhaseClock, RoundLog
 from flipbench.federation.task import Parts, Task
 from flipbench.plugins import guard
-from flipbench.spec.cell import Cell
+from flipbench.spec.cell import VALIDATION, Cell
 from flipbench.spec.seeds import named_seed
 from flipbench.training import evaluation, models, running_variances
 from flipbench.training import flat_parameters as vectors
@@ -316,12 +316,12 @@ class Federation:
 
     def _evaluate(self, r: int, clients: list[list[int]], updates: Tensor, cohort: Cohort, update: Tensor) -> None:
         """Write what an evaluated round says into the logs."""
-        task, model = self.task, (self.net, self.layout, self.weights)
-        stamped = None
+        model = (self.net, self.layout, self.weights, self.task)
         with guard.foreign_parts(*self.trained):
-            matrices = evaluation.confusion(*model, task.test, task.test_labels, task.classes).cpu()
-            if task.stamped_test is not None and task.stamped_labels is not None:
-                stamped = evaluation.confusion(*model, task.stamped_test, task.stamped_labels, task.classes).cpu()
+            if self.cell.evaluate_on == VALIDATION:
+                matrices, stamped = evaluated_examples.on_held_out(*model, self.populations)
+            else:
+                matrices, stamped = evaluated_examples.on_test(*model)
         norms = self.norms if self.cell.clip_update is None else lengths(updates).cpu()
         gaps = round_log.fedavg_gaps(updates, cohort.weights, update)
         evaluated = EvaluatedRound(r, clients, matrices, stamped, influence(updates, update), norms, gaps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from flipbench.data.partitions import with_clients
 from flipbench.errors import UserError
 from flipbench.federation.sybil_data import MaliciousData
 from flipbench.plugins import guard, registry
-from flipbench.spec.cell import Cell
+from flipbench.spec.cell import VALIDATION, Cell
 from flipbench.spec.reference import parse
 from flipbench.spec.seeds import named_seed
 from flipbench.training import plugin_answers
@@ -68,6 +69,7 @@ class Population:
         attack_rounds: the rounds with an attack.
         source: ``(examples,)`` int64, for each row the row of the training set that it copies; None: there are no
             copies, each row is its own source.
+        held_out: rows that the N clients hold out (``validation_share``), ascending, on which no client trains.
     """
 
     parts: tuple[Tensor, ...]
@@ -81,6 +83,7 @@ class Population:
     chain: Chain = field(default_factory=Chain)
     attack_rounds: frozenset[int] = frozenset()
     source: Tensor | None = None
+    held_out: Tensor = field(default_factory=partial(torch.zeros, 0, dtype=torch.int64))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -127,9 +130,9 @@ def populate(
         assert sybil_data is not None
         parts, source = _with_sybils(cell, labels, dealt, sybil_data)
         labels = labels[source]
-    parts = _without_validation(cell, parts)
+    parts, held_out = _without_validation(cell, parts)
     if attack is None or not malicious:
-        return Population(parts, root, malicious, labels, labels, (), source=source)
+        return Population(parts, root, malicious, labels, labels, (), source=source, held_out=held_out)
     chain = Chain.of(attack)
     if not cell.flips_trained and (chain.labels is None or stamped is not None):
         raise UserError(f"flips_trained false is for attacks on labels alone, and attack {cell.attack} is none of them")
@@ -158,7 +161,8 @@ def populate(
     if not cell.flips_trained:  # the flips are counted, and no client trains on them
         flipped, dynamic = labels, None
     rounds = attack_rounds(cell)
-    return Population(parts, root, malicious, labels, flipped, tuple(flips), moved, dynamic, chain, rounds, source)
+    known = malicious, labels, flipped, tuple(flips), moved, dynamic, chain, rounds, source
+    return Population(parts, root, *known, held_out)
 
 
 def _malicious(cell: Cell) -> tuple[int, ...]:
@@ -225,21 +229,33 @@ def _with_sybils(
     return tuple(parts), torch.cat(sources)
 
 
-def _without_validation(cell: Cell, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Each client's rows without its validation share, ascending."""
+def _without_validation(cell: Cell, parts: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Each client's rows without its validation share, and the rows that the N clients hold out; all ascending.
+
+    What sybils hold out are copies of examples that others may train on, and is not evaluated on.
+    """
+    nothing = torch.zeros(0, dtype=torch.int64)
     if not cell.validation_share:
-        return parts
-    left = []
+        return parts, nothing
+    left, held = [], []
     for client, rows in enumerate(parts):
         order = torch.randperm(len(rows), generator=generator(cell.seed, "validation", client))
-        left.append(rows[order[round(cell.validation_share * len(rows)) :].sort().values])
+        first = round(cell.validation_share * len(rows))
+        left.append(rows[order[first:].sort().values])
+        held.append(rows[order[:first]] if client < cell.clients else nothing)
+    most = max(map(len, parts))
     if not any(len(rows) for rows in left):
-        most = max(map(len, parts))
         raise UserError(
             f"validation_share {cell.validation_share:g} of at most {most} examples leaves no client one to train on: "
             "give a smaller share"
         )
-    return tuple(left)
+    held_out = torch.cat(held).sort().values
+    if cell.evaluate_on == VALIDATION and not len(held_out):
+        raise UserError(
+            f"validation_share {cell.validation_share:g} of at most {most} examples of a client is none to evaluate "
+            "on: give a larger share"
+        )
+    return tuple(left), held_out
 
 
 def attack_rounds(cell: Cell) -> frozenset[int]:

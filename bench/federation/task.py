@@ -30,6 +30,8 @@ class Task:
         classes: L.
         stamped_test: test images with the trigger that the attack would stamp, ``(some, *shape)``; None without one.
         stamped_labels: their true labels.
+        stamped_eligible: ``(examples,)`` bool, the training examples whose stamped copies may be evaluated on; None
+            without an attack on examples.
         inputs: what one example is; None: an image.
         black: ``shape``, a black image, scaled; needed by augmentation.
         pixels: of the training images, on the CPU; None where they are not known, or not all that train is made of.
@@ -42,6 +44,7 @@ class Task:
     inputs: InputShape | None = None
     stamped_test: Tensor | None = None
     stamped_labels: Tensor | None = None
+    stamped_eligible: Tensor | None = None
     black: Tensor | None = None
     pixels: Pixels | None = None
 

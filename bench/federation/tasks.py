@@ -25,7 +25,7 @@ from flipbench.federation.population import Partition, Population, class_map, po
 from flipbench.federation.records import Job
 from flipbench.federation.task import Parts, Task
 from flipbench.plugins import guard, kinds, registry
-from flipbench.spec.cell import CLEAN, Cell
+from flipbench.spec.cell import CLEAN, VALIDATION, Cell
 from flipbench.spec.key import key
 from flipbench.spec.reference import CODE, parse
 from flipbench.spec.twins import normal
@@ -57,7 +57,7 @@ def prepare(jobs: Sequence[Job], checkpoints: Checkpoints | None) -> Prepared:
     parts, partition = _parts(first), registry.resolve("partition", first.partition)
     task = _with_black(jobs[0], task, parts)
     stamp = chain_of(first).examples
-    stamped, task = (None, task) if stamp is None else _stamped(first.attack, stamp, dataset.train_y, task)
+    stamped, task = (None, task) if stamp is None else _stamped(first, stamp, dataset.train_y, task)
     populations, attacks, mappings = [], [], []
     for job, cell in zip(jobs, cells, strict=True):
         chain, description, mapping = chain_of(cell), None, None
@@ -124,31 +124,36 @@ def _named(ref: str) -> str:
     return CODE.sub("", ref)
 
 
-def _stamped(attack: str, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamped, Task]:
-    """The training set as an attack on examples would have it, and the task with it and stamped test images."""
-    context = ExampleContext(task.classes, float(task.train.min()), float(task.train.max()))
+def _stamped(cell: Cell, stamp: Any, labels: Tensor, task: Task) -> tuple[Stamped, Task]:
+    """The training set as an attack on examples would have it, and the task with it and stamped test images.
+
+    A cell that is evaluated on validation examples has no stamped test images: test data are for no choice.
+    """
+    attack, context = cell.attack, ExampleContext(task.classes, float(task.train.min()), float(task.train.max()))
+    given = [(task.train, labels)]
+    if cell.evaluate_on != VALIDATION:
+        given.append((task.test, task.test_labels.cpu()))
+    answers = []
     try:
         with guard.foreign(stamp, attack) as call:
-            train = stamp(call.lend("the images", task.train), call.lend("the labels", labels), context)
-            of_test = call.lend("the test images", task.test), call.lend("the test labels", task.test_labels.cpu())
-            test = stamp(*of_test, context)
+            for (images, own), name in zip(given, ("", "test "), strict=False):
+                of_set = call.lend(f"the {name}images", images), call.lend(f"the {name}labels", own)
+                answers.append(stamp(*of_set, context))
     except guard.SideEffectError:
         raise
     except ValueError as error:
         raise UserError(f"attack {attack}: {error}") from error
-    for given, true in ((train, task.train), (test, task.test)):
-        if not isinstance(given, Stamped) or given.examples.shape != true.shape or given.examples.dtype != true.dtype:
-            shape = tuple(true.shape)
+    for (true, _), answer in zip(given, answers, strict=True):
+        shape, dtype = tuple(true.shape), true.dtype
+        if not isinstance(answer, Stamped) or answer.examples.shape != true.shape or answer.examples.dtype != dtype:
             raise UserError(f"attack {attack} must return flipbench.attacks.Stamped with examples of shape {shape}")
-    eligible = test.eligible.to(task.test.device)
-    with_stamps = replace(
-        task,
-        train=torch.cat([task.train, train.examples]),
-        pixels=None,
-        stamped_test=test.examples[eligible],
-        stamped_labels=task.test_labels[eligible],
-    )
-    return train, with_stamps
+    train = answers[0]
+    both = torch.cat([task.train, train.examples])
+    more: dict[str, Any] = {"stamped_eligible": train.eligible.cpu()}
+    if len(answers) > 1:
+        eligible = answers[1].eligible.to(task.test.device)
+        more |= {"stamped_test": answers[1].examples[eligible], "stamped_labels": task.test_labels[eligible]}
+    return train, replace(task, train=both, pixels=None, **more)
 
 
 def _only(labels: Tensor) -> int | None:

@@ -22,6 +22,7 @@ from flipbench.spec.field_table import described
 _COSINE = re.compile(r"cosine\b(?!\.py)")
 CLEAN = "none"  # the attack of a clean twin
 SHARE = "share"  # the data of malicious clients that are among the N
+VALIDATION = "validation"  # evaluated on the examples that clients hold out, in place of the test set
 
 
 def _as_reference(value: Any) -> str:
@@ -118,6 +119,8 @@ class Cell:
             ``yogi``, ``adagrad`` (FedAdam, FedYogi, FedAdagrad), or your own.
         evaluate_every: rounds between evaluations; the first and the last round are always evaluated.
         evaluate_last: rounds at the end that are all evaluated.
+        evaluate_on: ``test`` (the test set), or ``validation`` (the examples that the clients hold out, with their true
+            labels; the test set is not used): needs a validation_share.
         attack: ``none``, an attack with options (``targeted(source=6, target=4)``), or a chain of attacks that act in
             different places (``mirrored | scaled(factor=10)``).
         flip_rate: share of a malicious client's eligible labels that are flipped (or images that are stamped),
@@ -180,6 +183,7 @@ class Cell:
     server_optimiser: Name = described("sgd", "server", since=4)
     evaluate_every: Count = described(1, "evaluation")
     evaluate_last: Count = described(1, "evaluation", since=2)
+    evaluate_on: Literal["test", "validation"] = described("test", "evaluation", since=5, label="evaluated on")
     attack: Chain = described(CLEAN, "attack")
     flip_rate: Share = described(1.0, "attack", unit="percent")
     malicious_fraction: Share | None = described(None, "malicious clients", unit="percent")
@@ -225,6 +229,8 @@ class Cell:
                 f"noise_multiplier is {self.noise_multiplier:g}, a multiple of what one client can add, and nothing "
                 "bounds that: give clip_update, the norm to which longer updates are scaled down"
             )
+        if self.evaluate_on == VALIDATION and not self.validation_share:
+            raise ValueError("evaluate_on is validation, and no client holds out an example: give validation_share")
         if (problem := training_choices.problem(self)) is not None:
             raise ValueError(problem)
         if self.attack_stop is not None and self.attack_stop < self.attack_start:

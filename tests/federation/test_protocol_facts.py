@@ -77,6 +77,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"clip_update": 0.3, "noise_multiplier": 0.5, "clients_per_round": 3, "rounds": 8}
     ),
     "validation": case({"validation_share": 0.4, "local_steps": None}),
+    "evaluated on what clients hold out": case(
+        {"validation_share": 0.4, "evaluate_on": "validation", "malicious_count": 3, "attack": "mirrored"}
+    ),
+    "evaluated on what the N hold out, not sybils": case(
+        SYBILS | {"validation_share": 0.3, "evaluate_on": "validation", "root_examples": 9},
+        sybil_data=malicious_data.fresh,
+    ),
     "last batch dropped": case({"drop_last": True, "local_steps": None, "local_epochs": 2}),
     "batches drawn anew": case({"sampling": "independent", "rounds": 8}),
     "balanced batches": case({"sampling": "balanced"}),

@@ -17,6 +17,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "schedule_start": {"schedule": "step(every=2)"},
     "optimiser_state": {"momentum": 0.9},
     "noise_multiplier": {"clip_update": 1.0},
+    "evaluate_on": {"validation_share": 0.25},
     "noise_at": {"clip_update": 1.0, "noise_multiplier": 1.0},
 }  # fields that a field goes together with, or has no effect without
 
@@ -67,6 +68,7 @@ OTHER: dict[str, Any] = {
     "noise_at": "client",
     "client_weights": "equal",
     "evaluate_last": 4,
+    "evaluate_on": "validation",
     "malicious_data": "fresh",
     "flips_trained": False,
     "root_examples": 100,

@@ -125,11 +125,20 @@ def naive(
         for p in net.parameters():
             p.data += cell.server_learning_rate * velocity[place : place + p.numel()].view(p.shape)
             place += p.numel()
-    guess = net.eval()(task.test.double()).argmax(1)
+    seen, truth = (task.test, task.test_labels) if cell.evaluate_on == "test" else untrained(cell, people, task)
+    guess = net.eval()(seen.double()).argmax(1)
     matrix = [[0] * task.classes for _ in range(task.classes)]
-    for true, predicted in zip(task.test_labels.tolist(), guess.tolist(), strict=True):
+    for true, predicted in zip(truth.tolist(), guess.tolist(), strict=True):
         matrix[true][predicted] += 1
     return matrix
+
+
+def untrained(cell: Cell, people: Population, task: Task) -> tuple[Tensor, Tensor]:
+    """The training examples that neither a client of the N nor the server trains on, with their true labels."""
+    used = {int(row) for part in (*people.parts[: cell.clients], people.root) for row in part}
+    number = len(people.labels) if people.source is None else int(people.source.max()) + 1
+    left = torch.tensor([row for row in range(min(number, len(task.train))) if row not in used])
+    return task.train[left], people.labels[left]
 
 
 def normal(number: int, cell: Cell, purpose: str, *which: int) -> Tensor:

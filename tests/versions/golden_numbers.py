@@ -89,6 +89,7 @@ ENGINE: dict[str, dict[str, Any]] = {
     "late flips": {"flips_trained": False, "flip_rate": 0.5},
     "attacked rounds": {"attack_start": 2, "attack_availability": 0.5, "rounds": 5},
     "validation": {"validation_share": 0.25},
+    "evaluated on validation": {"validation_share": 0.25, "evaluate_on": "validation"},
     "wrong f": {"aggregator": "krum", "declared_byzantine": 1},
     "chain": {"attack": "mirrored | scaled(factor=3)", "aggregator": "nnm | trimmed_mean"},
     "no attack": {"attack": "none", "malicious_count": 0},
