@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flipbench.analysis import rank_tests, statistics
 from flipbench.analysis.columns import coded
+from flipbench.analysis.metric_columns import bounds_of
 from flipbench.analysis.statistics import LEAST_SEEDS, LEVEL, STATISTICS, Values
 from flipbench.errors import UserError
 
@@ -155,7 +156,7 @@ def summarise(tidy: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFram
     _need(tidy, [*by, metric, "seed"])
     codes, groups = coded(tidy, by)
     values = seed_table(codes, np.zeros_like(codes), tidy["seed"], tidy[metric], (len(groups), 1))[:, 0]
-    numbers = zip(*(array.tolist() for array in statistics.over_seeds(values).values()), strict=True)
+    numbers = zip(*(array.tolist() for array in statistics.over_seeds(values, bounds_of(metric)).values()), strict=True)
     rows = [(*group, *of_group) for group, of_group in zip(groups, numbers, strict=True)]
     frame = pd.DataFrame(rows, columns=[*by, *STATISTICS])
     for name in by:

@@ -6,6 +6,8 @@ seed by seed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -14,8 +16,9 @@ from flipbench.analysis.columns import Values, coded, level_values
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.rounds.late_rounds import moves
 from flipbench.analysis.squares import ABSENT, DONE, UNDEFINED, Cells, standing
-from flipbench.analysis.statistics import over_seeds
+from flipbench.analysis.statistics import DIFFERENCE, over_seeds
 from flipbench.spec.cell import CLEAN, expected_malicious
 
 AXES = ("declared_byzantine", "malicious_fraction")
@@ -67,10 +70,13 @@ def table(pivot: Pivot, shown: MetricColumn, attack: str, values: Values) -> pd.
     }
     right = np.array([truth.get((rule, true), -1) for rule, _, true in keys], dtype=np.int64)
     placed, shape = Cells.of(cells, codes, np.zeros_like(codes)), (len(keys), 1)
+    moved = moves(pivot.tidy, cells["key"], shown.metric)
+    placed = replace(placed, caveat=caveats.with_moves(placed.caveat, moved))
     number = pivot.tidy.set_index("key")[shown.name].reindex(cells["key"]).to_numpy(dtype=np.float64)
     values_here, states = placed.by_seed(number, shape)[:, 0], standing(placed, shape)
     best = np.where(right[:, None] >= 0, values_here[right], np.nan)
-    own, lost = over_seeds(values_here), over_seeds((best - values_here) * (1 if shown.higher_is_better else -1))
+    own = over_seeds(values_here, shown.bounds)
+    lost = over_seeds((best - values_here) * (1 if shown.higher_is_better else -1), DIFFERENCE)
     state = np.where(own["n"] > 0, DONE, states.state[:, 0])
     of_lost = np.where(state == DONE, np.where(state[right] == DONE, UNDEFINED, state[right]), state)
     of_lost = np.where(right < 0, ABSENT, np.where(lost["n"] > 0, DONE, of_lost))

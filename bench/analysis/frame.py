@@ -15,6 +15,8 @@ from flipbench.analysis.columns import plain
 from flipbench.analysis.record_rows import COLUMNS
 from flipbench.privacy import of_tables
 from flipbench.spec.cell import FIELDS
+from flipbench.spec.headline import Headline
+from flipbench.spec.headline import parse as parse_headline
 from flipbench.spec.labels import PLACES, telling_apart
 from flipbench.spec.reference import Reference, parse
 from flipbench.store.store import Store
@@ -25,14 +27,16 @@ _ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
 
 DAMAGED = "damaged"  # of a frame's ``attrs``: key of a missing cell -> its file that cannot be trusted, and why
 GIVEN = "labels"  # of a frame's ``attrs``: the labels of the grid, as its plan holds them
+HEADLINE = "headline"  # of a frame's ``attrs``: which rounds its numbers are of, as text (`spec.headline`)
 
 
-def load(folder: Path, repairs: bool = False) -> pd.DataFrame:
+def load(folder: Path, repairs: bool = False, headline: str | None = None) -> pd.DataFrame:
     """The cells of the latest plan, in its order, as they are in the store.
 
     Args:
         folder: ``results/<grid>``.
         repairs: put damaged files in quarantine, so that the next run computes their cells; False: write nothing.
+        headline: which rounds the numbers are of (`spec.headline.parse`), in place of the plan's; None: as it says.
 
     Returns:
         One row a cell with `COLUMNS`. ``status`` is done, infeasible, failed or missing; of a missing cell only the
@@ -63,15 +67,21 @@ def load(folder: Path, repairs: bool = False) -> pd.DataFrame:
         into a gigabyte.
 
     Raises:
-        UserError: the folder holds no plan, or cannot be read.
+        UserError: the folder holds no plan, or cannot be read; there is no such headline.
     """
     plan = Store(folder).read_plan()
     keys = list(dict.fromkeys(plan["keys"]))
     frame = _one_place(_frame_of(parallel_read.read(folder, keys, repairs)))
     missing = frozenset(frame.loc[frame["status"] == "missing", "key"])
     frame.attrs[DAMAGED] = Store(folder).damage(missing) if missing else {}
+    frame.attrs[HEADLINE] = str(parse_headline(headline if headline is not None else plan.get("headline")))
     frame.attrs[GIVEN] = [tuple(entry) for entry in plan.get("labels") or ()]
     return frame
+
+
+def headline_of(frame: pd.DataFrame) -> Headline:
+    """Which rounds the numbers of a frame's cells are of: what its plan says, else the last one."""
+    return parse_headline(frame.attrs.get(HEADLINE))
 
 
 def _one_place(frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flipbench.analysis.metrics import CLEAN_VALUE, LAST, LAST_ROUNDS, METRICS, undefined
+from flipbench.analysis.metrics import METRICS, SUFFIXES, undefined
+from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS
+from flipbench.analysis.statistics import DIFFERENCE, SHARE, UNBOUNDED, Bounds
 from flipbench.errors import UserError
 from flipbench.spec.distinct_texts import printable
 from flipbench.spec.metric_names import DAMAGE, PERCENT, POINTS
@@ -43,6 +45,11 @@ class MetricColumn:
         return POINTS if self.damage else PERCENT
 
     @property
+    def bounds(self) -> Bounds:
+        """Between which any value lies."""
+        return DIFFERENCE if self.damage else SHARE
+
+    @property
     def heading(self) -> str:
         """Label and unit, for headings, axes and colour bars."""
         return f"{self.label} ({self.unit})"
@@ -75,6 +82,15 @@ def metric_column(name: str) -> MetricColumn:
     return MetricColumn(name, label, metric.higher_is_better, metric.needs_mapping, clean_rounds, base)
 
 
+def bounds_of(name: str) -> Bounds:
+    """Between which the values of a tidy column lie: of metrics and what stands with a suffix beside them."""
+    base = next((m for m in sorted(METRICS, key=len, reverse=True) if name.startswith(m)), None)
+    suffix = "" if base is None else name.removeprefix(base)
+    if base is None or suffix not in SUFFIXES:
+        return UNBOUNDED
+    return DIFFERENCE if suffix == DAMAGE else SHARE
+
+
 def why_undefined(shown: MetricColumn, cell: Mapping[Any, Any], clean: bool) -> str | None:
     """Why a finished cell has no number of a metric; None where that is not known.
 
@@ -86,5 +102,10 @@ def why_undefined(shown: MetricColumn, cell: Mapping[Any, Any], clean: bool) -> 
     of_twin = clean or shown.damage
     if of_twin and cell["stamped"] is not None and shown.metric == "attack_success_rate":
         return "the clean twin of a backdoor sees no stamped image"
-    why = undefined(shown.metric, cell["confusion"][-1], cell["mapping"], cell["classes"])
-    return printable(why) if why else "no finished clean twin" if of_twin else None
+    counts, about = cell["confusion"], (cell["mapping"], cell["classes"])
+    if why := undefined(shown.metric, counts[-1], *about):
+        return printable(why)
+    if of_twin:
+        return "no finished clean twin"
+    earlier = (why for matrix in counts[-2::-1] if (why := undefined(shown.metric, matrix, *about)))  # of the headline
+    return None if (found := next(earlier, None)) is None else f"in an earlier round {printable(found)}"

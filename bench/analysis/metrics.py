@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flipbench.analysis.frame import typed
+from flipbench.analysis.frame import headline_of, typed
+from flipbench.analysis.rounds import late_rounds
+from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS, STABILITY, WINDOW
 from flipbench.analysis.statistics import ratio
 from flipbench.privacy import of_tables
 from flipbench.spec.cell import FIELDS
@@ -28,12 +30,8 @@ Counts = NDArray[np.number[Any]]  # (..., L, L), or (..., L, L + 1) with a colum
 Values = NDArray[np.float64]  # (...)
 Mapping = Sequence[tuple[int, int]] | None  # (source, target) of every class that the attack flips
 
-LAST = 5  # evaluated rounds behind `<metric>_last5`, at most: `last_rounds`
-LAST_ROUNDS, CLEAN_VALUE = f"_last{LAST}", "_clean"  # after a metric's name, as `DAMAGE`: `evaluate` says what they are
-SUFFIXES = ("", LAST_ROUNDS, CLEAN_VALUE, DAMAGE)
-ROUNDS_IN_LAST = f"rounds_in_last{LAST}"  # the column that says how many they are
+SUFFIXES = ("", LAST_ROUNDS, CLEAN_VALUE, DAMAGE, *WINDOW, STABILITY)  # after a metric's name: `evaluate`
 LAST_SAID = f"mean of those of the last {LAST} evaluated rounds that lie in the second half of training"
-_AT_ONCE = 2048  # cells whose counts are stacked: 8 MB of float64 with ten classes
 
 
 def accuracy(counts: Counts, mapping: Mapping = None) -> Values:
@@ -145,10 +143,14 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``key, twin, clean``, every field, ``task, classes, split, train, test, data_sha256, mapping``, and
 
-        - for each metric m: ``m`` (last round), ``m_last5`` (mean over the last rounds: `last_rounds`),
-          ``m_clean`` (the clean twin's last round, with this cell's mapping; NaN without a finished twin) and
+        - for each metric m: ``m`` (the headline: of the last round, where the grid does not say otherwise),
+          ``m_last5`` (mean over the last rounds: `rounds.late_rounds.last_rounds`),
+          ``m_clean`` (the clean twin's headline, with this cell's mapping; NaN without a finished twin) and
           ``m_damage`` (paired with the twin; positive is harm). The attack success rate of a backdoor is that of
           stamped test images, which its twin never sees: its ``_clean`` and ``_damage`` are NaN;
+        - ``m_window_mean``, ``_least``, ``_most``, ``_spread`` (most less least) over the evaluated rounds at the end
+          of training, ``window_rounds``, and ``m_stability``, whether it still moves there (`rounds.stability`);
+        - ``headline``: which rounds ``m`` is of (`spec.headline`);
         - ``rounds_in_last5``: how many rounds ``_last5`` is a mean over;
         - ``adaptive``: whether the attack knows the rule; ``search_trials``: federations that its search took;
         - ``flips_eligible, flips_selected, flips_changed``: training labels, summed over the malicious clients;
@@ -161,15 +163,20 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
         - ``epsilon``, ``delta``, ``epsilon_reason``: of client-level differential privacy (`privacy.of_tables`);
         - ``nonfinite_updates``: left out, over all rounds; ``seconds`` and ``seconds_<phase>``.
 
-        The best round is never looked at.
+        The best round is never looked at. Columns whose names begin with an underscore are for the analysis alone.
+
+    Raises:
+        UserError: the grid's headline needs more late rounds than are evaluated.
     """
     finished = frame["status"] == "done"
     done = frame if finished.all() else frame[finished].reset_index(drop=True)
     known_as = ["key", "twin", "clean", *FIELDS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
     # Whole numbers are whole again where a missing cell made them objects.
     fields = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
-    last = _last_of_each(done)
-    added: dict[str, Any] = dict(_values(done, last)) | {ROUNDS_IN_LAST: np.array(last, dtype=np.int64)}
+    headline = headline_of(frame)
+    added = late_rounds.columns(done, METRICS, headline)
+    late_rounds.fill_backdoors(added, done, METRICS["attack_success_rate"], backdoor_success_rate, headline)
+    added["headline"] = np.full(len(done), str(headline), dtype=object)
     flips = done["flips"].tolist()
     each = {id(of_cell): of_cell for of_cell in flips}  # rules share their flips
     for kind in ("eligible", "selected", "changed"):
@@ -189,30 +196,6 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
 def without_prediction(counts: Counts) -> int:
     """How many examples of one confusion matrix have no prediction."""
     return int(counts[:, counts.shape[0] :].sum())
-
-
-def last_rounds(evaluated: NDArray[np.int64], rounds: int) -> int:
-    """How many of the last `LAST` evaluated rounds lie in the second half of training (round >= rounds / 2).
-
-    A federation that is evaluated seldom has fewer: its first rounds are no late ones. At least the last round counts.
-
-    Args:
-        evaluated: their numbers, ascending, ``(rounds evaluated,)``.
-        rounds: how many rounds the training has.
-    """
-    return max(1, int((2 * evaluated[-LAST:] >= rounds).sum()))
-
-
-def _last_of_each(done: pd.DataFrame) -> list[int]:
-    """`last_rounds` of each cell."""
-    known: dict[tuple[int, int], int] = {}
-    found = []
-    for evaluated, rounds in zip(done["rounds_evaluated"].tolist(), done["rounds"].tolist(), strict=True):
-        name = (id(evaluated), rounds)  # cells share their rounds
-        if name not in known:
-            known[name] = last_rounds(evaluated, rounds)
-        found.append(known[name])
-    return found
 
 
 def malicious_influence(influence: Values, participants: NDArray[np.int64], malicious: Any) -> Values:
@@ -286,36 +269,6 @@ def _influences(done: pd.DataFrame) -> dict[str, Values]:
     return found
 
 
-def _values(done: pd.DataFrame, last: Sequence[int]) -> dict[str, Values]:
-    """Column -> value of each finished cell; one call a metric for all cells that share a mapping and a shape."""
-    counts, mappings = [c[-n:] for c, n in zip(done["confusion"], last, strict=True)], list(done["mapping"])
-    place = {key: i for i, key in enumerate(done["key"])}
-    twins = [place.get(twin) for twin in done["twin"]]
-    alike: dict[Any, list[int]] = {}
-    for i, (mapping, own) in enumerate(zip(mappings, counts, strict=True)):
-        alike.setdefault((mapping, own.shape), []).append(i)
-    names = [f"{m}{suffix}" for m in METRICS for suffix in SUFFIXES]
-    columns = {name: np.full(len(done), np.nan) for name in names}
-    chunks = ((k, some[i : i + _AT_ONCE]) for k, some in alike.items() for i in range(0, len(some), _AT_ONCE))
-    for (mapping, shape), members in chunks:
-        own = _float(np.stack([counts[i] for i in members]))  # once for all metrics
-        # Without a finished twin: no examples at all, of which every metric is NaN.
-        nothing = np.zeros(shape[1:], dtype=np.int64)
-        clean = _stacked([nothing if (t := twins[i]) is None else counts[t][-1] for i in members])
-        for name, metric in METRICS.items():
-            values, twin = metric.function(own, mapping), metric.function(clean, mapping)
-            columns[name][members] = values[:, -1]
-            columns[name + LAST_ROUNDS][members] = values.mean(-1)
-            columns[name + CLEAN_VALUE][members] = twin
-            columns[name + DAMAGE][members] = metric.damage(twin, values[:, -1])
-    for i, (stamped, target) in enumerate(zip(done["stamped"], done["target"], strict=True)):
-        if stamped is not None and target is not None:
-            rates = backdoor_success_rate(stamped[-last[i] :], int(target))
-            for suffix, rate in zip(SUFFIXES, (rates[-1], rates.mean(), np.nan, np.nan), strict=True):
-                columns[f"attack_success_rate{suffix}"][i] = rate
-    return columns
-
-
 def _float(counts: Counts) -> Values:
     return np.asarray(counts, dtype=np.float64)
 
@@ -330,12 +283,6 @@ def _support(counts: Counts) -> Values:
 
 def _predicted(counts: Counts) -> Values:
     return np.asarray(_float(counts)[..., : counts.shape[-2]].sum(-2))
-
-
-def _stacked(counts: Sequence[Counts]) -> Values:
-    """Matrices of several cells in one array, with a column of examples without a prediction where one has it."""
-    width = max(each.shape[-1] for each in counts)
-    return np.stack([np.pad(_float(each), ((0, 0), (0, width - each.shape[-1]))) for each in counts])
 
 
 def _unknown(counts: Counts) -> Values:

@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis.columns import plain
+from flipbench.analysis.frame import headline_of
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.privacy import of_tables
 from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
 from flipbench.spec.field_groups import LEVEL_FIELDS
+from flipbench.spec.headline import LAST_ROUND, Headline
 from flipbench.spec.labels import ADAPTIVE, attack_label
 
 FIRST = "fedavg"  # the yardstick stands on top, as in papers
@@ -40,6 +42,7 @@ class Page:
         classes: names of the classes.
         seeds: how many distinct seeds the plan has here.
         cells: one row a cell; ``malicious_fraction`` is filled in.
+        headline: which rounds the numbers are of.
         unknown: cells of the plan without any record, hence without fields, on any page.
     """
 
@@ -56,6 +59,7 @@ class Page:
     seeds: int
     cells: pd.DataFrame
     unknown: int
+    headline: Headline = LAST_ROUND
 
 
 def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
@@ -68,12 +72,14 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     apart = [f for f in PAGE_FIELDS if _varies(known[f])]
     unknown = len(frame) - len(known)
     if not apart:
-        return (_page({}, known, unknown),) if len(known) else ()
+        return (_page({}, known, unknown, headline_of(frame)),) if len(known) else ()
     groups = known.groupby(apart, sort=False, dropna=False)
-    return tuple(_page(dict(zip(apart, which, strict=True)), cells, unknown) for which, cells in groups)
+    return tuple(
+        _page(dict(zip(apart, which, strict=True)), cells, unknown, headline_of(frame)) for which, cells in groups
+    )
 
 
-def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
+def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int, headline: Headline) -> Page:
     attacked = cells[cells["attack"] != CLEAN]
     telling = attacked if len(attacked) else cells
     told = cells[(cells["attack"] != CLEAN) | clean_alone(cells)]
@@ -97,6 +103,7 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int) -> Page:
         seeds=int(cells["seed"].nunique()),
         cells=cells,
         unknown=unknown,
+        headline=headline,
     )
 
 

@@ -19,6 +19,7 @@ from flipbench.analysis import caveats, squares
 from flipbench.analysis.columns import WORST, Column, coded, reading_values
 from flipbench.analysis.metric_columns import MetricColumn, why_undefined
 from flipbench.analysis.pages import FIRST, Page, clean_alone, pages, pooled
+from flipbench.analysis.rounds.late_rounds import movement_column
 from flipbench.analysis.squares import Cells, Mask, Objects, Places, Standing
 from flipbench.analysis.statistics import Values
 from flipbench.spec.cell import CLEAN
@@ -173,12 +174,27 @@ class Pivot:
                 found.reason[target, row] = found.reason[there[0], row] if there else None
         return found
 
-    @cached_property
-    def caveats_of_damage(self) -> Objects:
-        """`Standing.caveat` of every square of the page, each cell's together with that of its clean twin."""
+    def caveats(self, shown: MetricColumn) -> Objects:
+        """What must be known of every square of the page, in words, where a metric is shown: `Standing.caveat`."""
+        return self.once(("caveats", shown), lambda: self._caveats(shown))
+
+    def _caveats(self, shown: MetricColumn) -> Objects:
         placed = self.placement
         shape = len(placed.columns), len(self.page.rows)
-        return squares.caveat_texts(replace(placed.cells, caveat=placed.with_twin), shape)
+        return squares.caveat_texts(replace(placed.cells, caveat=self._caveat_of_each(placed, shown)), shape)
+
+    def _caveat_of_each(self, placed: Placement, shown: MetricColumn) -> Objects:
+        """The caveat of each cell for a metric: of damage that of its clean twin too."""
+        known = placed.with_twin if shown.damage else placed.cells.caveat
+        for of_twin in (False, True):
+            moves = self.tidy[movement_column(shown.metric, of_twin=of_twin)].to_numpy(dtype=object)
+            by_map = np.array([bool(c.of) for c in placed.columns], dtype=bool)[placed.cells.column]
+            wanted = (by_map if of_twin else ~by_map) | np.full(len(by_map), shown.damage)
+            there = wanted & (placed.row >= 0)
+            if any(move is not None for move in moves[placed.row[there]]):
+                found = [moves[row] if use else None for row, use in zip(placed.row, there, strict=True)]
+                known = caveats.with_moves(known, found)
+        return known
 
     def reasons(self, shown: MetricColumn) -> Objects:
         """Why each square of the page has no number of a metric; None where that is not known."""
@@ -207,7 +223,7 @@ class Pivot:
             families = [[i for i in wanted if placed.columns[i].about == a] for a in self.page.attacks]
         values = self._values(placed.some(np.isin(placed.cells.column, wanted)), shown)
         silent = placed.cells.silent(values.shape[:2])
-        found = squares.numbers(values, higher, silent, families)
+        found = squares.numbers(values, higher, silent, families, shown.bounds)
         worst = (
             {}
             if shown.needs_mapping
@@ -267,8 +283,8 @@ class Pivot:
         placed = self._of_attacks(shown, attacks, among)
         values = self._values(placed, shown)
         silent = placed.cells.silent(values.shape[:2])
-        found = squares.numbers(values, shown.higher_is_better, silent)
-        known = replace(placed.cells, caveat=placed.with_twin) if shown.damage else placed.cells
+        found = squares.numbers(values, shown.higher_is_better, silent, bounds=shown.bounds)
+        known = replace(placed.cells, caveat=self._caveat_of_each(placed, shown))
         states = squares.standing(known, values.shape[:2], unknown=bool(self.page.unknown))
         _say_why_undefined(self.page, placed, shown, states, found.n > 0)
         mark = squares.marks(found.mean, found.tied, shown.higher_is_better, found.partial | silent)

@@ -118,7 +118,8 @@ class Numbers:
     """One metric in every square.
 
     Attributes:
-        mean, sd, low, high: over seeds, with the 95 % Student interval; NaN where there is none.
+        mean, sd, low, high: over seeds, with the 95 % interval of `statistics.interval`; NaN where there is
+            none.
         n: seeds with a number.
         tied: whether it cannot be told from the best of its column (`analysis.comparisons.tied`).
         partial: whether it lacks seeds that another of its column has: a mean over something else, no rival of theirs.
@@ -224,7 +225,11 @@ def refusal(asked: Sequence[int], met: Sequence[int]) -> str | None:
 
 
 def numbers(
-    values: Values, higher_is_better: bool, silent: Mask, families: Sequence[Sequence[int]] | None = None
+    values: Values,
+    higher_is_better: bool,
+    silent: Mask,
+    families: Sequence[Sequence[int]] | None = None,
+    bounds: statistics.Bounds = statistics.UNBOUNDED,
 ) -> Numbers:
     """Means over seeds and their claims.
 
@@ -233,8 +238,9 @@ def numbers(
         higher_is_better: of the values.
         silent: `Cells.silent`; these are no rivals: a model that predicts nothing has no attack success either.
         families: columns of each table that makes claims of its own; None: all columns are one table.
+        bounds: between which any value lies.
     """
-    equal, over = np.zeros(values.shape[:2], dtype=bool), statistics.over_seeds(values)
+    equal, over = np.zeros(values.shape[:2], dtype=bool), statistics.over_seeds(values, bounds)
     partial = (over["n"] > 0) & (over["n"] < over["n"].max(1, keepdims=True, initial=0))
     for columns in [range(len(values))] if families is None else families:
         own = values[list(columns)]

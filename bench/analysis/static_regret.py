@@ -22,7 +22,7 @@ from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.squares import DONE, INFEASIBLE, MISSING
-from flipbench.analysis.statistics import STATISTICS, Values, over_seeds
+from flipbench.analysis.statistics import DIFFERENCE, STATISTICS, Values, over_seeds
 from flipbench.analysis.worst_case import places
 from flipbench.spec.metric_names import DAMAGE
 
@@ -117,7 +117,7 @@ def _regret(own: Values, fixed: Mapping[str, Values]) -> dict[str, Any]:
         return {}
     best = max(means, key=means.__getitem__)
     each = {"static": fixed[best], "searched": own, "regret": own - fixed[best]}
-    numbers = {f"{what}_{name}": v.item() for what, d in each.items() for name, v in over_seeds(d).items()}
+    numbers = {f"{what}_{name}": v.item() for what, d in each.items() for name, v in over_seeds(d, DIFFERENCE).items()}
     return {"state": DONE, "static": best, **numbers}
 
 

@@ -18,6 +18,9 @@ CONFIDENCE = 1 - LEVEL
 LEAST_SEEDS = 6  # with fewer, no exact two-sided signed-rank test reaches 0.05: `analysis.rank_tests.least_p`
 
 Values = NDArray[np.float64]
+Bounds = tuple[float, float]
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # of a share, of the difference of two
+UNBOUNDED = (-float("inf"), float("inf"))
 STATISTICS = ("mean", "sd", "n", "low", "high")  # of `over_seeds`
 
 
@@ -41,8 +44,8 @@ def moments(values: ArrayLike) -> tuple[Values, Values, NDArray[np.int64]]:
 def student_interval(values: ArrayLike) -> tuple[Values, Values]:
     """The 95 % interval of the mean of each row: mean -+ t(0.975, n - 1) sd / sqrt(n).
 
-    Student 1908, Biometrika 6:1-25; exact for normal values at every n, and the only interval that still covers with
-    three to seven seeds (``docs/statistics.md``), so every table and figure has it. NaN for n < 2.
+    Student 1908, Biometrika 6:1-25; exact for normal values at every n, and unlike the bootstrap's it still covers
+    with three to seven seeds (``docs/statistics.md``). NaN for n < 2.
 
     Args:
         values: ``(..., seeds)``.
@@ -52,14 +55,71 @@ def student_interval(values: ArrayLike) -> tuple[Values, Values]:
     return mean - half, mean + half
 
 
-def over_seeds(values: ArrayLike) -> dict[str, Any]:
-    """`moments` and `student_interval` of each row, by the names of `STATISTICS`.
+def share_interval(values: ArrayLike) -> tuple[Values, Values]:
+    """The 95 % interval of the mean of each row of shares: Wilson's, with an effective number of examples.
+
+    With mean m, standard deviation s and t = t(0.975, n - 1), the variance of the mean is s^2 / n where the true mean
+    is m, and is taken to grow and shrink with mu (1 - mu) as that of a share does. The interval is then every mu with
+
+        (m - mu)^2 <= t^2 (s^2 / n) mu (1 - mu) / (m (1 - m)),
+
+    which with k = t^2 s^2 / (n m (1 - m)) = t^2 / n_effective is (m + k/2 -+ sqrt(k m (1 - m) + k^2/4)) / (1 + k). It
+    lies in [0, 1], and is Student's for a small s. Wilson 1927, JASA 22:209-212; the effective number as in Korn &
+    Graubard 1998, Survey Methodology 24:193-201; compared with others in Franco et al. 2019, Journal of Survey
+    Statistics and Methodology 7:334-364, and in ``docs/statistics.md``. NaN for n < 2.
+
+    Args:
+        values: ``(..., seeds)``, from 0 to 1.
+    """
+    mean, sd, n = moments(values)
+    spread = mean * (1 - mean)
+    t = stdtrit(np.where(n > 1, n - 1, np.nan), 1 - LEVEL / 2)
+    # Shares that are all 0, or all 1, have no spread, and s^2 <= n spread / (n - 1) is as small as rounding.
+    k = np.where(spread > 1e-12, t**2 * sd**2 / (np.maximum(n, 1) * np.where(spread > 1e-12, spread, 1.0)), 0.0 * t)
+    middle, half = (mean + k / 2) / (1 + k), np.sqrt(k * np.maximum(spread, 0.0) + k**2 / 4) / (1 + k)
+    return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
+
+
+def interval(values: ArrayLike, bounds: Bounds) -> tuple[Values, Values]:
+    """The 95 % interval of the mean of each row that tables and figures show; it stays within the bounds.
+
+    Of shares `share_interval`. Of differences Student's without what lies beyond their bounds, where their mean cannot
+    lie: its coverage is that of the whole interval, and it excludes 0 where the paired t test does.
+
+    Args:
+        values: ``(..., seeds)``, within the bounds.
+        bounds: of `SHARE`, `DIFFERENCE` and the like; `UNBOUNDED` cuts nothing.
+    """
+    if bounds == SHARE:
+        return share_interval(values)
+    low, high = student_interval(values)
+    return np.maximum(low, bounds[0]), np.minimum(high, bounds[1])
+
+
+def over_seeds(values: ArrayLike, bounds: Bounds = UNBOUNDED) -> dict[str, Any]:
+    """`moments` and `interval` of each row, by the names of `STATISTICS`.
 
     Args:
         values: ``(..., seeds)``.
+        bounds: between which any value lies.
     """
-    low, high = student_interval(values)
+    low, high = interval(values, bounds)
     return dict(zip(STATISTICS, (*moments(values), low, high), strict=True))
+
+
+def difference(bounds: Bounds) -> Bounds:
+    """Between which the difference of two values lies, each of which lies within these bounds."""
+    return bounds[0] - bounds[1], bounds[1] - bounds[0]
+
+
+def uneven(mean: float, low: float, high: float) -> bool:
+    """Whether mean and half the length do not tell an interval: one side is a quarter longer than the other, or more,
+    or they would pass a bound that the interval keeps (0 and 1 of shares, -1 and 1 of differences)."""
+    longer, shorter = max(mean - low, high - mean), min(mean - low, high - mean)
+    half = (high - low) / 2
+    least = 0.0 if low >= 0 else -1.0 if low >= -1 else low
+    passes = mean - half < least - 1e-9 or (high <= 1 and mean + half > 1 + 1e-9)
+    return bool(longer > 1.25 * shorter + 1e-9 or passes)
 
 
 def interquartile_mean(values: ArrayLike) -> Values:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flipbench.analysis import caveats, mixed_provenance
 from flipbench.analysis.frame import DAMAGED
+from flipbench.analysis.rounds import stability
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, expected_malicious
 from flipbench.spec.labels import aggregator_label, attack_label, field_label, value_label
 
@@ -23,8 +24,9 @@ class Guard:
     """Something that a reader of the tables should know before believing them.
 
     Attributes:
-        kind: one word for programs: damaged, idle_attack, no_effect, equals_fedavg, no_prediction, clamped, nonfinite,
-            chance, no_epsilon, row_split, unequal_seeds, absent_class, declared_f, no_twin, unfinished, mixed.
+        kind: one word for programs: damaged, idle_attack, no_effect, equals_fedavg, no_prediction, clamped,
+            unstable, nonfinite, chance, no_epsilon, row_split, unequal_seeds, absent_class, declared_f, no_twin,
+            unfinished, mixed.
         text: one sentence.
         keys: the cells concerned.
     """
@@ -53,6 +55,7 @@ def guards(frame: pd.DataFrame, tidy: pd.DataFrame) -> list[Guard]:
         *_no_twin(numbers),
         *_equals_fedavg(done),
         *_caveats(numbers),
+        *_moves(numbers),
         *_nonfinite(numbers),
         *_chance(done, numbers),
         *_declared_f(numbers),
@@ -215,6 +218,25 @@ def _caveats(numbers: pd.DataFrame) -> Iterator[Guard]:
         if keys := tuple(some["key"]):
             rounds = caveats.rounds_text(sorted({r for each in some[column] for r in each}))
             yield Guard(kind, f"{text} in {rounds} of {_cells(keys, len(numbers))}", keys)
+
+
+_MOVES = {
+    stability.OSCILLATES: "accuracy oscillates from round to round at the end of training",
+    stability.COLLAPSES: "accuracy collapses at the end of training",
+    stability.RISES: "accuracy still rises at the end of training",
+    stability.CHANGES: "accuracy changes between the last evaluated rounds, too few to say whether it oscillates,",
+}
+
+
+def _moves(numbers: pd.DataFrame) -> Iterator[Guard]:
+    """Cells of which the last round is not the state of the training, the gravest first."""
+    for kind, text in _MOVES.items():
+        some = numbers[numbers["accuracy_stability"] == kind]
+        if keys := tuple(some["key"]):
+            spread = 100 * float(some["accuracy_window_spread"].max())
+            advice = "; the headline mean_last(k) is of several rounds" if kind == stability.OSCILLATES else ""
+            text += f" in {_cells(keys, len(numbers))}, by up to {spread:.1f} points{advice}"
+            yield Guard("unstable", text, keys)
 
 
 def _nonfinite(numbers: pd.DataFrame) -> Iterator[Guard]:

@@ -42,7 +42,7 @@ def worst(pivot: Pivot, shown: MetricColumn) -> pd.DataFrame:
 
 def _worst(pivot: Pivot, shown: MetricColumn) -> pd.DataFrame:
     whole, standing, columns = pivot.whole(shown), pivot.standing, pivot.placement.columns
-    reason = pivot.reasons(shown)
+    reason, caveat = pivot.reasons(shown), pivot.caveats(shown)
     keep = [i for i, c in enumerate(columns) if i in whole.worst or (c.clean and not c.of and shown.clean is not None)]
     rows = []
     for row, aggregator in enumerate(pivot.page.rows):
@@ -53,7 +53,7 @@ def _worst(pivot: Pivot, shown: MetricColumn) -> pd.DataFrame:
             own |= {
                 "planned": standing.planned[source, row],
                 "reason": reason[source, row],
-                "caveat": standing.caveat[source, row],
+                "caveat": caveat[source, row],
                 "mark": whole.marks[i, row],
             }
             own["state"] = DONE if own["n"] else standing.state[i, row]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from flipbench.analysis import comparisons, metrics
 from flipbench.analysis import frame as frames
+from flipbench.analysis.rounds.late_rounds import HIDDEN
 from flipbench.errors import UserError
 from flipbench.grid.fields import REFERENCES
 from flipbench.plugins import objects
@@ -23,6 +24,7 @@ from flipbench.report.tables.latex import chosen_latex
 from flipbench.report.tables.markdown import chosen_markdown
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.figure_options import AllFigures, OneFigure
+from flipbench.spec.headline import parse as parse_headline
 from flipbench.spec.labels import bare, telling_apart
 from flipbench.store.store import Store
 
@@ -33,7 +35,7 @@ Fields = str | Sequence[str]
 Where = Mapping[str, Any] | Sequence[str]
 
 
-def load(folder: str | Path) -> Results:
+def load(folder: str | Path, headline: str | None = None) -> Results:
     """The results that lie in a grid's folder.
 
     >>> import flipbench as fb
@@ -42,11 +44,13 @@ def load(folder: str | Path) -> Results:
 
     Args:
         folder: ``results/<grid>``, of `run` or of ``flipbench run``.
+        headline: which evaluated rounds all numbers are of: "last", "mean_last(5)", "min_last(5)"; None: as the grid
+            says.
 
     Raises:
-        UserError: no grid was run in this folder.
+        UserError: no grid was run in this folder; there is no such headline.
     """
-    return Results(Path(folder))
+    return Results(Path(folder), headline)
 
 
 def summarise(cells: pd.DataFrame, by: Fields, metric: str) -> pd.DataFrame:
@@ -62,7 +66,7 @@ def summarise(cells: pd.DataFrame, by: Fields, metric: str) -> pd.DataFrame:
         metric: a column of numbers.
 
     Returns:
-        One row a group, in order of appearance: its columns, mean, sd, n (seeds), low and high (95 % Student interval).
+        One row a group, in order of appearance: its columns, mean, sd, n (seeds), low and high (95 % interval).
 
     Raises:
         UserError: a column is not there.
@@ -82,7 +86,9 @@ class Results:
         name: of the grid.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, headline: str | None = None) -> None:
+        parse_headline(headline)
+        self._headline = headline
         self.folder = folder.absolute()  # it is read when it is first asked for
         self._plan = Store(folder).read_plan()
         self.name = str(self._plan.get("grid") or folder.name)
@@ -102,7 +108,7 @@ class Results:
         The columns are described at `flipbench.analysis.frame.load`. Do not change it: everything else is computed
         of it.
         """
-        return frames.load(self.folder)
+        return frames.load(self.folder, headline=self._headline)
 
     @cached_property
     def _tidy(self) -> pd.DataFrame:
@@ -112,12 +118,15 @@ class Results:
     def cells(self) -> pd.DataFrame:
         """One row a cell: its key, its status, every field, every metric (shares from 0 to 1).
 
-        Of each metric m: ``m`` (last round), ``m_last5`` (mean over the last rounds), ``m_clean`` (the same experiment
-        without the attack), ``m_damage`` (paired difference, positive is harm); NaN where the cell has no such number,
-        as one that is infeasible. ``reason`` says why a cell is infeasible or failed.
+        Of each metric m: ``m`` (the headline, usually of the last round), ``m_last5`` (mean over the last rounds),
+        ``m_clean`` (the same experiment without the attack), ``m_damage`` (paired difference, positive is harm),
+        ``m_stability`` (whether it still moves at the end of training); NaN where the cell has no such number, as one
+        that is infeasible. ``reason`` says why a cell is infeasible or failed.
         """
         known = self.raw[["key", "twin", "status", "reason", "clean", *FIELDS]]
-        numbers = self._tidy[["key", *(c for c in self._tidy.columns if c not in known.columns)]]
+        numbers = self._tidy[
+            ["key", *(c for c in self._tidy.columns if c not in known.columns and not c.startswith(HIDDEN))]
+        ]
         return known.merge(numbers, on="key", how="left").infer_objects()
 
     @cached_property

@@ -29,7 +29,12 @@ _NUMBERS = ("n", "first", "second", "difference", "low", "high", "p", "p_holm", 
 
 
 def compare(
-    first: Path, second: Path, metrics: Sequence[str] = (), form: str = "md", tolerance: float = 0.0
+    first: Path,
+    second: Path,
+    metrics: Sequence[str] = (),
+    form: str = "md",
+    tolerance: float = 0.0,
+    headline: str | None = None,
 ) -> tuple[str, bool]:
     """The text to print, and whether something got worse: a metric, or cells that were done and are not now.
 
@@ -40,7 +45,7 @@ def compare(
         raise UserError(f"a comparison is written as {' or '.join(FORMATS)}, not as {form!r}")
     if not 0 <= tolerance < 1:
         raise UserError(f"--tolerance is a share from 0 to 1 (0.01: one percentage point), got {tolerance:g}")
-    comparison = compare_folders(first, second, metrics, tolerance)
+    comparison = compare_folders(first, second, metrics, tolerance, headline)
     with frames.labels_of(*comparison.frames):
         return (_csv(comparison) if form == "csv" else _markdown(comparison)), comparison.worse
 
@@ -146,7 +151,7 @@ def _numbers(row: Difference) -> list[str]:
 
 def _explanation(comparison: Comparison) -> str:
     seeds = max((d.n for d in comparison.differences), default=0)
-    text = "Differences are after minus before, paired by seed, with their 95 % Student interval, in percentage points."
+    text = "Differences are after minus before, paired by seed, with their 95 % interval (Student), in points."
     if seeds <= 1:
         return f"{text} One seed gives no interval: a difference is judged by its sign, and any loss is worse."
     text += (

@@ -36,13 +36,14 @@ def cells(folder: Path, path: Path) -> int:
         return len(records)
     from flipbench.analysis import frame as frames
     from flipbench.analysis import metrics
+    from flipbench.analysis.rounds.late_rounds import HIDDEN
     from flipbench.report.tables.cells_csv import cells_csv
 
     tidy = metrics.evaluate(frames.load(folder))
     if ending == ".csv":
         raw = cells_csv(tidy).encode()
     else:
-        plain = tidy.copy()
+        plain = tidy[[name for name in tidy.columns if not name.startswith(HIDDEN)]].copy()
         for name in ("classes", "mapping"):
             if name in plain:
                 plain[name] = [None if v is None else str(v) for v in plain[name]]

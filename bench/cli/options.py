@@ -66,6 +66,14 @@ Results = Annotated[
     Path,
     typer.Option("--results", metavar="DIR", parser=user_path, help="Folder that holds one results folder per grid."),
 ]
+HeadlineChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--headline",
+        metavar="HEADLINE",
+        help="Which evaluated rounds the numbers are of: last, mean_last(k) or min_last(k); default: as the grid says.",
+    ),
+]
 OnDevice = Annotated[Device | None, typer.Option("--device", help="Train on this device, whatever the grid says.")]
 Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; 0 means one per core.")]
 ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress while cells run.")]
@@ -82,6 +90,7 @@ def read_grid(
     aggregators: Sequence[str] | None,
     device: Device | None,
     named: Callable[[str], None] | None = None,
+    headline: str | None = None,
 ) -> Grid:
     """The grid that the options describe.
 
@@ -91,6 +100,7 @@ def read_grid(
         aggregators: values of ``--aggregator``.
         device: value of ``--device``.
         named: called with the grid's name as soon as it is known.
+        headline: value of ``--headline``.
 
     Raises:
         UserError: the grid has mistakes; the message holds all of them.
@@ -98,7 +108,7 @@ def read_grid(
     from flipbench.grid import reader
     from flipbench.spec.distinct_texts import printable
 
-    found = reader.read(grid, overrides(sets, device), aggregators or [], named)
+    found = reader.read(grid, overrides(sets, device), aggregators or [], named, headline)
     for text in found.warnings:
         typer.echo(f"warning: {printable(text, 500)}", err=True)
     return found

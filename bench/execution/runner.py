@@ -20,6 +20,7 @@ from flipbench.federation.checkpoints.files import EVERY, FOLDER, Checkpoints
 from flipbench.federation.records import Job, Record
 from flipbench.grid.reader import Grid, contents
 from flipbench.spec.cell import Cell
+from flipbench.spec.headline import LAST_ROUND
 from flipbench.spec.key import key
 from flipbench.store.store import Store
 from flipbench.system import private_paths
@@ -166,6 +167,7 @@ def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:
         "keys": keys,
         "figures": list(grid.figures),
         "labels": [list(entry) for entry in grid.labels],
+        **({} if grid.headline == LAST_ROUND else {"headline": str(grid.headline)}),
         **({"figure_options": dict(grid.figure_options)} if grid.figure_options else {}),
     }
 

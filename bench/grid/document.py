@@ -12,15 +12,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flipbench.errors import UserError
 from flipbench.grid import figures, yaml_tree
 from flipbench.grid.fields import REFERENCES, FieldError, checked, typed
 from flipbench.grid.yaml_tree import Node, kind_of
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.distinct_texts import printable
+from flipbench.spec.headline import LAST_ROUND, Headline
+from flipbench.spec.headline import parse as parse_headline
 from flipbench.spec.reference import parse_chain
 from flipbench.spec.suggestions import near
 
-KEYS = ("name", "title", "base", "axes", "cases", "figures", "labels")
+KEYS = ("name", "title", "base", "axes", "cases", "headline", "figures", "labels")
 MAX_MISTAKES = 200  # then reading stops: so many have one cause
 _LONGEST = 1000  # characters of a text that a message repeats
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -73,6 +76,7 @@ class Sheet:
         labels: as they stand there; `grid.labels` reads them once the cells are known.
         warnings: what is sound and hardly meant.
         broken: fields of which a value was refused, so that nothing is concluded from what is left.
+        headline: which rounds the numbers of a cell are of.
         others: what stands under keys that are not a grid's.
     """
 
@@ -85,6 +89,8 @@ class Sheet:
     labels: Node | None = None
     warnings: list[Mistake] = field(default_factory=list)
     figure_options: dict[str, Any] = field(default_factory=dict)
+    headline: Headline = LAST_ROUND
+    headline_place: Place = Place()
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     axes_place: Place = Place()
@@ -311,6 +317,19 @@ def _read_labels(sheet: Sheet, node: Node) -> None:
     sheet.labels = node
 
 
+def _read_headline(sheet: Sheet, node: Node) -> None:
+    sheet.headline_place = place_of(node)
+    set_headline(sheet, sheet.headline_place, yaml_tree.plain(node) if node.kind not in ("list", "mapping") else node)
+
+
+def set_headline(sheet: Sheet, place: Place, given: Any) -> None:
+    """Take a headline of the file or the command line."""
+    try:
+        sheet.headline = parse_headline(given if isinstance(given, str) else f"{given!r}")
+    except UserError as error:
+        sheet.wrong(place, "headline", str(error))
+
+
 def _read_figures(sheet: Sheet, node: Node) -> None:
     wrong = lambda where, name, message: sheet.wrong(place_of(where), name, message)  # noqa: E731
     sheet.figures, sheet.figure_options = figures.read(node, wrong)
@@ -322,6 +341,7 @@ _READERS = {
     "base": _read_base,
     "axes": _read_axes,
     "cases": _read_cases,
+    "headline": _read_headline,
     "figures": _read_figures,
     "labels": _read_labels,
 }

@@ -23,6 +23,7 @@ from flipbench.grid.fields import REFERENCES
 from flipbench.grid.schema import schema
 from flipbench.plugins import source_hashes
 from flipbench.spec.cell import CLEAN, Cell
+from flipbench.spec.headline import LAST_ROUND, Headline, late_rounds
 from flipbench.spec.key import ENGINE
 from flipbench.spec.suggestions import near
 from flipbench.versions import table as versions
@@ -61,6 +62,7 @@ class Grid:
         warnings: what is sound and hardly meant, each with its position: attacks that cannot act.
         labels: (field, or nothing for a reference in any field; value; what tables and figures call it).
         figure_options: of all figures (`spec.figure_options`).
+        headline: which rounds the numbers of a cell are of.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Grid:
     labels: tuple[labels.Entry, ...] = ()
     warnings: tuple[str, ...] = ()
     figure_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    headline: Headline = LAST_ROUND
 
     def __repr__(self) -> str:
         clean = sum(not cell.attacked for cell in self.cells)
@@ -83,6 +86,7 @@ def read(
     overrides: Sequence[str] = (),
     add_aggregators: Iterable[str] = (),
     named: Callable[[str], None] | None = None,
+    headline: str | None = None,
 ) -> Grid:
     """The grid of a file or of a shipped name.
 
@@ -91,13 +95,14 @@ def read(
         overrides: ``field=value`` (a list makes an axis) or ``field.option=value`` (an option of a reference).
         add_aggregators: references to add to the axis of aggregators.
         named: called with the grid's name as soon as it is known, seconds before a large grid is read.
+        headline: in place of the file's (`spec.headline.parse`); None: as it says.
 
     Raises:
         GridError: with all mistakes of file and overrides.
         UserError: no such grid.
     """
     path = locate(which)
-    return read_text(text_of(path), path.stem, str(path), overrides, add_aggregators, named)
+    return read_text(text_of(path), path.stem, str(path), overrides, add_aggregators, named, headline=headline)
 
 
 def read_text(
@@ -108,6 +113,7 @@ def read_text(
     add_aggregators: Iterable[str] = (),
     named: Callable[[str], None] | None = None,
     position: Callable[[Mistake], str] | None = None,
+    headline: str | None = None,
 ) -> Grid:
     """The grid of a YAML text.
 
@@ -115,7 +121,7 @@ def read_text(
         text: of the file.
         default_name: where the text gives no name.
         file: as messages and reports name it.
-        overrides, add_aggregators, named: as of `read`.
+        overrides, add_aggregators, named, headline: as of `read`.
         position: says a mistake with its position; None: ``file:line:column: field: message``.
 
     Raises:
@@ -124,16 +130,32 @@ def read_text(
     forget()
     sheet = document.read(text, default_name)
     document.override(sheet, overrides, add_aggregators)
+    if headline is not None:
+        sheet.headline_place = Place(f"--headline {headline}")
+        document.set_headline(sheet, sheet.headline_place, headline)
     document.check(sheet)
     if named is not None and not sheet.mistakes:
         named(sheet.name)
     cells = expansion.expand(sheet)
     given = labels.read(sheet, cells) if not sheet.mistakes else ()
+    _check_headline(sheet, cells)
     refuse(sheet, file, position)
     say = position or (lambda mistake: mistake.text(file))
     noted = tuple(map(say, sorted(sheet.warnings, key=lambda w: w.place)))
     drawn = tuple(sheet.figures), given, noted, dict(sheet.figure_options)
-    return Grid(sheet.name, sheet.title, text, file, cells, *drawn)
+    return Grid(sheet.name, sheet.title, text, file, cells, *drawn, sheet.headline)
+
+
+def _check_headline(sheet: document.Sheet, cells: Iterable[Cell]) -> None:
+    """Every cell evaluates the late rounds that the headline needs."""
+    needed = sheet.headline.rounds
+    fewest = min(map(late_rounds, cells), default=needed) if needed > 1 else needed
+    if fewest < needed:
+        text = (
+            f"{sheet.headline} needs {needed} evaluated rounds in the second half of training, and some cells have "
+            f"{fewest}: set evaluate_last: {needed}"
+        )
+        sheet.wrong(sheet.headline_place, "headline", text)
 
 
 def text_of(path: Path) -> str:

@@ -45,6 +45,11 @@ def schema() -> dict[str, Any]:
                 "minItems": 1,
                 "items": FIELDS_REF,
             },
+            "headline": {
+                "type": "string",
+                "pattern": r"^(last|(mean|min)_last\((k=)?[1-9][0-9]*\))$",
+                "description": "Which evaluated rounds numbers are of: last, mean_last(k) or min_last(k).",
+            },
             "figures": {"description": "What to draw, and how.", **_figures(figures)},
             "labels": {
                 "description": "Reference -> label, or field -> value -> label, for tables, figures and the page.",

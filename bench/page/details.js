@@ -46,7 +46,7 @@ async function metricsTable(here) {
     const found = page().metrics[name];
     if (!found || column === -1) return "–";
     const numbers = await unpacked(found.packed), i = column * rules + here.rule;
-    return plusMinus(numbers.mean[i], numbers.half[i]);
+    return plusMinus(numbers.mean[i], numbers.half[i], numbers.ends[i]);
   };
   const attacked = page().kinds[here.column] === "attacked";
   const rows = [];
@@ -59,7 +59,7 @@ async function metricsTable(here) {
     if (values.some((text) => text !== "–")) rows.push([metric.label, ...values]);
   }
   if (!rows.length) return element("p", { class: "notes" }, "No number (yet).");
-  const names = attacked ? ["attacked", "clean twin", "damage", DATA.shown[2].label] : ["last round", DATA.shown[2].label];
+  const names = attacked ? ["attacked", "clean twin", "damage", DATA.shown[2].label] : [DATA.shown[0].label, DATA.shown[2].label];
   return tableOf("Mean over seeds (%; damage in percentage points)", ["metric", ...names], rows);
 }
 
@@ -85,7 +85,7 @@ function seedsTable(cells, members, chosen, name, chooseSeed) {
     return element("tr", { class: i === chosen ? "chosen" : null }, element("th", { scope: "row" }, choose), ...told.map((text) => element("td", {}, text)),
       element("td", {}, element("code", { title: cells.key[i] }, cells.key[i].slice(0, 12))));
   });
-  const caption = `Seeds: ${label} of the last round (%${attacked ? "; damage in percentage points" : ""}). Choose one to see it below.`;
+  const caption = `Seeds: ${label}, ${DATA.shown[0].label} (%${attacked ? "; damage in percentage points" : ""}). Choose one to see it below.`;
   const table = element("table", {}, element("caption", {}, caption), element("thead", {}, element("tr", {}, ...names.map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, ...rows));
   const notes = attacked ? "Labels flipped: changed of eligible, over the malicious clients. Influence: their summed weight in the update, mean over rounds. Left out: non-finite updates." : "Left out: non-finite updates.";
   return element("div", {}, element("div", { class: "wide" }, table), element("p", { class: "notes" }, notes));

@@ -10,9 +10,9 @@ function square(numbers, column, rule) {
   const state_ = mean === null ? DATA.states[page().states[at]] : "done";
   const reason = page().reason[at] === -1 ? "" : page().reasons[page().reason[at]];
   const behind = numbers.worst && numbers.worst[at] !== -1 ? numbers.worst[at] * page().rules.length + rule : at;
-  const told = state.show === "_damage" ? page().caveat_of_damage[behind] : page().caveat[behind];
-  const caveat = told === -1 ? "" : page().caveats[told];
-  return { column, rule, mean, half: numbers.half[at], n: numbers.n[at], planned: page().planned[at], state: state_, reason, caveat,
+  const told = numbers.caveat[behind];
+  const caveat = told === undefined ? "" : page().caveats[told];
+  return { column, rule, mean, half: numbers.half[at], ends: numbers.ends[at], n: numbers.n[at], planned: page().planned[at], state: state_, reason, caveat,
     mark: ["", "best", "tied"][numbers.mark[at]], worst: numbers.worst ? numbers.worst[at] : -1 };
 }
 
@@ -22,7 +22,7 @@ function described(here) {
   if (here.state !== "done") return `${where}: ${WORDS[here.state]}${here.reason ? `, ${here.reason}` : ""}`;
   const mark = { best: ", best of the rules", tied: ", cannot be told from the best" }[here.mark] || "";
   const worst = here.worst === -1 ? "" : `, under ${page().columns[here.worst]}`;
-  return `${where}: ${plusMinus(here.mean, here.half)} ${shownMetric().unit}${worst}${mark}; ${here.n} of ${Math.max(here.n, here.planned)} seeds${here.caveat ? `; ${here.caveat}` : ""}`;
+  return `${where}: ${plusMinus(here.mean, here.half, here.ends)} ${shownMetric().unit}${worst}${mark}; ${here.n} of ${Math.max(here.n, here.planned)} seeds${here.caveat ? `; ${here.caveat}` : ""}`;
 }
 
 function button(here, metric, open) {
@@ -31,7 +31,7 @@ function button(here, metric, open) {
   if (here.state === "done") {
     colour(made, here.mean, metric);
     const partly = here.n < here.planned ? ` (${here.n}/${here.planned})` : "";
-    made.append(element("small", {}, here.half === null ? partly || "one seed" : `± ${percent(here.half)}${partly}`));
+    made.append(element("small", {}, here.half === null ? partly || "one seed" : `${interval(here.half, here.ends)}${partly}`));
   }
   made.dataset.at = `${here.rule} ${here.column}`;
   made.addEventListener("click", () => open(here));
@@ -143,7 +143,7 @@ function focusSquare(made) {
 // The squares as a list, one line each; state.list is "open", or what it is sorted by.
 function drawList(place, numbers, metric, rules, columns, open, sortBy) {
   const facets = page().facets.filter((facet) => facet.values.length > 1);
-  const keys = ["rule", ...facets.map((facet) => facet.label), "value", "±", "seeds"];
+  const keys = ["rule", ...facets.map((facet) => facet.label), "value", "interval", "seeds"];
   const lines = rules.flatMap((rule) => columns.map((column) => {
     const here = square(numbers, column, rule), kind = page().kinds[column];
     const fields = facets.map((facet) => {
@@ -159,7 +159,7 @@ function drawList(place, numbers, metric, rules, columns, open, sortBy) {
     const link = element("button", { type: "button", class: "link", onclick: () => open(here) }, texts[0]);
     const value = here.state === "done" ? percent(here.mean) + (here.caveat ? MARK : "") : `${SIGNS[here.state]} ${WORDS[here.state]}`;
     return element("tr", {}, element("th", { scope: "row" }, link), ...texts.slice(1).map((text) => element("td", { class: "text" }, text)),
-      element("td", { class: here.mark || null, title: described(here) }, value), element("td", {}, here.half === null ? "" : percent(here.half)),
+      element("td", { class: here.mark || null, title: described(here) }, value), element("td", {}, here.half === null ? "" : interval(here.half, here.ends)),
       element("td", {}, here.planned ? `${here.n} of ${Math.max(here.n, here.planned)}` : ""));
   });
   const headRow = keys.map((key) => {

@@ -3,9 +3,9 @@
 //
 // DATA.pages[i]: rules, columns (names), kinds of columns (clean, clean_of, attacked, worst), facets ({name, label,
 // values, of: the number of each column's value, -1 for none}), and arrays of (column, rule) one column after the
-// other: states, planned, reason, caveat, caveat_of_damage (numbers of texts). metrics[name].packed holds mean, half, n,
-// mark, worst in the same order. Numbers are tenths of a per cent, rounded as the tables round them; here nothing is
-// computed from them.
+// other: states, planned, reason (numbers of texts). metrics[name].packed holds mean, half, n, mark, worst in the same
+// order, and by square ends (of intervals whose sides are not equally long) and caveat (numbers of texts). Numbers are tenths of
+// a per cent, rounded as the tables round them; here nothing is computed from them.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const PLAIN = ["page", "metric", "show", "layout", "find", "sort", "list", "square", "seed", "theme"];
 const state = {};
@@ -71,6 +71,11 @@ function percent(tenths) {
   return tenths === null || tenths === undefined ? "–" : (tenths / 10).toFixed(1);
 }
 
-function plusMinus(mean, half) {
-  return half === null || half === undefined ? percent(mean) : `${percent(mean)} ± ${percent(half)}`;
+// Half of an interval; both ends of one whose sides are not equally long.
+function interval(half, ends) {
+  return ends ? `[${percent(ends[0])}, ${percent(ends[1])}]` : `± ${percent(half)}`;
+}
+
+function plusMinus(mean, half, ends) {
+  return half === null || half === undefined ? percent(mean) : `${percent(mean)} ${interval(half, ends)}`;
 }

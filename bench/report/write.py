@@ -24,7 +24,7 @@ from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.analysis.warnings import guards as all_guards
 from flipbench.errors import UserError
 from flipbench.report.html import templates
-from flipbench.report.tables import attacks_csv, comparisons_csv, csv_format, decomposition_csv
+from flipbench.report.tables import attacks_csv, comparisons_csv, csv_format, decomposition_csv, stability
 from flipbench.report.tables import custom as choosing
 from flipbench.report.tables import summary as tables
 from flipbench.report.tables.cells_csv import cells_parts
@@ -82,6 +82,7 @@ def write(
             "static_regret.csv": lambda: attacks_csv.regret_csv(views),
             "comparisons.csv": lambda: comparisons_csv.comparisons_csv(views),
             "decomposition.csv": lambda: decomposition_csv.decomposition_csv(views),
+            "stability.csv": lambda: stability.stability_csv(views),
             "statistics.csv": lambda: comparisons_csv.statistics_csv(views),
         }
         written = []
@@ -139,10 +140,13 @@ def summary_text(folder: Path, width: int | None = None, known: Read | None = No
     frame, tidy, plan = known or read(folder)
     with frames.labels_of(frame):
         room = shutil.get_terminal_size((100, 24)).columns if width is None else width
-        parts = [tables.title(plan), tables.terminal(pivots(frame, tidy), max(40, room))]
+        views = pivots(frame, tidy)
+        parts = [tables.title(plan), tables.terminal(views, max(40, room))]
         enough = int(frame["seed"].nunique()) >= LEAST_SEEDS
         marks = "* best of the column" + ("; ~ cannot be told from it" if enough else "")
-        parts.append(f"mean ± half width of the 95 % interval over seeds; {marks}; – infeasible; ? no number")
+        about = f"mean ± half width of the 95 % interval over seeds, {frames.headline_of(frame).said}"
+        parts.append(f"{about}; {marks}; – infeasible; ? no number")
+        parts.append(stability.sentence(views) or "")
         if not enough and tidy["aggregator"].nunique() > 1:
             parts.append(said(int(frame["seed"].nunique())))
         if notes := [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]:
@@ -157,6 +161,7 @@ def chosen(
     columns: Sequence[str] = (),
     where: Sequence[str] = (),
     form: str = "md",
+    headline: str | None = None,
 ) -> str:
     """One table of one's own, as text in a format: md, csv, tex or html.
 
@@ -164,13 +169,14 @@ def chosen(
         folder: ``results/<grid>``.
         metric, rows, columns, where: of `report.tables.custom.choose`; empty: its defaults.
         form: the format.
+        headline: which rounds the numbers are of, in place of the grid's.
 
     Raises:
         UserError: the folder holds no plan; no such metric, field or format; no cell is left.
     """
     if form not in FORMATS:
         raise UserError(f"a table is written as {', '.join(FORMATS)}, not as {form!r}")
-    frame, tidy, plan = read(folder)
+    frame, tidy, plan = read(folder, headline=headline)
     made = choosing.choose(frame, tidy, metric, rows or choosing.ROWS, columns or choosing.COLUMNS, where)
     if form == "csv":
         return csv_format.csv_text(made.names, made.lines)
@@ -189,17 +195,18 @@ def warnings(frame: pd.DataFrame, tidy: pd.DataFrame, plan: Mapping[str, Any]) -
     return [*guards, *requests.wanted(plan)[1]]
 
 
-def read(folder: Path, repairs: bool = False) -> Read:
+def read(folder: Path, repairs: bool = False, headline: str | None = None) -> Read:
     """The cells of the latest plan, their metrics, and the plan.
 
     Args:
         folder: of a grid.
-        repairs: as of `analysis.frame.load`.
+        repairs, headline: as of `analysis.frame.load`.
 
     Raises:
-        UserError: the folder holds no plan, or cannot be read.
+        UserError: the folder holds no plan, or cannot be read; there is no such headline, or it needs more late rounds
+            than are evaluated.
     """
-    frame = frames.load(folder, repairs)
+    frame = frames.load(folder, repairs, headline)
     return frame, metrics.evaluate(frame), Store(folder).read_plan()
 
 

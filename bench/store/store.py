@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flipbench.errors import UserError
+from flipbench.spec import headline
 from flipbench.store.record_check import Odd, parsed
 from flipbench.store.record_format import DEFECTS, Record, defect, encode, finite, is_intact, status, well_formed
 from flipbench.system import atomic_files
@@ -45,6 +47,12 @@ def _is_figures(value: Any) -> bool:
     )
 
 
+def _is_headline(value: Any) -> bool:
+    with suppress(UserError):
+        return isinstance(value, str) and bool(headline.parse(value))
+    return False
+
+
 def _is_labels(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(entry, list) and list(map(type, entry))[::2] == [str, str] and not isinstance(entry[1], list | dict)
@@ -56,6 +64,7 @@ _OF_PLAN = (
     *((name, "text", _is_text) for name in ("grid", "title", "source", "command")),
     ("figures", "list of figures", _is_figures),
     ("figure_options", "mapping of options of figures", lambda value: isinstance(value, dict)),
+    ("headline", "headline", _is_headline),
     ("labels", "list of labels", _is_labels),
 )
 

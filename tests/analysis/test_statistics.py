@@ -42,6 +42,51 @@ def test_student_against_scipy_and_the_published_example() -> None:
     assert round(float(statistics.paired_t(SLEEP)), 6) == 0.002833
 
 
+def naive_share_interval(values: list[float]) -> tuple[float, float]:
+    """Every true mean on a fine grid that the score test with its overdispersion does not refuse."""
+    n, m = len(values), sum(values) / len(values)
+    variance = sum((v - m) ** 2 for v in values) / (n - 1)
+    t = float(stats.t.ppf(0.975, n - 1))
+    error = t * t * variance / n / (m - m * m)
+    inside = [mu for mu in np.linspace(0, 1, 20001).tolist() if (m - mu) ** 2 <= error * mu * (1 - mu)]
+    return (min(inside), max(inside)) if inside else (m, m)  # without any spread: the mean alone
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=9).filter(lambda v: 0 < sum(v) < 50 * len(v)))
+@settings(deadline=None, max_examples=60)
+def test_the_interval_of_shares_is_what_a_score_test_does_not_refuse(values: list[int]) -> None:
+    shares = [v / 50 for v in values]
+    low, high = statistics.share_interval(shares)
+    assert (low, high) == pytest.approx(naive_share_interval(shares), abs=1.1e-4)
+    assert 0 <= low <= sum(shares) / len(shares) <= high <= 1
+
+
+def test_the_interval_of_shares_at_the_bounds_and_far_from_them() -> None:
+    assert [float(end) for end in statistics.share_interval([1.0, 1.0, 1.0])] == [1.0, 1.0]
+    assert [float(end) for end in statistics.share_interval([0.0, 0.0])] == [0.0, 0.0]
+    assert np.isnan(statistics.share_interval([0.5])).all()
+    low, high = statistics.share_interval([0.1, 0.8, 0.936])  # Student's would be 61.2 +- 111.4 %
+    assert (round(float(low), 3), round(float(high), 3)) == (0.062, 0.974)
+    close = [0.500, 0.501, 0.499, 0.5005]
+    assert statistics.share_interval(close) == pytest.approx(statistics.student_interval(close), abs=1e-5)
+    wilson = stats.binomtest(8, 20).proportion_ci(method="wilson")  # 20 examples of one each, t for the normal quantile
+    one_each = [1.0] * 8 + [0.0] * 12
+    factor = (float(stats.t.ppf(0.975, 19)) / float(stats.norm.ppf(0.975))) ** 2 * 20 / 19
+    m, z2 = 0.4, float(stats.norm.ppf(0.975)) ** 2 * factor / 20
+    ends = [(m + z2 / 2 + sign * (z2 * m * (1 - m) + z2 * z2 / 4) ** 0.5) / (1 + z2) for sign in (-1, 1)]
+    assert [float(end) for end in statistics.share_interval(one_each)] == pytest.approx(ends)
+    assert ends == pytest.approx([wilson.low, wilson.high], abs=0.02)
+
+
+def test_intervals_of_differences_are_students_within_their_bounds() -> None:
+    for bounds in (statistics.DIFFERENCE, (-2.0, 2.0)):
+        low, high = statistics.interval([-0.9, 0.9, 0.8], bounds)
+        whole = statistics.student_interval([-0.9, 0.9, 0.8])
+        assert (low, high) == (max(whole[0], bounds[0]), min(whole[1], bounds[1]))
+    assert statistics.interval(SLEEP, statistics.UNBOUNDED) == statistics.student_interval(SLEEP)
+    assert statistics.difference(statistics.SHARE) == statistics.DIFFERENCE
+
+
 @pytest.mark.parametrize("n", range(1, 14))
 def test_interquartile_mean_is_scipys_trimmed_mean(n: int) -> None:
     x = np.random.default_rng(n).standard_normal(n)

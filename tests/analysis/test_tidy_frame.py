@@ -15,8 +15,8 @@ from flipbench.analysis import record_rows
 from flipbench.analysis.metrics import (
     METRICS,
     evaluate,
-    last_rounds,
 )
+from flipbench.analysis.rounds.late_rounds import last_rounds
 from flipbench.errors import UserError
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.twins import clean_twin

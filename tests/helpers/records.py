@@ -210,7 +210,7 @@ def _put(store: Store, cell: Cell, mapping: Any, refused: bool) -> str:
         why = f"{cell.aggregator} needs at least 2f + 3 = {2 * cell.byzantine + 3} clients, got {cell.clients}"
         made = record(cell, status="infeasible", reason=why)
     else:
-        steps = (0.25, 0.5, 1.0)
+        steps = (0.25, 0.8, 1.0)
         counts = np.stack([confusion(normal(cell), mapping, progress) for progress in steps])
         made = record(cell, confusion=counts, rounds=[1, 2, cell.rounds], mapping=mapping)
     if store.read(made["key"]) is None:

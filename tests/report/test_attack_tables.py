@@ -190,6 +190,7 @@ def test_files_come_and_go_with_the_plan(tmp_path: Path, monkeypatch: pytest.Mon
     store.write_plan({**plan, "keys": one})
     assert not {"worst_over_attacks.csv", "static_regret.csv"} & {p.name for p in write.write(folder)}
     kept = {"cells.csv", "summary.md", "summary.csv", "summary.tex", "statistics.csv", "decomposition.csv"}
+    kept |= {"stability.csv"}
     assert {p.name for p in (folder / "tables").iterdir()} == kept
 
 

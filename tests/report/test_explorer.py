@@ -24,7 +24,7 @@ from flipbench.report.html import cell_details, explorer
 from flipbench.report.html.explorer import targets
 from flipbench.report.html.packed_json import Dictionary, embedded, packed, rounded, tenths, unpacked
 from flipbench.report.html.rerun_command import rerun
-from flipbench.report.tables.model import half_width, number
+from flipbench.report.tables.model import half_width, number, with_interval
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
@@ -106,6 +106,33 @@ def test_every_metric_of_every_square_is_that_of_the_tables(pivot: Pivot) -> Non
                         assert (columns[chosen].attack if chosen >= 0 else None) == square["worst"]
                     seen += 1
     assert seen > 900
+
+
+def test_squares_with_uneven_intervals_have_both_ends(tmp_path: Path) -> None:
+    """And no others: which they are is decided by one function for tables and page."""
+    records.write_grid(tmp_path / "g", aggregators=("fedavg", "median"), fractions=(0.1, 0.45))
+    frame = frames.load(tmp_path / "g")
+    (page,) = pages(frame)
+    pivot = Pivot(page, metrics.evaluate(frame))
+    data, _ = explorer.choices(pivot, NOTHING, 10**7, 0)
+    seen = 0
+    for name, told_of in data["metrics"].items():
+        found = unpacked(told_of["packed"])
+        shown = next(m for m in explorer.shown_metrics(True) if m.name == name)
+        numbers = pivot.whole(shown).numbers
+        for i, (low, high, half, n) in enumerate(
+            zip(numbers.low.ravel(), numbers.high.ravel(), found["half"], numbers.n.ravel(), strict=True)
+        ):
+            square = {"mean": numbers.mean.ravel()[i], "low": low, "high": high, "n": n}
+            text = "–" if n < 1 else with_interval(square)
+            if "[" in text:
+                low_shown, high_shown = (f"{end / 10:.1f}" for end in found["ends"][str(i)])
+                assert text.endswith(f"[{low_shown}, {high_shown}]")
+                seen += 1
+            else:
+                assert str(i) not in found["ends"]
+                assert n < 2 or text.endswith(f"± {half / 10:.1f}")
+    assert seen > 20
 
 
 def test_a_worst_case_that_lacks_what_others_have_is_not_marked(pivot: Pivot) -> None:

@@ -37,7 +37,7 @@ def test_tables_and_pictures_are_written(folder: Path) -> None:
     written = write.write(folder)
     assert all(p.is_file() for p in written)
     told = {"cells.csv", "summary.md", "summary.csv", "summary.tex", "comparisons.csv", "statistics.csv"}
-    told |= {"decomposition.csv"}
+    told |= {"decomposition.csv", "stability.csv"}
     assert {p.name for p in (folder / "tables").iterdir()} == told
     pictures = {p.name for p in (folder / "heatmaps").iterdir()}
     assert {"accuracy_targeted-4-to-9.svg", "accuracy_targeted-4-to-9.png", "rounds_targeted-4-to-9.svg"} <= pictures

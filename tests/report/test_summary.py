@@ -18,7 +18,7 @@ from scipy import stats
 from flipbench.analysis import frame as frames
 from flipbench.analysis.comparisons import summarise
 from flipbench.analysis.metrics import evaluate
-from flipbench.analysis.statistics import over_seeds
+from flipbench.analysis.statistics import SHARE, UNBOUNDED, over_seeds
 from flipbench.analysis.warnings import Guard, guards
 from flipbench.errors import UserError
 from flipbench.spec.cell import Cell
@@ -29,8 +29,8 @@ from tests.helpers.records import BASE, LABEL_FLIPS, record, write_grid
 # ---- means and intervals --------------------------------------------------------------------------------------------
 
 
-def interval(values: Sequence[float]) -> list[float]:
-    return [float(number) for number in over_seeds(values).values()]
+def interval(values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -> list[float]:
+    return [float(number) for number in over_seeds(values, bounds).values()]
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12).filter(lambda v: np.ptp(v) > 1e-3))
@@ -78,7 +78,7 @@ def test_the_seed_is_the_replicate() -> None:
     )
     out = summarise(tidy, ["rule"], "accuracy").iloc[0]
     by_seed = tidy.groupby("seed")["accuracy"].mean()
-    assert tuple(out[["mean", "sd", "n", "low", "high"]]) == pytest.approx(interval(list(by_seed)))
+    assert tuple(out[["mean", "sd", "n", "low", "high"]]) == pytest.approx(interval(list(by_seed), SHARE))
     assert out["n"] == 2
 
 
@@ -125,7 +125,7 @@ def test_a_whole_grid(tmp_path: Path) -> None:
     out = summarise(tidy, by, "accuracy").set_index(by)
     for group, cells in tidy.groupby(by):
         values = cells.groupby("seed")["accuracy"].mean()
-        assert tuple(out.loc[group]) == pytest.approx(interval(list(values)), nan_ok=True)
+        assert tuple(out.loc[group]) == pytest.approx(interval(list(values), SHARE), nan_ok=True)
     paired = summarise(tidy[~tidy["clean"]], ["aggregator", "malicious_fraction"], "source_recall_damage")
     assert (paired["mean"] > 0).all()
 

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipbench.analysis import rank_tests, statistics
+from flipbench.analysis.rounds import stability
+from tests.statistics import share_intervals
 
 SIMULATIONS = 10_000
 RULES, COLUMNS = 4, 6  # of a simulated table
@@ -80,6 +82,31 @@ def intervals(simulations: int, rng: np.random.Generator) -> Iterator[Found]:
             yield Found(f"Student's interval covers the mean, {name}, {n} seeds", share, 0.93, 0.97, simulations)
 
 
+def shares(simulations: int, rng: np.random.Generator) -> Iterator[Found]:
+    """The interval that tables show of shares, and others beside it, which are not judged."""
+    for name, a, b in share_intervals.DRAWN:
+        for n in (3, 6, 10):
+            drawn, truth = rng.beta(a, b, (simulations, n)), a / (a + b)
+            for what, of in (("Wilson's, as shown,", statistics.share_interval), *share_intervals.OTHERS):
+                low, high = of(drawn)
+                share = float(((low <= truth + 1e-12) & (high >= truth - 1e-12)).mean())
+                long = f"{100 * float((high - low).mean()):.1f} points long"
+                text = f"{what} covers a mean share, {name}, {n} seeds; {long}"
+                judged = (0.93, 0.97) if of is statistics.share_interval else (0.0, 1.0)
+                yield Found(text, share, *judged, simulations)
+
+
+def alarms(simulations: int, rng: np.random.Generator) -> Iterator[Found]:
+    """A steady run that is called unstable: five rounds of one accuracy, each with other test images and 1 point more
+    of noise, which is more than real rounds have, whose test images are the same."""
+    for images in (100, 400, 1000, 10_000):
+        for accuracy in (0.5, 0.9):
+            p = np.clip(accuracy + 0.01 * rng.standard_normal((simulations, 5)), 0, 1)
+            kinds = stability.classes(rng.binomial(images, p) / images, stability.threshold([float(images)]), True)
+            what = f"a steady run near {100 * accuracy:.0f} % is called unstable, {images:,} test images"
+            yield Found(what, float((kinds != stability.STEADY).mean()), 0.0, 0.01, simulations)
+
+
 def tests(simulations: int, rng: np.random.Generator) -> Iterator[Found]:
     for name, draw, n in (("normal", normal, 3), ("normal", normal, 10), ("heavy tails", heavy, 10)):
         share = float((statistics.paired_t(draw(rng, (simulations, n))) < 0.05).mean())
@@ -131,7 +158,7 @@ def diagrams(simulations: int, rng: np.random.Generator) -> Iterator[Found]:
 def measure(simulations: int, seed: int = 0) -> Iterator[Found]:
     """All claims."""
     rng = np.random.default_rng(seed)
-    for part in (intervals, tests, families, diagrams):
+    for part in (intervals, shares, alarms, tests, families, diagrams):
         yield from part(simulations, rng)
 
 

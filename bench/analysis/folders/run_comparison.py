@@ -108,7 +108,9 @@ class Comparison:
         return stopped or gone or any(d.verdict == WORSE for d in self.differences)
 
 
-def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tolerance: float = 0.0) -> Comparison:
+def compare_folders(
+    first: Path, second: Path, metrics: Sequence[str] = (), tolerance: float = 0.0, headline: str | None = None
+) -> Comparison:
     """Compare two folders of a grid.
 
     Args:
@@ -116,12 +118,18 @@ def compare_folders(first: Path, second: Path, metrics: Sequence[str] = (), tole
         second: after.
         metrics: of `analysis.metrics.METRICS`, or with ``_damage`` or ``_last5``; empty: `METRICS`.
         tolerance: a mean loss of at most so much is none (a share, 0.01 is one percentage point).
+        headline: which rounds the numbers of both are of; None: as their plans say, which must agree.
 
     Raises:
-        UserError: no plan, no such metric, or no cell in common.
+        UserError: no plan, two headlines, no such metric, or no cell in common.
     """
     shown = [metric_column(name) for name in dict.fromkeys(metrics or METRICS)]
-    both = (_known(first), _known(second))
+    both = (_known(first, headline), _known(second, headline))
+    if len(said := dict.fromkeys(str(frames.headline_of(frame)) for frame in both)) > 1:
+        raise UserError(
+            f"the numbers of {first} and {second} are of different rounds, {' and '.join(said)}: choose those of both "
+            "with --headline"
+        )
     matched = match(*both)
     if not len(matched.first):
         why = "; ".join(matched.ambiguous) or "cells are matched on all fields but the device"
@@ -159,8 +167,8 @@ def _undefined(shown: Sequence[MetricColumn], tidy: Sequence[pd.DataFrame], keys
     return found
 
 
-def _known(folder: Path) -> pd.DataFrame:
-    frame = frames.load(folder)
+def _known(folder: Path, headline: str | None) -> pd.DataFrame:
+    frame = frames.load(folder, headline=headline)
     return frame[frame["status"] != "missing"].reset_index(drop=True)
 
 
@@ -211,7 +219,7 @@ def _judged(tables: Sequence[_Table], tolerance: float, *, overall: bool) -> lis
     at = 0
     for metric, a, b, changed in tables:
         d, sign = b - a, 1.0 if metric.higher_is_better else -1.0
-        mean, _, n, low, high = statistics.over_seeds(d).values()
+        mean, _, n, low, high = statistics.over_seeds(d, statistics.difference(metric.bounds)).values()
         means = statistics.moments(a)[0], statistics.moments(b)[0]
         for i in np.flatnonzero(n > 0).tolist():
             verdict = NOT_TOLD if changed[i] else SAME

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flipbench.cli.options import DEFECT, user_path
+from flipbench.cli.options import DEFECT, HeadlineChoice, user_path
 
 
 def compare(
@@ -25,6 +25,7 @@ def compare(
             help="Metric to compare; default: accuracy, source recall and attack success rate. Repeatable.",
         ),
     ] = None,
+    headline: HeadlineChoice = None,
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="Format of the output: md or csv.")] = "md",
     tolerance: Annotated[
         float, typer.Option(metavar="SHARE", help="Ignore losses up to this share; 0.01 is one percentage point.")
@@ -33,7 +34,7 @@ def compare(
     """Compare two results folders cell by cell. Exit code 1: a metric got worse, or B lacks cells that A has done."""
     from flipbench.cli import comparison_text
 
-    text, worse = comparison_text.compare(before, after, metrics or (), form, tolerance)
+    text, worse = comparison_text.compare(before, after, metrics or (), form, tolerance, headline)
     typer.echo(text, nl=False)
     if worse:
         raise typer.Exit(DEFECT)

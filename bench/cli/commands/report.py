@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flipbench.cli import completion
-from flipbench.cli.options import GridFolder
+from flipbench.cli.options import GridFolder, HeadlineChoice
 from flipbench.errors import UserError
 from flipbench.spec import figure_options
 from flipbench.system import signals
@@ -32,12 +32,13 @@ def report(
     where: Annotated[
         list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Use only cells with this value. Repeatable.")
     ] = None,
+    headline: HeadlineChoice = None,
     form: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help="Format of the table: md, csv, tex or html.")
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(metavar="GRID", help="Take title, labels and figures from this grid file; nothing is run."),
+        typer.Option(metavar="GRID", help="Take title, labels, headline and figures from this grid file; run nothing."),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all-figures", help="Draw all figures of a grid of thousands of cells too, for minutes.")
@@ -66,16 +67,17 @@ def report(
         relabel(folder, grid)
     if not one:
         with signals.in_order():
-            draw(folder, every or every_earlier, look)
+            draw(folder, every or every_earlier, look, headline)
         return
     from flipbench.report.write import chosen
 
     down, across = _fields("--rows", rows), _fields("--columns", columns)
-    typer.echo(chosen(folder, metric or "accuracy", down, across, where or [], form or "md"), nl=False)
+    text = chosen(folder, metric or "accuracy", down, across, where or [], form or "md", headline)
+    typer.echo(text, nl=False)
 
 
 def relabel(folder: Path, grid: str) -> None:
-    """Put title, labels and figures of a grid into the plan of its results.
+    """Put title, labels, headline and figures of a grid into the plan of its results.
 
     Args:
         folder: of the results.
@@ -93,16 +95,18 @@ def relabel(folder: Path, grid: str) -> None:
         raise UserError(f"{folder} holds results of the grid {plan.get('grid')}, and {grid} is the grid {known.name}")
     labels = [list(entry) for entry in known.labels]
     drawn = {"figures": list(known.figures), "figure_options": dict(known.figure_options)}
+    drawn |= {"headline": str(known.headline)}
     store.write_plan({**plan, "title": known.title, **drawn, "labels": labels})
 
 
-def draw(folder: Path, every: bool = False, look: Mapping[str, Any] | None = None) -> None:
+def draw(folder: Path, every: bool = False, look: Mapping[str, Any] | None = None, headline: str | None = None) -> None:
     """Write the report of a folder, and print its summary and where the files are.
 
     Args:
         folder: of a grid.
         every: also figures that are left out of large grids.
         look: options of figures in place of the grid's.
+        headline: which rounds the numbers are of, in place of the grid's.
 
     Raises:
         UserError: the folder cannot be read or written.
@@ -111,7 +115,7 @@ def draw(folder: Path, every: bool = False, look: Mapping[str, Any] | None = Non
     from flipbench.report import write
 
     typer.echo(f"drawing tables, figures and the report page in {folder}", err=True)
-    known = write.read(folder, repairs=True)
+    known = write.read(folder, repairs=True, headline=headline)
     files = write.write(folder, known, every, look)
     typer.echo(write.summary_text(folder, known=known, every=every))
     for kind in sorted({f.parent for f in files} - {folder}):

@@ -14,6 +14,7 @@ from flipbench.cli.options import (
     INTERRUPTED,
     Aggregators,
     GridName,
+    HeadlineChoice,
     OnDevice,
     Results,
     Sets,
@@ -37,6 +38,7 @@ def run(
     aggregators: Aggregators = None,
     results: Results = Path("results"),
     device: OnDevice = None,
+    headline: HeadlineChoice = None,
     download: Annotated[
         bool, typer.Option("--download", help="Download missing data sets and check their checksums.")
     ] = False,
@@ -73,7 +75,7 @@ def run(
         from flipbench.execution import fork_server
 
         fork_server.start()  # its imports take as long as ours and go on beside them
-    asked = read_grid(grid, overrides, aggregators, device)
+    asked = read_grid(grid, overrides, aggregators, device, headline=headline)
     from flipbench.execution import cell_trials, remote_cluster, runner
     from flipbench.execution import progress as progress_display
     from flipbench.system import limits

@@ -70,7 +70,7 @@ def spread(each: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
 def band(lines: pd.DataFrame) -> tuple[str, str, str]:
     """The columns between which a band runs, and what it is called."""
     if len(lines) and int(lines["n"].max()) >= FEW:
-        return "low", "high", "95 % Student interval"
+        return "low", "high", "95 % interval"
     return "least", "most", "range of the seeds (fewer than five)"
 
 

@@ -14,7 +14,7 @@ from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.worst_case import Place
 from flipbench.report.figures import captions, style
-from flipbench.report.figures.heatmap import draw_squares
+from flipbench.report.figures.heatmap import draw_squares, square_width
 from flipbench.report.figures.layout import COLUMN, Bar, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL, middles
 from flipbench.spec.cell import CLEAN
@@ -32,7 +32,8 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place, no
     with style.style():
         row = max(_ROW, *(0.115 * (name.count("\n") + 1) + 0.03 for name in names))
         rows = grid(1, 1, row * len(names))
-        sheet = Sheet(rows, panel=(columns * _SQUARE, columns * _WIDEST), least=COLUMN, bar=bar)
+        square = square_width(table.to_dict("records"), _SQUARE)
+        sheet = Sheet(rows, panel=(columns * square, columns * max(square, _WIDEST)), least=COLUMN, bar=bar)
         ax = sheet.panels[0].ax
         draw_squares(ax, table.to_dict("records"), columns, bar)
         _label(ax, page, attacks, names)

@@ -47,10 +47,10 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
         names: of attacks, as drawn.
         worst: the sentence on the worst case, where the table has it.
     """
-    text = "Mean over seeds and, below it, ± half width of its 95 % Student interval"
+    text = "Mean over seeds and, below it, ± half width of its 95 % interval, or both its ends"
     if (table["n"] <= 1).all():
         text = "One seed" if page.seeds == 1 or (table["n"] == 1).any() else "Mean over seeds"
-    text += f", in {metric.unit}, after the last round."
+    text += f", in {metric.unit}, {page.headline.when}."
     attacks = table["attack"] if "attack" in table else table["column"].map(lambda c: c.attack)
     if (attacks == CLEAN).any():
         text += clean_twins(table)

@@ -67,7 +67,7 @@ def draw(page: Page, panels: Mapping[str, Matrix], metric: MetricColumn, norm: N
             ax.tick_params(pad=2)
         holes = any(np.isnan(m[~np.eye(len(m), dtype=bool)]).any() for row, m in panels.items() if row not in why)
         over = "Mean over seeds" if page.seeds > 1 else "One seed"
-        caption = f"{over}, in {metric.unit}, after the last round: {_SHOWN[metric.clean is None]}."
+        caption = f"{over}, in {metric.unit}, {page.headline.when}: {_SHOWN[metric.clean is None]}."
         caption += (" ?: failed or not run." if holes else "") + captions.of_cells(page, single_pairs(page))
         return sheet.finish(f"{label}: every source and target class", captions.subtitle(page), caption)
 

@@ -39,8 +39,8 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
         _draw_bars(ax, page.rows, table, group)
         ax.set_yticks([(j + 0.5) * group for j in range(len(names))], names, fontsize=SMALL)
         ax.set_xlabel(f"{metric.heading[0].lower()}{metric.heading[1:]}", fontsize=SMALL, labelpad=1)
-        several = "mean over seeds; whiskers: its 95 % Student interval, cut at the edge"
-        caption = "Clean twin minus attacked, same seed, after the last round: "
+        several = "mean over seeds; whiskers: its 95 % interval, cut at the edge"
+        caption = f"Clean twin minus attacked, same seed, {page.headline.when}: "
         caption += f"{several if (table['n'] > 1).any() else 'one seed'}."
         caption += (
             captions.adaptive(names)

@@ -19,7 +19,7 @@ from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.statistics import STATISTICS
 from flipbench.report.figures import captions, style
-from flipbench.report.figures.heatmap import draw_squares
+from flipbench.report.figures.heatmap import draw_squares, square_width
 from flipbench.report.figures.layout import COLUMN, WIDTH, Bar, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL, middles
 from flipbench.report.tables.model import by_rule
@@ -54,7 +54,9 @@ def draw(
     known = squares[squares[f"{prefix}state"] != "absent"]
     true, states = sorted(set(known["true"])), set(known[f"{prefix}state"])
     dense = len(page.rows) > _MANY
-    wide, high = (_TIGHT, _LOW) if dense else (_SQUARE, _HIGH)
+    by_rule_here = (_by_place(known[known["aggregator"] == row], prefix, dense) for row in page.rows)
+    every = [square for squares_of in by_rule_here for square in squares_of.values()]
+    wide, high = (_TIGHT, _LOW) if dense else (square_width(every, _SQUARE), _HIGH)
     wide, high = wide * len(true), high * len(declared)
     label = f"{metric.label} lost" if regret else metric.label
     unit = POINTS if regret else metric.unit
@@ -79,7 +81,7 @@ def draw(
         what = f"{label} to a wrong declared f" if regret else f"{label}, declared f against the true number"
         name = attack_name(page, attack)
         caption = _caption(
-            int(known[f"{prefix}n"].max()), dense, regret, unit, "infeasible" in states
+            int(known[f"{prefix}n"].max()), dense, regret, f"{unit}, {page.headline.when}", "infeasible" in states
         ) + captions.adaptive([name])
         caption += by_rule(page.by_row) + captions.private(page) + captions.marked(known[f"{prefix}caveat"])
         subtitle = ", ".join([captions.subtitle(page), *labelled(rest(page), values)])
@@ -101,8 +103,8 @@ def _by_place(squares: pd.DataFrame, prefix: str, dense: bool) -> dict[tuple[int
 
 def _caption(seeds: int, dense: bool, regret: bool, unit: str, hatched: bool) -> str:
     text = "Mean over seeds" if seeds > 1 else "One seed"
-    text += "" if dense or seeds <= 1 else " and, below it, ± half width of its 95 % Student interval"
-    text += f", in {unit}, after the last round."
+    text += "" if dense or seeds <= 1 else " and, below it, ± half width of its 95 % interval, or both its ends"
+    text += f", in {unit}."
     if dense and seeds > 1:
         text += " Intervals: tables/declared_f.csv."
     if regret:

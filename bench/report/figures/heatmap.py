@@ -21,12 +21,13 @@ from flipbench.analysis.pages import Page, attack_name
 from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import COLUMN, Bar, Sheet, grid, widest, wrapped
 from flipbench.report.figures.style import NORMAL, SMALL, middles
-from flipbench.report.tables.model import half_width, header_of, number
+from flipbench.report.tables.model import half_width, header_of, lopsided, number
 from flipbench.spec.labels import aggregator_label
 
 _ROW = 0.40  # inches, the least height of a square
 _LINE, _MORE, _ABOVE = 0.17, 0.115, 0.03  # inches: of a column's label, of its further lines, of the room above it
 _SQUARE, _WIDEST = 0.44, 0.85  # inches: "100.0" with room on both sides; more is only white
+_SHORT = 0.02  # of an interval: whole per cents would hide it
 _ATTACK, _AGGREGATOR = 0.8, 1.7  # inches: the widest line of an attack's name in a square, of a row's name
 
 
@@ -46,7 +47,7 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, attack: str, nor
         ax = sheet.panels[0].ax
         labels = _labels(ax, page, table, lambda: sheet.fit()[0])
         worst = _worst_attacks(page, table, min(_ATTACK, sheet.fit()[0] / columns - 0.08)) if attack == WORST else {}
-        square = max(_SQUARE, widest(worst.values()) + 0.08)
+        square = max(square_width(table.to_dict("records"), _SQUARE), widest(worst.values()) + 0.08)
         sheet.panel_width = (columns * square, columns * max(square, _WIDEST))
         lines = 2 + max((name.count("\n") + 1 for name in worst.values()), default=0)
         row = max(_ROW, 0.115 * lines + 0.06, *(0.14 * (label.count("\n") + 1) for label in labels))
@@ -140,7 +141,7 @@ def _draw_square(ax: Axes, i: int, j: int, square: Mapping[Any, Any], bar: Bar, 
         ax.add_patch(style.infeasible(j, i))
     elif state == "done":
         lines = [number(square["mean"]) + (MARK if square.get("caveat") else "")]
-        lines += [f"±{half_width(square)}"] if square["n"] > 1 else []
+        lines += [_interval(square)] if square["n"] > 1 else []
         lines += [f"n={square['n']}"] if square["n"] < square["planned"] else []
         lines += [more] if more else []
         colour = style.ink(square["mean"], bar.norm, bar.cmap)
@@ -148,6 +149,20 @@ def _draw_square(ax: Axes, i: int, j: int, square: Mapping[Any, Any], bar: Bar, 
     elif state != "absent":
         ax.add_patch(style.unknown(j, i))
         ax.text(j + 0.5, i + 0.5, "n/a" if state == "undefined" else "?", fontsize=NORMAL, **middle)
+
+
+def _interval(square: Mapping[Any, Any]) -> str:
+    """Half the interval of a square; where its sides are not equally long both ends, for room in whole per cents, but
+    for a short one."""
+    if not lopsided(square):
+        return f"±{half_width(square)}"
+    decimals = int(square["high"] - square["low"] < _SHORT)
+    return f"[{number(square['low'], decimals)},{number(square['high'], decimals)}]"
+
+
+def square_width(squares: Sequence[Mapping[Any, Any]], least: float) -> float:
+    """Inches that the numbers of some squares need, at least ``least``."""
+    return max(least, widest(_interval(s) for s in squares if s["state"] == "done" and s["n"] > 1) + 0.06)
 
 
 def _label_columns(ax: Axes, page: Page, columns: Sequence[Column], room: Callable[[], float]) -> None:

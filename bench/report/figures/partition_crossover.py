@@ -24,6 +24,7 @@ from flipbench.report.figures.style import SMALL
 from flipbench.report.tables.model import by_rule
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.distinct_texts import distinct, printable
+from flipbench.spec.headline import LAST_ROUND
 from flipbench.spec.labels import value_label
 from flipbench.spec.reference import parse
 
@@ -150,9 +151,10 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
 
 def _caption(table: pd.DataFrame, page: Page) -> str:
     done = table[table["state"] == "done"]
-    text = "Mean over seeds of the accuracy after the last round; bars: its 95 % Student interval (cut at the frame)."
+    when = page.headline.when if page.headline == LAST_ROUND else f"({page.headline.said})"
+    text = f"Mean over seeds of the accuracy {when}; bars: its 95 % interval (cut at the frame)."
     if (done["n"] <= 1).all():
-        text = "Accuracy after the last round, one seed."
+        text = f"Accuracy {when}, one seed."
     if (table["attack"] == CLEAN).any():
         text += captions.clean_twins(table)
     if (table["state"] == "infeasible").any():

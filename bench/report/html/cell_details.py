@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from flipbench.analysis.columns import level_values
-from flipbench.analysis.metrics import CLEAN_VALUE, METRICS, accuracy, malicious_influence
+from flipbench.analysis.metrics import METRICS, accuracy, malicious_influence
 from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE
 from flipbench.analysis.squares import Places
 from flipbench.report.html.packed_json import Dictionary, packed, rounded, tenths
 from flipbench.report.html.rerun_command import Rerun, setting

@@ -15,15 +15,18 @@ from matplotlib.colors import Normalize, to_hex
 
 from flipbench.analysis.columns import WORST, Column
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.metrics import CLEAN_VALUE, LAST, LAST_ROUNDS, METRICS
+from flipbench.analysis.metrics import METRICS
 from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.pivot import Pivot
-from flipbench.analysis.squares import BEST, STATES, TIED
+from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS
+from flipbench.analysis.squares import BEST, STATES, TIED, Numbers
+from flipbench.analysis.statistics import uneven
 from flipbench.report.figures import style
 from flipbench.report.html.cell_details import details
 from flipbench.report.html.packed_json import Dictionary, packed, tenths
 from flipbench.report.html.rerun_command import Rerun
 from flipbench.spec.distinct_texts import printable
+from flipbench.spec.headline import Headline
 from flipbench.spec.labels import (
     aggregator_label,
     class_name,
@@ -39,16 +42,18 @@ SHOWN = ("", DAMAGE, LAST_ROUNDS)
 OWN_TWIN = CLEAN_VALUE  # of the very twins of a square's cells
 MARKS = {None: 0, BEST: 1, TIED: 2}
 _STOPS = 32  # of a colour scale
-_SHOWN = ("last round", "damage", f"last {LAST} rounds")
 
 
-def common() -> dict[str, Any]:
-    """What does not depend on the grid: metrics, what is shown of them, states, colours."""
+def common(headline: Headline) -> dict[str, Any]:
+    """What all pages share: metrics, what is shown of them, states, colours."""
     stops = [i / _STOPS for i in range(_STOPS + 1)]
     norm = Normalize(0.0, 1.0)
     return {
         "metrics": [{"name": m.name, "label": m.label, "mapped": m.needs_mapping} for m in METRICS.values()],
-        "shown": [{"name": name, "label": label} for name, label in zip(SHOWN, _SHOWN, strict=True)],
+        "shown": [
+            {"name": name, "label": label}
+            for name, label in zip(SHOWN, (headline.short, "damage", f"last {LAST} rounds"), strict=True)
+        ],
         "states": list(STATES),
         "colours": {
             name: [[to_hex(cmap(s)), style.ink(s, norm, cmap)] for s in stops]
@@ -73,8 +78,7 @@ def choices(pivot: Pivot, rerun: Rerun, room: int, most_details: int) -> tuple[d
     reasons = Dictionary()
     reason = [reasons.number(None if r is None else printable(r, 300)) for r in standing.reason.ravel()]
     caveats = Dictionary()
-    caveat, of_damage = ([caveats.number(c) for c in a.ravel()] for a in (standing.caveat, pivot.caveats_of_damage))
-    found, left_out, used = _metrics(pivot, room)
+    found, left_out, used = _metrics(pivot, room, caveats)
     behind, size = details(pivot, rerun, most_details + room - used)
     data = {
         "name": ", ".join(value_label(f, v) for f, v in page.about.items()),
@@ -94,8 +98,6 @@ def choices(pivot: Pivot, rerun: Rerun, room: int, most_details: int) -> tuple[d
         "reasons": reasons.texts,
         "reason": reason,
         "caveats": caveats.texts,
-        "caveat": caveat,
-        "caveat_of_damage": of_damage,
         "metrics": found,
         "left_out": left_out,
         "details": behind,
@@ -141,13 +143,13 @@ def targets(page: Page) -> dict[str, str]:
     return {attack: label.get(attack, "none") for attack in page.attacks}
 
 
-def _metrics(pivot: Pivot, room: int) -> tuple[dict[str, Any], list[str], int]:
+def _metrics(pivot: Pivot, room: int, caveats: Dictionary) -> tuple[dict[str, Any], list[str], int]:
     """Every metric that has numbers, while they fit; the labels of those that do not; bytes."""
     found: dict[str, Any] = {}
     left_out: list[str] = []
     used = 0
     for shown in shown_metrics(pools_twins(pivot)):
-        text = None if left_out else _metric(pivot, shown)
+        text = None if left_out else _metric(pivot, shown, caveats)
         if text is not None and used + len(text["packed"]) <= room:
             found[shown.name], used = text, used + len(text["packed"])
         elif text is not None or left_out:
@@ -155,7 +157,7 @@ def _metrics(pivot: Pivot, room: int) -> tuple[dict[str, Any], list[str], int]:
     return found, left_out, used
 
 
-def _metric(pivot: Pivot, shown: MetricColumn) -> dict[str, Any] | None:
+def _metric(pivot: Pivot, shown: MetricColumn, caveats: Dictionary) -> dict[str, Any] | None:
     """One metric, ``(columns, rules)`` row by row; None where no square has a number."""
     whole = pivot.whole(shown)
     numbers = whole.numbers
@@ -163,8 +165,12 @@ def _metric(pivot: Pivot, shown: MetricColumn) -> dict[str, Any] | None:
     if all(m is None for m in mean):
         return None
     scale = style.scale(numbers.mean.ravel().tolist(), harm=not shown.higher_is_better)
-    flat: dict[str, list[Any]] = {"mean": mean, "half": tenths((numbers.high - numbers.low) / 2)}
+    flat: dict[str, Any] = {"mean": mean, **_ends(numbers)}
     flat |= {"n": numbers.n.ravel().tolist(), "mark": [MARKS[m] for m in whole.marks.ravel()]}
+    said = pivot.caveats(shown).ravel()
+    flat |= {
+        "caveat": {i: caveats.number(text) for i, text in enumerate(said) if text is not None and numbers.n.ravel()[i]}
+    }
     flat |= {"worst": whole.chosen.ravel().tolist()} if (whole.chosen >= 0).any() else {}
     return {
         "label": shown.label,
@@ -174,6 +180,14 @@ def _metric(pivot: Pivot, shown: MetricColumn) -> dict[str, Any] | None:
         "range": tenths([scale.vmin or 0.0, scale.vmax or 1.0]),
         "packed": packed(flat),
     }
+
+
+def _ends(numbers: Numbers) -> dict[str, Any]:
+    """Half widths of intervals; of those with unequal sides both ends, by the place of the square."""
+    low, high = numbers.low.ravel(), numbers.high.ravel()
+    half = tenths((numbers.high - numbers.low) / 2)
+    cut = [i for i in np.flatnonzero(np.isfinite(low)) if uneven(numbers.mean.ravel()[i], low[i], high[i])]
+    return {"half": half, "ends": {int(i): tenths([low[i], high[i]]) for i in cut}}
 
 
 def _facets(pivot: Pivot) -> list[dict[str, Any]]:

@@ -13,9 +13,10 @@ from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.ranking import rank
+from flipbench.analysis.rounds.late_rounds import moves
 from flipbench.analysis.squares import DONE, FAILED, worst_of
 from flipbench.analysis.statistics import Values
-from flipbench.report.tables.model import DASH, Block, Entry, footnotes, half_width, letter_of, number
+from flipbench.report.tables.model import DASH, Block, Entry, footnotes, letter_of, number, with_interval
 from flipbench.spec.labels import aggregator_label, labelled
 from flipbench.spec.metric_names import POINTS
 
@@ -49,7 +50,7 @@ def leaderboard(pivot: Pivot) -> Block:
     lost = _costs(pivot, shown)
     lowest, notes = _worst(pivot, shown), dict[str, str]()
     cells = page.cells[page.cells["status"] == DONE]
-    of_cells = caveats.of_cells(cells)
+    of_cells = caveats.with_moves(caveats.of_cells(cells), moves(pivot.tidy, cells["key"], shown.metric))
     spent = _milliseconds(pivot)
     rows: list[tuple[bool, float, float, tuple[str, tuple[Entry, ...]]]] = []
     for at, rule in enumerate(page.rows):
@@ -128,9 +129,8 @@ def _costs(pivot: Pivot, shown: MetricColumn) -> list[str]:
     each = statistics.moments(np.moveaxis(lost, 0, -1))[0]
     texts = []
     for rule in each:
-        square = statistics.over_seeds(rule)
-        half = f" ± {half_width(square)}" if square["n"] > 1 else ""
-        texts.append(f"{number(square['mean'])}{half}" if square["n"] else DASH)
+        square = statistics.over_seeds(rule, statistics.DIFFERENCE)
+        texts.append(with_interval(square) if square["n"] else DASH)
     return texts
 
 

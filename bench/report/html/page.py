@@ -14,6 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from flipbench.analysis.comparisons import compare, said
+from flipbench.analysis.frame import headline_of
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.statistics import LEAST_SEEDS
@@ -23,9 +24,10 @@ from flipbench.report.html.leaderboard import SAID, leaderboard
 from flipbench.report.html.packed_json import embedded
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.html.templates import EXPLORING, block_table, image, plain_table, render
-from flipbench.report.tables import attacks
+from flipbench.report.tables import attacks, stability
 from flipbench.report.tables import summary as tables
 from flipbench.report.tables.model import by_rule, number
+from flipbench.spec.headline import LAST_ROUND, Headline
 from flipbench.spec.labels import aggregator_label, attack_label, value_label
 from flipbench.spec.metric_names import POINTS
 
@@ -37,18 +39,25 @@ _MOST_PAIRS = 200  # lines of the table of comparisons; comparisons.csv has all
 _TELLING = ("ranks", "worst-case", "by-partition", "declared", "pairs", "damage-bars")
 _SECTIONS = ("Warnings", "Rules", "Explore", "Tables", "Figures", "Comparisons", "Method")
 NO_FIGURES = "Figures are in the folder heatmaps, as of the last run that ended or was drawn again."
-METHOD = (
-    "Every number is computed from stored confusion matrices of the global model on the test set. The headline is the "
-    "last evaluated round, never the best one; statistics.csv has the mean of the last five evaluated rounds beside "
-    "it.",
+_METHOD = (
+    "Every number is computed from stored confusion matrices of the global model on the test set. The headline is "
+    "{headline}, never the best one; statistics.csv has the mean of the last five evaluated rounds beside "
+    "it, and stability.csv says whether the numbers still move at the end of training: a number that does is marked.",
     "The replicate is the seed: it draws partition, malicious clients, flips, initial weights and batches, alike for "
-    "every rule. Intervals are 95 % Student intervals of the mean over seeds. Damage and differences between rules are "
-    "paired seed by seed, and so are their intervals.",
+    "every rule. Intervals of shares are 95 % Wilson intervals of the mean over seeds with an effective number of "
+    "examples, which stay between 0 and 100 %; damage and differences between rules are paired seed by seed, with "
+    "Student's interval.",
     "Two rules are told apart where the paired t test gives p < 0.05 after Holm's correction over every pair of rules "
     "in every column of the table, from six seeds on. comparisons.csv has every pair with difference, interval, paired "
     "t and exact Wilcoxon signed-rank test, raw and corrected.",
     "Ranks are averaged within each seed first; the critical difference is Nemenyi's with N = number of seeds.",
 )
+
+
+def method(headline: Headline) -> tuple[str, ...]:
+    """How the numbers were made, a paragraph each."""
+    last = "that of the last evaluated round" if headline == LAST_ROUND else f"the {headline.said}"
+    return (_METHOD[0].format(headline=last), *_METHOD[1:])
 
 
 def order(names: Sequence[str]) -> list[str]:
@@ -88,12 +97,14 @@ def write(
         warnings=warnings,
         pages=parts,
         leaderboard_said=SAID,
-        statement=tables.STATEMENT,
+        statement=tables.statement(headline_of(frame)),
+        steady=stability.sentence(pivots),
+        stability_said=stability.SAID,
         claims=said(int(frame["seed"].nunique())),
         figures=figures,
         beside=beside,
         figures_said=f"{left_out} more in the folder heatmaps." if left_out else "" if drawn else NO_FIGURES,
-        method=METHOD,
+        method=method(headline_of(frame)),
         data=Markup(embedded(data)),
     )
 
@@ -108,6 +119,7 @@ def _static(pivot: Pivot) -> dict[str, Any]:
         "by_rule": by_rule(page.by_row).strip(),
         "privacy": of_tables.sentence(page.cells),
         "tables": [block_table(block) for block in found],
+        "stability": block_table(steady) if (steady := stability.stability_block(pivot)) else "",
         "comparisons": _comparisons(pivot),
     }
 
@@ -126,7 +138,7 @@ def _data(
         pages.append(made)
         used += size
         for_metrics -= min(for_metrics, sum(len(m["packed"]) for m in made["metrics"].values()))
-    return {**common(), "pages": pages}, used
+    return {**common(headline_of(frame)), "pages": pages}, used
 
 
 def _figures_within(drawn: Mapping[str, bytes], room: int) -> tuple[list[Markup], int]:

@@ -23,12 +23,11 @@ from flipbench.report.tables.model import (
     Entry,
     entry_of,
     footnotes,
-    half_width,
     header_of,
     letter_of,
-    number,
     pieces,
     twins_shown,
+    with_interval,
 )
 from flipbench.spec.labels import aggregator_label, field_label, labelled, mapping_label, value_label
 from flipbench.spec.metric_names import POINTS
@@ -178,8 +177,8 @@ def _regret_row(page: Page, line: Mapping[Any, Any], notes: dict[str, str]) -> t
     numbers = []
     for what in ("static", "searched", "regret"):
         mean, n = line[f"{what}_mean"], line[f"{what}_n"]
-        half = {"low": line[f"{what}_low"], "high": line[f"{what}_high"]}
-        text = UNKNOWN if not n else number(mean) + (f" ± {half_width(half)}" if n > 1 else "")
+        half = {"mean": mean, "low": line[f"{what}_low"], "high": line[f"{what}_high"], "n": n}
+        text = with_interval(half) if n else UNKNOWN
         note = letter_of(notes, line["caveat"]) if what == "regret" and line["caveat"] else ""
         numbers.append(Entry(text, note=note, best=what == "regret" and n > 1 and half["low"] > 0))
     return name, (*numbers, Entry(attack_name(page, line["static"])), Entry(_maps(page, line["maps"])))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from flipbench.analysis.rounds.late_rounds import HIDDEN
 from flipbench.report.tables.csv_format import csv_parts
 from flipbench.spec.distinct_texts import printable
 from flipbench.spec.labels import dataset_text
@@ -25,7 +26,7 @@ def cells_csv(tidy: pd.DataFrame) -> str:
 
 def cells_parts(tidy: pd.DataFrame) -> Iterator[str]:
     """`cells_csv` some thousand lines at a time: of a large grid it has a hundred megabytes."""
-    names = [c for c in tidy.columns if c not in _UNSHOWN]
+    names = [c for c in tidy.columns if c not in _UNSHOWN and not c.startswith(HIDDEN)]
     return csv_parts({name: plain_column(name, tidy[name]) for name in names})
 
 

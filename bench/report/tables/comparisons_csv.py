@@ -11,9 +11,9 @@ from flipbench.analysis import caveats, rank_tests, statistics
 from flipbench.analysis.columns import Column, by_place
 from flipbench.analysis.comparisons import Pairs, Places, compare
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.metrics import LAST_ROUNDS
 from flipbench.analysis.pages import Page, showable
 from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.rounds.late_rounds import LAST_ROUNDS
 from flipbench.analysis.squares import Objects
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.report.tables.attacks_csv import fields_of, values_of
@@ -23,7 +23,7 @@ from flipbench.spec.metric_names import HEADLINES
 
 _SQUARE = (
     *("n", "mean", "sd", "student_low", "student_high", "interquartile_mean"),
-    *("least", "most", "mean_of_last_rounds"),
+    *("least", "most", "mean_of_last_rounds", "low", "high"),
 )
 
 
@@ -58,7 +58,7 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
 def _numbers(pairs: Pairs, shown: MetricColumn) -> dict[str, Any]:
     """What `comparisons_csv` says of every pair, ``(columns, pairs)`` each."""
     d, sign = pairs.differences, 1.0 if shown.higher_is_better else -1.0
-    found = statistics.over_seeds(d)
+    found = statistics.over_seeds(d, statistics.difference(shown.bounds))
     mean, n = found.pop("mean"), found["n"]
     wilcoxon = rank_tests.wilcoxon(d)
     claim = np.where(sign * mean > 0, "first", "second")
@@ -72,16 +72,17 @@ def _numbers(pairs: Pairs, shown: MetricColumn) -> dict[str, Any]:
 
 
 def statistics_csv(pivots: Sequence[Pivot]) -> str:
-    """One line a metric, rule and column: the interval, the interquartile mean, and the mean of the last rounds;
+    """One line a metric, rule and column: the intervals, the interquartile mean, and the mean of the last rounds;
     ``of_attack`` as in `comparisons_csv`."""
     fields = fields_of(pivots)
     parts: list[dict[str, Any]] = []
     for pivot, shown, attacks, values, columns in _tables(pivots):
         page = pivot.page
-        mean, sd, n, low, high = statistics.over_seeds(values).values()
+        mean, sd, n, low, high = statistics.over_seeds(values, shown.bounds).values()
+        student = (np.clip(end, *shown.bounds) for end in statistics.student_interval(values))
         ends = _end(values, -1.0), _end(values, 1.0)
         last = _last(pivot, shown, attacks, columns)
-        numbers = (n, mean, sd, low, high, statistics.interquartile_mean(values), *ends, last)
+        numbers = (n, mean, sd, *student, statistics.interquartile_mean(values), *ends, last, low, high)
         column, rule = np.nonzero(n > 0)
         about = _about(page, fields, shown, columns, column)
         for field, value in page.by_row.items():

@@ -28,6 +28,7 @@ from flipbench.spec.labels import aggregator_label, field_label, value_label
 from flipbench.spec.metric_names import POINTS
 
 INFLUENCE, KEEPS = "malicious_influence_mean", "malicious_kept"
+_BOUNDS = {INFLUENCE: statistics.UNBOUNDED, KEEPS: statistics.SHARE}  # weights can be negative, and above 1
 _MOST = 4  # settings or malicious fractions that still get a column each; of more the mean stands
 _FRACTION = "malicious_fraction"
 _ACCURACY = metric_column("accuracy")
@@ -101,7 +102,7 @@ def _costs(pivot: Pivot) -> Iterator[tuple[dict[str, Any], list[Square]]]:
 
 def _mean_of(behind: Sequence[Square], against: Sequence[Square], values: Values) -> Square:
     """Numbers over seeds, with what the squares that they come from say where there is none; ``against``: FedAvg's."""
-    numbers = _numbers(values)
+    numbers = _numbers(values, statistics.DIFFERENCE)
     first = next((s for s in behind if s["state"] != DONE), behind[0])
     square = {**first, **numbers, "mark": None}
     if not numbers["n"] and first["state"] == DONE:  # FedAvg has no number for these seeds
@@ -114,9 +115,9 @@ def _mean_of(behind: Sequence[Square], against: Sequence[Square], values: Values
     return {**square, "state": DONE if numbers["n"] else first["state"], "planned": planned, "remark": remark}
 
 
-def _numbers(values: Values) -> dict[str, Any]:
+def _numbers(values: Values, bounds: statistics.Bounds) -> dict[str, Any]:
     """Mean, interval and n over seeds ``(seeds,)``."""
-    return {name: value.item() for name, value in statistics.over_seeds(values).items()}
+    return {name: value.item() for name, value in statistics.over_seeds(values, bounds).items()}
 
 
 def influence_blocks(pivot: Pivot) -> Iterator[Block]:
@@ -169,7 +170,7 @@ def _by_fraction(pivot: Pivot, name: str) -> list[tuple[str, list[Square]]]:
     for i, text in enumerate([value_label(_FRACTION, f) for f in order] if several else [f"mean of {len(order)}"]):
         lines: list[Square] = []
         for r in range(len(rules)):
-            numbers = _numbers(values[i, r])
+            numbers = _numbers(values[i, r], _BOUNDS[name])
             state = DONE if numbers["n"] else states.state[i, r]
             why = states.reason[i, r] if state == INFEASIBLE else "its weights were not finite"
             about = {"planned": int(states.planned[i, r]), "reason": why, "caveat": states.caveat[i, r]}

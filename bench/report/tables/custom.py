@@ -18,12 +18,15 @@ from flipbench.analysis.comparisons import said
 from flipbench.analysis.metric_columns import MetricColumn, metric_column, why_undefined
 from flipbench.analysis.metrics import LAST_SAID
 from flipbench.analysis.pages import FIRST, declared_is_true, value_of_each_rule
+from flipbench.analysis.rounds.late_rounds import moves
+from flipbench.analysis.rounds.stability import Movement
 from flipbench.analysis.squares import DONE, UNDEFINED, Cells, marks, refusals, standing
 from flipbench.errors import UserError
 from flipbench.privacy import of_tables
 from flipbench.report.tables.model import Block, by_rule, entry_of, footnotes
 from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS, LEVEL_FIELDS, PERCENT
+from flipbench.spec.headline import Headline
 from flipbench.spec.labels import (
     aggregator_label,
     attack_label,
@@ -113,7 +116,7 @@ def choose(
             corner=", ".join(map(field_label, rows)),
         )
         seeds = int(cells["seed"].nunique())
-        text = _said(described, shown, *given, seeds)
+        text = _said(described, shown, *given, seeds, frames.headline_of(frame))
         if over := sorted({f for s in squares.values() if len(s["declared_f"]) > 1 for f in s["declared_f"]}):
             text += f" Clean: mean over the declared f of the clean twins ({', '.join(map(str, over))})."
         return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), text)
@@ -148,6 +151,7 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
     known = frame[frame["status"] != "missing"]
     own = known.merge(tidy[["key", shown.name]].rename(columns={shown.name: "value"}), on="key", how="left")
     own = own.copy()  # in one piece: pandas warns of frames of many columns that grow by one more
+    own["moves"] = _tuples(moves(tidy, own["key"], shown.metric), own.index)
     own["twin_f"] = own["twin"].map(own.set_index("key")["declared_byzantine"]).fillna(own["declared_byzantine"])
     asked = _asked(where)
     attacked, clean = own[own["attack"] != CLEAN], own[own["attack"] == CLEAN]
@@ -159,6 +163,8 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
     parts = [attacked, clean.iloc[:0] if len(attacked) else _filtered(clean, asked)]
     if shown.clean is not None and len(attacked):
         if shown.needs_mapping:
+            moved = moves(tidy, attacked["key"], shown.metric, of_twin=True)
+            of_twin["moves"] = _tuples(moved, attacked.index)
             twins = attacked.assign(value=attacked["key"].map(tidy.set_index("key")[shown.clean]), **of_twin)
         else:
             by_key = own.set_index("key")
@@ -173,6 +179,11 @@ def _cells(frame: pd.DataFrame, tidy: pd.DataFrame, shown: MetricColumn, where: 
     if not len(both):
         raise UserError(f"no cell is left{' by ' + ' and '.join(where) if where else ''}; `flipbench plan` lists them")
     return both
+
+
+def _tuples(some: Sequence[Movement | None], index: pd.Index[Any]) -> pd.Series[Any]:
+    """Movements as a column that `analysis.caveats` reads."""
+    return pd.Series([() if move is None else (move,) for move in some], index, dtype=object)
 
 
 def _caveats_of_twins(own: pd.DataFrame, attacked: pd.DataFrame) -> dict[str, pd.Series[Any]]:
@@ -286,7 +297,7 @@ def _squares(
     values = cells.by_seed(frame["value"].to_numpy(dtype=float), shape)
     states, reasons = standing(cells, shape), refusals(cells, shape)
     silent = cells.silent(shape)
-    numbers = squares_of.numbers(values, shown.higher_is_better, silent, None if claims else ())
+    numbers = squares_of.numbers(values, shown.higher_is_better, silent, None if claims else (), shown.bounds)
     mark = np.full(shape, None, dtype=object)
     if claims:
         mark = marks(numbers.mean, numbers.tied, shown.higher_is_better, numbers.partial | silent)
@@ -351,9 +362,16 @@ def _bare(fields: Sequence[str], place: Place) -> list[Any]:
     return [dataset_text(str(v)) if f == "dataset" else v for f, v in zip(fields, place, strict=True)]
 
 
-def _said(cells: pd.DataFrame, shown: MetricColumn, rows: Sequence[str], columns: Sequence[str], seeds: int) -> str:
-    when = LAST_SAID if shown.last_rounds else "last round"
-    text = f"Mean ± half width of the 95 % Student interval over {seeds} seed{'s' * (seeds != 1)}, in %, {when}."
+def _said(
+    cells: pd.DataFrame,
+    shown: MetricColumn,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    seeds: int,
+    headline: Headline,
+) -> str:
+    when = LAST_SAID if shown.last_rounds else headline.short
+    text = f"Mean ± half width of the 95 % interval over {seeds} seed{'s' * (seeds != 1)}, in %, {when}."
     if "aggregator" in rows:
         text += f" Best of the column bold, where no seed is missing that another rule has. {said(seeds)}"
     attacked = cells[cells["attack"] != CLEAN] if (cells["attack"] != CLEAN).any() else cells

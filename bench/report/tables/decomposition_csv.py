@@ -43,7 +43,7 @@ def decompose(pivot: Pivot) -> pd.DataFrame:
     columns: list[Column] = []
     for part in PARTS:
         values, columns = pivot.by_seed(metric_column(part + DAMAGE), plain.attacks)
-        found = statistics.over_seeds(values)
+        found = statistics.over_seeds(values, statistics.DIFFERENCE)
         numbers |= {f"{part}_{s}": found[s] for s in _STATISTICS}
     worst, at = _worst_pairs(pivot), by_place(pivot.squares(metric_column(PARTS[0] + DAMAGE), plain.attacks))
     there = np.any([numbers[f"{part}_n"] > 0 for part in PARTS], axis=0) if columns else np.empty((0, 0))

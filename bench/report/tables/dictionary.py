@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from flipbench.analysis.metrics import LAST_SAID, METRICS, SUFFIXES
+from flipbench.analysis.rounds.late_rounds import STABILITY
 from flipbench.spec.cell import Cell
 from flipbench.spec.field_table import descriptions, documented
 
@@ -45,16 +46,23 @@ _SUFFIX_MEANINGS = dict(
     zip(
         SUFFIXES,
         (
-            "in the last round",
+            "the headline: in the last round, or what the grid says (`headline`)",
             f"{LAST_SAID}",
-            "of the clean twin, in the last round",
+            "of the clean twin, its headline",
             "clean twin minus attacked cell (the reverse where low is good): positive is harm",
+            "mean over the evaluated rounds at the end of training (`window_rounds`)",
+            "least of these rounds",
+            "most of these rounds",
+            "most less least of these rounds",
+            "stability: steady, oscillates, collapses, rises, changes or unknown (docs/statistics.md)",
         ),
         strict=True,
     )
 )
 _AFTER_METRICS = (
     Line("rounds_in_last5", "integer", "rounds", "over how many evaluated rounds `_last5` is a mean"),
+    Line("window_rounds", "text", "round numbers", "evaluated rounds behind `_window_…` and `_stability`"),
+    Line("headline", "text", "", "which rounds the metrics are of: `last`, `mean_last(k)` or `min_last(k)`"),
     Line("flips_eligible", "integer", "labels", "training labels of malicious clients that the attack could change"),
     Line("flips_selected", "integer", "labels", "those that the flip rate selected"),
     Line("flips_changed", "integer", "labels", "those that were changed"),
@@ -159,11 +167,16 @@ def _type(form: Mapping[str, Any]) -> str:
 def cells_columns() -> tuple[Line, ...]:
     """The columns of cells.csv, in their order."""
     metrics = [
-        Line(f"{m.name}{suffix}", "number", SHARE, f"{m.label}, {_SUFFIX_MEANINGS[suffix]}; empty: undefined")
+        Line(f"{m.name}{suffix}", *_of_suffix(suffix), f"{m.label}, {_SUFFIX_MEANINGS[suffix]}; empty: undefined")
         for m in METRICS.values()
         for suffix in SUFFIXES
     ]
     return (*_IDENTITY, *fields(), *_TASK, *metrics, *_AFTER_METRICS)
+
+
+def _of_suffix(suffix: str) -> tuple[str, str]:
+    """Type and unit of a column of a metric."""
+    return ("text", "") if suffix == STABILITY else ("number", SHARE)
 
 
 def rounds_columns() -> tuple[Line, ...]:

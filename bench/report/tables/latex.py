@@ -42,7 +42,7 @@ _TEX = {
 }
 _BREAKS = set(",;:_=|(/@-")  # behind which a name may go on in the next line
 _NAMES, _TEXTS = 100.0, 90.0  # points: the widest column of names, of texts
-_NUMBER = re.compile(r"(-?)(\d+)(\.\d+)?(?: ± (\d+)(\.\d+)?)?(?=$|, )")
+_NUMBER = re.compile(r"(-?)(\d+)(\.\d+)?(?: ± (\d+)(\.\d+)?| (\[-?[\d.]+, -?[\d.]+\]))?(?=$|, )")
 
 
 def chosen_latex(block: Block, explanation: str, of: str = "") -> str:
@@ -214,6 +214,7 @@ def _column_width(block: Block, j: int) -> float:
         number, rest = _number_and_rest(entry)
         digits, points = sum(c.isdigit() for c in number), number.count(".")
         room = layout.number_width(digits, points, "±" in number, entry.best) + 6.2 * number.count("-")
+        room += layout.width(" [, ]") if "[" in number else 0.0
         numbers.append(room + (4.0 if entry.note and j == block.width - 1 else 0.0))
         texts.append(rest)
     widest = max(layout.width(text) * layout.BOLD for text in texts)
@@ -314,8 +315,10 @@ class _Tabular:
 
     def _digits(self, found: re.Match[str], j: int) -> str:
         """A number whose plus-minus sign stands below those of its column."""
-        sign, whole, decimals, half, half_decimals = found.groups()
+        sign, whole, decimals, half, half_decimals, ends = found.groups()
         text = ("$-$" if sign else "") + whole + (decimals or "")
+        if ends is not None:
+            return rf"{text}\,{ends.replace('-', '$-$')}".replace(", ", r",\,")
         if half is None:
             return text
         pad = r"\phantom{" + "0" * (self._digits_of_halves[j] - len(half)) + "}"

@@ -11,9 +11,9 @@ import pandas as pd
 
 from flipbench.analysis.columns import Column, by_place, columns_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
-from flipbench.analysis.metrics import LAST_ROUNDS, ROUNDS_IN_LAST
 from flipbench.analysis.pages import Page, attack_name, showable, stamped_note
 from flipbench.analysis.pivot import Pivot, several_f
+from flipbench.analysis.rounds.late_rounds import LAST_ROUNDS, ROUNDS_IN_LAST
 from flipbench.analysis.squares import (
     ABSENT,
     BEST,
@@ -26,6 +26,7 @@ from flipbench.analysis.squares import (
     UNDEFINED,
     per_cent,
 )
+from flipbench.analysis.statistics import uneven
 from flipbench.spec.labels import ADAPTIVE, aggregator_label, attack_label, field_label, value_label
 from flipbench.spec.metric_names import HEADLINES
 
@@ -38,7 +39,8 @@ class Entry:
     """One square as text.
 
     Attributes:
-        text: "95.1 ± 0.3", in per cent; a dash where the rule is infeasible, "?" where nothing is known.
+        text: "95.1 ± 0.3" in per cent, or "61.2 [6.2, 97.4]" where the interval is longer on one side; a dash where
+            the rule is infeasible, "?" where nothing is known.
         best: whether no other aggregator of the column shows a better number.
         tied: whether it cannot be told from the best (and is not shown as it).
         note: letter of the footnote, or nothing.
@@ -251,9 +253,7 @@ def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
     if state != DONE:
         text = {FAILED: "the cell failed", MISSING: "not run yet", ABSENT: "not in the grid"}[state]
         return Entry(UNKNOWN, note=letter_of(notes, text))
-    text = number(square["mean"])
-    if square["n"] > 1:
-        text += f" ± {half_width(square)}"
+    text = with_interval(square)
     remark = square.get("remark") or ""
     partly = square["n"] < square["planned"] and "seeds" not in remark
     caveat = square.get("caveat") or ""
@@ -265,6 +265,21 @@ def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
 def number(share: float, decimals: int = DECIMALS) -> str:
     """A share in per cent, as shown; fewer decimals where there is no room for more."""
     return f"{per_cent(share, decimals):.{decimals}f}"
+
+
+def with_interval(square: Mapping[Any, Any]) -> str:
+    """A mean with its interval: "95.1 ± 0.3", "61.2 [6.2, 97.4]" where one side is longer; alone with one seed."""
+    text = number(square["mean"])
+    if square["n"] < 2:
+        return text
+    if lopsided(square):
+        return f"{text} [{number(square['low'])}, {number(square['high'])}]"
+    return f"{text} ± {half_width(square)}"
+
+
+def lopsided(square: Mapping[Any, Any]) -> bool:
+    """Whether the interval of a square is written with both its ends, since its sides are not equally long."""
+    return uneven(square["mean"], square["low"], square["high"])
 
 
 def half_width(square: Mapping[Any, Any]) -> str:

@@ -13,11 +13,12 @@ import pandas as pd
 
 from flipbench.analysis.columns import columns_of, level_values
 from flipbench.analysis.comparisons import said
+from flipbench.analysis.frame import headline_of
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.worst_case import overview_only
 from flipbench.privacy import of_tables
-from flipbench.report.tables import attacks, cost_and_influence
+from flipbench.report.tables import attacks, cost_and_influence, stability
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.report.tables.latex import NEEDS, Labels, tex_comment
 from flipbench.report.tables.markdown import md_table, md_text
@@ -25,12 +26,14 @@ from flipbench.report.tables.model import Block, about_attack, blocks, by_rule, 
 from flipbench.report.tables.terminal import column_width, lines_of
 from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.distinct_texts import printable
+from flipbench.spec.headline import Headline
 from flipbench.spec.labels import aggregator_label, dataset_text, field_label, fields_line, is_nothing, value_label
 
 MOST_COLUMNS = 9  # of a printed table: the clean twins and 4 malicious fractions x 2 flip rates
-STATEMENT = (
-    "Mean ± half width of the 95 % Student interval over seeds, of the last round, in %; damage, costs and regrets in "
-    "percentage points. Best of each column bold, among "
+_STATEMENT = (
+    "Mean ± half width of the 95 % interval over seeds, {}, in %; damage, costs and regrets in percentage points. "
+    "An interval of which one side is a quarter longer than the other, as near 0 and 100 %, is written [from, to]. "
+    "Best of each column bold, among "
     "the rules that lack no seed and no attack that another has there. "
     "Clean: the same experiment without the attack, with the declared f less the sybils, if any; of twins with several "
     "declared f the mean, and a note names them. "
@@ -39,6 +42,11 @@ STATEMENT = (
     "Worst case: the attack with the least mean, and that mean's interval. "
     "–: the rule is infeasible; ?: no number (yet)."
 )
+
+
+def statement(headline: Headline) -> str:
+    """What the numbers and marks of all tables of a grid mean."""
+    return _STATEMENT.format(headline.said)
 
 
 def summary_csv(pivots: Sequence[Pivot]) -> str:
@@ -90,7 +98,8 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
     parts = [
         f"# {md_text(title(plan))}",
         *(md_text(line) for line in preface(frame, plan)),
-        STATEMENT,
+        *(md_text(line) for line in [stability.sentence(pivots)] if line),
+        statement(headline_of(frame)),
     ]
     for block in cost_and_influence.cost_blocks(pivots):
         parts += [f"### {md_text(block.heading)}", md_table(block), md_text(cost_and_influence.COST_SAID)]
@@ -105,6 +114,8 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
             parts += ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
         for block in cost_and_influence.influence_blocks(pivot):
             parts += [f"### {md_text(block.heading)}", md_table(block), md_text(cost_and_influence.INFLUENCE_SAID)]
+        if (steady := stability.stability_block(pivot)) is not None:
+            parts += [f"### {md_text(steady.heading)}", md_table(steady), md_text(stability.SAID)]
     if warnings:
         parts += ["## Guards", "\n".join(f"- {md_text(text)}" for text in warnings)]
     return "\n\n".join(parts) + "\n"
@@ -114,6 +125,7 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
     """The summary as LaTeX tables for ``\\input``; only the first of a page explains what its marks mean."""
     parts = [f"% {tex_comment(title(plan))}\n{NEEDS}"]
     labels = Labels(str(plan.get("grid") or ""))
+    moving = f" {text}" if (text := stability.sentence(pivots)) else ""
     costs = cost_and_influence.cost_blocks(pivots)
     parts += [labels.table(block, cost_and_influence.COST_SAID) for block in costs]
     for pivot in pivots:
@@ -123,11 +135,15 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
         claims += f" {privacy}" if (privacy := of_tables.sentence(page.cells)) else ""
         explained = ""
         for block in _blocks(pivot):
-            explanation = "" if explained else f"{STATEMENT}{claims} All: {fields}.{by_rule(page.by_row)}"
+            explanation = (
+                "" if explained else f"{statement(page.headline)}{moving}{claims} All: {fields}.{by_rule(page.by_row)}"
+            )
             parts.append(labels.table(block, explanation, about(page), explained))
             explained = explained or labels.last
         blocks_here = cost_and_influence.influence_blocks(pivot)
         parts += [labels.table(b, cost_and_influence.INFLUENCE_SAID, about(page)) for b in blocks_here]
+        if (steady := stability.stability_block(pivot)) is not None:
+            parts.append(labels.table(steady, stability.SAID, about(page)))
     return "\n\n".join(parts) + "\n"
 
 

@@ -98,7 +98,7 @@ def test_an_overview_shows_attacks_down_and_rules_across(every: Any) -> None:
     hatched = {(math.floor(p.get_y()), math.floor(p.get_x())) for p in ax.patches if p.get_hatch()}
     assert hatched == {(i, page.rows.index("krum")) for i in range(len(names))}  # its clean twin has the same f
     told = " ".join(words_of(figure)).replace("\n", " ")
-    for part in ("malicious fraction 40 %", "†: knows the rule", "95 % Student interval", "the worst mean above"):
+    for part in ("malicious fraction 40 %", "†: knows the rule", "95 % interval", "the worst mean above"):
         assert part in told
 
 
@@ -237,7 +237,7 @@ def test_one_partition_is_no_crossover(every: Any) -> None:
     assert partition_crossover.groups(every[0]) == []
 
 
-@pytest.mark.parametrize(("seeds", "name"), [(3, "range of the seeds"), (5, "95 % Student interval")])
+@pytest.mark.parametrize(("seeds", "name"), [(3, "range of the seeds"), (5, "95 % interval")])
 def test_few_seeds_have_their_range_as_a_band(tmp_path: Path, seeds: int, name: str) -> None:
     records.write_attacks(
         tmp_path / "g", aggregators=("median",), attacks=("mirrored",), fractions=(0.2,), seeds=range(seeds)

@@ -88,7 +88,7 @@ def test_squares_say_mean_and_half_of_its_interval(grid: tuple[Page, Any, Any]) 
     figure, table, _ = drawn(grid)
     first = table.iloc[0]
     assert f"{100 * first['mean']:.1f}\n±{50 * (first['high'] - first['low']):.1f}" in words_of(figure.axes[0])
-    assert any("95 % Student interval" in text for text in words_of(figure))
+    assert any("95 % interval" in text for text in words_of(figure))
 
 
 def test_infeasible_squares_are_hatched_with_a_legend(grid: tuple[Page, Any, Any]) -> None:
