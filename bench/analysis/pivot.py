@@ -176,21 +176,17 @@ class Pivot:
 
     def caveats(self, shown: MetricColumn) -> Objects:
         """What must be known of every square of the page, in words, where a metric is shown: `Standing.caveat`."""
-        return self.once(("caveats", shown), lambda: self._caveats(shown))
-
-    def _caveats(self, shown: MetricColumn) -> Objects:
-        placed = self.placement
-        shape = len(placed.columns), len(self.page.rows)
-        return squares.caveat_texts(replace(placed.cells, caveat=self._caveat_of_each(placed, shown)), shape)
+        placed, shape = self.placement, (len(self.placement.columns), len(self.page.rows))
+        cells = replace(placed.cells, caveat=self._caveat_of_each(placed, shown))
+        return self.once(("caveats", shown), lambda: squares.caveat_texts(cells, shape))
 
     def _caveat_of_each(self, placed: Placement, shown: MetricColumn) -> Objects:
         """The caveat of each cell for a metric: of damage that of its clean twin too."""
         known = placed.with_twin if shown.damage else placed.cells.caveat
-        for of_twin in (False, True):
+        by_map = np.array([bool(c.of) for c in placed.columns], dtype=bool)[placed.cells.column]
+        for of_twin, wanted in ((False, ~by_map), (True, by_map)):
             moves = self.tidy[movement_column(shown.metric, of_twin=of_twin)].to_numpy(dtype=object)
-            by_map = np.array([bool(c.of) for c in placed.columns], dtype=bool)[placed.cells.column]
-            wanted = (by_map if of_twin else ~by_map) | np.full(len(by_map), shown.damage)
-            there = wanted & (placed.row >= 0)
+            there = (wanted | shown.damage) & (placed.row >= 0)
             if any(move is not None for move in moves[placed.row[there]]):
                 found = [moves[row] if use else None for row, use in zip(placed.row, there, strict=True)]
                 known = caveats.with_moves(known, found)

@@ -90,7 +90,7 @@ class Sheet:
     warnings: list[Mistake] = field(default_factory=list)
     figure_options: dict[str, Any] = field(default_factory=dict)
     headline: Headline = LAST_ROUND
-    headline_place: Place = Place()
+    headline_place: Place | None = None
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     axes_place: Place = Place()
@@ -318,14 +318,15 @@ def _read_labels(sheet: Sheet, node: Node) -> None:
 
 
 def _read_headline(sheet: Sheet, node: Node) -> None:
-    sheet.headline_place = place_of(node)
-    set_headline(sheet, sheet.headline_place, yaml_tree.plain(node) if node.kind not in ("list", "mapping") else node)
+    given = node.value if isinstance(node.value, str) else kind_of(node)  # "a list" is no headline either
+    set_headline(sheet, place_of(node), given)
 
 
-def set_headline(sheet: Sheet, place: Place, given: Any) -> None:
+def set_headline(sheet: Sheet, place: Place, given: str) -> None:
     """Take a headline of the file or the command line."""
+    sheet.headline_place = place
     try:
-        sheet.headline = parse_headline(given if isinstance(given, str) else f"{given!r}")
+        sheet.headline = parse_headline(given)
     except UserError as error:
         sheet.wrong(place, "headline", str(error))
 

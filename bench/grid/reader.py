@@ -131,8 +131,7 @@ def read_text(
     sheet = document.read(text, default_name)
     document.override(sheet, overrides, add_aggregators)
     if headline is not None:
-        sheet.headline_place = Place(f"--headline {headline}")
-        document.set_headline(sheet, sheet.headline_place, headline)
+        document.set_headline(sheet, Place(f"--headline {headline}"), headline)
     document.check(sheet)
     if named is not None and not sheet.mistakes:
         named(sheet.name)
@@ -155,7 +154,7 @@ def _check_headline(sheet: document.Sheet, cells: Iterable[Cell]) -> None:
             f"{sheet.headline} needs {needed} evaluated rounds in the second half of training, and some cells have "
             f"{fewest}: set evaluate_last: {needed}"
         )
-        sheet.wrong(sheet.headline_place, "headline", text)
+        sheet.wrong(sheet.headline_place or Place(), "headline", text)
 
 
 def text_of(path: Path) -> str:

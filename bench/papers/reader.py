@@ -51,6 +51,11 @@ def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = N
     sheet = document.read(text, path.stem, also=KEYS)
     if sheet.labels is not None:
         sheet.wrong(document.place_of(sheet.labels), "labels", "belongs into a grid, not into a paper")
+    if sheet.headline_place is not None:
+        text_of_it = (
+            "belongs into a grid; the rounds of a paper's numbers stand in its tables, like rounds: mean_last(5)"
+        )
+        sheet.wrong(sheet.headline_place, "headline", text_of_it)
     count = 1 if seeds is None and quick else seeds
     sets = [*([] if count is None else [f"seed={list(range(count))}"]), *overrides]
     document.override(sheet, sets, ())
