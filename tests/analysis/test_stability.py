@@ -262,6 +262,23 @@ def test_every_figure_and_the_explorer_mark_it(folder: Path, monkeypatch: pytest
     assert [data["caveats"][number][:19] for number in told.values()] == ["accuracy oscillates"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "higher", "said"),
+    [
+        ("oscillates", True, "accuracy oscillates between 30.0 and 90.0 % in rounds 17 to 20"),
+        ("collapses", True, "accuracy collapses from 90.0 to 30.0 % in rounds 17 to 20"),
+        ("rises", True, "accuracy still rises from 30.0 to 90.0 % in rounds 17 to 20"),
+        ("collapses", False, "accuracy shoots up from 30.0 to 90.0 % in rounds 17 to 20"),
+        ("rises", False, "accuracy still falls from 90.0 to 30.0 % in rounds 17 to 20"),
+    ],
+)
+def test_a_movement_in_words(kind: str, higher: bool, said: str) -> None:
+    move = stability.Movement("accuracy", kind, higher, 0.3, 0.9, 17, 20)
+    assert stability.text([[move]], 1) == said
+    assert stability.text([[move], [], [move._replace(low=0.3)]], 3) == f"{said}, 2 of 3 cells"
+    assert stability.text([[]], 1) is None
+
+
 def test_seldom_evaluated_cells_are_never_called_steady(tmp_path: Path) -> None:
     """Even rounds alone: the swing is not seen, so nothing is marked, and nothing is called steady."""
     made = write_grid(tmp_path / "g", (1, 6, 12, 18, 20))

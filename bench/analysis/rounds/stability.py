@@ -135,11 +135,15 @@ def text(some: Sequence[Sequence[Movement]], of: int) -> str | None:
         if not own:
             continue
         cells = sum(any(move.kind == kind for move in moves) for moves in some)
-        low, high = min(m.low for m in own), max(m.high for m in own)
-        rounds = f"rounds {min(m.first for m in own)} to {max(m.last for m in own)}"
-        words = f"{own[0].label} {_WORDS[kind, own[0].higher_is_better]}"
+        first = own[0]
+        ends = [min(move.low for move in own), max(move.high for move in own)]
+        if first.higher_is_better == (kind == COLLAPSES):
+            ends.reverse()
+        span = "from {:.1f} to {:.1f} %" if kind in (COLLAPSES, RISES) else "between {:.1f} and {:.1f} %"
+        said = span.format(*(100 * end for end in (ends if kind in (COLLAPSES, RISES) else sorted(ends))))
+        rounds = f"rounds {min(move.first for move in own)} to {max(move.last for move in own)}"
         parts.append(
-            f"{words} between {100 * low:.1f} and {100 * high:.1f} % in {rounds}"
+            f"{first.label} {_WORDS[kind, first.higher_is_better]} {said} in {rounds}"
             + (" (too few of them evaluated to say why)" if kind == CHANGES else "")
             + (f", {cells} of {of} cells" if of > 1 else "")
         )
