@@ -13,6 +13,7 @@ import pandas as pd
 from flipbench.analysis import parallel_read
 from flipbench.analysis.columns import plain
 from flipbench.analysis.record_rows import COLUMNS
+from flipbench.analysis.settings import forms
 from flipbench.privacy import of_tables
 from flipbench.spec.cell import FIELDS
 from flipbench.spec.headline import Headline
@@ -63,7 +64,10 @@ def load(folder: Path, repairs: bool = False, headline: str | None = None) -> pd
         attacked (then ``declared_byzantine`` tells which twin it is). ``adaptive`` says whether the attack knows the
         rule it faces, ``dynamic`` whether it follows the global model. ``seconds`` is the sum over the phases.
 
-        Equal objects of different cells are one object, and arrays cannot be written to: a hundred thousand cells fit
+    Of a tuned grid two columns more: ``form`` (fixed, tuned or both) and ``compared_as``, the aggregator as the
+    grid gives it (`analysis.settings.forms`).
+
+    Equal objects of different cells are one object, and arrays cannot be written to: a hundred thousand cells fit
         into a gigabyte.
 
     Raises:
@@ -76,7 +80,7 @@ def load(folder: Path, repairs: bool = False, headline: str | None = None) -> pd
     frame.attrs[DAMAGED] = Store(folder).damage(missing) if missing else {}
     frame.attrs[HEADLINE] = str(parse_headline(headline if headline is not None else plan.get("headline")))
     frame.attrs[GIVEN] = [tuple(entry) for entry in plan.get("labels") or ()]
-    return frame
+    return forms.added(frame, plan)
 
 
 def headline_of(frame: pd.DataFrame) -> Headline:

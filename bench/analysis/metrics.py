@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from flipbench.analysis.frame import headline_of, typed
 from flipbench.analysis.rounds import late_rounds
 from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS, STABILITY, WINDOW
+from flipbench.analysis.settings.forms import COMPARED_AS, FORM
 from flipbench.analysis.statistics import ratio
 from flipbench.privacy import of_tables
 from flipbench.spec.cell import FIELDS
@@ -161,6 +162,7 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
           as wrong); ``no_prediction_rounds``: the evaluated rounds with any; ``clamped_rounds``: those in which running
           variances were set to zero (`training.running_variances`);
         - ``epsilon``, ``delta``, ``epsilon_reason``: of client-level differential privacy (`privacy.of_tables`);
+        - of a tuned grid ``form`` and ``compared_as`` (`analysis.settings.forms`);
         - ``nonfinite_updates``: left out, over all rounds; ``seconds`` and ``seconds_<phase>``.
 
         The best round is never looked at. Columns whose names begin with an underscore are for the analysis alone.
@@ -172,6 +174,7 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     done = frame if finished.all() else frame[finished].reset_index(drop=True)
     known_as = ["key", "twin", "clean", *FIELDS, "task", "classes", "split", "train", "test", "data_sha256", "mapping"]
     # Whole numbers are whole again where a missing cell made them objects.
+    known_as += [name for name in (FORM, COMPARED_AS) if name in done.columns]
     fields = pd.DataFrame({name: typed(done[name]) for name in known_as}, index=done.index)
     headline = headline_of(frame)
     added = late_rounds.columns(done, METRICS, headline)

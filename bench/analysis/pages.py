@@ -11,6 +11,7 @@ import pandas as pd
 from flipbench.analysis.columns import plain
 from flipbench.analysis.frame import headline_of
 from flipbench.analysis.metric_columns import MetricColumn
+from flipbench.analysis.settings import forms
 from flipbench.privacy import of_tables
 from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
 from flipbench.spec.field_groups import LEVEL_FIELDS
@@ -44,6 +45,7 @@ class Page:
         cells: one row a cell; ``malicious_fraction`` is filled in.
         headline: which rounds the numbers are of.
         unknown: cells of the plan without any record, hence without fields, on any page.
+        chosen: of a page of tuned cells: which settings were chosen for its rules.
     """
 
     about: Mapping[str, Any]
@@ -60,6 +62,7 @@ class Page:
     cells: pd.DataFrame
     unknown: int
     headline: Headline = LAST_ROUND
+    chosen: forms.Chosen | None = None
 
 
 def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
@@ -71,20 +74,25 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     known = of_tables.with_places(frame[frame["status"] != "missing"])
     apart = [f for f in PAGE_FIELDS if _varies(known[f])]
     unknown = len(frame) - len(known)
-    if not apart:
-        return (_page({}, known, unknown, headline_of(frame)),) if len(known) else ()
-    groups = known.groupby(apart, sort=False, dropna=False)
-    return tuple(
-        _page(dict(zip(apart, which, strict=True)), cells, unknown, headline_of(frame)) for which, cells in groups
-    )
+    if not len(known):
+        return ()
+    groups: list[tuple[dict[str, Any], pd.DataFrame]] = [({}, known)]
+    if apart:
+        found = known.groupby(apart, sort=False, dropna=False)
+        groups = [(dict(zip(apart, which, strict=True)), cells) for which, cells in found]
+    each = [({**about, **form}, own) for about, cells in groups for form, own in forms.each(cells)]
+    return tuple(_page(about, cells, unknown, headline_of(frame), forms.chosen(frame, about)) for about, cells in each)
 
 
-def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int, headline: Headline) -> Page:
+def _page(
+    about: dict[str, Any], cells: pd.DataFrame, unknown: int, headline: Headline, chosen: forms.Chosen | None = None
+) -> Page:
     attacked = cells[cells["attack"] != CLEAN]
     telling = attacked if len(attacked) else cells
     told = cells[(cells["attack"] != CLEAN) | clean_alone(cells)]
     vary = [f for f in FIELDS if f not in _ELSEWHERE and _varies((telling if f in LEVEL_FIELDS else told)[f])]
     implied = {"malicious_count"} | ({"declared_byzantine"} if declared_is_true(telling) else set())
+    implied |= set() if chosen is None else set(forms.fields_of(chosen.fields))  # they are no columns: one a rule
     constant = {f: plain(telling[f].iloc[0]) for f in FIELDS if f not in {*vary, *_ELSEWHERE, *implied}}
     vary = [f for f in vary if f not in implied]
     by_row = {f: values for f in vary if f not in LEVEL_FIELDS and (values := value_of_each_rule(told, f))}
@@ -104,6 +112,7 @@ def _page(about: dict[str, Any], cells: pd.DataFrame, unknown: int, headline: He
         cells=cells,
         unknown=unknown,
         headline=headline,
+        chosen=chosen,
     )
 
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from html import escape
 from operator import attrgetter
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from flipbench.analysis.comparisons import tests_of, too_few
 from flipbench.analysis.statistics import LEAST_SEEDS
+from flipbench.api import tuning
 from flipbench.execution import cell_trials, memory_need, preflight
 from flipbench.execution.progress import clock, counted, label
 from flipbench.grid.reader import Grid, contents
+from flipbench.grid.trials import Tuning
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.distinct_texts import printable
 from flipbench.spec.field_groups import ATTACK_OPTIONS
 from flipbench.spec.key import key_of_normal
+from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store, Survey
 
 RATE = 20e9  # floating-point operations a second that one thread sustains on small layers; a guess, and said to be one
@@ -45,6 +48,10 @@ class Plan:
         trials: which cells fail when one small round of them is tried, and why; empty where none does.
         damaged: files of results that cannot be trusted; their cells are to run.
         warnings: of the grid: what is sound and hardly meant, like an attack that cannot act.
+        stage: of a tuned grid the plan of its trials; ``seconds`` is without theirs.
+        unchosen: cells that will be tuned, and are not known before the trials are done.
+        short: what must be said of the trials, like an aggregator with fewer candidates than the budget.
+        each: seconds of a cell, by its training.
         memory: that the workers need; None where nothing is to run on this machine's processor.
     """
 
@@ -60,6 +67,10 @@ class Plan:
     damaged: tuple[str, ...] = ()
     memory: memory_need.Need | None = None
     warnings: tuple[str, ...] = ()
+    stage: Plan | None = None
+    unchosen: int = 0
+    short: tuple[str, ...] = ()
+    each: Mapping[tuple[Any, ...], float] = field(default_factory=dict)
 
     @property
     def pending(self) -> dict[str, Cell]:
@@ -85,6 +96,35 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
     Raises:
         UserError: the data cannot be found, or this machine has no such device.
     """
+    if grid.tuning is None:
+        return _plan(grid, folder, looked, workers)
+    stage = _plan(tuning.of_trials(grid), folder / tuning.FOLDER, None, workers)
+    short = tuple(tuning.short(grid.tuning))
+    if not stage.pending:
+        found = _plan(tuning.reported(grid, tuning.decided(folder)), folder, looked, workers)
+        return replace(found, stage=stage, short=short)
+    found = _plan(grid, folder, looked, workers)
+    seconds, unchosen = _tuned_form(grid.tuning, stage)
+    return replace(found, stage=stage, short=short, seconds=found.seconds + seconds, unchosen=unchosen)
+
+
+def _tuned_form(tuned: Tuning, stage: Plan) -> tuple[float, int]:
+    """Seconds for the cells that will be tuned, and their number: each takes as long as a trial of its choice does."""
+    spent: dict[int, list[float]] = {}
+    for key, cell, of in zip(stage.cells, tuned.trials, tuned.belongs, strict=True):
+        for choice, _ in of if key not in stage.refused else ():
+            spent.setdefault(choice, []).append(stage.each[_training(cell)])
+    seconds = 0.0
+    cells: dict[tuple[Cell, int], None] = {}
+    for cell, number in tuned.reported:
+        for own in (clean_twin(cell), normal(cell)):
+            cells.setdefault((own, number))
+    for _, number in cells:
+        seconds += fmean(spent[number]) if number in spent else 0.0
+    return seconds, len(cells)
+
+
+def _plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None, workers: int) -> Plan:
     cell_trials.check_devices(grid.cells)
     cell_trials.load(c.dataset for c in grid.cells)  # a data set of a plug-in may end the process that loads it
     cells = {key_of_normal(cell, contents(cell)): cell for cell in grid.cells}
@@ -101,15 +141,16 @@ def plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None = None, w
     failures = cell_trials.tried(to_run.values())
     trials = cell_trials.message(failures, cell_trials.temporary(failures)) if failures else ""
     measured = _measured(store, {k: c for k, c in cells.items() if states[k] == "done"})
-    seconds, guessed = 0.0, 0
+    seconds, guessed, each = 0.0, 0, dict(measured)
     for k, cell in to_run.items():
         if k not in refused:
             before = measured.get(_training(cell))
-            seconds += estimate(cell, models[k].size) if before is None else before
             guessed += before is None
+            seconds += each.setdefault(_training(cell), estimate(cell, models[k].size))
     rooms = {c: models[k].room for k, c in to_run.items() if k not in refused and k not in doomed}
     memory = memory_need.need(rooms, min(workers, max(1, len(to_run))))
-    return Plan(grid.name, cells, states, refused, doomed, seconds, guessed, workers, trials, survey.damaged, memory)
+    facts = seconds, guessed, workers, trials, survey.damaged, memory
+    return Plan(grid.name, cells, states, refused, doomed, *facts, each=each)
 
 
 def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
@@ -131,10 +172,24 @@ def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
 
 def text(plan: Plan) -> str:
     """The plan for the terminal."""
+    if plan.stage is None:
+        return "\n".join([*_counts(plan, "cell"), *_ends(plan)])
+    trials = [line for line in _counts(plan.stage, "trial") if not line.startswith("warning")]
+    lines = [*trials, *plan.short, "", *_counts(plan, "reported cell")]
+    if plan.unchosen:
+        most = f"  {'tuned, not yet known':<22} {plan.unchosen:,} at most: what is chosen depends on the trials"
+        lines.insert(len(lines) - bool(plan.pending), most)
+    total = (plan.seconds + plan.stage.seconds) / plan.workers
+    lines.append(f"about {clock(total)} for trials and reported cells together")
+    return "\n".join([*lines, *_ends(plan)])
+
+
+def _counts(plan: Plan, noun: str) -> list[str]:
+    """How many cells there are in each state, and how long the rest takes."""
     count = Counter(plan.states.values())
     clean = sum(not c.attacked for c in plan.cells.values())
     width = len(f"{len(plan.cells):,}")
-    lines = [f"{plan.name}: {counted(len(plan.cells), 'cell')}, {clean:,} of them clean"]
+    lines = [f"{plan.name}: {counted(len(plan.cells), noun)}, {clean:,} of them clean"]
     lines += [f"  {name:<22} {count[state]:>{width},}" for name, state in _ROWS]
     lines += [f"  {'to run':<22} {len(plan.pending):>{width},}"]
     for why, times in Counter(plan.refused.values()).items():
@@ -150,6 +205,12 @@ def text(plan: Plan) -> str:
                 f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
             )
         lines.append(f"about {clock(plan.seconds / plan.workers)} on {counted(plan.workers, 'worker')} ({basis})")
+    return lines
+
+
+def _ends(plan: Plan) -> Iterator[str]:
+    """What is to be known of a run beside its cells."""
+    lines = []
     if plan.memory is not None:
         lines.append(str(plan.memory))
         lines += [f"warning: {plan.memory.warning}"] if plan.memory.warning else []
@@ -157,7 +218,8 @@ def text(plan: Plan) -> str:
         lines.append(f"{counted(len(plan.damaged), 'damaged file')} left as found; a run moves them to quarantine/:")
         lines += [f"  {name}" for name in plan.damaged[:5]]
     lines += [f"warning: {printable(warning, 500)}" for warning in plan.warnings]
-    return "\n".join([*lines, *([plan.trials] if plan.trials else []), *_few_seeds(plan)])
+    failing = [each for each in (plan.stage.trials if plan.stage else "", plan.trials) if each]
+    yield from [*lines, *failing, *_few_seeds(plan)]
 
 
 def _few_seeds(plan: Plan) -> Iterator[str]:

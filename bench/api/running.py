@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path, PurePath
 from typing import Any
 
-from flipbench.api import grids, notebook_progress, planning
+from flipbench.api import grids, notebook_progress, planning, tuning
 from flipbench.api.results import Results
 from flipbench.errors import UserError
 from flipbench.execution import cell_trials, remote_cluster, runner
@@ -101,8 +101,8 @@ def run(
         The results; tables and figures on disk are written by `Results.report`.
 
     Raises:
-        UserError: an argument of a wrong type, the data cannot be found, the folder cannot be written, or (GridError)
-            the grid has mistakes.
+        UserError: an argument of a wrong type, the data cannot be found, the folder cannot be written, trials of a
+            tuned grid failed, or (GridError) the grid has mistakes.
         KeyboardInterrupt: the run was interrupted.
 
     Warns:
@@ -126,21 +126,29 @@ def run(
     folder, count = Path(results).absolute() / asked.name, limits.worker_count(workers)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
-    cell_trials.before_run(asked.cells, folder, trial, elsewhere=address is not None)
-    if address is None and (need := cell_trials.memory(asked.cells, folder, count)) and need.warning:
+    cells = asked.cells if asked.tuning is None else (*asked.cells, *asked.tuning.trials)
+    cell_trials.before_run(cells, folder, trial, elsewhere=address is not None)
+    if address is None and (need := cell_trials.memory(cells, folder, count)) and need.warning:
         warnings.warn(need.warning, stacklevel=2)
     _write_functions(asked, folder)
-    outcome = runner.run(
-        asked,
-        folder,
-        workers=count,
-        progress=notebook_progress.choose(count, quiet=not progress),
-        retry_failed=retry_failed,
-        options=runner.WorkerOptions(limits.Limits(cell_timeout, size), address),
-    )
+    options = runner.WorkerOptions(limits.Limits(cell_timeout, size), address)
+
+    def one(cells: Grid, into: Path) -> runner.Outcome:
+        shown = notebook_progress.choose(count, quiet=not progress)
+        given: Any = {"retry_failed": retry_failed, "options": options}
+        return runner.run(cells, into, workers=count, progress=shown, **given)
+
+    outcome = tuning.run(asked, folder, one, retry_failed=retry_failed)
     if outcome.interrupted:
         kept = f"{counted(outcome.done, 'cell')} {'is' if outcome.done == 1 else 'are'}"
         raise KeyboardInterrupt(f"interrupted: {kept} kept in {folder}; the same call goes on from there")
+    if outcome.only_trials:
+        key, reason = outcome.failed[0]
+        failed = f"{counted(len(outcome.failed), 'trial')} failed, so nothing is chosen"
+        raise UserError(
+            f"{failed}; the first, {key[:12]}: {printable(reason)}; run again to try again, or with retry_failed=False "
+            "to leave these candidates out"
+        )
     if outcome.failed:
         key, reason = outcome.failed[0]
         text = f"{counted(len(outcome.failed), 'cell')} failed; the first, {key[:12]}: {printable(reason)}"
@@ -190,11 +198,14 @@ def _grid(grid: Grid | str | Path | Mapping[str, Any], device: str | None) -> Gr
     if device not in ("cpu", "cuda"):
         raise UserError(f"device is cpu or cuda, got {device!r}")
     where: Any = device
-    return replace(found, cells=tuple(dict.fromkeys(replace(cell, device=where) for cell in found.cells)))
+    tuned = None if found.tuning is None else tuning.on_device(found.tuning, where)
+    cells = tuple(dict.fromkeys(replace(cell, device=where) for cell in found.cells))
+    return replace(found, cells=cells, tuning=tuned)
 
 
 def _write_functions(grid: Grid, folder: Path) -> None:
     """For the reader of the results: the source behind the names that mean functions passed in Python."""
-    references = {getattr(cell, field) for cell in grid.cells for field in REFERENCES}
+    cells = grid.cells if grid.tuning is None else (*grid.cells, *grid.tuning.trials)
+    references = {getattr(cell, field) for cell in cells for field in REFERENCES}
     for name, text in source_text.mentioned(references).items():
         atomic_files.publish(folder / FUNCTIONS / f"{name}.py", text.encode())

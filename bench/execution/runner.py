@@ -44,6 +44,7 @@ class Outcome:
         failed: (key, reason) of those that failed.
         interrupted: the user stopped the run; what was finished is kept.
         elsewhere: run in vain, for another run on the same folder was first.
+        only_trials: the run of a tuned grid ended with its trials; nothing was chosen.
     """
 
     total: int
@@ -53,6 +54,7 @@ class Outcome:
     failed: tuple[tuple[str, str], ...]
     interrupted: bool = False
     elsewhere: int = 0
+    only_trials: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:
         "labels": [list(entry) for entry in grid.labels],
         **({} if grid.headline == LAST_ROUND else {"headline": str(grid.headline)}),
         **({"figure_options": dict(grid.figure_options)} if grid.figure_options else {}),
+        **grid.in_plan,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import Any
 
@@ -24,6 +24,8 @@ from flipbench.grid.document import Given, Mistake, Place, Sheet
 from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_deal, check_model
 from flipbench.grid.idle_attacks import IdleAttacks
 from flipbench.grid.idle_options import IdleOptions
+from flipbench.grid.trials import Trials, Tuning
+from flipbench.grid.tune_block import Block
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.field_groups import ATTACK_OPTIONS, USUAL
 from flipbench.spec.twins import clean_twin, normal
@@ -48,9 +50,22 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
         sheet: checked; takes the mistakes.
         with_twins: False: only what the file itself asks for.
     """
+    return expand_with_trials(sheet, None, with_twins)[0]
+
+
+def expand_with_trials(
+    sheet: Sheet, block: Block | None, with_twins: bool = True
+) -> tuple[tuple[Cell, ...], Tuning | None]:
+    """`expand`, and the trials of a tuned grid; these have no clean twins.
+
+    Args:
+        sheet, with_twins: of `expand`.
+        block: of the sheet; None: nothing is tuned.
+    """
     if _too_many(sheet):
-        return ()
+        return (), None
     cells: dict[Cell, None] = {}
+    tried: dict[Cell, dict[tuple[int, int], None]] = {}
     twins: dict[Any, Cell] = {}
     seen: set[tuple[Place, str]] = set()
     attacks: set[tuple[str, str, int]] = set()
@@ -59,7 +74,17 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     deals: set[tuple[str, str, int, str, int]] = set()
     idle, options = IdleAttacks(), IdleOptions(_examples)
     enough = _LOOKED_AT if sheet.mistakes else None  # a refused grid is only looked at for more mistakes
-    for values in itertools.islice(_products(sheet, seen), enough):
+    products: Iterable[dict[str, Any]] = itertools.islice(_products(sheet, seen), enough)
+    trials = None
+    if block is not None:
+        products = list(products)
+        trials = Trials.of(sheet, block, products)
+        if (count := trials.count()) > MAX_CELLS:
+            text = f"makes {count:,} trials; at most {MAX_CELLS:,} are taken: lower the budget"
+            sheet.wrong(block.place, "tune", text)
+            return (), None
+    reported = ((values, None) for values in products)
+    for values, trial in itertools.chain(reported, () if trials is None else trials.values()):
         cell = _bare(values)
         idle.see(cell)
         options.see(cell)
@@ -74,6 +99,9 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
             if len(seen) >= _MAX_MISTAKES:
                 break
             continue
+        if trial is not None:
+            tried.setdefault(normal(cell), {}).setdefault(trial)
+            continue
         shared = _but_the_attack(values)
         if with_twins and (twin := twins.get(shared)) is None:
             twin = twins[shared] = clean_twin(cell)
@@ -85,7 +113,9 @@ def expand(sheet: Sheet, with_twins: bool = True) -> tuple[Cell, ...]:
     _check_deals(sheet, deals, seen)
     _check_models(sheet, models, seen)
     _warn(sheet, idle, options)
-    return tuple(cells)
+    if trials is None or sheet.mistakes:
+        return tuple(cells), None
+    return tuple(cells), trials.made({cell: tuple(of) for cell, of in tried.items()})
 
 
 def _warn(sheet: Sheet, idle: IdleAttacks, options: IdleOptions) -> None:
@@ -271,6 +301,7 @@ def _place_of(sheet: Sheet, name: str, value: Any) -> Place:
     """Where the grid gives a field this value; the start of the file where it does not."""
     given: list[Given] = [*sheet.axes.get(name, [])]
     given += [values[name] for values in (*sheet.cases, sheet.base) if name in values]
+    given += sheet.candidates.get(name, ())
     return next((g.place for g in given if g.value in (value, EVERY_PAIR)), Place())
 
 

@@ -17,10 +17,12 @@ from typing import Any
 
 from flipbench import data
 from flipbench.errors import UserError
-from flipbench.grid import document, expansion, labels, yaml_tree
+from flipbench.grid import document, expansion, labels, tune_block, yaml_tree
+from flipbench.grid import overrides as overriding
 from flipbench.grid.document import Mistake, Place
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.schema import schema
+from flipbench.grid.trials import Tuning
 from flipbench.plugins import source_hashes
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.headline import LAST_ROUND, Headline, late_rounds
@@ -63,6 +65,8 @@ class Grid:
         labels: (field, or nothing for a reference in any field; value; what tables and figures call it).
         figure_options: of all figures (`spec.figure_options`).
         headline: which rounds the numbers of a cell are of.
+        tuning: of a tuned grid: its trials. ``cells`` then are as the grid gives them, before anything is chosen.
+        in_plan: what a run adds to its plan.
     """
 
     name: str
@@ -75,6 +79,8 @@ class Grid:
     warnings: tuple[str, ...] = ()
     figure_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     headline: Headline = LAST_ROUND
+    tuning: Tuning | None = None
+    in_plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         clean = sum(not cell.attacked for cell in self.cells)
@@ -129,20 +135,21 @@ def read_text(
     """
     forget()
     sheet = document.read(text, default_name)
-    document.override(sheet, overrides, add_aggregators)
+    overriding.override(sheet, overrides, add_aggregators)
     if headline is not None:
         document.set_headline(sheet, Place(f"--headline {headline}"), headline)
     document.check(sheet)
     if named is not None and not sheet.mistakes:
         named(sheet.name)
-    cells = expansion.expand(sheet)
+    block = tune_block.read(sheet)
+    cells, tuning = expansion.expand_with_trials(sheet, block)
     given = labels.read(sheet, cells) if not sheet.mistakes else ()
     _check_headline(sheet, cells)
     refuse(sheet, file, position)
     say = position or (lambda mistake: mistake.text(file))
     noted = tuple(map(say, sorted(sheet.warnings, key=lambda w: w.place)))
     drawn = tuple(sheet.figures), given, noted, dict(sheet.figure_options)
-    return Grid(sheet.name, sheet.title, text, file, cells, *drawn, sheet.headline)
+    return Grid(sheet.name, sheet.title, text, file, cells, *drawn, sheet.headline, tuning)
 
 
 def _check_headline(sheet: document.Sheet, cells: Iterable[Cell]) -> None:

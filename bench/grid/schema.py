@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from flipbench.grid import labels
+from flipbench.grid import labels, tune_block
 from flipbench.grid.document import NAME
 from flipbench.grid.fields import REFERENCES
 from flipbench.grid.figures import DRAW, KINDS
@@ -50,6 +50,7 @@ def schema() -> dict[str, Any]:
                 "pattern": r"^(last|(mean|min)_last\((k=)?[1-9][0-9]*\))$",
                 "description": "Which evaluated rounds numbers are of: last, mean_last(k) or min_last(k).",
             },
+            "tune": _tune(),
             "figures": {"description": "What to draw, and how.", **_figures(figures)},
             "labels": {
                 "description": "Reference -> label, or field -> value -> label, for tables, figures and the page.",
@@ -70,6 +71,33 @@ def _figures(figures: dict[str, Any]) -> dict[str, Any]:
     properties |= {"font": {"type": ["string", "null"]}, "formats": formats, DRAW: figures}
     mapping = {"properties": properties, "additionalProperties": False}
     return figures | {"type": ["array", "object"]} | mapping
+
+
+def _tune() -> dict[str, Any]:
+    """Which settings are chosen for each aggregator, among which candidates."""
+    fields = {name: {"$ref": f"#/$defs/axes/properties/{name}"} for name in tune_block.TUNABLE}
+    options = f"^({'|'.join(tune_block.WITH_OPTIONS)})\\.[A-Za-z_]\\w*$"
+    said = "Settings to choose for each aggregator on validation examples: field or field.option -> candidates."
+    return {
+        "description": said,
+        "type": "object",
+        "properties": {
+            "fields": {
+                "type": "object",
+                "properties": fields,
+                "patternProperties": {options: {"type": "array", "minItems": 2}},
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
+            "seeds": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/fields/properties/seed"}},
+            "metric": {"enum": list(tune_block.METRICS)},
+            "criterion": {"enum": list(tune_block.CRITERIA)},
+            "budget": {"type": "integer", "minimum": tune_block.LEAST, "maximum": tune_block.MOST},
+            "draw": {"type": "integer", "minimum": 0},
+        },
+        "required": ["fields", "seeds"],
+        "additionalProperties": False,
+    }
 
 
 def text_of(schema: dict[str, Any]) -> str:

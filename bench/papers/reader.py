@@ -13,6 +13,7 @@ from typing import Any
 
 from flipbench.errors import UserError
 from flipbench.grid import document, expansion, reader
+from flipbench.grid import overrides as overriding
 from flipbench.grid.document import Sheet, place_of
 from flipbench.papers import fields, table_reader
 from flipbench.papers.cell_matching import Settings, unfit
@@ -56,9 +57,12 @@ def read(which: str | Path, overrides: Sequence[str] = (), seeds: int | None = N
             "belongs into a grid; the rounds of a paper's numbers stand in its tables, like rounds: mean_last(5)"
         )
         sheet.wrong(sheet.headline_place, "headline", text_of_it)
+    if sheet.tune is not None:
+        text = "belongs into a grid: a paper's protocol has the settings that it was published with"
+        sheet.wrong(document.place_of(sheet.tune), "tune", text)
     count = 1 if seeds is None and quick else seeds
     sets = [*([] if count is None else [f"seed={list(range(count))}"]), *overrides]
-    document.override(sheet, sets, ())
+    overriding.override(sheet, sets, ())
     document.check(sheet)
     if sheet.name in shipped() and text != (SHIPPED / f"{sheet.name}.yaml").read_text(encoding="utf-8"):
         taken = f"{sheet.name!r} comes with flipbench, and its tables would be overwritten: give yours another name"

@@ -41,7 +41,7 @@ def schema() -> dict[str, Any]:
         "quick": {"description": "Fields of a short run that shows how it works.", **FIELDS_REF},
         "tables": {"description": "Published ones and ours.", "type": "array", "minItems": 1, "items": _table(part)},
     }
-    del properties["figures"], properties["labels"], properties["headline"]
+    del properties["figures"], properties["labels"], properties["headline"], properties["tune"]
     definitions |= grid["$defs"]
     return grid | {"title": "flipbench paper", "required": ["paper", "source", "tables"], "$defs": definitions}
 

@@ -66,6 +66,8 @@ _OF_PLAN = (
     ("figure_options", "mapping of options of figures", lambda value: isinstance(value, dict)),
     ("headline", "headline", _is_headline),
     ("labels", "list of labels", _is_labels),
+    ("tuning", "mapping of what was tuned", lambda value: isinstance(value, dict)),
+    ("trials", "mapping of what is tried", lambda value: isinstance(value, dict)),
 )
 
 

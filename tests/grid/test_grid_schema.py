@@ -21,7 +21,7 @@ def test_the_committed_schema_is_the_generated_one():
         assert list(known[part]["properties"]) == list(FIELDS)
         assert all(p["$ref"] == f"#/$defs/about/{n}" for n, p in known[part]["properties"].items())
     assert all(known["about"][name]["description"] for name in FIELDS)
-    assert committed.count("\n") < 250  # each field is described once
+    assert committed.count("\n") < 300  # each field is described once
 
 
 EDITOR = Draft202012Validator(grid_schema.schema())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,7 @@ from flipbench.system.limits import worker_count
 
 if TYPE_CHECKING:
     from flipbench.execution.runner import Outcome
+    from flipbench.grid.reader import Grid
 
 
 def run(
@@ -78,6 +79,7 @@ def run(
     asked = read_grid(grid, overrides, aggregators, device, headline=headline)
     from flipbench.execution import cell_trials, remote_cluster, runner
     from flipbench.execution import progress as progress_display
+    from flipbench.execution.progress import counted
     from flipbench.system import limits
 
     folder = results / asked.name
@@ -85,24 +87,28 @@ def run(
         with signals.in_order():
             _fetch({cell.dataset for cell in asked.cells})
     with signals.in_order():
-        cell_trials.before_run(asked.cells, folder, trial, elsewhere=scheduler is not None)
-        if scheduler is None and (need := cell_trials.memory(asked.cells, folder, count)) and need.warning:
+        cells = asked.cells if asked.tuning is None else (*asked.cells, *asked.tuning.trials)
+        cell_trials.before_run(cells, folder, trial, elsewhere=scheduler is not None)
+        if scheduler is None and (need := cell_trials.memory(cells, folder, count)) and need.warning:
             typer.echo(f"warning: {need.warning}", err=True)
     display = progress_display.choose(count, quiet=not progress)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     options = runner.WorkerOptions(
         limits.Limits(cell_timeout, size), remote_cluster.address(scheduler, tls_ca, tls_cert, tls_key)
     )
-    outcome = runner.run(
-        asked,
-        folder,
-        workers=count,
-        progress=display,
-        command=command_line(),
-        retry_failed=retry_failed,
-        options=options,
-    )
-    _print(outcome, folder)
+
+    def one(cells: Grid, into: Path) -> Outcome:
+        if asked.tuning is not None:
+            typer.echo(f"{cells.title}: {counted(len(cells.cells), 'cell')} in {into}", err=True)
+        given: Any = {"command": command_line(), "retry_failed": retry_failed, "options": options}
+        return runner.run(cells, into, workers=count, progress=display, **given)
+
+    if asked.tuning is None:
+        _print(one(asked, folder), folder)
+    else:
+        from flipbench.api import tuning
+
+        _print(tuning.run(asked, folder, one, retry_failed=retry_failed), folder)
 
 
 def _fetch(datasets: Iterable[str]) -> None:
@@ -122,14 +128,17 @@ def _print(outcome: Outcome, folder: Path) -> None:
         kept = f"{counted(outcome.done, 'cell')} {'is' if outcome.done == 1 else 'are'}"
         typer.echo(f"interrupted: {kept} kept in {folder}; the same command goes on from there", err=True)
         raise typer.Exit(INTERRUPTED)
-    with signals.in_order():
-        draw(folder)
+    if not outcome.only_trials:
+        with signals.in_order():
+            draw(folder)
     typer.echo(f"{counted(outcome.ran, 'cell')} run, {outcome.done} done, {outcome.infeasible} infeasible")
     if outcome.elsewhere:
         typer.echo(f"{counted(outcome.elsewhere, 'cell')} run in vain: another run on this folder was first")
     if outcome.failed:
         again = "it" if len(outcome.failed) == 1 else "them"
         failed = counted(len(outcome.failed), "cell")
+        if outcome.only_trials:
+            typer.echo("trials failed, so nothing is chosen; --keep-failed leaves their candidates out", err=True)
         typer.echo(f"{failed} failed; the same command tries {again} again:", err=True)
         for key, text in outcome.failed:
             typer.echo(f"  {key[:12]} {printable(text)}", err=True)

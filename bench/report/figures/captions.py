@@ -17,6 +17,7 @@ from flipbench.analysis.worst_case import Place
 from flipbench.privacy import of_tables
 from flipbench.report.tables.attacks import place_label
 from flipbench.report.tables.model import by_rule
+from flipbench.report.tables.tuned_settings import sentence as chosen_for
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.labels import ADAPTIVE, aggregator_label, dataset_label, value_label
 
@@ -59,7 +60,7 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
     text += worst
     if note := stamped_note(page, metric, attacks):
         text += f" {note[0].upper()}{note[1:]}."
-    text += adaptive(names) + by_rule(page.by_row) + private(page) + marked(table["caveat"])
+    text += adaptive(names) + by_rule(page.by_row) + chosen_for(page) + private(page) + marked(table["caveat"])
     partly = (table["n"] > 0) & (table["n"] < table["planned"])
     return f"{text} n: seeds, where some are not done." if partly.any() else text
 
@@ -79,7 +80,7 @@ def of_cells(page: Page, attacks: Iterable[str]) -> str:
     for rule, own in here.groupby("aggregator", sort=False):
         if text := of_some(caveats_of(own).tolist(), len(own)):
             found.append(f"{aggregator_label(str(rule))}: {text}")
-    return by_rule(page.by_row) + private(page) + marked(found)
+    return by_rule(page.by_row) + chosen_for(page) + private(page) + marked(found)
 
 
 def private(page: Page) -> str:

@@ -20,6 +20,7 @@ from flipbench.report.figures import captions, style
 from flipbench.report.figures.layout import COLUMN, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL
 from flipbench.report.tables.model import by_rule
+from flipbench.report.tables.tuned_settings import sentence as chosen_for
 from flipbench.spec.labels import aggregator_label
 
 MOST_BARS = 80  # attacks x rules of one figure; more are unreadable, and the heatmaps have them
@@ -46,6 +47,7 @@ def draw(page: Page, table: pd.DataFrame, metric: MetricColumn, place: Place) ->
             captions.adaptive(names)
             + " No bar: 0, infeasible, or no number."
             + by_rule(page.by_row)
+            + chosen_for(page)
             + captions.private(page)
         )
         caption += captions.marked(table["caveat"])

@@ -23,6 +23,7 @@ from flipbench.report.figures.heatmap import draw_squares, square_width
 from flipbench.report.figures.layout import COLUMN, WIDTH, Bar, Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL, middles
 from flipbench.report.tables.model import by_rule
+from flipbench.report.tables.tuned_settings import sentence as chosen_for
 from flipbench.spec.labels import aggregator_label, labelled
 from flipbench.spec.metric_names import POINTS
 
@@ -83,7 +84,9 @@ def draw(
         caption = _caption(
             int(known[f"{prefix}n"].max()), dense, regret, f"{unit}, {page.headline.when}", "infeasible" in states
         ) + captions.adaptive([name])
-        caption += by_rule(page.by_row) + captions.private(page) + captions.marked(known[f"{prefix}caveat"])
+        caption += (
+            by_rule(page.by_row) + chosen_for(page) + captions.private(page) + captions.marked(known[f"{prefix}caveat"])
+        )
         subtitle = ", ".join([captions.subtitle(page), *labelled(rest(page), values)])
         return sheet.finish(f"{what}: {name}", subtitle, caption, style.keys_of(states))
 

@@ -22,6 +22,7 @@ from flipbench.report.figures.accuracy_curves import keys_of, look
 from flipbench.report.figures.layout import Sheet, grid, wrapped
 from flipbench.report.figures.style import SMALL
 from flipbench.report.tables.model import by_rule
+from flipbench.report.tables.tuned_settings import sentence as chosen_for
 from flipbench.spec.cell import CLEAN
 from flipbench.spec.distinct_texts import distinct, printable
 from flipbench.spec.headline import LAST_ROUND
@@ -159,4 +160,4 @@ def _caption(table: pd.DataFrame, page: Page) -> str:
         text += captions.clean_twins(table)
     if (table["state"] == "infeasible").any():
         text += " A rule without a point is infeasible there."
-    return text + by_rule(page.by_row) + captions.private(page) + captions.marked(table["caveat"])
+    return text + by_rule(page.by_row) + chosen_for(page) + captions.private(page) + captions.marked(table["caveat"])

@@ -27,6 +27,8 @@ from flipbench.report.html.templates import EXPLORING, block_table, image, plain
 from flipbench.report.tables import attacks, stability
 from flipbench.report.tables import summary as tables
 from flipbench.report.tables.model import by_rule, number
+from flipbench.report.tables.tuned_settings import sentence as chosen_for
+from flipbench.report.tables.tuned_settings import with_choices
 from flipbench.spec.headline import LAST_ROUND, Headline
 from flipbench.spec.labels import aggregator_label, attack_label, value_label
 from flipbench.spec.metric_names import POINTS
@@ -112,14 +114,15 @@ def write(
 def _static(pivot: Pivot) -> dict[str, Any]:
     """What stands on the page without a script."""
     page = pivot.page
-    found = [*attacks.worst_blocks(pivot, tables.MOST_COLUMNS), *attacks.regret_blocks(pivot)]
+    steady = stability.stability_block(pivot)
+    found = with_choices(page, [*attacks.worst_blocks(pivot, tables.MOST_COLUMNS), *attacks.regret_blocks(pivot)])
     return {
         "about": ", ".join(value_label(f, v) for f, v in page.about.items()),
-        "leaderboard": block_table(leaderboard(pivot)),
-        "by_rule": by_rule(page.by_row).strip(),
+        "leaderboard": block_table(next(with_choices(page, [leaderboard(pivot)]))),
+        "by_rule": (by_rule(page.by_row) + chosen_for(page)).strip(),
         "privacy": of_tables.sentence(page.cells),
         "tables": [block_table(block) for block in found],
-        "stability": block_table(steady) if (steady := stability.stability_block(pivot)) else "",
+        "stability": block_table(next(with_choices(page, [steady]))) if steady else "",
         "comparisons": _comparisons(pivot),
     }
 

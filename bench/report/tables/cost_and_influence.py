@@ -20,6 +20,7 @@ from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.metrics import KEPT
 from flipbench.analysis.pages import FIRST, Page
 from flipbench.analysis.pivot import Pivot, several_f
+from flipbench.analysis.settings.forms import FORM
 from flipbench.analysis.squares import DONE, INFEASIBLE, UNDEFINED, Cells, standing
 from flipbench.analysis.statistics import Values
 from flipbench.report.tables.model import UNKNOWN, Block, Entry, entry_of, footnotes
@@ -59,7 +60,7 @@ def cost_blocks(pivots: Sequence[Pivot]) -> Iterator[Block]:
         several: set[int] = set()
         for pivot in members:
             page = pivot.page
-            partition = {"partition": page.about["partition"]} if "partition" in page.about else {}
+            partition = {f: page.about[f] for f in ("partition", FORM) if f in page.about}
             several |= set(several_f(pivot.squares(_ACCURACY, page.attacks)))
             for setting, lines in _costs(pivot):
                 about = {**partition, **setting}

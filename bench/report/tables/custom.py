@@ -20,10 +20,12 @@ from flipbench.analysis.metrics import LAST_SAID
 from flipbench.analysis.pages import FIRST, declared_is_true, value_of_each_rule
 from flipbench.analysis.rounds.late_rounds import moves
 from flipbench.analysis.rounds.stability import Movement
+from flipbench.analysis.settings import forms
 from flipbench.analysis.squares import DONE, UNDEFINED, Cells, marks, refusals, standing
 from flipbench.errors import UserError
 from flipbench.privacy import of_tables
 from flipbench.report.tables.model import Block, by_rule, entry_of, footnotes
+from flipbench.report.tables.tuned_settings import of_choices
 from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS, LEVEL_FIELDS, PERCENT
 from flipbench.spec.headline import Headline
@@ -77,12 +79,15 @@ def choose(
         rows, columns: fields of a cell. Attacked cells alone are averaged; their clean twins stand in front, as columns
             (rows where the aggregators go across) named clean, whether or not the attack is among the fields.
         where: ``FIELD=VALUE``; several values of one field are alternatives; shares also as "20%". ``attack=none``: the
-            clean cells.
+            clean cells. Of a tuned grid ``form=fixed`` or ``form=tuned``, which it is without.
 
     Raises:
         UserError: no such field or metric; nothing is left.
     """
     shown = metric_column(metric)
+    form, where = forms.asked(frame, where)
+    chosen = forms.chosen(frame, {forms.FORM: forms.SAID[form or forms.TUNED]}) if forms.is_tuned(frame) else None
+    frame = forms.of_form(frame, form or forms.TUNED)
     with frames.labels_of(frame):
         for name in (*rows, *columns):
             _need(name)
@@ -116,7 +121,10 @@ def choose(
             corner=", ".join(map(field_label, rows)),
         )
         seeds = int(cells["seed"].nunique())
-        text = _said(described, shown, *given, seeds, frames.headline_of(frame))
+        tuned = () if chosen is None else forms.fields_of(chosen.fields)
+        text = _said(described, shown, *given, seeds, frames.headline_of(frame), tuned)
+        if forms.is_tuned(frame):
+            text += f" Form: {forms.SAID[form or forms.TUNED]}.{'' if chosen is None else of_choices(chosen)}"
         if over := sorted({f for s in squares.values() if len(s["declared_f"]) > 1 for f in s["declared_f"]}):
             text += f" Clean: mean over the declared f of the clean twins ({', '.join(map(str, over))})."
         return Chosen(block, *_numbers(shown, rows, columns, acrosses, downs, squares), text)
@@ -132,6 +140,8 @@ def matching(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     Raises:
         UserError: no such field, or no cell is left.
     """
+    form, where = forms.asked(frame, where)
+    frame = frame if form is None else forms.of_form(frame, form)
     with frames.labels_of(frame):
         known, asked = frame[frame["status"] != "missing"], _asked(where)
         clean = known["attack"] == CLEAN
@@ -369,13 +379,14 @@ def _said(
     columns: Sequence[str],
     seeds: int,
     headline: Headline,
+    tuned: Sequence[str] = (),
 ) -> str:
     when = LAST_SAID if shown.last_rounds else headline.short
     text = f"Mean ± half width of the 95 % interval over {seeds} seed{'s' * (seeds != 1)}, in %, {when}."
     if "aggregator" in rows:
         text += f" Best of the column bold, where no seed is missing that another rule has. {said(seeds)}"
     attacked = cells[cells["attack"] != CLEAN] if (cells["attack"] != CLEAN).any() else cells
-    implied = {"seed", "malicious_count"} | ({"declared_byzantine"} if declared_is_true(attacked) else set())
+    implied = {"seed", "malicious_count", *tuned} | ({"declared_byzantine"} if declared_is_true(attacked) else set())
     rest = [f for f in FIELDS if f not in {*rows, *columns, *implied} and len(set(level_values(attacked, [f]))) > 1]
     own = {f: v for f in rest if "aggregator" in (*rows, *columns) and (v := value_of_each_rule(attacked, f))}
     text += by_rule(own)

@@ -6,7 +6,7 @@ no macro, no formula.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -24,6 +24,8 @@ from flipbench.report.tables.latex import NEEDS, Labels, tex_comment
 from flipbench.report.tables.markdown import md_table, md_text
 from flipbench.report.tables.model import Block, about_attack, blocks, by_rule, sections
 from flipbench.report.tables.terminal import column_width, lines_of
+from flipbench.report.tables.tuned_settings import sentence as chosen_for
+from flipbench.report.tables.tuned_settings import with_choices
 from flipbench.spec.cell import CLEAN, FIELDS
 from flipbench.spec.distinct_texts import printable
 from flipbench.spec.headline import Headline
@@ -107,15 +109,13 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
         page = pivot.page
         parts += [f"## {md_text(about(page))}"] if page.about else []
         parts += [said(page.seeds)] if len(page.rows) > 1 else []
-        parts.append(f"All: {md_text(fields_line(page.constant))}.{md_text(by_rule(page.by_row))}")
+        parts.append(f"All: {md_text(fields_line(page.constant))}.{md_text(by_rule(page.by_row) + chosen_for(page))}")
         parts += [md_text(privacy)] if (privacy := of_tables.sentence(page.cells)) else []
         for block in _blocks(pivot):
             parts += [f"### {md_text(block.heading)}", md_table(block)]
-            parts += ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
-        for block in cost_and_influence.influence_blocks(pivot):
-            parts += [f"### {md_text(block.heading)}", md_table(block), md_text(cost_and_influence.INFLUENCE_SAID)]
-        if (steady := stability.stability_block(pivot)) is not None:
-            parts += [f"### {md_text(steady.heading)}", md_table(steady), md_text(stability.SAID)]
+            parts += _md_notes(block)
+        for block, explanation in _further(pivot):
+            parts += [f"### {md_text(block.heading)}", md_table(block), *_md_notes(block), md_text(explanation)]
     if warnings:
         parts += ["## Guards", "\n".join(f"- {md_text(text)}" for text in warnings)]
     return "\n\n".join(parts) + "\n"
@@ -135,15 +135,11 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
         claims += f" {privacy}" if (privacy := of_tables.sentence(page.cells)) else ""
         explained = ""
         for block in _blocks(pivot):
-            explanation = (
-                "" if explained else f"{statement(page.headline)}{moving}{claims} All: {fields}.{by_rule(page.by_row)}"
-            )
+            of_rules = by_rule(page.by_row) + chosen_for(page)
+            explanation = "" if explained else f"{statement(page.headline)}{moving}{claims} All: {fields}.{of_rules}"
             parts.append(labels.table(block, explanation, about(page), explained))
             explained = explained or labels.last
-        blocks_here = cost_and_influence.influence_blocks(pivot)
-        parts += [labels.table(b, cost_and_influence.INFLUENCE_SAID, about(page)) for b in blocks_here]
-        if (steady := stability.stability_block(pivot)) is not None:
-            parts.append(labels.table(steady, stability.SAID, about(page)))
+        parts += [labels.table(block, text, about(page)) for block, text in _further(pivot)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -155,6 +151,7 @@ def terminal(pivots: Sequence[Pivot], width: int) -> str:
         parts += [about(page)] if page.about else []
         label = max([len("aggregator"), *(len(field_label(f)) for f in (*page.settings, *page.levels))])
         label = max([label, *(min(len(aggregator_label(r)), 40) for r in page.rows)])
+        parts += [chosen_for(page).strip()] if page.chosen else []
         if whole := list(attacks.worst_blocks(pivot, len(page.cells), named=False)):
             cell = column_width(whole)
             most = max(1, (width - label) // cell)
@@ -199,6 +196,23 @@ def preface(frame: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
 
 def _blocks(pivot: Pivot) -> Iterable[Block]:
     """What a defence is worth first; then every attack, side by side where they are many."""
+    yield from with_choices(pivot.page, _every_block(pivot))
+
+
+def _further(pivot: Pivot) -> Iterator[tuple[Block, str]]:
+    """What is not a metric of the grid: influence and late rounds, each with its explanation."""
+    page = pivot.page
+    for block in with_choices(page, cost_and_influence.influence_blocks(pivot)):
+        yield block, cost_and_influence.INFLUENCE_SAID
+    if (steady := stability.stability_block(pivot)) is not None:
+        yield next(with_choices(page, [steady])), stability.SAID
+
+
+def _md_notes(block: Block) -> list[str]:
+    return ["<br>".join(f"{letter}: {md_text(text)}" for letter, text in block.notes)] if block.notes else []
+
+
+def _every_block(pivot: Pivot) -> Iterable[Block]:
     yield from attacks.worst_blocks(pivot, MOST_COLUMNS)
     yield from attacks.regret_blocks(pivot)
     yield from attacks.declared_blocks(pivot)

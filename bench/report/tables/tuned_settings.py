@@ -1,0 +1,73 @@
+"""What a table of tuned cells says of the settings that were chosen for its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from flipbench.analysis.pages import Page
+from flipbench.analysis.settings.forms import Chosen
+from flipbench.report.tables.model import Block
+from flipbench.spec.labels import aggregator_label, field_label, labelled, value_label
+
+LETTER = "tuned"  # of the footnote
+
+
+def with_choices(page: Page, blocks: Iterable[Block]) -> Iterator[Block]:
+    """The blocks with what was chosen among their footnotes, where the page is one of tuned cells."""
+    text = None if page.chosen is None else values(page.chosen)
+    for block in blocks:
+        yield block if text is None else replace(block, notes=(*block.notes, (LETTER, text)))
+
+
+def sentence(page: Page) -> str:
+    """How the settings of a page were chosen, and what they are, with a space in front; nothing on other pages."""
+    return "" if page.chosen is None else of_choices(page.chosen)
+
+
+def of_choices(chosen: Chosen) -> str:
+    """How settings were chosen, and what they are, with a space in front."""
+    metric = chosen.metric.replace("_", " ")
+    of = f"the least mean {metric} over the attacks" if chosen.criterion == "maximin" else f"mean {metric}"
+    return (
+        f" Settings were chosen for each rule by {of}, on validation examples and seeds of their own "
+        f"({_list(map(str, chosen.seeds))}), {chosen.candidates} candidates each: {values(chosen)}."
+    )
+
+
+def values(chosen: Chosen) -> str:
+    """``learning rate 0.3 with fedavg and krum, 1 with median``; where a rule has several, each with its setting."""
+    parts = []
+    for name in chosen.fields:
+        of: dict[str, list[str]] = {}
+        for choice in chosen.choices:
+            given = choice["values"]
+            if given is None:
+                of.setdefault("nothing", []).append(_rule(choice))
+            elif name in given:
+                of.setdefault(_value(name, given[name]), []).append(_rule(choice))
+        if of:
+            parts.append(f"{_label(name)} {', '.join(f'{v} with {_list(rules)}' for v, rules in of.items())}")
+    return "; ".join(parts)
+
+
+def _rule(choice: Mapping[str, Any]) -> str:
+    setting = labelled(choice["setting"], choice["setting"].values())
+    return aggregator_label(choice["aggregator"]) + (f" ({', '.join(setting)})" if setting else "")
+
+
+def _label(name: str) -> str:
+    base, dot, option = name.partition(".")
+    return f"option {option} of the {field_label(base)}" if dot else field_label(base)
+
+
+def _value(name: str, value: Any) -> str:
+    base, dot, _ = name.partition(".")
+    return str(value) if dot else value_label(base, value)
+
+
+def _list(texts: Iterable[str]) -> str:
+    """``a, b and c``."""
+    every = list(texts)
+    return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}"
