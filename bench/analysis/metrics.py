@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from flipbench.analysis.frame import headline_of, typed
 from flipbench.analysis.rounds import late_rounds
-from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS, STABILITY, WINDOW
+from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS, LATE, STABILITY
 from flipbench.analysis.settings.forms import COMPARED_AS, FORM
 from flipbench.analysis.statistics import ratio
 from flipbench.privacy import of_tables
@@ -31,7 +31,7 @@ Counts = NDArray[np.number[Any]]  # (..., L, L), or (..., L, L + 1) with a colum
 Values = NDArray[np.float64]  # (...)
 Mapping = Sequence[tuple[int, int]] | None  # (source, target) of every class that the attack flips
 
-SUFFIXES = ("", LAST_ROUNDS, CLEAN_VALUE, DAMAGE, *WINDOW, STABILITY)  # after a metric's name: `evaluate`
+SUFFIXES = ("", LAST_ROUNDS, CLEAN_VALUE, DAMAGE, *LATE, STABILITY)  # after a metric's name: `evaluate`
 LAST_SAID = f"mean of those of the last {LAST} evaluated rounds that lie in the second half of training"
 
 
@@ -149,8 +149,8 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
           ``m_clean`` (the clean twin's headline, with this cell's mapping; NaN without a finished twin) and
           ``m_damage`` (paired with the twin; positive is harm). The attack success rate of a backdoor is that of
           stamped test images, which its twin never sees: its ``_clean`` and ``_damage`` are NaN;
-        - ``m_window_mean``, ``_least``, ``_most``, ``_spread`` (most less least) over the evaluated rounds at the end
-          of training, ``window_rounds``, and ``m_stability``, whether it still moves there (`rounds.stability`);
+        - ``m_late_mean``, ``_least``, ``_most``, ``_spread`` (most less least) over the evaluated rounds at the end
+          of training, ``late_rounds``, and ``m_stability``, whether it still moves there (`rounds.stability`);
         - ``headline``: which rounds ``m`` is of (`spec.headline`);
         - ``rounds_in_last5``: how many rounds ``_last5`` is a mean over;
         - ``adaptive``: whether the attack knows the rule; ``search_trials``: federations that its search took;

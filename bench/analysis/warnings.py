@@ -233,7 +233,7 @@ def _moves(numbers: pd.DataFrame) -> Iterator[Guard]:
     for kind, text in _MOVES.items():
         some = numbers[numbers["accuracy_stability"] == kind]
         if keys := tuple(some["key"]):
-            spread = 100 * float(some["accuracy_window_spread"].max())
+            spread = 100 * float(some["accuracy_late_spread"].max())
             advice = "; the headline mean_last(k) is of several rounds" if kind == stability.OSCILLATES else ""
             text += f" in {_cells(keys, len(numbers))}, by up to {spread:.1f} points{advice}"
             yield Guard("unstable", text, keys)

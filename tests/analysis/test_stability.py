@@ -94,7 +94,7 @@ def test_without_rounds_in_sequence_nothing_is_called_steady_or_rising() -> None
 
 
 @pytest.mark.parametrize(
-    ("evaluated", "rounds", "window", "seen"),
+    ("evaluated", "rounds", "late", "seen"),
     [
         (range(1, 101), 100, 20, True),
         (range(1, 25), 24, 5, True),
@@ -109,12 +109,12 @@ def test_without_rounds_in_sequence_nothing_is_called_steady_or_rising() -> None
         ([10, 20, 30, 40, 50, 60, 70, 80, 90, 100], 100, 3, False),
     ],
 )
-def test_the_window_is_the_last_fifth_and_at_least_three_late_rounds(
-    evaluated: Sequence[int], rounds: int, window: int, seen: bool
+def test_late_is_the_last_fifth_and_at_least_three_late_rounds(
+    evaluated: Sequence[int], rounds: int, late: int, seen: bool
 ) -> None:
     numbers = np.array(list(evaluated))
-    assert stability.window(numbers, rounds) == window
-    assert stability.in_sequence(numbers[-window:]) is seen
+    assert stability.late(numbers, rounds) == late
+    assert stability.in_sequence(numbers[-late:]) is seen
 
 
 def test_the_threshold_is_ten_points_or_five_standard_errors() -> None:
@@ -176,11 +176,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_columns_of_the_window(folder: Path) -> None:
+def test_columns_of_the_late_rounds(folder: Path) -> None:
     tidy = metrics.evaluate(frames.load(folder)).set_index(["aggregator", "seed", "clean"])
     row = tidy.loc["fedavg", 1, False]
-    assert row["window_rounds"] == (17, 18, 19, 20)
-    assert [row[f"accuracy_window_{name}"] for name in ("mean", "least", "most", "spread")] == pytest.approx(
+    assert row["late_rounds"] == (17, 18, 19, 20)
+    assert [row[f"accuracy_late_{name}"] for name in ("mean", "least", "most", "spread")] == pytest.approx(
         [0.6, 0.3, 0.9, 0.6]
     )
     assert row["accuracy_stability"] == "oscillates"
@@ -243,7 +243,7 @@ def test_stability_csv_has_a_line_a_square(folder: Path) -> None:
     named = {(one["metric"], one["aggregator"], one["attack"]): one for one in lines}
     line = named["accuracy", "fedavg", FLIP]
     assert [line[n] for n in ("cells", "steady", "oscillates", "rounds")] == ["2", "1", "1", "17 18 19 20"]
-    numbers = [float(line[f"window_{n}"]) for n in ("mean", "least", "most", "spread")]
+    numbers = [float(line[f"late_{n}"]) for n in ("mean", "least", "most", "spread")]
     assert numbers == pytest.approx([0.75, 0.3, 0.9, 0.3])
     assert float(line["largest_spread"]) == pytest.approx(0.6)
     assert {one["attack"] for one in lines if one["metric"] == "source_recall"} == {FLIP}

@@ -54,4 +54,4 @@ def test_fedavg_swings_from_above_90_to_below_40_percent_and_is_marked(tmp_path:
     store.write_plan({"grid": "cycle", "keys": [record["key"]]})
     row = metrics.evaluate(frames.load(store.folder)).iloc[0]
     assert row["accuracy_stability"] == "oscillates"
-    assert row["accuracy_window_spread"] > 0.5
+    assert row["accuracy_late_spread"] > 0.5

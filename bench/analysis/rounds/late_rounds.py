@@ -22,8 +22,8 @@ Map = Sequence[tuple[int, int]] | None
 LAST = 5  # evaluated rounds behind `<metric>_last5`, at most: `last_rounds`
 LAST_ROUNDS, CLEAN_VALUE = f"_last{LAST}", "_clean"  # after a metric's name, as `DAMAGE`
 ROUNDS_IN_LAST = f"rounds_in_last{LAST}"  # the column that says how many they are
-WINDOW = ("_window_mean", "_window_least", "_window_most", "_window_spread")  # after a metric's name
-STABILITY, WINDOW_ROUNDS = "_stability", "window_rounds"
+LATE = ("_late_mean", "_late_least", "_late_most", "_late_spread")  # after a metric's name
+STABILITY, ROUNDS_LATE = "_stability", "late_rounds"
 HIDDEN = "_"  # begins the names of columns that no file has: `Movement` objects
 _AT_ONCE = 2048  # cells whose counts are stacked: 8 MB of float64 with ten classes
 
@@ -51,13 +51,13 @@ class Depth(NamedTuple):
 
     Attributes:
         last: behind ``_last5``.
-        window: looked at for its stability.
+        late: looked at for its stability.
         seen: whether they show stability (`stability.in_sequence`).
         half: lie in the second half of training.
     """
 
     last: int
-    window: int
+    late: int
     seen: bool
     half: int
 
@@ -102,8 +102,8 @@ def columns(done: pd.DataFrame, metrics: Mapping[str, MetricFunction], headline:
         headline: which rounds the number of a cell is of.
 
     Returns:
-        Of each metric m: ``m``, ``m_last5``, ``m_clean``, ``m_damage``, ``m_window_...`` and ``m_stability``, as
-        `analysis.metrics.evaluate` describes them; `ROUNDS_IN_LAST`, `WINDOW_ROUNDS`; the columns of `movement_column`.
+        Of each metric m: ``m``, ``m_last5``, ``m_clean``, ``m_damage``, ``m_late_...`` and ``m_stability``, as
+        `analysis.metrics.evaluate` describes them; `ROUNDS_IN_LAST`, `ROUNDS_LATE`; the columns of `movement_column`.
 
     Raises:
         UserError: fewer rounds are evaluated in the second half of training than the headline needs.
@@ -116,15 +116,15 @@ def columns(done: pd.DataFrame, metrics: Mapping[str, MetricFunction], headline:
     found: dict[str, Any] = {}
     for name in metrics:
         found |= {name + suffix: np.full(len(done), np.nan) for suffix in ("", LAST_ROUNDS, CLEAN_VALUE, DAMAGE)}
-        found |= {name + suffix: np.full(len(done), np.nan) for suffix in WINDOW}
+        found |= {name + suffix: np.full(len(done), np.nan) for suffix in LATE}
         found[name + STABILITY] = np.full(len(done), None, dtype=object)
         found |= {movement_column(name, of_twin=t): np.full(len(done), None, dtype=object) for t in (False, True)}
     rounds = done["rounds_evaluated"].tolist()
     found[ROUNDS_IN_LAST] = np.array([d.last for d in depths], dtype=np.int64)
-    found[WINDOW_ROUNDS] = [tuple(r[-d.window :].tolist()) for r, d in zip(rounds, depths, strict=True)]
-    ends = [(numbers[0], numbers[-1]) for numbers in found[WINDOW_ROUNDS]]
+    found[ROUNDS_LATE] = [tuple(r[-d.late :].tolist()) for r, d in zip(rounds, depths, strict=True)]
+    ends = [(numbers[0], numbers[-1]) for numbers in found[ROUNDS_LATE]]
     for mapping, depth, members in _alike(mappings, counts, depths):
-        deep = max(depth.last, depth.window, headline.rounds)
+        deep = max(depth.last, depth.late, headline.rounds)
         own = np.stack([counts[i][-deep:] for i in members]).astype(np.float64)  # once for all metrics
         # Without a finished twin: no examples at all, of which every metric is NaN.
         nothing = np.zeros((deep, *counts[members[0]].shape[1:]), dtype=np.int64)
@@ -163,13 +163,13 @@ def fill_backdoors(
     for i, (stamped, target) in enumerate(zip(done["stamped"], done["target"], strict=True)):
         if stamped is None or target is None:
             continue
-        depth, numbers = depths[i], found[WINDOW_ROUNDS][i]
-        rates = rate(stamped[-max(depth.last, depth.window, headline.rounds) :], int(target))[None]
+        depth, numbers = depths[i], found[ROUNDS_LATE][i]
+        rates = rate(stamped[-max(depth.last, depth.late, headline.rounds) :], int(target))[None]
         _fill(found, metric, [i], rates, depth)
         found[metric.name][i] = _headline(rates, headline, metric.higher_is_better)[0]
         found[metric.name + CLEAN_VALUE][i] = found[metric.name + DAMAGE][i] = np.nan
         limit = stability.threshold([float(stamped[-1].sum())])
-        kinds, moved = _told(metric, rates[:, -depth.window :], limit, depth.seen, [(numbers[0], numbers[-1])])
+        kinds, moved = _told(metric, rates[:, -depth.late :], limit, depth.seen, [(numbers[0], numbers[-1])])
         found[metric.name + STABILITY][i], found[movement_column(metric.name)][i] = kinds[0], moved[0]
         found[movement_column(metric.name, of_twin=True)][i] = None
 
@@ -181,9 +181,9 @@ def _depths(done: pd.DataFrame) -> list[Depth]:
     for evaluated, rounds in zip(done["rounds_evaluated"].tolist(), done["rounds"].tolist(), strict=True):
         name = (id(evaluated), rounds)
         if name not in known:
-            window = stability.window(evaluated, rounds)
-            seen = stability.in_sequence(evaluated[-window:])
-            known[name] = Depth(last_rounds(evaluated, rounds), window, seen, int((2 * evaluated >= rounds).sum()))
+            late = stability.late(evaluated, rounds)
+            seen = stability.in_sequence(evaluated[-late:])
+            known[name] = Depth(last_rounds(evaluated, rounds), late, seen, int((2 * evaluated >= rounds).sum()))
         found.append(known[name])
     return found
 
@@ -231,9 +231,9 @@ def _fill(found: dict[str, Any], metric: MetricFunction, members: Sequence[int],
     """What does not depend on the headline."""
     at, name = list(members), metric.name
     found[name + LAST_ROUNDS][at] = values[:, -depth.last :].mean(-1)
-    own = values[:, -depth.window :]
+    own = values[:, -depth.late :]
     least, most = own.min(-1), own.max(-1)
-    for suffix, column in zip(WINDOW, (own.mean(-1), least, most, most - least), strict=True):
+    for suffix, column in zip(LATE, (own.mean(-1), least, most, most - least), strict=True):
         found[name + suffix][at] = column
 
 
@@ -252,7 +252,7 @@ def _stability(
         limit = stability.threshold(np.where(support > 0, support, np.inf).min(-1))
     else:
         limit = stability.threshold(stability.examples(support, rows, mean_of_rows=mean_of_rows))
-    return _told(metric, values[:, -depth.window :], limit, depth.seen, ends)
+    return _told(metric, values[:, -depth.late :], limit, depth.seen, ends)
 
 
 def _rows(metric: MetricFunction, classes: int, mapping: Map) -> tuple[list[int] | None, bool]:

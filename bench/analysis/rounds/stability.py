@@ -1,9 +1,9 @@
-"""Whether a number still moves at the end of training: it oscillates, rises, collapses, is steady, or nobody can say.
+"""Whether a number still moves at the end of training: oscillates, rises, collapses, is steady, or that is not known.
 
-The window is the last fifth of the rounds, and at least the last three evaluated rounds of the second half, where there
-are so many. In it the number falls by at most F (max over i < j of a_i - a_j) and rises by at most R (max over i < j of
-a_j - a_i). With the threshold T = max(0.10, 2.5 / sqrt(n)), n test examples behind the number (ten percentage points,
-or five binomial standard errors at 50 %, whichever is more), it
+The late rounds of a cell are those evaluated in the last fifth of training, and at least the last three evaluated
+rounds of the second half, where there are so many. In them the number falls by at most F (max over i < j of a_i - a_j)
+and rises by at most R (max over i < j of a_j - a_i). With the threshold T = max(0.10, 2.5 / sqrt(n)), n test examples
+behind the number (ten percentage points, or five binomial standard errors at 50 %, whichever is more), it
 
 - oscillates where F > T and R > T,
 - collapses where only F > T, and rises where only R > T,
@@ -13,7 +13,7 @@ That can be said where three or more rounds one after the other were evaluated a
 of two rounds looks like a rise, like a fall or like nothing, as the evaluated rounds fall on it. Then a number
 
 - still oscillates where F > T and R > T,
-- changes where one of the two is, for which reason nobody knows,
+- changes where one of the two is, for which reason is not known,
 - and else nothing is known.
 
 For a metric of which little is good, it is the other way round: "collapses" is always what a defender loses.
@@ -32,7 +32,7 @@ STEADY, OSCILLATES, COLLAPSES, RISES, CHANGES, UNKNOWN = CLASSES = (
     *("steady", "oscillates", "collapses", "rises", "changes", "unknown"),
 )
 UNSTABLE = (OSCILLATES, COLLAPSES, RISES, CHANGES)
-PART = 5  # the window is the last fifth of training
+PART = 5  # late is the last fifth of training
 LEAST_ROUNDS = 3  # two rounds show a difference, no oscillation
 THRESHOLD = 0.10  # of a share: more than what most published differences between rules are
 ERRORS = 2.5  # over sqrt(n): five standard errors of a share of 0.5
@@ -40,7 +40,7 @@ ERRORS = 2.5  # over sqrt(n): five standard errors of a share of 0.5
 Values = NDArray[np.float64]
 
 
-def window(evaluated: NDArray[np.int64], rounds: int) -> int:
+def late(evaluated: NDArray[np.int64], rounds: int) -> int:
     """How many of the last evaluated rounds are looked at; at least one.
 
     Args:
@@ -53,7 +53,7 @@ def window(evaluated: NDArray[np.int64], rounds: int) -> int:
 
 
 def in_sequence(evaluated: NDArray[np.int64]) -> bool:
-    """Whether enough of the rounds of a window stand one after the other to see an oscillation from round to round."""
+    """Whether enough late rounds stand one after the other to see an oscillation from round to round."""
     ends = np.flatnonzero(np.diff(evaluated) != 1)
     return len(evaluated) - (int(ends[-1]) + 1 if len(ends) else 0) >= LEAST_ROUNDS
 
@@ -73,7 +73,7 @@ def classes(values: Values, limit: Values, seen: bool, higher_is_better: bool = 
     """The class of each row.
 
     Args:
-        values: ``(..., rounds)``, of the window; shares.
+        values: ``(..., rounds)``, of the late rounds; shares.
         limit: ``(...)``, of `threshold`.
         seen: whether rounds one after the other were evaluated (`in_sequence`).
         higher_is_better: of the values.
@@ -97,8 +97,8 @@ class Movement(NamedTuple):
         label: of the metric.
         kind: of `UNSTABLE`.
         higher_is_better: of the metric.
-        low, high: its least and greatest value in the window, shares.
-        first, last: numbers of the first and the last round of the window.
+        low, high: its least and greatest value in the late rounds, shares.
+        first, last: numbers of the first and the last of these rounds.
     """
 
     label: str

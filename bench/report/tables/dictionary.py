@@ -50,7 +50,7 @@ _SUFFIX_MEANINGS = dict(
             f"{LAST_SAID}",
             "of the clean twin, its headline",
             "clean twin minus attacked cell (the reverse where low is good): positive is harm",
-            "mean over the evaluated rounds at the end of training (`window_rounds`)",
+            "mean over the evaluated rounds at the end of training (`late_rounds`)",
             "least of these rounds",
             "most of these rounds",
             "most less least of these rounds",
@@ -61,7 +61,7 @@ _SUFFIX_MEANINGS = dict(
 )
 _AFTER_METRICS = (
     Line("rounds_in_last5", "integer", "rounds", "over how many evaluated rounds `_last5` is a mean"),
-    Line("window_rounds", "text", "round numbers", "evaluated rounds behind `_window_…` and `_stability`"),
+    Line("late_rounds", "text", "round numbers", "evaluated rounds behind `_late_…` and `_stability`"),
     Line("headline", "text", "", "which rounds the metrics are of: `last`, `mean_last(k)` or `min_last(k)`"),
     Line("flips_eligible", "integer", "labels", "training labels of malicious clients that the attack could change"),
     Line("flips_selected", "integer", "labels", "those that the flip rate selected"),

@@ -11,7 +11,7 @@ import pandas as pd
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.rounds import stability
-from flipbench.analysis.rounds.late_rounds import STABILITY, WINDOW, WINDOW_ROUNDS
+from flipbench.analysis.rounds.late_rounds import LATE, ROUNDS_LATE, STABILITY
 from flipbench.report.tables.attacks_csv import fields_of, values_of
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.report.tables.model import DASH, Block, Entry, number
@@ -27,7 +27,7 @@ SAID = (
     "how many). Spread: the most less the least accuracy of a cell there."
 )
 _COUNTED = ("cells", *stability.CLASSES)
-_COLUMNS = (*_COUNTED, "window_mean", "window_least", "window_most", "window_spread", "largest_spread", "rounds")
+_COLUMNS = (*_COUNTED, "late_mean", "late_least", "late_most", "late_spread", "largest_spread", "rounds")
 
 
 def stability_block(pivot: Pivot) -> Block | None:
@@ -40,7 +40,7 @@ def stability_block(pivot: Pivot) -> Block | None:
             rows.append((aggregator_label(rule), tuple(Entry(DASH) for _ in (*_COUNTED, "mean", "largest"))))
             continue
         counts = stability.counted(own["accuracy" + STABILITY])
-        spread = own["accuracy" + WINDOW[-1]]
+        spread = own["accuracy" + LATE[-1]]
         texts = [str(len(own)), *map(str, counts.values()), number(float(spread.mean())), number(float(spread.max()))]
         rows.append((aggregator_label(rule), tuple(map(Entry, texts))))
     if not len(tidy):
@@ -56,10 +56,10 @@ def sentence(pivots: Sequence[Pivot]) -> str | None:
 
 
 def stability_csv(pivots: Sequence[Pivot]) -> str:
-    """One line a metric, rule and column: how many of its cells are of each class, and what their windows hold.
+    """One line a metric, rule and column: how many of its cells are of each class, and how they move.
 
-    ``window_mean`` and ``window_spread`` are means over the cells, ``window_least`` and ``window_most`` their extremes,
-    shares from 0 to 1; ``rounds``: those of the window, where all cells have the same.
+    ``late_mean`` and ``late_spread`` are means over the cells, ``late_least`` and ``late_most`` their extremes,
+    shares from 0 to 1; ``rounds``: the late ones, where all cells have the same.
     """
     fields = fields_of(pivots)
     lines = [line for pivot in pivots for name in METRICS for line in _lines(pivot, name, fields)]
@@ -71,16 +71,16 @@ def _lines(pivot: Pivot, name: str, fields: list[str]) -> Iterator[list[Any]]:
     there = (placed.row >= 0) & ~np.array([bool(c.of) for c in placed.columns], dtype=bool)[placed.cells.column]
     own = pivot.tidy.iloc[placed.row[there]]
     cells = pd.DataFrame({"column": placed.cells.column[there], "rule": placed.cells.row[there]})
-    for part in (*WINDOW, STABILITY):
+    for part in (*LATE, STABILITY):
         cells[part] = own[shown.name + part].to_numpy()
-    cells[WINDOW_ROUNDS] = own[WINDOW_ROUNDS].to_numpy(dtype=object)
+    cells[ROUNDS_LATE] = own[ROUNDS_LATE].to_numpy(dtype=object)
     cells = cells[cells[STABILITY].notna()].sort_values(["column", "rule"], kind="stable")
-    mean, least, most, spread = WINDOW
+    mean, least, most, spread = LATE
     for column, rule in dict.fromkeys(zip(cells["column"].tolist(), cells["rule"].tolist(), strict=True)):
         some = cells[(cells["column"] == column) & (cells["rule"] == rule)]
         about, row = placed.columns[column], page.rows[rule]
         counts = stability.counted(some[STABILITY])
-        rounds = set(some[WINDOW_ROUNDS])
+        rounds = set(some[ROUNDS_LATE])
         yield [
             *(name, row, about.attack, *values_of(page, fields, about.setting, about.level, row)),
             *(len(some), *counts.values()),
