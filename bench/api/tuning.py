@@ -25,7 +25,7 @@ from flipbench.spec.cell import Cell
 from flipbench.spec.key import key_of_normal
 from flipbench.store.store import Store
 
-FOLDER = "tuning"  # below the results of the grid
+FOLDER = choice.FOLDER
 CHOSEN = "chosen.json"
 
 Run = Callable[[Grid, Path], Outcome]
@@ -111,13 +111,8 @@ def short(own: Tuning) -> Iterator[str]:
 
 
 def decided(folder: Path) -> list[Decision]:
-    """The choices that follow from the trials in a folder of results.
-
-    Raises:
-        UserError: there are none.
-    """
-    place = folder / FOLDER
-    return choice.decide(frames.load(place), Store(place).read_plan()[choice.MEMBER])
+    """The choices that follow from the trials in a folder of results."""
+    return choice.read(folder)
 
 
 def publish(folder: Path, decisions: Sequence[Decision]) -> None:

@@ -20,12 +20,14 @@ from flipbench.analysis.comparisons import said
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import pivots
 from flipbench.analysis.ranking import undrawn
+from flipbench.analysis.settings import choice, sensitivity
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.analysis.warnings import guards as all_guards
 from flipbench.errors import UserError
 from flipbench.report.html import templates
 from flipbench.report.tables import attacks_csv, comparisons_csv, csv_format, decomposition_csv, stability
 from flipbench.report.tables import custom as choosing
+from flipbench.report.tables import sensitivity as sensitivity_tables
 from flipbench.report.tables import summary as tables
 from flipbench.report.tables.cells_csv import cells_parts
 from flipbench.report.tables.latex import chosen_latex
@@ -72,15 +74,18 @@ def write(
         views = pivots(frame, tidy)
         notes = [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]
         notes += undrawn(views, metric_column("accuracy"))
+        decisions = choice.read(folder)
+        claims = sensitivity.of_all(views, decisions)
         texts: dict[str, Callable[[], str | Iterable[str] | None]] = {
             "cells.csv": lambda: cells_parts(tidy),
-            "summary.md": lambda: tables.markdown(frame, views, plan, notes),
+            "summary.md": lambda: tables.markdown(frame, views, plan, notes, claims),
             "summary.csv": lambda: tables.summary_csv(views),
-            "summary.tex": lambda: tables.latex(views, plan),
+            "summary.tex": lambda: tables.latex(views, plan, claims),
             "worst_over_attacks.csv": lambda: attacks_csv.worst_csv(views),
             "declared_f.csv": lambda: attacks_csv.declared_csv(views),
             "static_regret.csv": lambda: attacks_csv.regret_csv(views),
             "comparisons.csv": lambda: comparisons_csv.comparisons_csv(views),
+            "sensitivity.csv": lambda: sensitivity_tables.csv(claims),
             "decomposition.csv": lambda: decomposition_csv.decomposition_csv(views),
             "stability.csv": lambda: stability.stability_csv(views),
             "statistics.csv": lambda: comparisons_csv.statistics_csv(views),
@@ -94,7 +99,7 @@ def write(
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
         shown: dict[str, bytes] = {}
-        for planned in catalogue.figures(views, plan, every):
+        for planned in catalogue.figures(views, plan, every, decisions):
             made, too_small = catalogue.fitted(planned, options)
             notes += too_small
             with style.drawing(options):
@@ -102,7 +107,7 @@ def write(
                 shown[planned.name] = drawn[".png"] if ".png" in drawn else style.saved(made, "png")
             written += [put(folder / HEATMAPS / f"{planned.name}{suffix}", raw) for suffix, raw in drawn.items()]
         _remove_stale(folder / HEATMAPS, {p.name for p in written})
-        written.append(put(folder / PAGE, results_page.write(frame, views, plan, notes, shown).encode()))
+        written.append(put(folder / PAGE, results_page.write(frame, views, plan, notes, shown, claims=claims).encode()))
         return written
 
 
@@ -120,7 +125,9 @@ def page(folder: Path) -> str:
     frame, tidy, plan = read(folder)
     with frames.labels_of(frame):
         drawn = sorted(p.name for p in (folder / HEATMAPS).glob("*.png"))
-        return results_page.write(frame, pivots(frame, tidy), plan, warnings(frame, tidy, plan), {}, drawn)
+        views = pivots(frame, tidy)
+        claims = sensitivity.of_all(views, choice.read(folder))
+        return results_page.write(frame, views, plan, warnings(frame, tidy, plan), {}, drawn, claims)
 
 
 def summary_text(folder: Path, width: int | None = None, known: Read | None = None, every: bool = False) -> str:
@@ -147,6 +154,7 @@ def summary_text(folder: Path, width: int | None = None, known: Read | None = No
         about = f"mean ± half width of the 95 % interval over seeds, {frames.headline_of(frame).said}"
         parts.append(f"{about}; {marks}; – infeasible; ? no number")
         parts.append(stability.sentence(views) or "")
+        parts += sensitivity_tables.sentences(sensitivity.of_pages(views))
         if not enough and tidy["aggregator"].nunique() > 1:
             parts.append(said(int(frame["seed"].nunique())))
         if notes := [*warnings(frame, tidy, plan), *([] if every else requests.left_out(len(frame)))]:

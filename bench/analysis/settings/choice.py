@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flipbench.analysis import frame as frame_of
 from flipbench.analysis import metrics, statistics
 from flipbench.analysis.columns import coded
 from flipbench.analysis.statistics import Values
 from flipbench.spec.field_groups import ATTACK_FIELDS
+from flipbench.store.store import Store
 
 MAXIMIN = "maximin"
+FOLDER = "tuning"  # of the trials, below the results of the grid
 MEMBER = "trials"  # of the plan of the trials
 
 
@@ -75,6 +79,8 @@ class Decision:
 
     Attributes:
         aggregator, setting: for whom and where it is made.
+        metric, criterion: what was measured, and how its numbers under the threats became a score.
+        seeds: of the trials.
         candidates: field or ``field.option`` -> value, of each.
         possible: how many combinations there were for it.
         threats: the fields of the attack and of the malicious clients, of each.
@@ -85,6 +91,9 @@ class Decision:
 
     aggregator: str
     setting: Mapping[str, Any]
+    metric: str
+    criterion: str
+    seeds: tuple[int, ...]
     candidates: tuple[Mapping[str, Any], ...]
     possible: int
     threats: tuple[Mapping[str, Any], ...]
@@ -131,9 +140,25 @@ def decide(frame: pd.DataFrame, tuning: Mapping[str, Any]) -> list[Decision]:
         picked = pick(values, tuning["criterion"], metric.higher_is_better)
         reason = None if picked.best is not None else _reason(frame.iloc[[row for row, _ in own]])
         of_threats = tuple(dict(zip(ATTACK_FIELDS, threat, strict=True)) for threat in threats)
-        facts = choice["aggregator"], choice["setting"], tuple(choice["candidates"]), choice["possible"]
-        found.append(Decision(*facts, of_threats, values, picked, reason))
+        facts = choice["aggregator"], choice["setting"], metric.name, tuning["criterion"], tuple(tuning["seeds"])
+        of = tuple(choice["candidates"]), choice["possible"], of_threats
+        found.append(Decision(*facts, *of, values, picked, reason))
     return found
+
+
+def read(folder: Path) -> list[Decision]:
+    """The decisions that follow from the trials beside reported cells; none where there are no trials.
+
+    Args:
+        folder: ``results/<grid>``.
+
+    Raises:
+        UserError: the trials cannot be read.
+    """
+    store = Store(folder / FOLDER)
+    if not store.has_plan() or MEMBER not in (plan := store.read_plan()):
+        return []
+    return decide(frame_of.load(store.folder), plan[MEMBER])
 
 
 def _reason(cells: pd.DataFrame) -> str:
@@ -196,6 +221,42 @@ def table(decisions: Sequence[Decision]) -> pd.DataFrame:
             )
     named = ("score", "low", "high", "worst_attack", "mean", "numbers", "trials", "chosen")
     return pd.DataFrame(rows, columns=["aggregator", *settings, *fields, *named])
+
+
+def curves(decisions: Sequence[Decision]) -> pd.DataFrame:
+    """The score of each rule against each tuned field: at every value the best that the other fields allow.
+
+    Returns:
+        One row a setting, field, rule and value: ``setting`` (its fields with their values), ``field``, ``aggregator``,
+        ``value``, ``score``, ``low`` and ``high`` (95 % interval of the mean under the worst attack, or of the mean),
+        ``chosen``.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for decision in decisions:
+        setting, over = tuple(decision.setting.items()), statistics.over_seeds(decision.values)
+        own = statistics.over_seeds(_mean(decision.values))  # of the mean over threats, seed by seed
+        for name in dict.fromkeys(f for c in decision.candidates for f in c):
+            best: dict[Any, int] = {}
+            for at, candidate in enumerate(decision.candidates):
+                if name in candidate and decision.picked.worst[at] >= 0:
+                    best.setdefault(candidate[name], at)
+                    if _ahead(decision, at, best[candidate[name]]):
+                        best[candidate[name]] = at
+            for value, at in best.items():
+                worst = int(decision.picked.worst[at])
+                ends = (own["low"][at], own["high"][at])
+                if decision.criterion == MAXIMIN:
+                    ends = (over["low"][worst, at], over["high"][worst, at])
+                score, is_chosen = float(decision.picked.score[at]), at == decision.picked.best
+                rows.append((setting, name, decision.aggregator, value, score, *map(float, ends), is_chosen))
+    names = ["setting", "field", "aggregator", "value", "score", "low", "high", "chosen"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _ahead(decision: Decision, one: int, other: int) -> bool:
+    """Whether one candidate has a better score than another."""
+    gap = float(decision.picked.score[one] - decision.picked.score[other])
+    return gap > 0 if metrics.METRICS[decision.metric].higher_is_better else gap < 0
 
 
 def trials(frame: pd.DataFrame, tuning: Mapping[str, Any]) -> pd.DataFrame:

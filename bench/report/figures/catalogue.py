@@ -19,6 +19,7 @@ from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pages import MOST_PAIRS, Page, showable, single_pairs
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.ranking import rank
+from flipbench.analysis.settings.choice import Decision, curves
 from flipbench.analysis.worst_case import MOST_PLACES, has_overview, overview, overview_only, places, worst
 from flipbench.report.figures import (
     accuracy_curves,
@@ -30,6 +31,7 @@ from flipbench.report.figures import (
     partition_crossover,
     rank_diagram,
     style,
+    tuning_curves,
 )
 from flipbench.report.figures import class_pairs as pairs
 from flipbench.report.figures.layout import TooSmall
@@ -49,21 +51,35 @@ class NamedFigure(NamedTuple):
     draw: Callable[[], Figure]
 
 
-def figures(pivots: Sequence[Pivot], plan: Mapping[str, Any], every: bool = False) -> Iterator[NamedFigure]:
+def figures(
+    pivots: Sequence[Pivot], plan: Mapping[str, Any], every: bool = False, decisions: Sequence[Decision] = ()
+) -> Iterator[NamedFigure]:
     """All figures of a grid; drawn one by one, so that few are in memory.
 
     Args:
         pivots: of the grid's pages.
         plan: the grid's.
         every: all figures of a large grid too, in place of those that its file asks for and a few more.
+        decisions: of the trials of a tuned grid.
     """
     cells = sum(len(pivot.page.cells) for pivot in pivots) + max((pivot.page.unknown for pivot in pivots), default=0)
     taken: set[str] = set()
     whole = chain.from_iterable(chain(_by_metric(pivots, pivots, wanted(plan)[0]), _others(pivots)))
-    for name, draw in _few(pivots, plan) if left_out(cells) and not every else whole:
+    shown = _few(pivots, plan) if left_out(cells) and not every else whole
+    for name, draw in chain(_tuning(decisions), shown):
         own = f"{name}-{sha256(f'{name}{len(taken)}'.encode()).hexdigest()[:8]}" if name in taken else name
         taken.add(own)
         yield NamedFigure(own, draw)
+
+
+def _tuning(decisions: Sequence[Decision]) -> Iterator[NamedFigure]:
+    """The score against each tuned field, one a setting that something was chosen for."""
+    lines = curves(decisions)
+    for setting in dict.fromkeys(lines["setting"]):
+        own = lines[[other == setting for other in lines["setting"]]]
+        more = [slug(text) for text in labelled([f for f, _ in setting], [v for _, v in setting])]
+        draw = partial(tuning_curves.draw, own, setting, decisions[0])
+        yield NamedFigure("_".join(["tuning-curve", *more]), draw)
 
 
 def fitted(planned: NamedFigure, options: FigureOptions) -> tuple[Figure, list[str]]:

@@ -17,6 +17,7 @@ from flipbench.analysis.comparisons import compare, said
 from flipbench.analysis.frame import headline_of
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.settings.sensitivity import Claim
 from flipbench.analysis.statistics import LEAST_SEEDS
 from flipbench.privacy import of_tables
 from flipbench.report.html.explorer import choices, common
@@ -24,7 +25,7 @@ from flipbench.report.html.leaderboard import SAID, leaderboard
 from flipbench.report.html.packed_json import embedded
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.html.templates import EXPLORING, block_table, image, plain_table, render
-from flipbench.report.tables import attacks, stability
+from flipbench.report.tables import attacks, sensitivity, stability
 from flipbench.report.tables import summary as tables
 from flipbench.report.tables.model import by_rule, number
 from flipbench.report.tables.tuned_settings import sentence as chosen_for
@@ -38,8 +39,8 @@ _FOR_METRICS, _FOR_FIGURES = 1_800_000, 600_000  # of them; the details of cells
 _MOST_FIGURES = 1_500_000  # more only repeat what the explorer shows
 _MOST_PAIRS = 200  # lines of the table of comparisons; comparisons.csv has all
 # Parts of the names of figures that show what the explorer does not, the most telling first.
-_TELLING = ("ranks", "worst-case", "by-partition", "declared", "pairs", "damage-bars")
-_SECTIONS = ("Warnings", "Rules", "Explore", "Tables", "Figures", "Comparisons", "Method")
+_TELLING = ("tuning-curve", "ranks", "worst-case", "by-partition", "declared", "pairs", "damage-bars")
+_SECTIONS = ("Warnings", "Rules", "Explore", "Tables", "Figures", "Comparisons", "Settings", "Method")
 NO_FIGURES = "Figures are in the folder heatmaps, as of the last run that ended or was drawn again."
 _METHOD = (
     "Every number is computed from stored confusion matrices of the global model on the test set. The headline is "
@@ -75,6 +76,7 @@ def write(
     warnings: Sequence[str],
     drawn: Mapping[str, bytes],
     beside: Sequence[str] = (),
+    claims: Sequence[Claim] = (),
 ) -> str:
     """The page.
 
@@ -85,16 +87,21 @@ def write(
         warnings: what to know before believing the numbers.
         drawn: name -> PNG; the telling ones are shown, as far as there is room.
         beside: files in the folder heatmaps, which get a link each.
+        claims: of `analysis.settings.sensitivity`.
     """
     parts = [_static(pivot) for pivot in pivots]
     used = sum(len(text) for part in parts for text in (part["leaderboard"], part["comparisons"], *part["tables"]))
+    settings = [block_table(block) for block in sensitivity.blocks(claims)]
+    used += sum(map(len, settings))
     data, used = _data(frame, plan, pivots, used)
     figures, left_out = _figures_within(drawn, min(_MOST_FIGURES, MOST_BYTES - used))
     return render(
         "report.html",
         tables.title(plan),
         EXPLORING,
-        contents=[(name.lower(), name) for name in _SECTIONS],
+        contents=[(name.lower(), name) for name in _SECTIONS if claims or name != "Settings"],
+        settings=settings,
+        settings_said=[*sensitivity.sentences(claims), sensitivity.SAID] if claims else [],
         preface=tables.preface(frame, plan),
         warnings=warnings,
         pages=parts,

@@ -16,9 +16,10 @@ from flipbench.analysis.comparisons import said
 from flipbench.analysis.frame import headline_of
 from flipbench.analysis.pages import Page
 from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.settings.sensitivity import Claim
 from flipbench.analysis.worst_case import overview_only
 from flipbench.privacy import of_tables
-from flipbench.report.tables import attacks, cost_and_influence, stability
+from flipbench.report.tables import attacks, cost_and_influence, sensitivity, stability
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.report.tables.latex import NEEDS, Labels, tex_comment
 from flipbench.report.tables.markdown import md_table, md_text
@@ -95,8 +96,14 @@ def _epsilons(pivot: Pivot) -> dict[Any, float | None]:
     return {place: next(iter(several)) if len(several) == 1 else None for place, several in found.items()}
 
 
-def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
-    """The summary as GitHub's Markdown."""
+def markdown(
+    frame: pd.DataFrame,
+    pivots: Sequence[Pivot],
+    plan: Mapping[str, Any],
+    warnings: Sequence[str],
+    claims: Sequence[Claim] = (),
+) -> str:
+    """The summary as GitHub's Markdown; ``claims``: of `analysis.settings.sensitivity`."""
     parts = [
         f"# {md_text(title(plan))}",
         *(md_text(line) for line in preface(frame, plan)),
@@ -116,12 +123,17 @@ def markdown(frame: pd.DataFrame, pivots: Sequence[Pivot], plan: Mapping[str, An
             parts += _md_notes(block)
         for block, explanation in _further(pivot):
             parts += [f"### {md_text(block.heading)}", md_table(block), *_md_notes(block), md_text(explanation)]
+    if claims:
+        parts += ["## Which comparisons hold in every setting", *map(md_text, sensitivity.sentences(claims))]
+        parts.append(sensitivity.SAID)
+    for block in sensitivity.blocks(claims):
+        parts += [f"### {md_text(block.heading)}", md_table(block), *_md_notes(block)]
     if warnings:
         parts += ["## Guards", "\n".join(f"- {md_text(text)}" for text in warnings)]
     return "\n\n".join(parts) + "\n"
 
 
-def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
+def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any], in_settings: Sequence[Claim] = ()) -> str:
     """The summary as LaTeX tables for ``\\input``; only the first of a page explains what its marks mean."""
     parts = [f"% {tex_comment(title(plan))}\n{NEEDS}"]
     labels = Labels(str(plan.get("grid") or ""))
@@ -140,6 +152,7 @@ def latex(pivots: Sequence[Pivot], plan: Mapping[str, Any]) -> str:
             parts.append(labels.table(block, explanation, about(page), explained))
             explained = explained or labels.last
         parts += [labels.table(block, text, about(page)) for block, text in _further(pivot)]
+    parts += [labels.table(block, sensitivity.SAID) for block in sensitivity.blocks(in_settings)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -32,7 +32,7 @@ def of_choices(chosen: Chosen) -> str:
     of = f"the least mean {metric} over the attacks" if chosen.criterion == "maximin" else f"mean {metric}"
     return (
         f" Settings were chosen for each rule by {of}, on validation examples and seeds of their own "
-        f"({_list(map(str, chosen.seeds))}), {chosen.candidates} candidates each: {values(chosen)}."
+        f"({listed(map(str, chosen.seeds))}), {chosen.candidates} candidates each: {values(chosen)}."
     )
 
 
@@ -46,9 +46,9 @@ def values(chosen: Chosen) -> str:
             if given is None:
                 of.setdefault("nothing", []).append(_rule(choice))
             elif name in given:
-                of.setdefault(_value(name, given[name]), []).append(_rule(choice))
+                of.setdefault(value_of(name, given[name]), []).append(_rule(choice))
         if of:
-            parts.append(f"{_label(name)} {', '.join(f'{v} with {_list(rules)}' for v, rules in of.items())}")
+            parts.append(f"{name_of(name)} {', '.join(f'{v} with {listed(rules)}' for v, rules in of.items())}")
     return "; ".join(parts)
 
 
@@ -57,17 +57,19 @@ def _rule(choice: Mapping[str, Any]) -> str:
     return aggregator_label(choice["aggregator"]) + (f" ({', '.join(setting)})" if setting else "")
 
 
-def _label(name: str) -> str:
+def name_of(name: str) -> str:
+    """A field, or an option of one, in words."""
     base, dot, option = name.partition(".")
     return f"option {option} of the {field_label(base)}" if dot else field_label(base)
 
 
-def _value(name: str, value: Any) -> str:
+def value_of(name: str, value: Any) -> str:
+    """A value of a field or of an option, in words."""
     base, dot, _ = name.partition(".")
     return str(value) if dot else value_label(base, value)
 
 
-def _list(texts: Iterable[str]) -> str:
+def listed(texts: Iterable[str]) -> str:
     """``a, b and c``."""
     every = list(texts)
     return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}"
