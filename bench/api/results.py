@@ -13,7 +13,11 @@ import pandas as pd
 
 from flipbench.analysis import comparisons, metrics
 from flipbench.analysis import frame as frames
+from flipbench.analysis.pivot import pivots
 from flipbench.analysis.rounds.late_rounds import HIDDEN
+from flipbench.analysis.settings import choice
+from flipbench.analysis.settings import sensitivity as settings
+from flipbench.analysis.settings.forms import COMPARED_AS, FORM
 from flipbench.errors import UserError
 from flipbench.grid.fields import REFERENCES
 from flipbench.plugins import objects
@@ -123,7 +127,8 @@ class Results:
         ``m_stability`` (whether it still moves at the end of training); NaN where the cell has no such number, as one
         that is infeasible. ``reason`` says why a cell is infeasible or failed.
         """
-        known = self.raw[["key", "twin", "status", "reason", "clean", *FIELDS]]
+        forms = [name for name in (FORM, COMPARED_AS) if name in self.raw.columns]  # of a tuned grid
+        known = self.raw[["key", "twin", "status", "reason", "clean", *FIELDS, *forms]]
         numbers = self._tidy[
             ["key", *(c for c in self._tidy.columns if c not in known.columns and not c.startswith(HIDDEN))]
         ]
@@ -140,6 +145,33 @@ class Results:
         docs/data_dictionary.md describes the columns.
         """
         return rounds_csv.rounds(self.raw)
+
+    @cached_property
+    def tuning(self) -> pd.DataFrame:
+        """Of a tuned grid one row a candidate that was tried, with its score on validation examples; else empty.
+
+        ``aggregator``, the tuned fields, ``score``, ``low`` and ``high``, ``worst_attack``, ``mean`` over the attacks,
+        ``numbers`` of ``trials`` that have one, ``chosen`` (docs/tuning.md). The trials themselves:
+        ``fb.load(results.folder / "tuning")``.
+
+        Raises:
+            UserError: the trials cannot be read.
+        """
+        return choice.table(choice.read(self.folder))
+
+    @cached_property
+    def sensitivity(self) -> pd.DataFrame:
+        """One row a comparison of two rules that was made in several settings: in how many of them it holds.
+
+        ``better`` and ``worse`` under an ``attack``; ``settings``, ``holds`` (of them), ``share``, ``significant``,
+        ``reversed``, ``reversed_significant``, ``reversed_in`` (docs/tuning.md). Empty where no setting varies.
+
+        Raises:
+            UserError: the trials of a tuned grid cannot be read.
+        """
+        with frames.labels_of(self.raw):
+            views = pivots(self.raw, self._tidy)
+        return settings.table(settings.of_all(views, choice.read(self.folder)))
 
     @cached_property
     def failures(self) -> pd.DataFrame:
