@@ -124,7 +124,7 @@ def of_trials(decisions: Sequence[Decision], metric: str) -> list[Claim]:
     groups: dict[Any, list[Decision]] = {}
     for decision in decisions:
         groups.setdefault(tuple(decision.setting.items()), []).append(decision)
-    claims = []
+    claims: list[Claim] = []
     for about, members in groups.items():
         found: dict[Pair, list[_Seen]] = {}
         threats = _common(members)
