@@ -99,7 +99,7 @@ def _of_names(side: NDArray[Any]) -> bool:
 
 
 def _refuse_gaps(labels: Tensor, number: int, name: str) -> None:
-    """Classes that no example has, which nobody has named, come from labels that are no numbers from 0.
+    """Classes that no example has, which are not named, come from labels that are no numbers from 0.
 
     Raises:
         UserError: there are some.

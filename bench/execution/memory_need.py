@@ -30,9 +30,9 @@ _OF_RULES = {"flame": 4.2, "foolsgold": 3.2, "caf": 1.0}  # beyond `_COPIES`
 _OF_ATTACKS = {"min_max": 5.0, "min_sum": 5.0, "fang_krum": 5.0, "fang_trimmed_mean": 5.0}
 _OF_UPDATE_ATTACKS = 1.5
 _OF_PLUGINS = 2.0  # what they are lent, and an answer like it
-_OF_KEPT_BUFFERS = {"sgd": 1.0}
+_OF_KEPT_BUFFERS = {"sgd": 1.0, "pytorch": 4.0}  # the latter in float64
 _OF_OTHER_STATES = 2.0  # two moments
-_OF_SCAFFOLD = 6.0  # variates, their shifts and changes, and a change in float64
+_OF_SCAFFOLD = 8.0  # variates, their shifts and changes, and a change in float64
 _CGROUP = Path("/sys/fs/cgroup")
 
 

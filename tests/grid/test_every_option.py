@@ -24,7 +24,12 @@ BESIDE: dict[str, dict[str, Any]] = {  # fields that the field of this kind need
     "attack": {"malicious_count": 2},
     "malicious_data": ATTACKED,
 }
-NEEDED = {"mlp": {"widths": "[4]"}, "targeted": {"source": "5", "target": "3"}, "cnn": {"kernel": "1"}}
+NEEDED = {
+    "mlp": {"widths": "[4]"},
+    "targeted": {"source": "5", "target": "3"},
+    "cnn": {"kernel": "1"},
+    "pytorch": {"name": "Adagrad"},
+}
 DATA = {  # of models that take no images as small as the digits
     **dict.fromkeys(("vgg", "lenet"), "tests.helpers.input_kinds:images"),
     **dict.fromkeys(("lstm", "transformer"), "tests.helpers.input_kinds:tokens"),

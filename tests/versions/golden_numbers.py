@@ -49,6 +49,7 @@ _OPTIONS = {
     "crop": "crop(padding=1)",
     "clipping": "clipping(radius=1)",
     "optimiser adam": "adam(amsgrad=true)",
+    "pytorch": "pytorch(name=RMSprop, options={alpha: 0.9})",
     "fedprox": "fedprox(mu=0.1)",
     "features scaled": "scaled(divisor=100)",
     "mlp": "mlp(widths=[9])",
@@ -60,7 +61,7 @@ _OPTIONS = {
     "transformer": "transformer(width=8, depth=1, heads=2, dropout=0.1)",
 }
 _NEEDS: dict[str, dict[str, Any]] = {
-    **{name: {"server_learning_rate": 0.01} for name in ("adam", "yogi", "adagrad")},
+    **{name: {"server_learning_rate": 0.01} for name in ("adam", "yogi", "adagrad", "pytorch")},
     "backdoor": {"flip_rate": 0.5},
     "one_label": {"clients": 10},
     "label_bias": {"clients": 10},

@@ -19,6 +19,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Layout
 from flipbench.training.optimisers.contract import State, Step
 from flipbench.training.optimisers.local import check_betas
+from flipbench.training.optimisers.of_torch import pytorch
 
 
 @dataclass(frozen=True)
@@ -116,5 +117,5 @@ class adagrad(_Adaptive):  # noqa: N801 - named in grids like a function
 
 
 SERVER_OPTIMISERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {one.__name__: one for one in (sgd, adam, yogi, adagrad)}
+    {one.__name__: one for one in (sgd, adam, yogi, adagrad, pytorch)}
 )
