@@ -18,7 +18,7 @@ from flipbench.grid.fields import REFERENCES
 from flipbench.grid.reader import Grid
 from flipbench.plugins import source_text
 from flipbench.spec.distinct_texts import printable
-from flipbench.system import atomic_files, limits
+from flipbench.system import atomic_files, limits, private_paths
 
 FUNCTIONS = "functions"  # folder beside the cells: the source of functions that were passed in Python
 
@@ -197,4 +197,4 @@ def _write_functions(grid: Grid, folder: Path) -> None:
     """For the reader of the results: the source behind the names that mean functions passed in Python."""
     references = {getattr(cell, field) for cell in grid.cells for field in REFERENCES}
     for name, text in source_text.mentioned(references).items():
-        atomic_files.publish(folder / FUNCTIONS / f"{name}.py", text.encode())
+        atomic_files.publish(folder / FUNCTIONS / f"{name}.py", private_paths.in_text(text).encode())
