@@ -19,7 +19,7 @@ from flipbench.training.executors.of_module import OfModule
 from flipbench.training.layers.dropout import KEYS
 from flipbench.training.layers.protocol import Backward, Parameters, Sink, no_backward
 
-_AT_ONCE = 1 << 22  # numbers of the examples that are evaluated at once
+AT_ONCE = 1 << 22  # numbers of the examples that are evaluated at once
 _SEEDS = (1 << 63) - 1  # torch's generator takes no negative ones
 
 
@@ -56,7 +56,7 @@ class Loop(OfModule):
 
     def predicted(self, x: Tensor, p: Parameters) -> tuple[Tensor, Backward]:
         """As `OfModule`; some examples of a row at a time."""
-        rows, some = len(x), max(1, _AT_ONCE // max(1, x[0, :1].numel()))
+        rows, some = len(x), max(1, AT_ONCE // max(1, x[0, :1].numel()))
         out = []
         with _generators_kept(x.device), torch.no_grad():
             for r in range(rows):
