@@ -5,6 +5,7 @@ import re
 import pytest
 
 from flipbench import data
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.errors import UserError
 from flipbench.grid import reader
 from flipbench.grid.reader import GridError
@@ -276,3 +277,10 @@ def test_files_that_are_not_there_are_told_with_the_place_in_the_grid(write, mon
 def test_a_folder_that_a_download_fills_need_not_be_there(write):
     cells = reader.read(write("base: {dataset: \"torchvision:STL10(path='not/yet')\"}")).cells
     assert "not/yet" in cells[0].dataset
+
+
+def test_epsilon_is_no_metric_and_the_message_says_where_it_stands(write):
+    with pytest.raises(reader.GridError, match=r"'epsilon' is none of .*; ε and δ are of the settings"):
+        reader.read(write("base: {dataset: digits}\nfigures: [{kind: heatmap, metric: epsilon}]\n"))
+    with pytest.raises(UserError, match=r"there is no metric 'epsilon'; .* draw accuracy over noise_multiplier"):
+        metric_column("epsilon")
