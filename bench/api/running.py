@@ -18,6 +18,7 @@ from flipbench.grid.fields import REFERENCES
 from flipbench.grid.reader import Grid
 from flipbench.plugins import source_text
 from flipbench.spec.distinct_texts import printable
+from flipbench.store.store import Store
 from flipbench.system import atomic_files, limits, private_paths
 
 FUNCTIONS = "functions"  # folder beside the cells: the source of functions that were passed in Python
@@ -106,8 +107,9 @@ def run(
         KeyboardInterrupt: the run was interrupted.
 
     Warns:
-        UserWarning: cells failed; the workers are likely to need more memory than this machine has; or the grid has
-            what is sound and hardly meant, like an attack that cannot act.
+        UserWarning: cells failed; a dictionary without a name takes the folder of another; the workers are likely to
+            need more memory than this machine has; or the grid has what is sound and hardly meant, like an attack that
+            cannot act.
     """
     _check_arguments(
         workers=workers,
@@ -124,6 +126,8 @@ def run(
     for text in asked.warnings:
         warnings.warn(printable(text, 500), stacklevel=2)
     folder, count = Path(results).absolute() / asked.name, limits.worker_count(workers)
+    if text := _shared(asked, folder):
+        warnings.warn(text, stacklevel=2)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
     cell_trials.before_run(asked.cells, folder, trial, elsewhere=address is not None)
@@ -191,6 +195,19 @@ def _grid(grid: Grid | str | Path | Mapping[str, Any], device: str | None) -> Gr
         raise UserError(f"device is cpu or cuda, got {device!r}")
     where: Any = device
     return replace(found, cells=tuple(dict.fromkeys(replace(cell, device=where) for cell in found.cells)))
+
+
+def _shared(grid: Grid, folder: Path) -> str | None:
+    """What to say where a dictionary without a name goes to the folder of another one; None: it does not."""
+    store = Store(folder)
+    if (grid.name, grid.file) != (grids.UNNAMED, grids.IN_PYTHON) or not store.has_plan():
+        return None
+    if store.read_plan().get("source") in (None, private_paths.in_text(grid.source)):
+        return None
+    return (
+        f"{folder} has the results of another dictionary without a name: its cells stay, but tables and figures there "
+        "are of the latest one; give each a name, like {'name': 'mine', 'base': ...}"
+    )
 
 
 def _write_functions(grid: Grid, folder: Path) -> None:

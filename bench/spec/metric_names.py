@@ -47,6 +47,6 @@ def of_settings(name: str) -> str:
     if name not in ("epsilon", "delta"):
         return ""
     return (
-        "; ε and δ are of the settings, the same for every rule: draw accuracy over noise_multiplier, whose values have "
-        "their ε behind them (docs/privacy.md)"
+        "; ε and δ are of the settings, the same for every rule: draw accuracy over noise_multiplier, whose values "
+        "have their ε behind them (docs/privacy.md)"
     )
