@@ -126,8 +126,8 @@ def run(
     for text in asked.warnings:
         warnings.warn(printable(text, 500), stacklevel=2)
     folder, count = Path(results).absolute() / asked.name, limits.worker_count(workers)
-    if text := _shared(asked, folder):
-        warnings.warn(text, stacklevel=2)
+    if (shared := _shared(asked, folder)) is not None:
+        warnings.warn(shared, stacklevel=2)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
     cell_trials.before_run(asked.cells, folder, trial, elsewhere=address is not None)

@@ -55,3 +55,15 @@ def test_fatal_injuries() -> None:
     agree(said(f"finds {POINTS} of 100 fatal injuries"), interval(recall["fedavg"]))
     assert said(r"each finds at least (\d+\.\d) of 100") == [99.6]
     assert min(interval(recall[rule])[0] for rule in ROBUST) >= 99.6
+
+
+def test_junctions() -> None:
+    accuracy = {rule: of("text", 6, rule, 3) for rule in ("fedavg", "median", "multi_krum")}
+    recall = {rule: of("text", 6, rule, 3, "source_recall") for rule in ("fedavg", "multi_krum")}
+    agree(said(f"clients FedAvg has {PAIR} and finds"), interval(accuracy["fedavg"]))
+    agree(said(f"and finds {POINTS} of 100 such"), interval(recall["fedavg"]))
+    agree(said(f"Multi-Krum {PAIR} and {POINTS} "), interval(accuracy["multi_krum"]), interval(recall["multi_krum"]))
+    agree(said(rf"be claimed \({PAIR}\)"), interval(accuracy["median"]))
+    for numbers in (accuracy, recall):
+        assert stats.ttest_rel(numbers["multi_krum"], numbers["fedavg"]).pvalue < 0.001
+    assert stats.ttest_rel(accuracy["median"], accuracy["fedavg"]).pvalue > 0.05
