@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flipbench.api.checks import Checks as Checks
     from flipbench.api.checks import check_aggregator as check_aggregator
     from flipbench.api.checks import check_attack as check_attack
+    from flipbench.api.checks import check_part as check_part
     from flipbench.api.grids import read_grid as read_grid
     from flipbench.api.matrices import aggregate as aggregate
     from flipbench.api.planning import Plan as Plan
@@ -42,6 +43,7 @@ _HOME = {
     "Checks": "flipbench.api.checks",
     "check_aggregator": "flipbench.api.checks",
     "check_attack": "flipbench.api.checks",
+    "check_part": "flipbench.api.checks",
     "read_grid": "flipbench.api.grids",
     "aggregate": "flipbench.api.matrices",
     "Plan": "flipbench.api.planning",
@@ -79,6 +81,7 @@ __all__ = [
     "aggregate",
     "check_aggregator",
     "check_attack",
+    "check_part",
     "epsilon",
     "load",
     "noise_multiplier",

@@ -82,7 +82,7 @@ def test_no_import_runs_against_the_table(module: str) -> None:
         ("flipbench.execution.runner", "def f():\n    from flipbench.report.tables import csv_format"),
         ("flipbench.federation.federation", "import pandas as pd"),
         ("flipbench.federation.federation", "from flipbench.execution import runner"),
-        ("flipbench.data.mnist", "from matplotlib import figure"),
+        ("flipbench.data.idx", "from matplotlib import figure"),
         ("flipbench.store.store", "import torch"),
         ("flipbench.store.store", "from flipbench.execution.runner import run"),
         ("flipbench.store.store", "import pandas"),

@@ -16,6 +16,8 @@ from torch import Tensor
 LEAST_MU = 1e-13  # in units of the scale
 _STEPS = 100  # of Newton's method for one mu; it takes three to ten
 _HALVINGS = 40
+_ROUNDING = 1e-15  # of the function's value: a smaller gain is no difference of two values
+_PATIENCE = 3  # steps of smaller gain that leave the gradient as long as it was
 
 
 def coordinates(rows: Tensor, origin: int, scale: Tensor, block: int = 4096) -> Tensor:
@@ -66,18 +68,24 @@ def _newton(points: Tensor, weights: Tensor, y: Tensor, mu: float) -> Tensor:
     """The minimum of the smoothed function."""
     identity = torch.eye(points.shape[1], dtype=torch.float64)
     value, gradient, pull, away, smooth = _at(points, weights, y, mu)
+    shortest, in_vain = float("inf"), 0
     for _ in range(_STEPS):
         curvature = (1 + 1e-15) * pull.sum() * identity - away.mT @ (away * (pull / smooth.square()).unsqueeze(-1))
         step = torch.linalg.solve(curvature, gradient)
         gain = float(gradient @ step)
         if not gain > 0:
             break
+        length = float(gradient.norm())
+        in_vain = 0 if gain > _ROUNDING * value or length < 0.9 * shortest else in_vain + 1
+        shortest = min(shortest, length)
+        if in_vain == _PATIENCE:
+            break
         for halving in range(_HALVINGS):
             part = 0.5**halving
             other = y - part * step
             ahead = _at(points, weights, other, mu)
             # Near the minimum the values agree to the last digit, and the gradient still tells them apart.
-            flat = gain < 1e-10 * value and float(ahead[1].norm()) < 0.9 * float(gradient.norm())
+            flat = gain < 1e-10 * value and float(ahead[1].norm()) < 0.9 * length
             if float(ahead[0]) <= float(value) - 0.25 * part * gain or flat:
                 break
         else:

@@ -107,6 +107,23 @@ def cosines(updates: Tensor) -> Tensor:
     return torch.where(moved.unsqueeze(-1) & moved.unsqueeze(-2), angles, 0)
 
 
+def angular_distances(updates: Tensor) -> Tensor:
+    """1 - cosine of the angle between each two clients' updates; 1 where one of them is 0.
+
+    From distances, so that small angles keep their digits: of updates of 1e-8 beside one model, 1 - cosine has none.
+
+    Args:
+        updates: ``(*cells, clients, dim)``, finite.
+
+    Returns:
+        ``(*cells, clients, clients)`` float64 in [0, 2].
+    """
+    whole, squares = _unit_and_squares(updates)
+    apart = squared_distances(whole).mul_(0.5).clamp_(0, 2)
+    moved = squares > 0
+    return torch.where(moved.unsqueeze(-1) & moved.unsqueeze(-2), apart, 1)
+
+
 def cosines_to(updates: Tensor, point: Tensor) -> Tensor:
     """Cosine of each client's update with one vector; 0 where one of the two is 0.
 

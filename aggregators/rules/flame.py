@@ -7,7 +7,8 @@
 
 This is what HDBSCAN with clusters of at least floor(n / 2) + 1, one neighbour and a single cluster allowed comes to: of
 two parts of a cluster at most one can have a majority, so the tree has no branch, and its one cluster is the last
-majority that hangs together. The noise is drawn from the cell's seed and the round.
+majority that hangs together. Links that differ by rounding alone are made together. The noise is drawn from the cell's
+seed and the round.
 
 The paper compares local models. Much public code compares updates (``compare='updates'``), which point in far more
 different directions: a model is mostly the global model, and its cosine distances are of the order of squared updates.
@@ -27,12 +28,15 @@ from numpy.typing import NDArray
 
 from flipbench.aggregators.cohort_checks import check_vector
 from flipbench.aggregators.contract import Cohort, Update, Updates
-from flipbench.aggregators.numerics.norms import cosines, lengths
+from flipbench.aggregators.numerics.norms import angular_distances, lengths
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
 from flipbench.aggregators.numerics.selection import Numbers, each_cell
 from flipbench.aggregators.rng import generators
 from flipbench.aggregators.rules.clipping import clip_factors
 from flipbench.aggregators.validation import guarded, needs_majority
+
+_ALIKE = 1e-9  # relative differences below it are rounding: such links have one length
+_NONE = 1e-30  # what rounding makes of the distance of proportional updates, which is 0
 
 
 @guarded
@@ -70,7 +74,7 @@ def flame(
 
 def admitted(updates: Updates, cohort: Cohort, compare: Literal["models", "updates"]) -> torch.Tensor:
     """Which clients are admitted, ``(*cells, clients)`` bool; the arguments are those of `flame`."""
-    apart = 1 - cosines(updates if compare == "updates" else _models(updates, cohort))
+    apart = angular_distances(updates.double() if compare == "updates" else _models(updates, cohort))
     return each_cell(_majority, apart, cells=apart.ndim - 2).to(updates.device)
 
 
@@ -82,7 +86,7 @@ def _models(updates: Updates, cohort: Cohort) -> Updates:
     """
     model = cohort.model
     if not model.ndim and not float(model):
-        return updates
+        return updates.double()
     check_vector("model", model, updates)
     return updates.double() + model.unsqueeze(-2).to(updates.device, torch.float64)
 
@@ -97,7 +101,7 @@ def _majority(apart: Numbers) -> NDArray[np.bool_]:
     links = apart[rows, columns]
     for at in range(len(order)):
         group[group == group[columns[at]]] = group[rows[at]]
-        if at + 1 < len(order) and links[at + 1] == links[at]:
+        if at + 1 < len(order) and links[at + 1] <= (1 + _ALIKE) * links[at] + _NONE:
             continue  # links of one length are made together
         sizes = np.bincount(group, minlength=n)
         if 2 * sizes.max() > n:

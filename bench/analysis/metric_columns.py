@@ -11,7 +11,7 @@ from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS
 from flipbench.analysis.statistics import DIFFERENCE, SHARE, UNBOUNDED, Bounds
 from flipbench.errors import UserError
 from flipbench.spec.distinct_texts import printable
-from flipbench.spec.metric_names import DAMAGE, PERCENT, POINTS
+from flipbench.spec.metric_names import DAMAGE, PERCENT, POINTS, of_settings
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def metric_column(name: str) -> MetricColumn:
     """
     base = name.removesuffix(DAMAGE).removesuffix(LAST_ROUNDS)
     if base not in METRICS or name not in {base, base + DAMAGE, base + LAST_ROUNDS}:
-        raise UserError(f"there is no metric {name!r}; there are {', '.join(METRICS)}, and each with _damage or _last5")
+        known = f"there are {', '.join(METRICS)}, and each with _damage or _last5"
+        raise UserError(f"there is no metric {name!r}; {known}{of_settings(name)}")
     metric = METRICS[base]
     label = metric.label[0].upper() + metric.label[1:]
     if name == base + DAMAGE:

@@ -1,4 +1,4 @@
-"""The checks that every aggregator and attack must pass, run at once, with a table of what came of them."""
+"""The checks of an aggregator, an attack or a part of training, run at once, with a table of what came of them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from html import escape
 from typing import Any, Literal, get_args
 
 from flipbench.conformance import aggregators as conformance
+from flipbench.conformance import parts
 from flipbench.conformance.cases import Defect
 from flipbench.conformance.declared_exceptions import Exceptions
 from flipbench.errors import UserError
-from flipbench.plugins import first_load
+from flipbench.plugins import first_load, objects
 from flipbench.plugins.definitions import kind_of
+from flipbench.spec.reference import CODE
 
 OnFail = Literal["raise", "return"]
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What came of the checks of one rule or attack; prints as a table.
+    """What came of the checks of one rule, attack or part of training; prints as a table.
 
     Attributes:
         name: of what was checked.
@@ -28,7 +30,7 @@ class Checks:
         failed: property -> the smallest failing case found.
         excused: property -> why it does not apply, as its author declares.
         titles: property -> what must hold; all of them, in order.
-        kind: ``aggregator``, ``aggregator, checked as krum`` or ``attack on labels``.
+        kind: ``aggregator``, ``aggregator, checked as krum``, ``attack on labels``, ``optimiser`` and the like.
         skipped: names of the properties that were not looked at, because the very first check had no answer of the
             right form.
     """
@@ -129,6 +131,39 @@ def check_attack(attack: Callable[..., Any] | str, *, name: str | None = None, o
     label = name or (attack if isinstance(attack, str) else getattr(attack, "__name__", type(attack).__name__))
     titles = {check.name: check.property.title for check in found}
     checks = Checks(str(label), (), {}, {}, titles, f"attack on {where}")
+    return _run(checks, {check.name: check for check in found}, on_fail)
+
+
+def check_part(part: Any, kind: str, *, dataset: str = "digits", on_fail: OnFail = "raise") -> Checks:
+    """Check that a part of training works in a small federation, gives the same again, and keeps to itself.
+
+    >>> import flipbench as fb
+    >>> fb.check_part("adam", "optimiser")
+    adam: 5 pass, 0 fail, 0 excused
+
+    Args:
+        part: what a grid could have in the field ``kind``: a reference, a function, a class, arrays as `Dataset`.
+        kind: ``model``, ``dataset``, ``partition``, ``malicious_data``, ``features``, ``loss``, ``augmentation``,
+            ``schedule``, ``initialisation``, ``optimiser`` or ``server_optimiser``.
+        dataset: that it is tried with, like ``splice`` for a model of token ids.
+        on_fail: ``raise`` the first defect at the end of all checks, or ``return`` them with the others.
+
+    Returns:
+        What came of each check; true where none failed.
+
+    Raises:
+        Defect: (an AssertionError) a property does not hold, with the smallest failing case found.
+        UserError: another kind, or a reference that leads nowhere.
+    """
+    _check_on_fail(on_fail)
+    parts.check_kind(kind)
+    ref = part if isinstance(part, str) else objects.reference(kind, part)
+    if not isinstance(ref, str):
+        raise UserError(f"one {kind} is needed, a name, a function or a class; got {kind_of(part)}")
+    first_load.check(kind, ref)
+    found = parts.part_checks(kind, ref, dataset)
+    titles = {check.name: check.property.title for check in found}
+    checks = Checks(CODE.sub("", ref), (), {}, {}, titles, kind.replace("_", " "))
     return _run(checks, {check.name: check for check in found}, on_fail)
 
 

@@ -21,6 +21,7 @@ from flipbench.spec.reference import CODE
 
 _ELSEWHERE = re.compile(r"\bat (\d+):(\d+)")  # the position of another value, within a message
 _PLAIN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+UNNAMED, IN_PYTHON = "grid", "<dict>"  # name and file of a dictionary that gives no name
 _WIDTH = 1 << 30  # characters a line: one value, one line
 
 
@@ -86,7 +87,7 @@ def _of_mapping(grid: Mapping[str, Any], texts: Sequence[str], added: Sequence[s
         message = _ELSEWHERE.sub(lambda m: f"at {path_of(int(m[1]), int(m[2]))}", mistake.message)
         return f"{path_of(mistake.place.line, mistake.place.column)}: {message}"
 
-    return reader.read_text(text, "grid", "<dict>", texts, added, position=position)
+    return reader.read_text(text, UNNAMED, IN_PYTHON, texts, added, position=position)
 
 
 def _paths(node: Any, path: str) -> Iterator[tuple[tuple[int, int], str]]:

@@ -18,7 +18,8 @@ from flipbench.grid.fields import REFERENCES
 from flipbench.grid.reader import Grid
 from flipbench.plugins import source_text
 from flipbench.spec.distinct_texts import printable
-from flipbench.system import atomic_files, limits
+from flipbench.store.store import Store
+from flipbench.system import atomic_files, limits, private_paths
 
 FUNCTIONS = "functions"  # folder beside the cells: the source of functions that were passed in Python
 
@@ -106,8 +107,9 @@ def run(
         KeyboardInterrupt: the run was interrupted.
 
     Warns:
-        UserWarning: cells failed; the workers are likely to need more memory than this machine has; or the grid has
-            what is sound and hardly meant, like an attack that cannot act.
+        UserWarning: cells failed; a dictionary without a name takes the folder of another; the workers are likely to
+            need more memory than this machine has; or the grid has what is sound and hardly meant, like an attack that
+            cannot act.
     """
     _check_arguments(
         workers=workers,
@@ -124,6 +126,8 @@ def run(
     for text in asked.warnings:
         warnings.warn(printable(text, 500), stacklevel=2)
     folder, count = Path(results).absolute() / asked.name, limits.worker_count(workers)
+    if (shared := _shared(asked, folder)) is not None:
+        warnings.warn(shared, stacklevel=2)
     size = None if memory_limit is None else limits.parse_size(memory_limit)
     address = remote_cluster.address(scheduler, *(map(Path, tls) if tls else (None, None, None)))
     cells = asked.cells if asked.tuning is None else (*asked.cells, *asked.tuning.trials)
@@ -203,9 +207,22 @@ def _grid(grid: Grid | str | Path | Mapping[str, Any], device: str | None) -> Gr
     return replace(found, cells=cells, tuning=tuned)
 
 
+def _shared(grid: Grid, folder: Path) -> str | None:
+    """What to say where a dictionary without a name goes to the folder of another one; None: it does not."""
+    store = Store(folder)
+    if (grid.name, grid.file) != (grids.UNNAMED, grids.IN_PYTHON) or not store.has_plan():
+        return None
+    if store.read_plan().get("source") in (None, private_paths.in_text(grid.source)):
+        return None
+    return (
+        f"{folder} has the results of another dictionary without a name: its cells stay, but tables and figures there "
+        "are of the latest one; give each a name, like {'name': 'mine', 'base': ...}"
+    )
+
+
 def _write_functions(grid: Grid, folder: Path) -> None:
     """For the reader of the results: the source behind the names that mean functions passed in Python."""
     cells = grid.cells if grid.tuning is None else (*grid.cells, *grid.tuning.trials)
     references = {getattr(cell, field) for cell in cells for field in REFERENCES}
     for name, text in source_text.mentioned(references).items():
-        atomic_files.publish(folder / FUNCTIONS / f"{name}.py", text.encode())
+        atomic_files.publish(folder / FUNCTIONS / f"{name}.py", private_paths.in_text(text).encode())

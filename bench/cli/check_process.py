@@ -26,21 +26,23 @@ _INSTEAD = "a rule or an attack must not end its process: let it raise an except
 _FRAME = re.compile(r'  File "(?P<file>[^"]+)", line (?P<line>\d+) in ')
 
 
-def checked(ref: str, kind: str | None, except_for: Sequence[str], definition: str | None) -> tuple[str, int]:
+def checked(
+    ref: str, kind: str | None, except_for: Sequence[str], definition: str | None, dataset: str = "digits"
+) -> tuple[str, int]:
     """`check.check`, of a plug-in in a process of its own.
 
     Raises:
         UserError: as `check.check`; or the plug-in ended the process, with its line where that is known.
     """
-    shipped = any(registry.all_shipped(one, ref) for one in ("aggregator", "attack"))
+    shipped = any(registry.all_shipped(one, ref) for one in ((kind,) if kind else ("aggregator", "attack")))
     if shipped or not hasattr(os, "fork"):
-        return check.check(ref, kind, except_for, definition)
+        return check.check(ref, kind, except_for, definition, dataset)
     with tempfile.TemporaryDirectory(prefix="flipbench-") as folder:
         answer, crash = Path(folder) / "answer", Path(folder) / "crash"
         sys.stdout.flush()
         pid = os.fork()
         if not pid:
-            _answer(answer, crash, ref, kind, except_for, definition)
+            _answer(answer, crash, ref, kind, except_for, definition, dataset)
         ended = child_processes.death(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         if not answer.exists():
             where = _place(crash.read_text(errors="replace"), ref) if crash.exists() else None
@@ -54,7 +56,13 @@ def checked(ref: str, kind: str | None, except_for: Sequence[str], definition: s
 
 
 def _answer(
-    answer: Path, crash: Path, ref: str, kind: str | None, except_for: Sequence[str], definition: str | None
+    answer: Path,
+    crash: Path,
+    ref: str,
+    kind: str | None,
+    except_for: Sequence[str],
+    definition: str | None,
+    dataset: str,
 ) -> None:
     """In the copy: run the checks, write what they say, and end."""
     told: dict[str, Any]
@@ -62,7 +70,7 @@ def _answer(
         with crash.open("w") as file:
             faulthandler.enable(file)
             try:
-                text, failures = check.check(ref, kind, except_for, definition)
+                text, failures = check.check(ref, kind, except_for, definition, dataset)
                 told = {"text": text, "failures": failures}
             except UserError as error:
                 told = {"error": str(error)}

@@ -1,4 +1,4 @@
-"""``flipbench new``: a working rule or attack of ten lines with its test beside it, to be written over.
+"""``flipbench new``: a working rule, attack or optimiser of ten lines with its test beside it, to be written over.
 
 What it writes are the files of `cli.templates`, which run in a grid as they stand, under the user's name.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flipbench.errors import UserError
 
-KINDS = ("aggregator", "attack")
+KINDS = ("aggregator", "attack", "optimiser")
 _TEMPLATES = {"labels": "my_label_attack", "updates": "my_update_attack", "examples": "my_example_attack"}
 PLACES = tuple(_TEMPLATES)
 
@@ -24,7 +24,7 @@ def new(kind: str, path: Path, place: str | None = None) -> tuple[Path, Path]:
     """Write a working plug-in and its test; the rule or attack is named after the file.
 
     Args:
-        kind: what to write: ``aggregator`` or ``attack``.
+        kind: what to write: ``aggregator``, ``attack`` or ``optimiser``.
         path: the file to make, like ``rules/my_rule.py``; missing folders are made.
         place: of an attack, what it acts on: ``labels`` (where none is given), ``updates`` or ``examples``.
 
@@ -36,7 +36,7 @@ def new(kind: str, path: Path, place: str | None = None) -> tuple[Path, Path]:
             folder that cannot be written.
     """
     template = _template(kind, place)
-    name, noun = path.stem, "rule" if kind == "aggregator" else "attack"
+    name, noun = path.stem, "rule" if kind == "aggregator" else kind
     if path.suffix != ".py" or not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise TemplateError(
             f"{path} cannot be the file of an {kind}: the {noun} is named after it, so it needs the form "
@@ -62,11 +62,11 @@ def new(kind: str, path: Path, place: str | None = None) -> tuple[Path, Path]:
 def _template(kind: str, place: str | None) -> str:
     """The name of the template."""
     if kind not in KINDS:
-        raise TemplateError(f"there is a template for {' and '.join(KINDS)}, not for {kind!r}")
-    if kind == "aggregator":
+        raise TemplateError(f"there is a template for {', '.join(KINDS[:-1])} and {KINDS[-1]}, not for {kind!r}")
+    if kind != "attack":
         if place is not None:
-            raise TemplateError(f"--place {place} says where an attack acts; an aggregator has none: leave it out")
-        return "my_rule"
+            raise TemplateError(f"--place {place} says where an attack acts; an {kind} has none: leave it out")
+        return "my_rule" if kind == "aggregator" else "my_optimiser"
     chosen = "labels" if place is None else place
     if chosen not in PLACES:
         raise TemplateError(f"an attack acts on {', '.join(PLACES)}, not on {chosen!r}: name one with --place")

@@ -31,6 +31,7 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "Description",
+    "absent",
     "class_names",
     "content_hash",
     "describe",
@@ -78,6 +79,17 @@ def load(ref: str, *, download: bool = False) -> Dataset:
     if download:
         shipped.fetch(reference.options)
     return _unchanged(str(reference), shipped.hash(reference.options))
+
+
+def absent(ref: str) -> str | None:
+    """What a reference to one of our data sets names and is not there, without reading anything; None: nothing is.
+
+    Args:
+        ref: like ``csv(path='mine.csv', label=outcome)``.
+    """
+    reference = _named(ref)
+    shipped = _ours(reference)
+    return None if shipped is None else shipped.absent(reference.options)
 
 
 def forget() -> None:

@@ -1,4 +1,4 @@
-"""What the arrays of a data set must be, and what is made of NumPy's; one reason in words for each that is not."""
+"""What the arrays of a data set must be; one reason in words for each that is not."""
 
 from __future__ import annotations
 
@@ -15,32 +15,9 @@ NEEDED = (
     "examples are needed as uint8 images (n, channels, height, width), float32 features (n, ...) or int64 token ids "
     "(n, length)"
 )
-_WHOLE = (torch.int8, torch.int16, torch.int32, torch.uint8)
+LARGEST = float(np.finfo(np.float32).max)  # of a feature
+TOO_LARGE = "is too large for a feature, which is float32 (up to 3.4e38): divide the column, or take its logarithm"
 _CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
-
-
-def as_examples(given: Any) -> Any:
-    """NumPy arrays as tensors: floating-point numbers become float32, signed whole numbers int64, uint8 stays.
-
-    Whatever is no such array is answered as it is, for `problem_of_type` to refuse.
-    """
-    if isinstance(given, np.ndarray):
-        if given.dtype.kind == "f":
-            with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
-                return torch.from_numpy(given.astype(np.float32))
-        if given.dtype.kind == "i":
-            return torch.from_numpy(given.astype(np.int64))
-        return torch.from_numpy(given.copy()) if given.dtype == np.uint8 else given
-    if isinstance(given, Tensor) and given.dtype in (torch.float64, torch.float16, torch.bfloat16):
-        return given.float()
-    return given.long() if isinstance(given, Tensor) and given.dtype in _WHOLE[:3] else given
-
-
-def as_numbers(given: Any) -> Any:
-    """Labels or clients as an int64 tensor, from whole numbers of NumPy and PyTorch; else as they are."""
-    if isinstance(given, np.ndarray) and given.dtype.kind in "iu":
-        return torch.from_numpy(given.astype(np.int64))
-    return given.long() if isinstance(given, Tensor) and given.dtype in _WHOLE else given
 
 
 def kind_of(x: Tensor) -> InputKind:
@@ -61,16 +38,58 @@ def problem(
 def problem_of_type(x: Any) -> str | None:
     """Why it is no tensor of examples."""
     if not isinstance(x, Tensor) or x.dtype not in DTYPES:
-        came = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor | np.ndarray) else type(x).__name__
-        return f"{NEEDED}, got {came}"
+        return _too_large(x) or f"{NEEDED}, got {_came(x)}{_hint(x)}"
     kind = kind_of(x)
     if kind == "image" and x.ndim != 4:
         return f"images are needed as a uint8 tensor (n, channels, height, width), got shape {tuple(x.shape)}"
     if kind == "features" and x.ndim < 2:
         return f"features are needed as a float32 tensor (n, ...), got shape {tuple(x.shape)}"
     if kind == "tokens" and x.ndim != 2:
-        return f"token ids are needed as an int64 tensor (n, length), got shape {tuple(x.shape)}; images are uint8"
+        return (
+            f"token ids are needed as an int64 tensor (n, length), got shape {tuple(x.shape)}; images are uint8, and "
+            "features floats"
+        )
     return None
+
+
+def _came(given: Any) -> str:
+    """A type and shape, for messages."""
+    return f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor | np.ndarray) else type(given).__name__
+
+
+def _too_large(x: Any) -> str | None:
+    """The first number that float32 cannot hold; None: that is not what is wrong."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        wide = torch.from_numpy(x.astype(np.float64))
+    elif isinstance(x, Tensor) and x.is_floating_point():
+        wide = x.double()
+    else:
+        return None
+    row, *place = first(wide.abs() > LARGEST)
+    return f"{wide[(row, *place)].item():g} in {_feature(place)} of example {row} (both from 0) {TOO_LARGE}"
+
+
+def _hint(x: Any) -> str:
+    """What to do with what is often given instead."""
+    if isinstance(x, tuple | dict):
+        return (
+            ": several inputs are joined in one row of features, and cut again by the model "
+            "(docs/writing_a_model.md, Several inputs)"
+        )
+    if isinstance(x, list):
+        return ": lists of different lengths; fill up short texts with a padding id"
+    if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, np.ndarray | Tensor):
+        return ": of a PyTorch Dataset take its tensors, x = torch.stack([x for x, _ in data])"
+    if isinstance(x, np.ndarray) and x.dtype.kind in "OUS":
+        return ": columns of texts become numbers with pandas.get_dummies(table), or are read by csv(path, label)"
+    if isinstance(x, np.ndarray | Tensor):
+        return ": features are x.astype('float32') of an array, x.float() of a tensor"
+    return ""
+
+
+def _feature(place: Any) -> str:
+    """Where a feature stands in its example."""
+    return f"feature {place[0] if len(place) == 1 else tuple(place)}"
 
 
 def channels_last(x: Tensor) -> str | None:
@@ -86,8 +105,8 @@ def channels_last(x: Tensor) -> str | None:
 def problem_of_labels(y: Any, examples: int, classes: int | None) -> str | None:
     """Why they are no labels of so many examples; classes None: any number of classes."""
     if not (isinstance(y, Tensor) and y.dtype == torch.int64 and y.shape == (examples,)):
-        came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor | np.ndarray) else type(y).__name__
-        return f"labels are needed as an int64 tensor ({examples},), got {came}"
+        hint = ": y.astype('int64') of whole numbers" if isinstance(y, np.ndarray | Tensor) else ""
+        return f"labels are needed as an int64 tensor ({examples},), got {_came(y)}{hint}"
     if not examples:
         return "it holds no example"
     if int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes):
@@ -107,7 +126,10 @@ def problem_of_values(x: Tensor, levels: int, vocabulary: int | None, padding: i
             return f"vocabulary and padding are for token ids (int64), and the examples are {x.dtype}"
         return _problem_of_levels(x, levels) if kind == "image" else _problem_of_features(x)
     if vocabulary is None or vocabulary < 1:
-        return f"token ids need vocabulary, the number of ids, got {vocabulary}"
+        return (
+            f"whole numbers (int64) are token ids, and token ids need vocabulary, the number of ids, got {vocabulary}; "
+            "features are floats: x.astype('float32')"
+        )
     if padding is not None and not 0 <= padding < vocabulary:
         return f"padding is id {padding}, but the vocabulary has ids 0 to {vocabulary - 1}"
     if (low := int(x.min())) < 0 or int(x.max()) >= vocabulary:
@@ -129,10 +151,9 @@ def _problem_of_features(x: Tensor) -> str | None:
         return None
     row, *place = first(~sound)
     value = x[(row, *place)].item()
-    at = place[0] if len(place) == 1 else tuple(place)
     return (
-        f"{int((~sound).sum())} features are not finite; the first is {value} in feature {at} of example {row} (both "
-        "from 0): fill in or leave out what is missing"
+        f"{int((~sound).sum())} features are not finite; the first is {value} in {_feature(place)} of example {row} "
+        "(both from 0): fill in or leave out what is missing"
     )
 
 
@@ -142,8 +163,9 @@ def problem_of_clients(clients: Any, names: Iterable[str], examples: int) -> str
     if clients is None:
         return "client_names without clients: give the client of each training example too" if number else None
     if not (isinstance(clients, Tensor) and clients.dtype == torch.int64 and clients.shape == (examples,)):
-        came = f"{clients.dtype} {tuple(clients.shape)}" if isinstance(clients, Tensor) else type(clients).__name__
-        return f"clients are needed as an int64 tensor ({examples},), one number a training example, got {came}"
+        return (
+            f"clients are needed as an int64 tensor ({examples},), one number a training example, got {_came(clients)}"
+        )
     if int(clients.min()) < 0:
         return f"clients are numbered from 0, got {int(clients.min())}"
     if number and int(clients.max()) >= number:

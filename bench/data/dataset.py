@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flipbench.data import array_checks, locations
+from flipbench.data import array_checks, locations, own_arrays
 from flipbench.data.input_shape import InputKind, InputShape
 from flipbench.data.splits import divided, subset
 from flipbench.errors import UserError
@@ -76,9 +76,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for name in SIDES:
-            convert = array_checks.as_examples if name.endswith("x") else array_checks.as_numbers
+            convert = own_arrays.as_examples if name.endswith("x") else own_arrays.as_numbers
             object.__setattr__(self, name, convert(getattr(self, name)))
-        object.__setattr__(self, "clients", array_checks.as_numbers(self.clients))
+        object.__setattr__(self, "clients", own_arrays.as_numbers(self.clients))
         if self.split not in get_args(Split):
             raise UserError(f"data set {self.name}: split is {self.split!r}; it is one of {', '.join(get_args(Split))}")
         words = self.vocabulary, self.padding
@@ -127,23 +127,24 @@ class Dataset:
 
         Args:
             x: images ``(n, channels, height, width)`` uint8, features ``(n, ...)`` of floats, or token ids
-                ``(n, length)`` of whole numbers.
-            y: ``(n,)``, labels from 0.
+                ``(n, length)`` of whole numbers; an array, a tensor, a table of numbers (pandas) or lists.
+            y: ``(n,)``, labels from 0, or names of classes.
             name: of the data set.
             test: x and y to test on; None: a share is held out.
             held_out: share to test on, of each class, or of each natural client, the same in every run.
-            classes: names in label order; None: the numbers.
+            classes: names in label order; None: the numbers, of which each occurs, or the names by their letters.
             vocabulary: number of token ids.
             padding: the id that fills the end of a text.
-            clients: ``(n,)`` whole numbers from 0, the natural client of each example.
+            clients: ``(n,)`` whole numbers from 0, or names, the natural client of each example.
 
         Raises:
             UserError: arrays that are no data set.
         """
-        xs, ys, owners = array_checks.as_examples(x), array_checks.as_numbers(y), array_checks.as_numbers(clients)
+        xs, (owners, people) = own_arrays.as_examples(x), own_arrays.owned(clients)
+        (ys, *others), names = own_arrays.labelled([y, *([test[1]] if test else [])], classes, f"data set {name}")
         if problem := array_checks.problem_of_type(xs) or array_checks.problem_of_labels(ys, len(xs), None):
             raise UserError(f"data set {name}: {problem}")
-        if problem := array_checks.problem_of_clients(owners, (), len(ys)):
+        if problem := array_checks.problem_of_clients(owners, people, len(ys)):
             raise UserError(f"data set {name}: {problem}")
         # Before a share is held out: rows are still those of the caller.
         if problem := array_checks.channels_last(xs) or array_checks.problem_of_values(xs, 255, vocabulary, padding):
@@ -155,11 +156,9 @@ class Dataset:
             sides = xs[rows], ys[rows], xs[tried], ys[tried]
             split, owners = ("stratified", None) if owners is None else ("client", owners[rows])
         else:
-            sides, split = (xs, ys, *test), "files"
-        labels = [array_checks.as_numbers(side) for side in (sides[1], sides[3])]
-        number = max((int(side.max()) for side in labels if isinstance(side, Tensor) and len(side)), default=0) + 1
-        names = tuple(map(str, range(number))) if classes is None else tuple(classes)
+            sides, split = (xs, ys, test[0], *others), "files"
         texts: dict[str, Any] = {"vocabulary": vocabulary, "padding": padding, "clients": owners, "split": split}
+        texts["client_names"] = people
         return cls(name, names, *sides, **texts)
 
     def as_reference(self) -> str:

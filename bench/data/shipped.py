@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flipbench.data import downloads, ham10000, idx, mnist, packaged
+from flipbench.data import downloads, idx, locations, packaged
 from flipbench.data.dataset import Dataset
 from flipbench.data.downloads import Remote
 from flipbench.data.readers import (
     archives,
     cifar,
     csv_table,
-    emnist,
-    ham10000_colour,
+    ham10000,
+    ham10000_images,
     hugging_face,
+    idx_sets,
     image_files,
     leaf_sets,
     medmnist,
@@ -27,6 +29,7 @@ from flipbench.data.readers import (
 
 Options = Mapping[str, Any]
 SIZES = frozenset({"train", "test"})  # options that choose a subset, after the data were read
+PATHS = frozenset({"path", "test_path", "metadata"})  # options that name a file or a folder
 
 
 def _nothing(options: Options) -> None:
@@ -42,12 +45,21 @@ class Shipped:
         classes: in label order, from the options, known without loading anything; None: only loading tells.
         content: the content hash from the options, without parsing; None: that of the whole data set once it is read.
         fetch: downloads what is lacking.
+        fills: whether ``path`` is a folder that a download fills, and that need not be there before.
     """
 
     load: Callable[..., Dataset]
     classes: Callable[[Options], tuple[str, ...]] | None = None
     content: Callable[[Options], str] | None = None
     fetch: Callable[[Options], None] = _nothing
+    fills: bool = False
+
+    def absent(self, options: Options) -> str | None:
+        """An option that names a file or folder which is not there, in words; None: all are."""
+        for name in PATHS & options.keys() if not self.fills else ():
+            if isinstance(given := options[name], str) and not os.path.exists(place := locations.expanded(given)):
+                return f"{name}={given!r}: there is no file or folder {place.absolute()}"
+        return None
 
     def hash(self, options: Options) -> str:
         """The content hash, which subset sizes do not enter."""
@@ -70,13 +82,13 @@ def _of_idx(load: Callable[..., Dataset], files: idx.Spec) -> Shipped:
 
 
 def _emnist(options: Options) -> idx.Spec:
-    return emnist.spec(options.get("by", "balanced"))
+    return idx_sets.emnist_spec(options.get("by", "balanced"))
 
 
 def _fetch_emnist(options: Options) -> None:
     files = _emnist(options)
     members = tuple(f"gzip/{part}.gz" for part in files.parts)
-    remote = Remote(emnist.ARCHIVE, emnist.ARCHIVE_MD5, (emnist.ADDRESS,), members)
+    remote = Remote(idx_sets.ARCHIVE, idx_sets.ARCHIVE_MD5, (idx_sets.ADDRESS,), members)
     downloads.ensure_files("emnist", files.folder, [remote], lambda: idx.find(files, options.get("path")))
 
 
@@ -108,8 +120,8 @@ def _of_medmnist(options: Options) -> list[Remote]:
 
 SHIPPED: Mapping[str, Shipped] = {
     "mnist5k": _packaged(packaged.mnist5k, packaged.MNIST5K),
-    "mnist": _of_idx(mnist.mnist, mnist.MNIST),
-    "fashion_mnist": _of_idx(mnist.fashion_mnist, mnist.FASHION_MNIST),
+    "mnist": _of_idx(idx_sets.mnist, idx_sets.MNIST),
+    "fashion_mnist": _of_idx(idx_sets.fashion_mnist, idx_sets.FASHION_MNIST),
     "ham10000": Shipped(ham10000.load, lambda options: ham10000.CLASSES, ham10000.content),
     "digits": _packaged(packaged.digits, packaged.DIGITS),
     "satellite": Shipped(
@@ -131,12 +143,12 @@ SHIPPED: Mapping[str, Shipped] = {
     "cifar100": _cifar(cifar.cifar100, cifar.CIFAR100),
     "svhn": Shipped(svhn.svhn, lambda options: svhn.CLASSES, fetch=_fetch_by_loading(svhn.svhn, "svhn", _of_svhn)),
     "emnist": Shipped(
-        emnist.emnist,
+        idx_sets.emnist,
         lambda options: _emnist(options).classes,
         lambda options: idx.content(_emnist(options), options.get("path")),
         _fetch_emnist,
     ),
-    "kmnist": _of_idx(emnist.kmnist, emnist.KMNIST),
+    "kmnist": _of_idx(idx_sets.kmnist, idx_sets.KMNIST),
     "mnist_csv": Shipped(mnist_csv.mnist_csv, lambda options: mnist_csv.CLASSES),
     "femnist": Shipped(leaf_sets.femnist, lambda options: leaf_sets.CHARACTERS),
     "shakespeare": Shipped(leaf_sets.shakespeare, lambda options: tuple(leaf_sets.LETTERS)),
@@ -145,11 +157,11 @@ SHIPPED: Mapping[str, Shipped] = {
         lambda options: medmnist.facts(options.get("name", "dermamnist"), options.get("size", 28)).classes,
         fetch=_fetch_by_loading(medmnist.medmnist, "medmnist", _of_medmnist),
     ),
-    "ham10000_colour": Shipped(ham10000_colour.ham10000_colour, lambda options: ham10000.CLASSES),
-    "ham10000_images": Shipped(ham10000_colour.ham10000_images, lambda options: ham10000.CLASSES),
+    "ham10000_colour": Shipped(ham10000.ham10000_colour, lambda options: ham10000.CLASSES),
+    "ham10000_images": Shipped(ham10000_images.ham10000_images, lambda options: ham10000.CLASSES),
     "npz": Shipped(archives.npz),
     "csv": Shipped(csv_table.csv),
     "images": Shipped(image_files.images),
     "hf": Shipped(hugging_face.hf),
-    "torchvision": Shipped(torchvision_sets.torchvision, fetch=torchvision_sets.download),
+    "torchvision": Shipped(torchvision_sets.torchvision, fetch=torchvision_sets.download, fills=True),
 }

@@ -1,6 +1,8 @@
 """How much memory a worker needs for a cell, against what this machine has: estimated, never allocated.
 
-    bytes = process + data + copies x stack x clients of a round x parameters x 4 + batch x bytes of one example's graph
+    bytes = process + data + copies x stack x clients of a round x parameters x 4 + 1.6 x batch x one example's graph
+
+`data` has what evaluation keeps of the test examples, and the graphs are of one client, or of all (`model_size.Size`).
 
 Copies of the clients' updates were measured as the slope of the peak over the number of parameters (digits, ``mlp``,
 20 clients): 3.4 for the mean and most rules, more where a rule or an attack works on matrices of its own.
@@ -30,9 +32,10 @@ _OF_RULES = {"flame": 4.2, "foolsgold": 3.2, "caf": 1.0}  # beyond `_COPIES`
 _OF_ATTACKS = {"min_max": 5.0, "min_sum": 5.0, "fang_krum": 5.0, "fang_trimmed_mean": 5.0}
 _OF_UPDATE_ATTACKS = 1.5
 _OF_PLUGINS = 2.0  # what they are lent, and an answer like it
-_OF_KEPT_BUFFERS = {"sgd": 1.0}
+_OF_KEPT_BUFFERS = {"sgd": 1.0, "pytorch": 4.0}  # the latter in float64
 _OF_OTHER_STATES = 2.0  # two moments
-_OF_SCAFFOLD = 6.0  # variates, their shifts and changes, and a change in float64
+_OF_SCAFFOLD = 8.0  # variates, their shifts and changes, and a change in float64
+_SLOPES = 1.6  # measured: 1.4 to 1.7, as the peak over clients and batch (splice, a transformer of 800,000 parameters)
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -100,6 +103,7 @@ def smaller(cell: Cell, size: tuple[int, int, int, int], free: int) -> str:
         free: bytes that there are.
     """
     parameters, data, graph, together = size
+    graph = _with_slopes(graph)
     fixed, each, own = _fixed(data), copies(cell) * parameters * 4, graph * _batch(cell)
     clients = (free - fixed - own * (not together)) // max(1.0, each + own * together)
     ways = [f"{counted(int(clients), 'client')} a round"] if 1 <= clients < cell.per_round else []
@@ -125,7 +129,13 @@ def of_cell(cell: Cell, parameters: int, data: int, graph: int = 0, together: in
     """
     rows = run_stack.rows_of(cell, parameters, workers) * cell.per_round
     clients = cell.per_round if together else 1
-    return math.ceil(_fixed(data, workers) + copies(cell) * rows * parameters * 4 + graph * _batch(cell) * clients)
+    graphs = _with_slopes(graph) * _batch(cell) * clients
+    return math.ceil(_fixed(data, workers) + copies(cell) * rows * parameters * 4 + graphs)
+
+
+def _with_slopes(graph: int) -> int:
+    """Bytes of an example's graph while the backward pass goes through it: gradients come before what it frees."""
+    return math.ceil(graph * _SLOPES)
 
 
 def _fixed(data: int, workers: int = 1) -> float:

@@ -41,6 +41,7 @@ _PATIENCE = 60.0  # seconds for the process to start
 _DIM = 64
 _TEST = 64  # test images of the trial of a cell
 _LAYOUT = {"0.weight": (slice(0, 56), (8, 7)), "0.bias": (slice(56, 64), (8,))}  # a small output layer
+_LAYERS_ALIVE = 6  # evaluation keeps a sixth of what training keeps of an example: measured, a transformer and resnet20
 _LONGEST = 1000  # characters of a reason
 _CHANGES = (
     "the same small round gave other numbers when it was run again: something keeps state between calls (a variable of "
@@ -231,7 +232,8 @@ def _sized(question: Question) -> Answer:
     size = model_size.of(named_model.resolve(question.ref), loaded.shape, len(loaded.classes))
     train, test = len(loaded.train_y), len(loaded.test_y)
     of_example = math.prod(loaded.shape) * loaded.shape.bytes_of_number
-    room = size.parameters, (train + test) * of_example, size.graph, int(size.together)
+    evaluated = named_model.evaluated(loaded.shape, test) * size.graph // _LAYERS_ALIVE
+    room = size.parameters, (train + test) * of_example + evaluated, size.graph, int(size.together)
     return Answer(size=(train, test, size.operations), room=room)
 
 

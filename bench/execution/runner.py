@@ -105,7 +105,7 @@ def run(
             jobs = {key(cell, content): Job(cell, content) for cell, content in ((c, contents(c)) for c in grid.cells)}
             plan = _plan(grid, list(jobs), command)
             store.write_plan(plan)
-            known = store.statuses()
+            known = store.survey(whole=jobs).statuses
             settled = {"done", "infeasible"} if retry_failed else {"done", "infeasible", "failed"}
             pending = {k: job for k, job in jobs.items() if known.get(k) not in settled}
             stacks = list(plan_stacks(list(pending.values()), workers))

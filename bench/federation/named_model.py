@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -17,6 +18,7 @@ from flipbench.spec.reference import CODE, parse
 from flipbench.system import exception_text
 from flipbench.system.signals import is_users
 from flipbench.training import model_check, models
+from flipbench.training.executors.loop import AT_ONCE
 
 Shape = tuple[int, ...]  # an `InputShape`, or the plain tuple of an image
 
@@ -82,3 +84,13 @@ def _made(make: Callable[..., Any], name: str, shape: Shape, classes: int) -> nn
     if not isinstance(model, nn.Module):
         raise ModelError(f"model {name} returned {kind_of(model)}: a model is a torch.nn.Module")
     return model
+
+
+def evaluated(shape: InputShape, test: int) -> int:
+    """How many test examples a module is evaluated on at once.
+
+    Args:
+        shape: of one example.
+        test: how many there are.
+    """
+    return min(test, max(1, AT_ONCE // max(1, math.prod(shape))))

@@ -20,6 +20,7 @@ from flipbench.data import input_fit
 from flipbench.data.dataset import Dataset
 from flipbench.data.locations import NotFoundError
 from flipbench.errors import UserError
+from flipbench.grid import private_names
 from flipbench.grid.document import Given, Mistake, Place, Sheet
 from flipbench.grid.fields import EVERY_PAIR, FieldError, check_attack, check_deal, check_model
 from flipbench.grid.idle_attacks import IdleAttacks
@@ -128,6 +129,7 @@ def _warn(sheet: Sheet, idle: IdleAttacks, options: IdleOptions) -> None:
     for name, value, text in options.found():
         if (place := _place_of(sheet, name, value)) != Place():
             sheet.warnings.append(Mistake(place, name, text))
+    sheet.warnings.extend(private_names.warnings(sheet))
 
 
 def _products(sheet: Sheet, seen: set[tuple[Place, str]]) -> Iterator[dict[str, Any]]:

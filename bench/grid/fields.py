@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from flipbench import data
 from flipbench.errors import UserError
 from flipbench.plugins import first_load, registry, spelling
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, Cell, Chain, Name
@@ -77,6 +78,8 @@ def check_reference(kind: str, text: str) -> None:
         links = registry.links(kind, text)
     except (ValueError, TypeError) as error:
         raise FieldError(str(error)) from error
+    if kind == "dataset" and (lacking := data.absent(text)) is not None:
+        raise FieldError(f"{links[0][1].name}: {lacking}")
     for link_kind, link in links:
         if registry.is_shipped(link_kind, link.name):
             _check_repetitions(link)

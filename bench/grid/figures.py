@@ -9,7 +9,7 @@ from flipbench.errors import UserError
 from flipbench.grid import yaml_tree
 from flipbench.grid.yaml_tree import Node
 from flipbench.spec import figure_options
-from flipbench.spec.metric_names import DRAWABLE
+from flipbench.spec.metric_names import DRAWABLE, of_settings
 from flipbench.spec.suggestions import near
 
 KINDS = ("heatmap", "pairs", "rounds")
@@ -68,7 +68,7 @@ def _figure(node: Node, wrong: Wrong) -> dict[str, Any]:
             hint = near(value.value, KINDS)
             wrong(value, "figures: kind", f"{value.value!r} is none of {', '.join(KINDS)}{hint}")
         elif key.value == "metric" and value.value not in DRAWABLE:
-            hint = near(value.value, DRAWABLE)
+            hint = near(value.value, DRAWABLE) or of_settings(value.value)
             wrong(value, "figures: metric", f"{value.value!r} is none of {', '.join(DRAWABLE)}{hint}")
         else:
             figure[key.value] = value.value

@@ -1,8 +1,9 @@
-"""Shares of the clients of a federation whose numbers of examples are claims that the server cannot check."""
+"""What clients of a federation claim and the server cannot check: their numbers of examples, and their metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from math import isfinite
 
 import torch
@@ -41,3 +42,26 @@ def number_of_examples(claim: object) -> float | None:
     except OverflowError:  # a whole number of more than 308 digits
         return None
     return number if isfinite(number) and number > 0 else None
+
+
+def like_most(metrics: Sequence[Mapping[str, object]]) -> list[bool]:
+    """Whose metrics can be averaged: those with the names, the lengths and the finite values that most of them have.
+
+    Args:
+        metrics: one a reply: numbers and lists of numbers by name.
+    """
+    forms = [frozenset(_form(name, value) for name, value in one.items()) for one in metrics]
+    usual = Counter(forms).most_common(1)
+    return [form == usual[0][0] for form in forms]
+
+
+def _form(name: str, value: object) -> Hashable:
+    numbers = value if isinstance(value, list) else [value]
+    return name, len(numbers) if isinstance(value, list) else None, all(map(_is_finite, numbers))
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and isfinite(value)
+    except OverflowError:  # a whole number beyond floats
+        return False

@@ -6,18 +6,20 @@
     strategy.start(grid, initial_arrays, num_rounds=20)
 
 The model that Flower sends out is w; a client's reply w_i becomes the update x_i = w_i - w, and the new model is
-w + rule(x_1 ... x_n). Needs flwr 1.42 (message-based strategies). Sampling, evaluation and metrics are Flower's.
+w + rule(x_1 ... x_n). Needs flwr 1.42 (message-based strategies). Sampling is Flower's, and how metrics are averaged.
 
 A reply is left out and f shrinks by one, as for updates that are not finite, if it holds a NaN or an infinity,
 if its arrays are not those that were sent (names, shapes), or if its number of examples is no positive number: one
 malicious client does not stop the round. Weights are the examples that replies claim, but at most three times the
-median claim (``most_examples``), so that one reply does not own the round, nor the averages of its metrics. Arrays of
-whole numbers (BatchNorm's counters) stay as they were sent.
+median claim (``most_examples``), so that one reply does not own the round, nor the averages of its metrics, in training
+and in evaluation. Averaged are the metrics of replies whose names, lengths and finite values are those of most replies.
+Flower's log says how many replies were left out. Arrays of whole numbers (BatchNorm's counters) stay as they were sent.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -26,7 +28,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Layout, Update
-from flipbench.integrations.claimed_examples import counted, number_of_examples, shares_of
+from flipbench.integrations.claimed_examples import counted, like_most, number_of_examples, shares_of
 from flipbench.plugins import registry
 from flipbench.spec.seeds import named_seed
 
@@ -35,6 +37,9 @@ try:
     _strategies: Any = importlib.import_module("flwr.serverapp.strategy")
 except ModuleNotFoundError as error:
     raise ImportError("flipbench.integrations.flower needs Flower: pip install 'flwr>=1.42,<2'") from error
+
+
+_LOG = logging.getLogger("flwr")
 
 
 class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where flwr is not installed
@@ -94,22 +99,39 @@ class RobustStrategy(_strategies.FedAvg):  # type: ignore[misc]  # untyped where
             raise RuntimeError("RobustStrategy.aggregate_train needs the model: call configure_train first")
         valid, _ = self._check_and_log_replies(replies, is_train=True, validate=False)
         rows = [(r.metadata.src_node_id, *_read(r.content, self._sent, self.weighted_by_key), r) for r in valid]
-        used = sorted((row for row in rows if row[1] is not None), key=lambda row: row[0])  # not as they arrived
+        used = sorted((row for row in rows if row[1] is not None), key=_node)
+        _log_left_out("aggregate_train: replies cannot be used", len(rows) - len(used), len(rows))
         if not used:
             return None, None
         nodes, vectors, examples, messages = zip(*used, strict=True)
         update = self._ask(server_round, nodes, torch.stack(vectors), examples, len(rows) - len(used))
-        counts = counted(examples, self.most_examples).tolist()
-        contents = [
-            _claiming(m.content, self.weighted_by_key, count) for m, count in zip(messages, counts, strict=True)
-        ]
+        contents = self._averaged("aggregate_train", [m.content for m in messages], examples)
         metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
         return _app.ArrayRecord({k: _app.Array(v) for k, v in _moved(self._sent, update).items()}), metrics
 
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Any]) -> Any:
+        """The averaged metrics of the clients' evaluations; nothing where no reply can be used."""
+        valid, _ = self._check_and_log_replies(replies, is_train=False, validate=False)
+        rows = sorted(((r.metadata.src_node_id, _claim(r.content, self.weighted_by_key), r) for r in valid), key=_node)
+        used = [(examples, reply.content) for _, examples, reply in rows if examples is not None]
+        _log_left_out("aggregate_evaluate: replies cannot be used", len(rows) - len(used), len(rows))
+        if not used:
+            return None
+        examples, contents = zip(*used, strict=True)
+        averaged = self._averaged("aggregate_evaluate", contents, examples)
+        return self.evaluate_metrics_aggr_fn(averaged, self.weighted_by_key)
+
+    def _averaged(self, where: str, contents: Sequence[Any], examples: Sequence[float]) -> list[Any]:
+        """Of replies that count, those whose metrics are averaged, with the numbers of examples that count."""
+        alike = like_most([_metrics(content) for content in contents])
+        _log_left_out(f"{where}: replies have other metrics than most", alike.count(False), len(alike))
+        counts = counted(examples, self.most_examples).tolist()
+        claims = zip(contents, counts, alike, strict=True)
+        return [_claiming(content, self.weighted_by_key, count) for content, count, kept in claims if kept]
+
     def summary(self) -> None:
         """Log Flower's summary (the rule's name first)."""
-        log = importlib.import_module("logging").getLogger("flwr")
-        log.info("\t├──> flipbench rule: %s, f = %d", getattr(self.rule, "__name__", self.rule), self.byzantine)
+        _LOG.info("\t├──> flipbench rule: %s, f = %d", getattr(self.rule, "__name__", self.rule), self.byzantine)
         super().summary()
 
     def _ask(
@@ -185,18 +207,35 @@ def _moved(arrays: dict[str, Any], update: Update) -> dict[str, Any]:
 
 def _claiming(content: Any, weight_key: str, examples: float) -> Any:
     """A reply's content with another number of examples, for the metrics that are averaged by it."""
-    arrays = next(iter(content.array_records.items()))
     name, metrics = next(iter(content.metric_records.items()))
-    return _app.RecordDict({arrays[0]: arrays[1], name: _app.MetricRecord({**metrics, weight_key: examples})})
+    arrays = dict(content.array_records.items())
+    return _app.RecordDict({**arrays, name: _app.MetricRecord({**metrics, weight_key: examples})})
+
+
+def _metrics(content: Any) -> Any:
+    """A reply's metrics, of which it has one record."""
+    return next(iter(content.metric_records.values()))
+
+
+def _claim(content: Any, weight_key: str) -> float | None:
+    """The number of examples that a reply claims; None where the reply cannot be used."""
+    return number_of_examples(_metrics(content).get(weight_key)) if len(content.metric_records) == 1 else None
+
+
+def _node(row: tuple[Any, ...]) -> Any:
+    """Which node a reply came from: replies arrive in any order."""
+    return row[0]
+
+
+def _log_left_out(what: str, count: int, of: int) -> None:
+    if count:
+        _LOG.warning("%s: %d of %d are left out", what, count, of)
 
 
 def _read(content: Any, sent: dict[str, Any], weight_key: str) -> tuple[Update | None, float]:
     """A reply's update and number of examples; no update where the reply cannot be used."""
-    arrays, metrics = list(content.array_records.values()), list(content.metric_records.values())
-    if len(arrays) != 1 or len(metrics) != 1 or set(arrays[0]) != set(sent):
-        return None, 0.0
-    examples = number_of_examples(metrics[0].get(weight_key))
-    if examples is None:
+    arrays, examples = list(content.array_records.values()), _claim(content, weight_key)
+    if len(arrays) != 1 or examples is None or set(arrays[0]) != set(sent):
         return None, 0.0
     try:
         new = {name: array.numpy() for name, array in arrays[0].items()}

@@ -48,13 +48,23 @@ def _one(kind: str, value: Any) -> Reference:
         inner = _one(kind, value.func)
         if value.args:
             raise SourceError(f"{inner.name.rpartition(':')[2]}: options are bound by name, like partial(rule, trim=2)")
-        given = value.keywords
-        return Reference(inner.name, {**inner.options, **_plain_options(inner.name, given)})
+        given = _plain_options(inner.name, value.keywords)
+        if _is_torch_optimiser(kind, value.func):
+            return Reference(inner.name, {**inner.options, "options": given})
+        return Reference(inner.name, {**inner.options, **given})
+    if _is_torch_optimiser(kind, value):
+        return Reference("pytorch", {"name": value.__name__})
     if is_dataclass(value) and not isinstance(value, type):
         name = _name_of(kind, type(value))
         given = {f.name: getattr(value, f.name) for f in fields(value) if f.init and not _is_default(f, value)}
         return Reference(name, _plain_options(name, given))
     return Reference(_name_of(kind, value))
+
+
+def _is_torch_optimiser(kind: str, value: Any) -> bool:
+    """Whether it is a class of ``torch.optim``, which the shipped optimiser ``pytorch`` names."""
+    ours = kind in ("optimiser", "server_optimiser") and isinstance(value, type)
+    return ours and value.__module__.startswith("torch.optim.") and hasattr(value, "step")
 
 
 def _is_default(field: Any, value: Any) -> bool:

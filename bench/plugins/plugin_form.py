@@ -102,6 +102,12 @@ def _check_call(spec: Kind, name: str, target: Any, count: int, of_what: str = "
 def _check_members(spec: Kind, name: str, target: Any) -> None:
     """A dataclass whose members are used, and that has nothing that would be ignored."""
     used = " and ".join(spec.members)
+    if any(base.__module__ == "torch.optim.optimizer" for base in getattr(target, "__mro__", ())):
+        named = f"pytorch(name={target.__name__})" if target.__module__.startswith("torch.optim.") else "OfTorch"
+        raise PluginError(
+            f"{name} cannot be used as {spec.noun}: it is a class of PyTorch, write {named} "
+            "(docs/writing_an_optimiser.md, Optimisers of PyTorch)"
+        )
     if not (isinstance(target, type) and is_dataclass(target)):
         raise PluginError(
             f"{name} cannot be used as {spec.noun}: a dataclass with {used} is needed, got "

@@ -93,7 +93,7 @@ class Cell:
             of all clients, in the order of their ids: one optimiser object for all).
         schedule_start: t begins at this number (a clock that an earlier run has moved).
         optimiser: of the local steps, with PyTorch's formulas: ``sgd``, ``sgd(nesterov=true)``,
-            ``adam(beta1=0.9, beta2=0.999, epsilon=1e-8)``, ``adamw``, or your own.
+            ``adam(beta1=0.9, beta2=0.999, epsilon=1e-8)``, ``adamw``, ``pytorch(name=RMSprop)``, or your own.
         momentum: of local SGD.
         optimiser_state: ``reset``: the optimiser's state (momentum buffers, moments) is made anew at the start of every
             round; ``kept``: a client keeps it from one of its rounds to the next.

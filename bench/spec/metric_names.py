@@ -40,3 +40,13 @@ PERCENT, POINTS = "%", "percentage points"  # units: of a share, of a difference
 DAMAGE = "_damage"  # after a metric's name: clean twin minus attacked (the reverse where low is good)
 DRAWABLE = (*(m.name for m in SHEET), *(f"{m.name}{DAMAGE}" for m in SHEET))  # what a figure of a grid file may show
 HEADLINES = ("accuracy", f"accuracy{DAMAGE}", "source_recall", "attack_success_rate")  # in every table, CSV and heatmap
+
+
+def of_settings(name: str) -> str:
+    """Where a number stands that settings have and results do not, for messages; empty for any other name."""
+    if name not in ("epsilon", "delta"):
+        return ""
+    return (
+        "; ε and δ are of the settings, the same for every rule: draw accuracy over noise_multiplier, whose values "
+        "have their ε behind them (docs/privacy.md)"
+    )

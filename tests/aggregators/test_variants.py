@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from flipbench.aggregators import Cohort, Infeasible, bulyan, flame, lfighter
+from flipbench.aggregators.rules.flame import admitted
 from flipbench.aggregators.rules.lfighter import _spread
 from tests.helpers.drawn_updates import draw, near
 
@@ -83,3 +86,45 @@ def test_flame_compares_models_and_may_compare_updates() -> None:
         flame(x, full, compare="both")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"model needs the shape \(\*cells, dim\) = \(40,\), got \(3,\)"):
         flame(x, replace(plain, model=torch.ones(3)))
+
+
+def majority(nearness: list[list[Any]]) -> list[bool]:
+    """Who hangs together first in a group of more than half, from how near each two are; equal links at once."""
+    n = len(nearness)
+    for reach in sorted({nearness[i][j] for i in range(n) for j in range(i)}, reverse=True):
+        groups = [{i} for i in range(n)]
+        for i, j in product(range(n), repeat=2):
+            if i != j and nearness[i][j] >= reach:
+                whole = groups[i] | groups[j]
+                for k in whole:
+                    groups[k] = whole
+        if 2 * max(map(len, groups)) > n:
+            best = max(groups, key=len)
+            return [i in best for i in range(n)]
+    return [True] * n
+
+
+def test_flame_admits_clients_alike_that_are_equally_near() -> None:
+    """Whole numbers, whose cosines are compared as fractions: rounding decides nothing."""
+    draws = np.random.default_rng(0)
+    for _ in range(150):
+        n, dim = int(draws.integers(4, 11)), int(draws.integers(2, 7))
+        rows = draws.integers(-2, 3, (n, dim))
+        if not rows.any(1).all():
+            continue
+        dots = [[Fraction(int(a @ b)) for b in rows] for a in rows]
+        nearness = [[dots[i][j] * abs(dots[i][j]) / (dots[i][i] * dots[j][j]) for j in range(n)] for i in range(n)]
+        x = torch.tensor(rows, dtype=torch.float32)
+        assert admitted(x, Cohort.of(x, 1), "updates").tolist() == majority(nearness)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-6, 1e-8, 1e-10])
+def test_flame_tells_models_apart_that_hardly_differ(size: float) -> None:
+    """What 1 - cos comes to for small updates: half the squared difference across the model, over its square."""
+    for seed in range(20):
+        steps, model = draw(9, 30, seed).double(), 3 * draw(1, 30, 100 + seed)[0].double()
+        across = steps - torch.outer(steps @ model, model) / model.square().sum()
+        nearness = -torch.cdist(across, across).square()
+        x = size * steps
+        found = admitted(x, replace(Cohort.of(x, 1), model=model), "models")
+        assert found.tolist() == majority(nearness.tolist())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from types import ModuleType
 
 import numpy as np
@@ -215,3 +216,15 @@ def test_the_bar_of_a_notebook_counts():
     assert '<progress value="5" max="10">' in bar._repr_html_()
     bar.stop()
     assert "last" not in updates[-1]
+
+
+def test_two_dictionaries_without_a_name_are_told_that_they_share_a_folder(tmp_path):
+    base = {"dataset": "digits", "model": "softmax", "clients": 4, "rounds": 1, "local_steps": 1}
+    quiet = {"workers": 1, "results": tmp_path, "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fb.run({"base": base}, **quiet)
+        fb.run({"base": base}, **quiet)  # the same again
+        fb.run({"name": "mine", "base": {**base, "rounds": 2}}, **quiet)
+    with pytest.warns(UserWarning, match=f"{tmp_path / 'grid'} has the results of another dictionary without a name"):
+        fb.run({"base": {**base, "seed": 1}}, **quiet)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import flipbench as fb
 from flipbench.aggregators import Cohort, Infeasible
 from flipbench.attacks.contract import place
 from flipbench.cli import new, templates
@@ -130,7 +131,15 @@ def test_labels_are_the_place_where_none_is_told(tmp_path):
     assert place(registry.resolve("attack", f"{code}:my_attack")) == "labels"
 
 
-@pytest.mark.parametrize(("kind", "where"), [("aggregator", None), *(("attack", p) for p in new.PLACES)])
+def test_the_optimiser_passes_its_tests_and_every_check(tmp_path):
+    code, test = new.new("optimiser", tmp_path / "my_own.py")
+    assert list(outcomes(test).values()) == [True] * 4
+    assert not fb.check_part(f"{code}:my_own(beta=0.5)", "optimiser").failed
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"), [("aggregator", None), ("optimiser", None), *(("attack", p) for p in new.PLACES)]
+)
 def test_both_files_are_formatted_and_clean(tmp_path, kind, where):
     made = new.new(kind, tmp_path / "one" / "my_own.py", where)
     for words in (["check"], ["format", "--check"]):
@@ -183,9 +192,10 @@ def test_a_folder_that_cannot_be_made_is_one_message(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "where", "said"),
     [
-        ("dataset", None, "there is a template for aggregator and attack, not for 'dataset'"),
+        ("dataset", None, "there is a template for aggregator, attack and optimiser, not for 'dataset'"),
         ("attack", "gradients", "an attack acts on labels, updates, examples, not on 'gradients'"),
         ("aggregator", "labels", "--place labels says where an attack acts; an aggregator has none"),
+        ("optimiser", "labels", "--place labels says where an attack acts; an optimiser has none"),
     ],
 )
 def test_what_has_no_template_is_refused(tmp_path, kind, where, said):

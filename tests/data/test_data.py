@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from flipbench import data
-from flipbench.data import downloads, file_bytes, idx, locations, mnist, packaged, splits
+from flipbench.data import downloads, file_bytes, idx, locations, packaged, splits
 from flipbench.data.dataset import Dataset, shortened
+from flipbench.data.readers import idx_sets
 from flipbench.errors import UserError
 from flipbench.spec.cell import Cell
 from tests.helpers.paths import ROOT
@@ -353,7 +354,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     address = f"http://127.0.0.1:{httpd.server_port}/"
     md5 = tuple(hashlib.md5((folder / f"{p}.gz").read_bytes()).hexdigest() for p in idx.PARTS)
-    spec = replace(mnist.MNIST, mirrors=(f"{address}none/", address), md5=md5)
+    spec = replace(idx_sets.MNIST, mirrors=(f"{address}none/", address), md5=md5)
     monkeypatch.setitem(
         data.SHIPPED,
         "mnist",

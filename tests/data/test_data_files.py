@@ -123,7 +123,7 @@ BAD = {
         "line 36, column label: needs a whole number from 0 to 255, got nothing",
     ),
     "header only": (lambda t: HEADER + "\n", "line 2: the file ends where the first image should stand"),
-    "nothing": (lambda t: "", "line 1: the file is empty; needed is the header"),
+    "nothing": (lambda t: "", "line 1: it is an empty file"),
     "no header": (lambda t: text(t).partition("\n")[2], "line 1: column 1 is '0', not pixel0000"),
     "a column renamed": (
         lambda t: text(t).replace("pixel0500", "pixel500", 1),
@@ -135,7 +135,7 @@ BAD = {
     ),
     "colour": (
         lambda t: ",".join([*(f"pixel{i:04d}" for i in range(2352)), "label"]) + "\n",
-        "line 1: this is the 28 x 28 colour table, with 2352 pixel columns",
+        "line 1: this is the 28 x 28 colour table of the data set ham10000_colour, with 2352 pixel columns",
     ),
     "old Mac line ends": (lambda t: text(t, "\r"), "line 1: "),
 }
@@ -162,7 +162,7 @@ def test_a_bad_table_is_refused_at_the_place(tmp_path, case, packed):
         (gzip.compress(text(rows()).encode())[:6], "is cut off: the gzip data end early"),
         (b"\x1f\x8b\x08\x00" + b"\xff" * 100, "is a damaged gzip file"),
         (b"PK\x03\x04" + b"\x00" * 100, "is a zip archive: unpack it"),
-        (text(rows()).encode("utf-16"), "line 1: column 1 is"),
+        (text(rows()).encode("utf-16"), "is a file of unknown bytes, and ham10000 reads"),
     ],
     ids=["gz cut off", "gz header cut off", "gz damaged", "zip", "utf-16"],
 )

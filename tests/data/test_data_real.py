@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from flipbench import data
-from flipbench.data import ham10000, ham10000_metadata, idx, locations, mnist, splits
+from flipbench.data import idx, locations, splits
+from flipbench.data.readers import ham10000, ham10000_metadata, idx_sets
 from flipbench.errors import UserError
 
 
@@ -44,7 +45,7 @@ def test_real_fashion_mnist(real):
 
 def test_the_checksums_of_downloads_are_those_of_the_release(real):
     # The packed bytes at hand are the published ones for Fashion-MNIST only; MNIST's were packed again.
-    for part, md5 in zip(idx.PARTS, mnist.FASHION_MNIST.md5, strict=True):
+    for part, md5 in zip(idx.PARTS, idx_sets.FASHION_MNIST.md5, strict=True):
         assert hashlib.md5((real / "fashion-mnist" / f"{part}.gz").read_bytes()).hexdigest() == md5
 
 

@@ -31,6 +31,8 @@ OPENINGS = "aggregators/rules"
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "results/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "bench/grids").glob("*.yaml")),
+    *sorted((ROOT / "bench/papers").glob("*.yaml")),
 ]
 TEXT = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
 

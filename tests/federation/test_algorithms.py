@@ -14,6 +14,7 @@ from flipbench import aggregators, attacks
 from flipbench.aggregators import Infeasible
 from flipbench.aggregators.contract import Cohort
 from flipbench.federation.algorithms.choices import fednova, fedprox, scaffold
+from flipbench.federation.algorithms.server_steps import ServerSteps
 from flipbench.federation.federation import Federation
 from flipbench.federation.population import populate
 from flipbench.federation.task import Parts, Task
@@ -21,6 +22,7 @@ from flipbench.spec.cell import Cell
 from flipbench.training import models, schedules
 from flipbench.training.executors import choice
 from flipbench.training.optimisers import local, server
+from flipbench.training.optimisers.of_torch import pytorch
 from tests.helpers.small_federation import CLASSES, FACTS, blobs, fedavg, mirror, uneven
 from tests.oracles.algorithm_oracle import flat, middle, of_papers, weighted
 
@@ -205,8 +207,6 @@ def test_fednova_on_a_quadratic_weighs_clients_and_not_their_steps(monkeypatch: 
 def test_server_optimisers_on_a_constant_update(name: str) -> None:
     """With x in every round: m = (1 - beta1^t) x; v = beta2^t tau^2 + (1 - beta2^t) x^2, or tau^2 + t x^2; Yogi's v
     grows by (1 - beta2) x^2 until it is above x^2."""
-    from flipbench.federation.algorithms.server_steps import ServerSteps
-
     x, tau, w = torch.tensor([[0.3, -2.0, 1e-4]]), 1e-3, torch.zeros(1, 3)
     steps = ServerSteps(CHOSEN[name], name, 0.1, {"w": (slice(0, 3), (3,))}, 3, 1)
     exact, want = x.double(), torch.zeros(1, 3, dtype=torch.float64)
@@ -221,6 +221,43 @@ def test_server_optimisers_on_a_constant_update(name: str) -> None:
             m, v = (1 - 0.9**t) * exact, torch.where(v > exact**2, v - exact**2 / 2, v + exact**2 / 2)
         want = want + 0.1 * m / (v.sqrt() + tau)
     torch.testing.assert_close(w.double(), want, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("initial", [None, 0.0, 0.5])
+@pytest.mark.parametrize("kind", [server.adam, server.yogi, server.adagrad])
+def test_server_optimisers_on_other_options_and_updates(kind: Any, initial: float | None) -> None:
+    """Algorithm 2 of Reddi et al. 2021, number by number: no bias correction, v from tau^2 or as given."""
+    draw = torch.Generator().manual_seed(3)
+    options = {"beta1": 0.6, "tau": 0.02, "initial": initial} | ({} if kind is server.adagrad else {"beta2": 0.7})
+    steps = ServerSteps(kind(**options), "it", 0.1, {"w": (slice(0, 4), (4,))}, 4, 1)
+    w, want = torch.zeros(1, 4), [0.0] * 4
+    m, v = [0.0] * 4, [0.02**2 if initial is None else initial] * 4
+    for _ in range(6):
+        x = torch.randn(1, 4, generator=draw) * torch.tensor([1e-3, 0.1, 1.0, 30.0])
+        w = steps.moved(w, x)
+        for i, delta in enumerate(x[0].tolist()):
+            m[i] = 0.6 * m[i] + 0.4 * delta
+            if kind is server.adagrad:
+                v[i] += delta**2
+            elif kind is server.adam:
+                v[i] = 0.7 * v[i] + 0.3 * delta**2
+            else:
+                v[i] -= 0.3 * delta**2 * ((v[i] > delta**2) - (v[i] < delta**2))
+            want[i] += 0.1 * m[i] / (v[i] ** 0.5 + 0.02)
+    torch.testing.assert_close(w[0], torch.tensor(want), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["RMSprop", "Adam", "Adagrad"])
+def test_a_class_of_torch_optim_at_the_server_steps_along_the_update(name: str) -> None:
+    steps = ServerSteps(pytorch(name), "it", 0.1, {"w": (slice(0, 3), (3,))}, 3, 1)
+    own = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    optimiser, w = getattr(torch.optim, name)([own], lr=0.1), torch.zeros(1, 3)
+    for k in range(4):
+        x = torch.tensor([[0.3, -2.0, 1e-4]]) * (k - 1.5)
+        own.grad = -x[0].double()
+        optimiser.step()
+        w = steps.moved(w, x)
+    torch.testing.assert_close(w[0].double(), own.detach(), rtol=1e-5, atol=1e-7)
 
 
 def test_running_statistics_move_by_the_update_alone() -> None:

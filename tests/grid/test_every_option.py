@@ -24,11 +24,17 @@ BESIDE: dict[str, dict[str, Any]] = {  # fields that the field of this kind need
     "attack": {"malicious_count": 2},
     "malicious_data": ATTACKED,
 }
-NEEDED = {"mlp": {"widths": "[4]"}, "targeted": {"source": "5", "target": "3"}, "cnn": {"kernel": "1"}}
+NEEDED = {
+    "mlp": {"widths": "[4]"},
+    "targeted": {"source": "5", "target": "3"},
+    "cnn": {"kernel": "1"},
+    "pytorch": {"name": "Adagrad"},
+}
 DATA = {  # of models that take no images as small as the digits
     **dict.fromkeys(("vgg", "lenet"), "tests.helpers.input_kinds:images"),
     **dict.fromkeys(("lstm", "transformer"), "tests.helpers.input_kinds:tokens"),
 }
+MANY = ("aggregator", "model")  # kinds with hundreds of options: seconds each
 FEW = ("0", "-1", "nan", "inf", "1e300", "1000000000000000000000", "x", "[]")  # of kinds with many options
 
 
@@ -54,7 +60,7 @@ def refused(text: str) -> tuple[str | None, list[Any]]:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning", "ignore::SyntaxWarning")
-@pytest.mark.parametrize("kind", list(kinds.KINDS))
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow if k in MANY else ()) for k in kinds.KINDS])
 def test_an_option_is_refused_with_its_name_and_value_or_works(kind: str) -> None:
     field = "aggregator" if kind == "preaggregation" else kind
     wrong = []

@@ -97,9 +97,9 @@ def test_overrides_replace_base_axes_and_cases(write):
 
 def test_an_option_override_reaches_every_reference_of_the_field(write):
     text = "axes: {aggregator: [trimmed_mean, trimmed_mean(trim=1)]}\n"
-    cells = reader.read(write(text), ["aggregator.trim=2", "dataset=mnist", "dataset.path=/some where/x.csv"]).cells
+    cells = reader.read(write(text), ["aggregator.trim=2", "dataset=digits", "dataset.train=600"]).cells
     assert {c.aggregator for c in cells} == {"trimmed_mean(trim=2)"}
-    assert {c.dataset for c in cells} == {"mnist(path='/some where/x.csv')"}
+    assert {c.dataset for c in cells} == {"digits(train=600)"}
 
 
 def test_an_aggregator_is_added_to_the_axis_or_beside_the_base(write):

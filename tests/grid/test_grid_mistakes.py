@@ -5,6 +5,7 @@ import re
 import pytest
 
 from flipbench import data
+from flipbench.analysis.metric_columns import metric_column
 from flipbench.errors import UserError
 from flipbench.grid import reader
 from flipbench.grid.reader import GridError
@@ -251,3 +252,35 @@ def test_what_the_data_or_the_clients_cannot_give_is_refused_with_their_numbers(
         reader.read(path, [text])
     assert any(said in e and f"--set {text}" in e for e in caught.value.errors), caught.value.errors
     assert "60000" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "csv(path='no.csv', label=a)",
+        "csv(path='grid.yaml', label=a, test_path='no.csv')",
+        *(f"{name}(path='no.csv')" for name in ("npz", "images", "hf", "cifar10", "mnist", "svhn", "ham10000")),
+        "ham10000_images(metadata='no.csv')",
+    ],
+)
+def test_files_that_are_not_there_are_told_with_the_place_in_the_grid(write, monkeypatch, tmp_path, ref):
+    monkeypatch.chdir(tmp_path)
+    path = write(f'base:\n  dataset: "{ref}"\n  rounds: x\n')
+    with pytest.raises(reader.GridError) as caught:
+        reader.read(path)
+    assert len(caught.value.errors) == 2
+    name = ref.partition("(")[0]
+    assert caught.value.errors[0].startswith(f"{path}:2:12: dataset: {name}: ")
+    assert caught.value.errors[0].endswith(f"='no.csv': there is no file or folder {tmp_path / 'no.csv'}")
+
+
+def test_a_folder_that_a_download_fills_need_not_be_there(write):
+    cells = reader.read(write("base: {dataset: \"torchvision:STL10(path='not/yet')\"}")).cells
+    assert "not/yet" in cells[0].dataset
+
+
+def test_epsilon_is_no_metric_and_the_message_says_where_it_stands(write):
+    with pytest.raises(reader.GridError, match=r"'epsilon' is none of .*; ε and δ are of the settings"):
+        reader.read(write("base: {dataset: digits}\nfigures: [{kind: heatmap, metric: epsilon}]\n"))
+    with pytest.raises(UserError, match=r"there is no metric 'epsilon'; .* draw accuracy over noise_multiplier"):
+        metric_column("epsilon")

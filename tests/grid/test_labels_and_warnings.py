@@ -218,3 +218,18 @@ def test_shipped_grids_have_no_idle_values() -> None:
         "label_flip": (),
         "ham10000_choice": (),
     }
+
+
+def test_a_name_that_would_publish_a_folder_is_pointed_out(tmp_path: Path) -> None:
+    """Names of plug-ins and their options stand in results; where a data set's files lie does not."""
+    rule = tmp_path / "rule.py"
+    rule.write_text("def mine(updates, cohort, /, *, table: str = 'x'):\n    'Mine.'\n    return updates.mean(-2)\n")
+    text = (
+        "name: g\nbase: {dataset: digits, clients: 5, rounds: 1}\n"
+        f'axes:\n  aggregator: [fedavg, "{rule}:mine", "{rule}:mine(table=\'/scratch/bob/t\')"]\n'
+    )
+    found = [w for w in read(tmp_path, text).warnings if "stands in all results" in w]
+    assert len(found) == 1
+    assert "'/scratch/bob/t'" in found[0]
+    assert "'.../t'" in found[0]
+    assert "g.yaml:4:" in found[0]

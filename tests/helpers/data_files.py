@@ -9,10 +9,11 @@ import zlib
 import pytest
 
 from flipbench import data
-from flipbench.data import file_bytes, ham10000, idx, pixel_csv
+from flipbench.data import file_bytes, idx, pixel_csv
+from flipbench.data.readers import ham10000
 from flipbench.errors import UserError
 
-HEADER = ham10000.HEADER.decode()
+HEADER = ham10000.GREY.header.decode()
 
 
 KNOWN = ("akiec", "bcc", "bkl", "df", "nv", "vasc", "mel")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.helpers.paths import ROOT
@@ -117,6 +118,11 @@ def module_of(target: str) -> str:
 
 def package_edges() -> dict[str, set[str]]:
     """Of each package (and ``flipbench``, the public API, and ``cli``) the packages that its modules really import."""
+    return {name: set(into) for name, into in _edges().items()}
+
+
+@cache  # the sources do not change while tests run
+def _edges() -> dict[str, set[str]]:
     edges: dict[str, set[str]] = {}
     for module, source in SOURCES.items():
         here = edges.setdefault(package(module), set())

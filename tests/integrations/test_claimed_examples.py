@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flipbench.integrations.claimed_examples import number_of_examples, shares_of
+from flipbench.integrations.claimed_examples import like_most, number_of_examples, shares_of
 
 
 @pytest.mark.parametrize("claim", [1e30, 1e308, 5.0])
@@ -26,3 +26,17 @@ def test_what_is_no_number_of_examples() -> None:
     for claim in (True, False, 0, 0.0, -1, -1e30, float("nan"), float("inf"), "10", [10], None, 10**400):
         assert number_of_examples(claim) is None
     assert [number_of_examples(claim) for claim in (10, 0.5, 1e308)] == [10.0, 0.5, 1e308]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({}, {"other": 1.0}, {"loss": 1.0, "more": 1.0}, {"loss": [1.0]}, {"loss": [1.0, 2.0]}),
+        *({"loss": float("nan")}, {"loss": "x"}, {"loss": 10**400}),
+    ],
+)
+def test_metrics_that_are_not_like_most_are_told_apart(odd: dict[str, object]) -> None:
+    usual = [{"loss": 1.0}, {"loss": 2}, {"loss": -1e308}]
+    assert like_most([*usual, odd]) == [True, True, True, False]
+    assert like_most([odd, odd, odd, {"loss": 1.0}]) == [True, True, True, False]  # what most have is not hidden
+    assert like_most([]) == []

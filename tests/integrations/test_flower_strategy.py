@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,3 +167,54 @@ def test_one_claim_of_examples_does_not_own_the_round():
     assert cohort.byzantine == 0
     assert torch.allclose(cohort.weights.sort().values, torch.tensor([1.0, 1.0, 1.0, 1.0, 3.0]) / 7)
     assert sorted(averaged[0]) == [10.0, 10.0, 10.0, 10.0, 30.0]
+
+
+def replies(metrics: list[dict[str, Any]], arrays: bool) -> list[Any]:
+    """What nodes 0, 1, ... answer, with one array where they were trained."""
+    import numpy as np
+    from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+
+    def content(one: dict[str, Any]) -> Any:
+        model = {"arrays": ArrayRecord({"w": Array(np.ones(2, np.float32))})} if arrays else {}
+        return RecordDict({**model, "metrics": MetricRecord(one)})
+
+    return [
+        SimpleNamespace(metadata=SimpleNamespace(src_node_id=node), content=content(one), has_error=lambda: False)
+        for node, one in enumerate(metrics)
+    ]
+
+
+HONEST: list[dict[str, Any]] = [{"num-examples": 10, "loss": float(node)} for node in range(4)]  # mean 1.5
+
+
+@needs_flower
+@pytest.mark.parametrize("trains", [True, False])
+@pytest.mark.parametrize(
+    ("claim", "loss"),
+    [
+        ({"num-examples": 10, "loss": [9.0, 9.0]}, 1.5),
+        ({"num-examples": 10, "loss": float("nan")}, 1.5),
+        ({"num-examples": 10, "other": 9.0}, 1.5),
+        ({"num-examples": 1e30, "loss": 9.0}, (6 + 3 * 9) / 7),
+        ({"num-examples": -5, "loss": 9.0}, 1.5),
+        ({"loss": 9.0}, 1.5),
+    ],
+)
+def test_one_reply_does_not_own_the_averages_of_metrics(trains: bool, claim: dict[str, Any], loss: float) -> None:
+    """In training and in evaluation: what differs from most is left out, and a count is capped."""
+    import numpy as np
+
+    from flipbench.integrations.flower import RobustStrategy
+
+    strategy = RobustStrategy("median", byzantine=1)
+    strategy._sent = {"w": np.zeros(2, np.float32)}
+    given = replies([*HONEST, claim], trains)[::-1]  # in any order
+    averaged = strategy.aggregate_train(1, given)[1] if trains else strategy.aggregate_evaluate(1, given)
+    assert dict(averaged) == {"loss": pytest.approx(loss)}
+
+
+@needs_flower
+def test_evaluations_without_a_usable_reply_have_no_average() -> None:
+    from flipbench.integrations.flower import RobustStrategy
+
+    assert RobustStrategy("median").aggregate_evaluate(1, replies([{"loss": 1.0}], False)) is None

@@ -205,7 +205,7 @@ def test_mistakes_exit_with_2_and_missing_data_stop_only_their_paper(
     assert (done.exit_code, "bad.yaml:15:15: decimals: needs a whole number" in done.output) == (2, True)
     monkeypatch.setenv("FLIPBENCH_DATA", "")
     monkeypatch.setenv("HOME", str(tmp_path))
-    absent = TINY.replace("name: tiny", "name: absent").replace("dataset: digits", "dataset: mnist(path='nowhere')")
+    absent = TINY.replace("name: tiny", "name: absent").replace("dataset: digits", "dataset: svhn")
     (tmp_path / "absent.yaml").write_text(absent, "utf-8")
     both = call("absent.yaml", "tiny.yaml", "--workers", "1", "--no-progress")
     assert both.exit_code == 2

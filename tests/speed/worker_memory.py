@@ -23,6 +23,7 @@ import psutil
 import flipbench as fb
 
 USUAL = {"dataset": "digits", "rounds": 1, "local_steps": 1, "batch_size": 16, "malicious_fraction": 0.2}
+LARGE: dict[str, Any] = {"model": "mlp(widths=[2000, 500])", "clients": 50, "aggregator": "mean"}
 CASES: tuple[dict[str, Any], ...] = (
     {"model": "mlp(widths=[1000])", "clients": 20, "aggregator": "median"},
     {"dataset": "mnist5k", "model": "mlp(widths=[200, 200])", "clients": 50, "aggregator": "krum"},
@@ -32,6 +33,13 @@ CASES: tuple[dict[str, Any], ...] = (
     {"model": "mlp(widths=[2000, 500])", "clients": 50, "aggregator": "foolsgold"},
     {"model": "mlp(widths=[2000, 500])", "clients": 50, "aggregator": "median", "attack": "min_max"},
     {"model": "mlp(widths=[2000, 500])", "clients": 100, "aggregator": "flame", "attack": "alie"},
+    {**LARGE, "optimiser": "adam", "optimiser_state": "kept", "rounds": 2},
+    {**LARGE, "algorithm": "scaffold", "rounds": 2},
+    {**LARGE, "client_momentum": 0.9, "rounds": 2},
+    {**LARGE, "server_optimiser": "adam"},
+    {"dataset": "splice", "model": "transformer(width=128, depth=4, heads=4)", "clients": 50, "aggregator": "mean"},
+    {"dataset": "splice", "model": "lstm(hidden=128)", "clients": 50, "aggregator": "mean"},
+    {"dataset": "mnist5k(train=600)", "model": "resnet(depth=20)", "clients": 50, "aggregator": "mean"},
 )
 CODE = """\
 import json, sys

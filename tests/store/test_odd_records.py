@@ -205,3 +205,18 @@ def test_reports_and_comparisons_of_odd_folders(store: Store, tmp_path: Path) ->
     assert "count as missing" in write.summary_text(store.folder)
     assert compare_folders(other.folder, store.folder).lost > 0
     assert CliRunner().invoke(app, ["compare", str(other.folder), str(store.folder)]).exit_code == 1
+
+
+@pytest.mark.parametrize(("where", "change"), ODD.values(), ids=ODD)
+def test_a_survey_in_full_counts_an_odd_record_as_missing(tmp_path: Path, where: str, change: Change) -> None:
+    """As a run looks, which would otherwise pass the cell over and leave it to the report to refuse it."""
+    store = small(tmp_path / "g")
+    attacked = [(key, r) for key in sorted(store.keys()) if (r := store.read(key)) and r["facts"]["attack"] != "none"]
+    (odd, record), (kept, _) = attacked[:2]
+    change(record)
+    overwrite(store, record, odd)
+    seen = store.survey(whole={kept, odd})
+    assert kept in seen.statuses
+    assert odd not in seen.statuses
+    assert f"{odd}.json" in seen.damaged
+    assert not store.has(odd)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import flipbench as fb
 from flipbench.training import flat_parameters as vectors
 from flipbench.training import local_sgd
 from flipbench.training.batches import Batches
@@ -19,6 +22,7 @@ from flipbench.training.inputs import Inputs
 from flipbench.training.local_sgd import LocalRound, gradients_at_start, train
 from flipbench.training.optimisers.kept_states import KeptStates
 from flipbench.training.optimisers.local import Momentum, adam, adamw
+from flipbench.training.optimisers.of_torch import OfTorch, pytorch
 from flipbench.training.optimizer import Recipe
 from tests.helpers.lockstep_cases import case, stacked
 
@@ -37,6 +41,8 @@ CASES: dict[str, tuple[Any, Make]] = {
     "adam": (adam(), of_torch(torch.optim.Adam)),
     "adam with options": (adam(0.5, 0.7, 0.01), of_torch(torch.optim.Adam, betas=(0.5, 0.7), eps=0.01)),
     "amsgrad": (adam(beta2=0.6, amsgrad=True), of_torch(torch.optim.Adam, betas=(0.9, 0.6), amsgrad=True)),
+    "rmsprop": (pytorch("RMSprop", {"momentum": 0.5}), of_torch(torch.optim.RMSprop, momentum=0.5)),
+    "nadam": (pytorch("NAdam"), of_torch(torch.optim.NAdam)),
     "adamw": (adamw(), of_torch(torch.optim.AdamW)),
     # The bias before batch normalisation has a gradient of 0 but for rounding, of which Adam sees the sign.
     "steady adamw": (adamw(epsilon=1e-3), of_torch(torch.optim.AdamW, eps=1e-3)),
@@ -114,12 +120,12 @@ class Client:
 
 
 def compare(name: str, steps: int, uneven: bool, optimiser: Any, make: Make, **how: Any) -> None:
-    shifts = how.pop("shifts", None)
-    model, work = work_of(name, steps, uneven, recipe_of(optimiser, **how), shifts=shifts)
+    shifts, decay = how.pop("shifts", None), how.pop("decay", DECAY)
+    model, work = work_of(name, steps, uneven, recipe_of(optimiser, decay, **how), shifts=shifts)
     got, (_, _, x, batches) = train(work), case(name, steps, uneven)
     for cell in range(2):
         for client in range(4):
-            one = Client(model, work.start[cell], make, how.pop("decay", DECAY))
+            one = Client(model, work.start[cell], make, decay)
             shift = None if shifts is None else shifts[cell, client].double()
             want = one.train(x, batches, cell, client, shift=shift, **how)
             exact = {"rtol": 1e-5, "atol": 1e-7} if got.dtype == torch.float64 else {"rtol": 2e-3, "atol": 3e-5}
@@ -131,6 +137,66 @@ def compare(name: str, steps: int, uneven: bool, optimiser: Any, make: Make, **h
 @pytest.mark.parametrize("name", CASES)
 def test_local_steps_are_those_of_pytorch(name: str, steps: int, uneven: bool) -> None:
     compare("mlp", steps, uneven, *CASES[name])
+
+
+def test_weight_decay_among_the_options_of_a_class_is_its_own() -> None:
+    kind = of_torch(torch.optim.AdamW)
+    compare("mlp", 3, True, pytorch("AdamW", {"weight_decay": 0.1}), lambda p, _: kind(p, 0.1), decay=0.0)
+
+
+@dataclass(frozen=True)
+class signs(OfTorch):  # noqa: N801 - named in grids like a function
+    """A class of one's own: w - rate (sign(g) + t), which keeps a whole number."""
+
+    def make(self, parameters: Any, /) -> torch.optim.Optimizer:
+        return Signs(parameters, 1.0)
+
+
+class Signs(torch.optim.Optimizer):
+    def __init__(self, parameters: Any, lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p]["t"] = self.state[p].get("t", 0) + 1
+                assert isinstance(self.state[p]["t"], int)
+                p -= group["lr"] * (p.grad.sign() + self.state[p]["t"])
+
+
+def test_a_class_of_ones_own_that_derives_from_pytorchs() -> None:
+    compare("mlp", 4, True, signs(), of_torch(Signs), decay=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("Adm", {}, "torch.optim has no 'Adm' - did you mean 'Adam'"),
+        ("ASGD", {}, "its steps are not proportional to the learning rate"),
+        ("LBFGS", {}, "missing 1 required positional argument: 'closure'"),
+        ("SparseAdam", {}, "does not support dense gradients"),
+        ("RMSprop", {"lr": 0.1}, "takes no option lr: learning_rate is a field of the cell"),
+        ("RMSprop", {"alpa": 0.1}, "unexpected keyword argument 'alpa'"),
+        ("Adam", {"betas": [0.9, 2.0]}, "Invalid beta parameter at index 1: 2.0"),
+    ],
+)
+def test_a_class_that_does_not_fit_is_refused_in_one_sentence(name: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        pytorch(name, options)
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_of_torch_optim_stand_where_a_grid_has_names() -> None:
+    for field in ("optimiser", "server_optimiser"):
+        named = {
+            torch.optim.RMSprop: "pytorch(name='RMSprop')",
+            partial(torch.optim.Adam, betas=(0.8, 0.9)): "pytorch(name='Adam', options={'betas': [0.8, 0.9]})",
+        }
+        for given, text in named.items():
+            assert getattr(fb.read_grid({"base": {field: given}}).cells[0], field) == text
+        with pytest.raises(fb.UserError, match=re.escape("it is a class of PyTorch, write pytorch(name=Adam)")):
+            fb.read_grid({"base": {field: "torch.optim:Adam"}})
 
 
 @pytest.mark.parametrize("name", ["nesterov", "adam", "steady adamw"])

@@ -40,3 +40,19 @@ def test_golden_numbers_change_with_their_version_alone() -> None:
     now = {"engine sums": 1.001, "aggregator krum: far": 2.5, "aggregator mean: far": 3.001, "attack new": 5.0}
     kept = record._golden(now, stored, {"aggregator krum"})
     assert kept == {"engine sums": 1.0, "aggregator krum: far": 2.5, "aggregator mean: far": 3.0, "attack new": 5.0}
+
+
+def test_numbers_that_are_rounding_may_differ_and_others_may_not() -> None:
+    before = {
+        "attack mimic": {"gap": [3.1e-8, 2.2e-8]},
+        "aggregator krum: far": [0.5, 40.0],
+        "aggregator mda: far": [2e-3],
+    }
+    rounding = {"attack mimic": {"gap": [5e-9, 7.4e-8]}, "aggregator krum: far": [0.55, 40.0]}
+    assert golden_numbers.differing(rounding, before) == []
+    others = {
+        "attack mimic": {"gap": [3.1e-8, 1e-5]},
+        "aggregator krum: far": [0.5, 40.1],
+        "aggregator mda: far": [2.01e-3],
+    }
+    assert sorted(golden_numbers.differing(others, before)) == sorted(others)

@@ -1,4 +1,4 @@
-"""``flipbench check``: tests aggregators and attacks against the properties that their contracts demand."""
+"""``flipbench check``: tests aggregators, attacks and parts of training against what their contracts demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def check(
         typer.Argument(metavar="REF", help="A shipped or installed name, package.module:name or path/file.py:name."),
     ],
     kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="aggregator or attack; default: recognised from REF.")
+        str | None,
+        typer.Option(metavar="KIND", help="aggregator, attack, optimiser, model, dataset ...; default: recognised."),
     ] = None,
     definition: Annotated[
         str | None, typer.Option(metavar="RULE", help="The published aggregator that REF claims to implement.")
@@ -25,13 +26,17 @@ def check(
         list[str] | None,
         typer.Option("--except-for", metavar="PROPERTY", help="Property that REF lacks by definition. Repeatable."),
     ] = None,
+    dataset: Annotated[
+        str, typer.Option(metavar="DATASET", help="Data that a part of training is tried with, like splice.")
+    ] = "digits",
 ) -> None:
-    """Check the properties of an aggregator or an attack; print the smallest failing case of each that fails."""
+    """Check an aggregator, an attack or a part of training; print the smallest failing case of each property."""
     from flipbench.cli import check_process
+    from flipbench.conformance.parts import KINDS
 
-    if kind not in (None, "aggregator", "attack"):
-        raise UserError(f"--kind is aggregator or attack, got {kind!r}")
-    checked = [check_process.checked(ref, kind, except_for or (), definition) for ref in refs]
+    if kind not in (None, "aggregator", "attack", *KINDS):
+        raise UserError(f"--kind is aggregator, attack, {', '.join(KINDS[:-1])} or {KINDS[-1]}, got {kind!r}")
+    checked = [check_process.checked(ref, kind, except_for or (), definition, dataset) for ref in refs]
     typer.echo("\n\n".join(text for text, _ in checked))
     if any(failures for _, failures in checked):
         raise typer.Exit(DEFECT)

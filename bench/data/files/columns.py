@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flipbench.data.array_checks import LARGEST, TOO_LARGE
 from flipbench.errors import UserError
 
 MOST_VALUES = 1000  # of one category: more are names of rows, which say nothing of another row
@@ -85,15 +86,18 @@ def _numbers(column: Column, rows: Rows) -> NDArray[np.float32]:
         if bool(np.isfinite(narrow).all()):
             return narrow
     for row, text in enumerate(column.values):
+        place = rows.place(row, column.name)
         try:
-            sound = bool(np.isfinite(np.float32(float(text))))
-        except (ValueError, OverflowError):
-            sound = False
-        if not sound:
+            value = abs(float(text))
+        except ValueError:
+            value = np.nan
+        if LARGEST < value < np.inf:
+            raise UserError(f"{place}: {text[:40]} {TOO_LARGE}")
+        if not np.isfinite(value):
             what = f"{text[:40]!r}" if text.strip() else "nothing"
             raise UserError(
-                f"{rows.place(row, column.name)}: needs a finite number, got {what}; fill in what is missing "
-                "or name the column among the categories"
+                f"{place}: needs a finite number, got {what}; fill in what is missing or name the column among the "
+                "categories"
             )
     raise AssertionError(column.name)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from flipbench.data import locations
 from flipbench.data.dataset import Dataset, Split, shortened
 from flipbench.data.files import file_kinds, whole_data
+from flipbench.data.own_arrays import labelled, numbered
 from flipbench.data.splits import divided
 from flipbench.errors import UserError
 
@@ -149,10 +150,10 @@ def _read(
         owners = None if owners is None else owners[rows]
     if classes is None and "classes" in held:
         classes = tuple(map(str, held["classes"]))
-    number = int(max(y.max() for y in ys)) + 1
+    ys, known = labelled(ys, classes, str(file))
     return Dataset(
         name=str(held["name"]) if "name" in held else file.stem,
-        classes=classes or tuple(map(str, range(number))),
+        classes=known,
         train_x=xs[0],
         train_y=ys[0],
         test_x=xs[1],
@@ -165,12 +166,6 @@ def _read(
         clients=owners,
         client_names=people,
     )
-
-
-def numbered(names: Sequence[Any] | NDArray[Any]) -> tuple[Tensor, tuple[str, ...]]:
-    """Numbers from 0 for names, in the order of the names, and the names."""
-    known, numbers = np.unique(np.asarray(names), return_inverse=True)
-    return torch.from_numpy(numbers.reshape(-1).astype(np.int64)), tuple(map(str, known))
 
 
 def _clients(held: Held) -> tuple[Tensor | None, tuple[str, ...]]:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flipbench.data import locations
+from flipbench.data import locations, own_arrays
 from flipbench.data.dataset import Dataset, Split, shortened
 from flipbench.data.files import columns, file_kinds, whole_data
-from flipbench.data.readers import archives, image_files
+from flipbench.data.readers import image_files
 from flipbench.data.splits import divided
 from flipbench.errors import UserError
 from flipbench.spec.suggestions import near
@@ -95,7 +95,7 @@ def _read(
         longest = max(x.shape[1] for x in xs)
         xs = [torch.nn.functional.pad(x, (0, longest - x.shape[1]), value=padding or 0) for x in xs]
     ys, classes = _labels(folder, parts, label)
-    owners, people = (None, ()) if client is None else archives.numbered(list(map(str, parts[0][client])))
+    owners, people = (None, ()) if client is None else own_arrays.numbered(list(map(str, parts[0][client])))
     split: Split = "files"
     if len(parts) == 1:
         if not 0 < share < 1:

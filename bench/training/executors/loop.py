@@ -10,54 +10,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from flipbench.training.executors.held_tensors import Held, send_statistics
-from flipbench.training.executors.stand_ins import StandIns
+from flipbench.training.executors.held_tensors import send_statistics
+from flipbench.training.executors.of_module import OfModule
 from flipbench.training.layers.dropout import KEYS
 from flipbench.training.layers.protocol import Backward, Parameters, Sink, no_backward
 
-_AT_ONCE = 1 << 22  # numbers of the examples that are evaluated at once
+AT_ONCE = 1 << 22  # numbers of the examples that are evaluated at once
 _SEEDS = (1 << 63) - 1  # torch's generator takes no negative ones
 
 
 @dataclass(frozen=True)
-class Loop:
+class Loop(OfModule):
     """Any module, called once for each row.
 
     Attributes:
-        module: whose parameters' places those of the rows take.
+        module: as of `OfModule`.
     """
-
-    module: nn.Module
 
     name = "loop"
     random = True  # whether a forward pass draws may depend on its input
-    regression = None
     whole_cells = False
-
-    @cached_property
-    def held(self) -> Held:
-        """The module's tensors."""
-        return Held(self.module)
-
-    @cached_property
-    def stand_ins(self) -> StandIns:
-        """Layers that draw from keys."""
-        return StandIns.of(self.module)
 
     def width(self, device: torch.device) -> int | None:
         """One row: more would need their graphs at the same time, and be no faster."""
         return 1
 
-    def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
-        if self.module.training != training:
-            self.module.train(training)
-        if not training:
-            return self._predicted(x, p), no_backward
+    def trained(self, x: Tensor, p: Parameters, counts: Tensor | None) -> tuple[Tensor, Backward]:
+        """As `OfModule`."""
         rows, batch = x.shape[:2]
         numbers = [batch] * rows if counts is None else counts.tolist()
         keys = p[KEYS]
@@ -71,15 +54,15 @@ class Loop:
         logits = _padded([None if a is None else a.logits.detach() for a in answers], batch)
         return logits, _Pass(answers, p, rows).back
 
-    def _predicted(self, x: Tensor, p: Parameters) -> Tensor:
-        """Logits in evaluation, some examples of a row at a time."""
-        rows, some = len(x), max(1, _AT_ONCE // max(1, x[0, :1].numel()))
+    def predicted(self, x: Tensor, p: Parameters) -> tuple[Tensor, Backward]:
+        """As `OfModule`; some examples of a row at a time."""
+        rows, some = len(x), max(1, AT_ONCE // max(1, x[0, :1].numel()))
         out = []
         with _generators_kept(x.device), torch.no_grad():
             for r in range(rows):
                 own = {n: t[r * len(t) // rows] for n, t in p.items() if n != KEYS}
                 out.append(torch.cat([self._answer(part, own, None).logits for part in x[r].split(some)]))
-        return torch.stack(out)
+        return torch.stack(out), no_backward
 
     def _answer(self, x: Tensor, own: dict[str, Tensor], key: Tensor | None) -> _Answer:
         """The forward pass of one row."""

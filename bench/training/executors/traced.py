@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, fx, nn
 
+from flipbench.training.executors.all_rows import AllRows
 from flipbench.training.executors.held_tensors import Held
-from flipbench.training.executors.loop import Loop
-from flipbench.training.executors.stand_ins import StandIns
 from flipbench.training.executors.traced_layers import FORWARDS, Rows, is_plain
 from flipbench.training.layers.protocol import Backward, Parameters, Sink
 
@@ -27,24 +25,21 @@ class UntraceableError(ValueError):
 
 
 @dataclass(frozen=True)
-class Traced:
+class Traced(AllRows):
     """A module whose parameters all lie in known layers.
 
     Attributes:
-        module: whose parameters' places those of the rows take.
+        module: as of `OfModule`.
         graph: of its forward pass in training.
         layers: name -> known layers in it.
         singles: name -> parameter that forward uses directly, and that is the same for all examples.
     """
 
-    module: nn.Module
     graph: fx.GraphModule
     layers: dict[str, nn.Module]
     singles: dict[str, _Single]
 
     name = "stacked"
-    regression = None
-    whole_cells = True
 
     @classmethod
     def of(cls, module: nn.Module) -> Traced:
@@ -75,26 +70,9 @@ class Traced:
         made = fx.GraphModule({**root, **others, **{_place(n): s for n, s in singles.items()}}, graph)
         return cls(module, made, tracer.layers, singles)
 
-    @cached_property
-    def alone(self) -> Loop:
-        """The same module, one row after the other."""
-        return Loop(self.module)
-
-    @property
-    def random(self) -> bool:
-        """Whether a layer is dropout; nothing else may draw."""
-        return bool(StandIns.of(self.module).dropouts)
-
-    def width(self, device: torch.device) -> int | None:
-        """All rows of a cell."""
-        return None
-
-    def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
-        if not training:
-            return self.alone(x, p, training, counts)
-        if not self.module.training:
-            self.module.train()
-        run = Rows.of(Held(self.module), x, p, counts)
+    def trained(self, x: Tensor, p: Parameters, counts: Tensor | None) -> tuple[Tensor, Backward]:
+        """As `OfModule`."""
+        run = Rows.of(self.held, x, p, counts)
         with torch.enable_grad(), self._standing(run):
             logits = self.graph(x.flatten(0, 1).clone()).unflatten(0, x.shape[:2])
 

@@ -6,6 +6,7 @@ and, on CUDA, convolution have their own backward passes (`layers`), which autog
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,7 +129,7 @@ class _Layered(torch.autograd.Function):
 
 
 @dataclass
-class _Forward:
+class _Forward(ABC):
     """The forward pass of a layer; ``calls`` counts how often it was called in this step."""
 
     name: str
@@ -144,8 +145,9 @@ class _Forward:
         y: Tensor = _Layered.apply(x, self.run.anchor, layer, self.run, own)  # type: ignore[no-untyped-call]
         return y
 
+    @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What the layer answers for the examples of all rows."""
 
 
 class _Linear(_Forward):

@@ -10,63 +10,31 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from flipbench.training.executors.held_tensors import Held, send_statistics
-from flipbench.training.executors.loop import Loop
-from flipbench.training.executors.stand_ins import StandIns
+from flipbench.training.executors.all_rows import AllRows
+from flipbench.training.executors.held_tensors import send_statistics
 from flipbench.training.layers.dropout import KEYS
 from flipbench.training.layers.protocol import Backward, Parameters, Sink, per_row
 
 
 @dataclass(frozen=True)
-class Vmapped:
+class Vmapped(AllRows):
     """Any module that `torch.func.vmap` can run.
 
     Attributes:
-        module: whose parameters' places those of the rows take.
+        module: as of `OfModule`.
         padded: whether rows with fewer examples are filled up; else rows of equally many go together.
     """
 
-    module: nn.Module
     padded: bool = False
 
     name = "vmap"
-    regression = None
-    whole_cells = True
 
-    @cached_property
-    def held(self) -> Held:
-        """The module's tensors."""
-        return Held(self.module)
-
-    @cached_property
-    def stand_ins(self) -> StandIns:
-        """Layers that draw from keys."""
-        return StandIns.of(self.module)
-
-    @cached_property
-    def alone(self) -> Loop:
-        """The same module, one row after the other."""
-        return Loop(self.module)
-
-    @property
-    def random(self) -> bool:
-        """Whether a layer is dropout; nothing else may draw."""
-        return bool(self.stand_ins.dropouts)
-
-    def width(self, device: torch.device) -> int | None:
-        """All rows of a cell."""
-        return None
-
-    def __call__(self, x: Tensor, p: Parameters, training: bool, counts: Tensor | None) -> tuple[Tensor, Backward]:
-        if not training:
-            return self.alone(x, p, training, counts)
-        if not self.module.training:
-            self.module.train()
+    def trained(self, x: Tensor, p: Parameters, counts: Tensor | None) -> tuple[Tensor, Backward]:
+        """As `OfModule`."""
         groups = _groups(None if self.padded else counts, x.shape[0], x.shape[1], x.device)
         own = {name: per_row(t, len(x)).detach() for name, t in p.items()}
         parts = [self._part(x, own, rows, number) for rows, number in groups]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Layout
 from flipbench.training.optimisers.contract import State, Step, bias
+from flipbench.training.optimisers.of_torch import pytorch
 
 
 @dataclass(frozen=True)
@@ -131,4 +132,6 @@ def is_plain(named: Any, clip: float | None, mu: float) -> bool:
     return isinstance(named, sgd) and not named.nesterov and clip is None and not mu
 
 
-OPTIMISERS: Mapping[str, Callable[..., Any]] = MappingProxyType({one.__name__: one for one in (sgd, adam, adamw)})
+OPTIMISERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {one.__name__: one for one in (sgd, adam, adamw, pytorch)}
+)

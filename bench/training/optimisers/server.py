@@ -7,6 +7,7 @@ without bias correction; x is the rule's answer, the rate is ``server_learning_r
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Layout
 from flipbench.training.optimisers.contract import State, Step
 from flipbench.training.optimisers.local import check_betas
+from flipbench.training.optimisers.of_torch import pytorch
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class sgd:  # noqa: N801 - named in grids like a function
 
 
 @dataclass(frozen=True)
-class _Adaptive:
+class _Adaptive(ABC):
     """What the three have in common: first moment, denominator, first value of v."""
 
     beta1: float
@@ -57,8 +59,9 @@ class _Adaptive:
         second = state["second"].copy_(self._second(state["second"], exact.square()))
         return (first / second.sqrt().add_(self.tau)).to(weights.dtype), state
 
+    @abstractmethod
     def _second(self, old: Tensor, square: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The new v."""
 
 
 @dataclass(frozen=True)
@@ -114,5 +117,5 @@ class adagrad(_Adaptive):  # noqa: N801 - named in grids like a function
 
 
 SERVER_OPTIMISERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {one.__name__: one for one in (sgd, adam, yogi, adagrad)}
+    {one.__name__: one for one in (sgd, adam, yogi, adagrad, pytorch)}
 )

@@ -13,14 +13,14 @@ import torch
 
 from flipbench import data
 from flipbench.data.dataset import Dataset
-from flipbench.data.readers import emnist
+from flipbench.data.readers import idx_sets
 from tests.helpers import published_files as files
 
 Facts = tuple[tuple[int, ...], int, int, int, str]  # shape, classes, training and test examples, split
 
 
 def _emnist(folder: Path) -> None:
-    files.idx_files(folder, emnist.spec("letters").parts, 26, first=1, zipped=True)
+    files.idx_files(folder, idx_sets.emnist_spec("letters").parts, 26, first=1, zipped=True)
 
 
 FORMS: dict[str, tuple[Callable[[Path], object], str, Facts]] = {
@@ -39,7 +39,7 @@ FORMS: dict[str, tuple[Callable[[Path], object], str, Facts]] = {
     "svhn": (files.svhn, "svhn(path='{}')", ((3, 32, 32), 10, 40, 40, "files")),
     "emnist": (_emnist, "emnist(path='{}', by=letters)", ((1, 28, 28), 26, 52, 52, "files")),
     "kmnist": (
-        lambda folder: files.idx_files(folder, emnist.KMNIST.parts, 10),
+        lambda folder: files.idx_files(folder, idx_sets.KMNIST.parts, 10),
         "kmnist(path='{}')",
         ((1, 28, 28), 10, 20, 20, "files"),
     ),
@@ -138,9 +138,9 @@ def test_letters_of_emnist_stand_upright_and_count_from_zero(tmp_path: Path) -> 
     assert found.classes[:2] == ("A", "B")
 
 
-@pytest.mark.parametrize("by", emnist.CLASSES)
+@pytest.mark.parametrize("by", idx_sets.CHARACTERS)
 def test_every_split_of_emnist_has_its_classes(by: str, tmp_path: Path) -> None:
-    known = emnist.spec(by)
+    known = idx_sets.emnist_spec(by)
     files.idx_files(tmp_path, known.parts, len(known.classes), known.first_label)
     assert data.load(f"emnist(path='{tmp_path}', by={by})").counts == ((2, 2),) * len(known.classes)
 

@@ -42,6 +42,7 @@ READERS = {
     "mnist_csv": ("mnist_csv(path='{}')", "a table of 785 columns"),
     "femnist": ("femnist(path='{}')", "LEAF's folders train and test"),
     "medmnist": ("medmnist(path='{}')", "a NumPy archive (.npz)"),
+    "ham10000": ("ham10000(path='{}')", "hmnist_28_28_L.csv"),
     "ham10000_colour": ("ham10000_colour(path='{}')", "hmnist_28_28_RGB.csv"),
     "ham10000_images": ("ham10000_images(path='{}')", "HAM10000_metadata.csv"),
     "npz": ("npz(path='{}')", "a NumPy archive (.npz)"),
@@ -87,7 +88,11 @@ def test_the_two_cifars_and_the_two_ham10000_tables_are_told_apart(tmp_path: Pat
     assert "data_batch_3.bin holds cifar100, not cifar10: its records have 3074" in says(f"cifar10(path='{binary}')")
     grey = tmp_path / "hmnist_28_28_RGB.csv"
     grey.write_text(",".join([*(f"pixel{i:04d}" for i in range(784)), "label"]) + "\n")
-    assert "is the 28 x 28 grey table" in says(f"ham10000_colour(path='{grey}')")
+    assert "is the 28 x 28 grey table of the data set ham10000," in says(f"ham10000_colour(path='{grey}')")
+    colour = files.ham10000_rgb(tmp_path / "both", rows=35)
+    (tmp_path / "both" / "mine.csv").write_text(grey.read_text())  # in one folder each reader takes its own
+    assert data.load(f"ham10000_colour(path='{tmp_path / 'both'}')").sources[0] == str(colour / grey.name)
+    assert "mine.csv, line 2: the file ends where" in says(f"ham10000(path='{tmp_path / 'both'}')")
 
 
 def _cut(file: Path, share: float = 0.53) -> None:
