@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flipbench.aggregators.contract import Cohort, Mixed, Update, Updates
+from flipbench.aggregators.contract import Cohort, Mixed, Update, Updates, unheard
 from flipbench.aggregators.validation import guarded
 
 PreAggregation = Callable[[Updates, Cohort], Mixed]
@@ -57,6 +57,8 @@ def compose(*steps: Callable[..., Any]) -> Chain | ChainWithMemory:
 
 
 def _mixed(updates: Updates, cohort: Cohort, first: tuple[PreAggregation, ...]) -> Mixed:
+    if first and cohort.tell_kept is not unheard:  # what the rule keeps of are rows that pre-aggregations made
+        cohort = replace(cohort, tell_kept=unheard)
     for step in first:
         updates, cohort = step(updates, cohort)
     return updates, cohort

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -42,6 +42,10 @@ def _no_root_data() -> Update:
         "this rule needs the server's own update on its root data, and this cohort has none: give the cell root data "
         "(root_examples in a grid), or give that update beside a matrix of your own (trusted=...)"
     )
+
+
+def unheard(kept: Tensor, cell: int | None = None) -> None:
+    """Stands where the server does not ask which clients a rule kept."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ class Cohort:
         round: the number of the round, from 1.
         seeds: ``(*cells,)`` int64, one seed an experiment: a rule that draws at random derives a generator of its own
             for each cell from the cell's seed and the round, never from a global one.
+        tell_kept: takes which clients a rule kept, ``(*cells, clients)`` bool. A rule that chooses clients may call it,
+            once, before it answers: ``cohort.tell_kept(kept)``. Optional: the answer must not depend on it, and a rule
+            that gives every client some weight has nothing to tell.
     """
 
     byzantine: int
@@ -81,6 +88,7 @@ class Cohort:
     round: int = 1
     seeds: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     model: Tensor = field(default_factory=lambda: torch.zeros(()))
+    tell_kept: Callable[..., None] = unheard
 
     @classmethod
     def of(cls, updates: Updates, byzantine: int = 0, **fields: Any) -> Cohort:
@@ -163,4 +171,5 @@ def cohort_of_cell(cohort: Cohort, cells: tuple[int, ...], index: int) -> Cohort
         seeds=pick(cohort.seeds) if cohort.seeds.ndim else cohort.seeds,
         model=pick(cohort.model) if cohort.model.ndim else cohort.model,
         trusted=lambda: pick(cohort.trusted()),
+        tell_kept=unheard if cohort.tell_kept is unheard else partial(cohort.tell_kept, cell=index),
     )

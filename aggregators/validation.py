@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from math import isfinite
 from numbers import Integral
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from flipbench.aggregators.cohort_checks import check_vector, check_weights, not_a_tensor
-from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates, cohort_of_cell
+from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates, cohort_of_cell, unheard
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")  # of a rule an update, of a pre-aggregation updates and cohort
@@ -54,7 +54,21 @@ def in_client_order(updates: Updates, cohort: Cohort) -> tuple[Updates, Cohort]:
     order = numbers.argsort(dim=-1, stable=True)
     rows = order.unsqueeze(-1).expand(updates.shape)
     weights = cohort.weights.gather(-1, order) if cohort.weights.shape == order.shape else cohort.weights
-    return updates.gather(-2, rows), replace(cohort, weights=weights, clients=numbers.gather(-1, order))
+    tell = cohort.tell_kept if cohort.tell_kept is unheard else partial(_told_in_order, cohort.tell_kept, order)
+    return updates.gather(-2, rows), replace(cohort, weights=weights, clients=numbers.gather(-1, order), tell_kept=tell)
+
+
+def _told_in_order(tell: Callable[..., None], order: Tensor, kept: Tensor, cell: int | None = None) -> None:
+    """Pass on which clients were kept, in the order in which they came: row i of ``kept`` was row ``order[i]``."""
+    came = (order if cell is None else order.reshape(-1, order.shape[-1])[cell]).to(kept.device)
+    tell(torch.zeros_like(kept).scatter(-1, came, kept), cell=cell)
+
+
+def _told_of_all(tell: Callable[..., None], rows: Tensor, kept: Tensor, cell: int | None = None) -> None:
+    """Pass on which clients were kept of one cell, those that were left out before (not in ``rows``) among them."""
+    every = torch.zeros(rows.shape, dtype=kept.dtype, device=kept.device)
+    every[rows.to(kept.device)] = kept
+    tell(every, cell=cell)
 
 
 def guarded_mix(step: Step[P, Answer]) -> Step[P, Answer]:
@@ -233,4 +247,5 @@ def keep_rows(updates: Updates, cohort: Cohort, kept: Tensor) -> tuple[Updates, 
         byzantine=max(0, cohort.byzantine - left_out),
         weights=weights / total if total > 0 else torch.full_like(weights, 1.0 / len(weights)),
         clients=cohort.clients[kept],
+        tell_kept=unheard if cohort.tell_kept is unheard else partial(_told_of_all, cohort.tell_kept, kept),
     )

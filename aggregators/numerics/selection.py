@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flipbench.aggregators.contract import Update, Updates
+from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.distances import squared_distances
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
 
@@ -65,6 +65,12 @@ def mean_of(updates: Updates, chosen: Tensor) -> Update:
     """The mean of the chosen clients' updates, ``(*cells, dim)``; ``chosen`` is ``(*cells, clients)`` bool."""
     share = chosen.double()
     return weighted_sum(updates, share / share.sum(-1, keepdim=True))
+
+
+def mean_of_kept(updates: Updates, cohort: Cohort, kept: Tensor) -> Update:
+    """`mean_of` of the clients that a rule keeps, after it told the server which they are."""
+    cohort.tell_kept(kept)
+    return mean_of(updates, kept)
 
 
 def lowest(values: Numbers, keep: int, rounded: float = 0.0) -> NDArray[np.bool_]:

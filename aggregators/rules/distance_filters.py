@@ -25,7 +25,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
 from flipbench.aggregators.numerics.norms import squared_lengths
 from flipbench.aggregators.numerics.order_statistics import band_mean
-from flipbench.aggregators.numerics.selection import Numbers, each_cell, lowest, mean_of, squares
+from flipbench.aggregators.numerics.selection import Numbers, each_cell, lowest, mean_of_kept, squares
 from flipbench.aggregators.validation import guarded, needs_majority, trusted_update, whole_number
 
 _SLICE = 1 << 20  # elements in float64 at a time
@@ -45,7 +45,7 @@ def cge(updates: Updates, cohort: Cohort, /) -> Update:
     """
     n, f = needs_majority("cge", updates, cohort)
     norms = squared_lengths(updates)
-    return mean_of(updates, each_cell(lambda v: lowest(v, n - f), norms, cells=norms.ndim - 1))
+    return mean_of_kept(updates, cohort, each_cell(lambda v: lowest(v, n - f), norms, cells=norms.ndim - 1))
 
 
 @guarded
@@ -61,7 +61,7 @@ def faba(updates: Updates, cohort: Cohort, /) -> Update:
     """
     _, f = needs_majority("faba", updates, cohort)
     apart = squares(updates)
-    return mean_of(updates, each_cell(lambda s: _without_farthest(s, f), apart, cells=apart.ndim - 2))
+    return mean_of_kept(updates, cohort, each_cell(lambda s: _without_farthest(s, f), apart, cells=apart.ndim - 2))
 
 
 @guarded
@@ -81,7 +81,9 @@ def aksel(updates: Updates, cohort: Cohort, /, *, keep: int | None = None) -> Up
     if kept > n - f:
         raise Infeasible(f"aksel can keep at most n - f = {n - f} of {n} clients for f = {f}, got keep = {kept}")
     distances = _from_median(updates)
-    return mean_of(updates, each_cell(lambda v: lowest(v, kept, rounded=_ROUNDED), distances, cells=distances.ndim - 1))
+    return mean_of_kept(
+        updates, cohort, each_cell(lambda v: lowest(v, kept, rounded=_ROUNDED), distances, cells=distances.ndim - 1)
+    )
 
 
 @guarded
@@ -98,7 +100,7 @@ def monna(updates: Updates, cohort: Cohort, /) -> Update:
     n, f = needs_majority("monna", updates, cohort)
     own = trusted_update("monna", updates, cohort)
     distances = squared_lengths(updates, own)
-    return mean_of(updates, each_cell(lambda v: lowest(v, n - f), distances, cells=distances.ndim - 1))
+    return mean_of_kept(updates, cohort, each_cell(lambda v: lowest(v, n - f), distances, cells=distances.ndim - 1))
 
 
 def _from_median(updates: Updates) -> Tensor:

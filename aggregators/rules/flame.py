@@ -61,6 +61,7 @@ def flame(
         raise ValueError(f"compare must be models or updates, got {compare!r}")
     needs_majority("flame", updates, cohort)
     chosen = admitted(updates, cohort, compare)
+    cohort.tell_kept(chosen)
     norms = lengths(updates)
     factors = clip_factors(norms, None) * chosen
     answer = weighted_sum(updates, factors / chosen.sum(-1, keepdim=True))

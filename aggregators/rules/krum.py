@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
@@ -38,7 +39,9 @@ def krum(updates: Updates, cohort: Cohort, /, *, power: float = 2.0, strict: boo
         Infeasible: unless n >= 2f + 3 (n >= f + 3 where not strict).
     """
     _check_size("krum", updates.shape[-2], cohort.byzantine, strict)
-    return pick_row(updates, scores(squares(updates), cohort.byzantine, power).argmin(-1))
+    chosen = scores(squares(updates), cohort.byzantine, power).argmin(-1)
+    cohort.tell_kept(_rows(updates, chosen.unsqueeze(-1)))
+    return pick_row(updates, chosen)
 
 
 @guarded
@@ -67,13 +70,13 @@ def multi_krum(
     _check_size("multi_krum", n, f, strict)
     most = n - f - 2
     if keep == "n-f":
-        return _mean_of_lowest(updates, f, power, n - f)
+        return _mean_of_lowest(updates, cohort, power, n - f)
     kept = most if keep is None else whole_number("keep", keep, least=1)
     if kept > most:
         raise Infeasible(
             f"multi_krum can keep at most n - f - 2 = {most} of {n} clients for f = {f}, got keep = {kept}"
         )
-    return _mean_of_lowest(updates, f, power, kept)
+    return _mean_of_lowest(updates, cohort, power, kept)
 
 
 def scores(apart: Tensor, byzantine: int, power: float = 2.0) -> Tensor:
@@ -86,8 +89,15 @@ def scores(apart: Tensor, byzantine: int, power: float = 2.0) -> Tensor:
     return apart.sort(-1).values[..., 1 : apart.shape[-1] - byzantine - 1].sum(-1)
 
 
-def _mean_of_lowest(updates: Updates, byzantine: int, power: float, kept: int) -> Update:
-    lowest = scores(squares(updates), byzantine, power).argsort(dim=-1, stable=True)[..., :kept]
+def _rows(updates: Updates, index: Tensor) -> Tensor:
+    """Rows by number ``(*cells, k)`` as ``(*cells, clients)`` bool."""
+    none = torch.zeros(updates.shape[:-1], dtype=torch.bool, device=index.device)
+    return none.scatter(-1, index, True)
+
+
+def _mean_of_lowest(updates: Updates, cohort: Cohort, power: float, kept: int) -> Update:
+    lowest = scores(squares(updates), cohort.byzantine, power).argsort(dim=-1, stable=True)[..., :kept]
+    cohort.tell_kept(_rows(updates, lowest))
     return mean_of_rows(updates, lowest)
 
 

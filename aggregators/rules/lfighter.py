@@ -30,7 +30,7 @@ from torch import Tensor
 from flipbench.aggregators.contract import Cohort, Update, Updates
 from flipbench.aggregators.numerics.norms import cosines, squared_lengths
 from flipbench.aggregators.numerics.output_layer import OutputLayer, output_layer
-from flipbench.aggregators.numerics.selection import Numbers, mean_of, squares
+from flipbench.aggregators.numerics.selection import Numbers, mean_of_kept, squares
 from flipbench.aggregators.rng import generators
 from flipbench.aggregators.validation import guarded, whole_number
 
@@ -55,7 +55,7 @@ def lfighter(updates: Updates, cohort: Cohort, /, *, starts: int = 10) -> Update
     flat = updates.reshape(-1, *updates.shape[-2:])
     draws = generators(cohort, tuple(updates.shape[:-2]), "lfighter")
     kept = torch.stack([_kept(_movements(cell, layer), times, g) for cell, g in zip(flat, draws, strict=True)])
-    return mean_of(updates, kept.reshape(updates.shape[:-1]))
+    return mean_of_kept(updates, cohort, kept.reshape(updates.shape[:-1]))
 
 
 def _movements(cell: Updates, layer: OutputLayer) -> Tensor:

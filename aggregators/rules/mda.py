@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
-from flipbench.aggregators.numerics.selection import Numbers, each_cell, mean_of, squares
+from flipbench.aggregators.numerics.selection import Numbers, each_cell, mean_of_kept, squares
 from flipbench.aggregators.validation import guarded, needs_majority, whole_number
 
 
@@ -41,7 +41,7 @@ def mda(updates: Updates, cohort: Cohort, /, *, limit: int = 200_000) -> Update:
     n, f = needs_majority("mda", updates, cohort)
     steps = whole_number("limit", limit, least=1)
     apart = squares(updates)
-    return mean_of(updates, each_cell(lambda s: _closest(s, n - f, steps), apart, cells=apart.ndim - 2))
+    return mean_of_kept(updates, cohort, each_cell(lambda s: _closest(s, n - f, steps), apart, cells=apart.ndim - 2))
 
 
 def _closest(apart: Numbers, keep: int, limit: int) -> NDArray[np.bool_]:

@@ -61,6 +61,7 @@ def signguard(
         group = torch.from_numpy(_largest_group(_signs(cell, max(1, round(part * dim)), draw)))
         chosen.append(group & passed if bool((group & passed).any()) else group)
     kept = torch.stack(chosen).reshape(norms.shape).to(norms.device)
+    cohort.tell_kept(kept)
     factors = clip_factors(norms, None) * kept
     return weighted_sum(updates, factors / kept.sum(-1, keepdim=True))
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Cohort, Infeasible, Update, Updates
 from flipbench.aggregators.numerics.order_statistics import weighted_sum
-from flipbench.aggregators.numerics.selection import lowest, mean_of, squares
+from flipbench.aggregators.numerics.selection import lowest, mean_of_kept, squares
 from flipbench.aggregators.rng import generators
 from flipbench.aggregators.validation import guarded, needs_majority, positive, whole_number
 
@@ -75,7 +75,7 @@ def dnc(updates: Updates, cohort: Cohort, /, *, discard: float = 1.0, sketch: in
             kept[s] &= _in_line(cell, n - out, width, draw)
     if not bool(kept.any(-1).all()):
         raise Infeasible(f"dnc threw out all {n} clients in {times} repeats; take fewer repeats or a smaller discard")
-    return mean_of(updates, kept.reshape(*cells, n))
+    return mean_of_kept(updates, cohort, kept.reshape(*cells, n))
 
 
 def _in_line(cell: Updates, keep: int, width: int, draw: torch.Generator) -> Tensor:

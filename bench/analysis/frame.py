@@ -15,7 +15,7 @@ from flipbench.analysis.columns import plain
 from flipbench.analysis.record_rows import COLUMNS
 from flipbench.analysis.settings import forms
 from flipbench.privacy import of_tables
-from flipbench.spec.cell import FIELDS
+from flipbench.spec.cell import FIELDS, HONEST
 from flipbench.spec.headline import Headline
 from flipbench.spec.headline import parse as parse_headline
 from flipbench.spec.labels import PLACES, telling_apart
@@ -24,6 +24,7 @@ from flipbench.store.store import Store
 
 _ARRAYS = {"classes", "mapping", "rounds_evaluated", "confusion", "participants", "influence", "norms", "fedavg_gap"}
 _ARRAYS |= {"content", "malicious", "flips", "examples", "nonfinite", "no_prediction", "clamped"}
+_ARRAYS |= {"kept", "class_counts"}
 _ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
 
 DAMAGED = "damaged"  # of a frame's ``attrs``: key of a missing cell -> its file that cannot be trusted, and why
@@ -53,6 +54,11 @@ def load(folder: Path, repairs: bool = False, headline: str | None = None) -> pd
           the server's step made running variances negative, so that they were set to zero;
         - ``participants``: (rounds, clients a round) int, who took part;
         - ``influence``, ``norms``: (rounds, clients a round) float; ``fedavg_gap``: (rounds,) float; NaN where null;
+        - ``kept``: (rounds, clients a round) int8, 1 where the rule said that it kept the client, 0 where not, -1 in
+          rounds in which it told nothing; None where it never did, or the record is from before that was stored;
+        - ``class_counts``: (clients, L) int, true classes of what each trains on; None where all are dealt alike;
+        - ``bytes_up``, ``bytes_down``: sent and received by the clients of a round together; ``rule_peak``: bytes of
+          one call of the rule; None where that was not recorded;
         - ``malicious``: tuple of ids; ``examples``: (clients,) int; ``nonfinite``: {round: count};
         - ``flips``: tuple of {client, examples, eligible, selected, changed}, one a malicious client;
         - ``places``: tuple of where the attack acts (labels, examples, updates), empty for a clean cell; ``search``:
@@ -81,6 +87,11 @@ def load(folder: Path, repairs: bool = False, headline: str | None = None) -> pd
     frame.attrs[HEADLINE] = str(parse_headline(headline if headline is not None else plan.get("headline")))
     frame.attrs[GIVEN] = [tuple(entry) for entry in plan.get("labels") or ()]
     return forms.added(frame, plan)
+
+
+def of_honest_noise(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Which cells are noise twins: not attacked, and no clean twins either."""
+    return frame["intent"] == HONEST
 
 
 def headline_of(frame: pd.DataFrame) -> Headline:

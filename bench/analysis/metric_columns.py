@@ -11,7 +11,9 @@ from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS
 from flipbench.analysis.statistics import DIFFERENCE, SHARE, UNBOUNDED, Bounds
 from flipbench.errors import UserError
 from flipbench.spec.distinct_texts import printable
-from flipbench.spec.metric_names import DAMAGE, PERCENT, POINTS, of_settings
+from flipbench.spec.metric_names import CELL_SHEET, DAMAGE, PERCENT, POINTS, of_settings
+
+OF_CELLS = {m.name: m for m in CELL_SHEET}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class MetricColumn:
         return f"{self.label} ({self.unit})"
 
     @property
+    def when(self) -> str:
+        """Which rounds the number is of; empty: those of the grid's headline."""
+        return OF_CELLS[self.metric].when if self.metric in OF_CELLS else ""
+
+    @property
     def last_rounds(self) -> bool:
         """Whether it is the mean of the last rounds."""
         return self.name == self.metric + LAST_ROUNDS
@@ -66,9 +73,12 @@ def metric_column(name: str) -> MetricColumn:
     Raises:
         UserError: no such metric.
     """
+    if (own := OF_CELLS.get(name)) is not None:
+        label = own.label[0].upper() + own.label[1:]
+        return MetricColumn(name, label, own.higher_is_better, False, name if own.clean else None, name)
     base = name.removesuffix(DAMAGE).removesuffix(LAST_ROUNDS)
     if base not in METRICS or name not in {base, base + DAMAGE, base + LAST_ROUNDS}:
-        known = f"there are {', '.join(METRICS)}, and each with _damage or _last5"
+        known = f"there are {', '.join(METRICS)}, each with _damage or _last5 too, and {', '.join(OF_CELLS)}"
         raise UserError(f"there is no metric {name!r}; {known}{of_settings(name)}")
     metric = METRICS[base]
     label = metric.label[0].upper() + metric.label[1:]
@@ -85,6 +95,8 @@ def metric_column(name: str) -> MetricColumn:
 
 def bounds_of(name: str) -> Bounds:
     """Between which the values of a tidy column lie: of metrics and what stands with a suffix beside them."""
+    if name in OF_CELLS:
+        return SHARE
     base = next((m for m in sorted(METRICS, key=len, reverse=True) if name.startswith(m)), None)
     suffix = "" if base is None else name.removeprefix(base)
     if base is None or suffix not in SUFFIXES:
@@ -100,6 +112,8 @@ def why_undefined(shown: MetricColumn, cell: Mapping[Any, Any], clean: bool) -> 
         cell: ``confusion``, ``mapping``, ``classes`` and ``stamped`` of the cell.
         clean: whether the number is that of its clean twin.
     """
+    if shown.metric in OF_CELLS:
+        return OF_CELLS[shown.metric].why
     of_twin = clean or shown.damage
     if of_twin and cell["stamped"] is not None and shown.metric == "attack_success_rate":
         return "the clean twin of a backdoor sees no stamped image"

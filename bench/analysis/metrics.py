@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flipbench.analysis.cell_scores import client_accuracy, detection, label_noise
 from flipbench.analysis.frame import headline_of, typed
+from flipbench.analysis.record_rows import COST
 from flipbench.analysis.rounds import late_rounds
 from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS, LATE, STABILITY
 from flipbench.analysis.settings.forms import COMPARED_AS, FORM
@@ -158,6 +160,11 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
         - ``malicious_influence`` (last round) and ``malicious_influence_mean`` (over evaluated rounds): summed
           least-squares weight in the update of the malicious clients taking part; ``malicious_kept``: share of the
           evaluated rounds under attack in which the rule kept one of them (`malicious_kept`);
+        - `cell_scores.detection.COLUMNS` and ``detection_by``: who was dropped, against who is malicious;
+          ``noisy_dropped``, ``noisy_others_dropped``, ``intolerant``: of the noise twin (`cell_scores.label_noise`);
+          `cell_scores.client_accuracy.COLUMNS`: accuracy on the own test shares of honest clients, last round;
+        - ``bytes_up``, ``bytes_down`` (a round), ``rule_peak`` (bytes of one call of the rule),
+          ``aggregation_to_local`` (seconds of aggregation over those of local training); NaN where it is not recorded;
         - ``no_prediction``: test images without a prediction in the last round (logits that are not finite; they count
           as wrong); ``no_prediction_rounds``: the evaluated rounds with any; ``clamped_rounds``: those in which running
           variances were set to zero (`training.running_variances`);
@@ -188,6 +195,9 @@ def evaluate(frame: pd.DataFrame) -> pd.DataFrame:
     added["adaptive"] = done["adaptive"].to_numpy(dtype=bool)
     added["search_trials"] = done["trials"].to_numpy(dtype=np.float64)
     added |= _influences(done)
+    added |= label_noise.columns(done, detection.columns(done)) | client_accuracy.columns(done)
+    added |= {name: done[name].to_numpy(dtype=np.float64) for name in COST}
+    added["aggregation_to_local"] = ratio(*(done[f"seconds_{p}"].to_numpy() for p in ("aggregation", "local")))
     added["no_prediction"] = np.array([without_prediction(c[-1]) for c in done["confusion"]], dtype=np.int64)
     added["no_prediction_rounds"], added["clamped_rounds"] = done["no_prediction"], done["clamped"]
     added["nonfinite_updates"] = np.array([sum(n.values()) for n in done["nonfinite"]], dtype=np.int64)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from flipbench.analysis.columns import plain
-from flipbench.analysis.frame import headline_of
+from flipbench.analysis.frame import headline_of, of_honest_noise
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.settings import forms
 from flipbench.privacy import of_tables
@@ -71,9 +71,9 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
     Args:
         frame: of `analysis.frame.load`.
     """
-    known = of_tables.with_places(frame[frame["status"] != "missing"])
+    known = of_tables.with_places(frame[(frame["status"] != "missing") & ~of_honest_noise(frame)])
     apart = [f for f in PAGE_FIELDS if _varies(known[f])]
-    unknown = len(frame) - len(known)
+    unknown = int((frame["status"] == "missing").sum())
     if not len(known):
         return ()
     groups: list[tuple[dict[str, Any], pd.DataFrame]] = [({}, known)]

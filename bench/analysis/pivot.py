@@ -19,7 +19,7 @@ from flipbench.analysis import caveats, squares
 from flipbench.analysis.columns import WORST, Column, coded, reading_values
 from flipbench.analysis.metric_columns import MetricColumn, why_undefined
 from flipbench.analysis.pages import FIRST, Page, clean_alone, pages, pooled
-from flipbench.analysis.rounds.late_rounds import movement_column
+from flipbench.analysis.rounds.late_rounds import movements
 from flipbench.analysis.squares import Cells, Mask, Objects, Places, Standing
 from flipbench.analysis.statistics import Values
 from flipbench.spec.cell import CLEAN
@@ -185,7 +185,7 @@ class Pivot:
         known = placed.with_twin if shown.damage else placed.cells.caveat
         by_map = np.array([bool(c.of) for c in placed.columns], dtype=bool)[placed.cells.column]
         for of_twin, wanted in ((False, ~by_map), (True, by_map)):
-            moves = self.tidy[movement_column(shown.metric, of_twin=of_twin)].to_numpy(dtype=object)
+            moves = movements(self.tidy, shown.metric, of_twin=of_twin)
             there = (wanted | shown.damage) & (placed.row >= 0)
             if any(move is not None for move in moves[placed.row[there]]):
                 found = [moves[row] if use else None for row, use in zip(placed.row, there, strict=True)]

@@ -17,6 +17,7 @@ from flipbench.spec.cell import CLEAN, FIELDS, SHARE
 from flipbench.spec.field_groups import USUAL
 
 PHASES = ("setup", "local", "aggregation", "evaluation")
+COST = ("bytes_up", "bytes_down", "rule_peak")
 PROVENANCE = (
     *("flipbench", "commit", "engine", "python", "torch", "numpy", "numba", "platform", "device", "processor"),
     *("threads", "executor", "finished"),
@@ -29,6 +30,7 @@ COLUMNS = (
     *("task", "classes", "split", "train", "test", "pixels", "data_sha256", "content", "mapping"),
     *("rounds_evaluated", "confusion", "no_prediction", "clamped", "participants", "influence", "norms", "fedavg_gap"),
     *("malicious", "flips", "examples", "nonfinite"),
+    *("kept", "class_counts", *COST),
     *("places", "adaptive", "dynamic", "search", "trials", "stamped", "target", "attacked_rounds"),
     *(f"seconds_{phase}" for phase in PHASES),
     "seconds",
@@ -85,6 +87,7 @@ def row(record: Mapping[str, Any] | None, key: str, share: Share | None = None) 
         "mapping": None if record["mapping"] is None else share.value(tuple((s, t) for s, t in record["mapping"])),
         **_attack(record, share),
         **_counts(record["result"], share),
+        **{name: (record.get("cost") or {}).get(name) for name in COST},
         **{f"seconds_{phase}": value for phase, value in zip(PHASES, spent, strict=True)},
         "seconds": sum(known) if known else None,
         **{f"provenance_{name}": record["provenance"].get(name) for name in PROVENANCE},
@@ -132,8 +135,15 @@ def _counts(result: Mapping[str, Any] | None, share: Share) -> dict[str, Any]:
         "stamped": None
         if result.get("stamped") is None
         else _whole(result["stamped"], result.get("stamped_no_prediction")),
+        "kept": None if result.get("kept") is None else _kept(result["kept"], len(result["clients"][0])),
+        "class_counts": None if result.get("class_counts") is None else share.whole(result["class_counts"]),
         "attacked_rounds": None if rounds is None else share.value(tuple(rounds)),
     }
+
+
+def _kept(told: Sequence[Sequence[int] | None], clients: int) -> NDArray[np.int8]:
+    """Which clients the rule said it kept, ``(rounds, clients)``; -1 in rounds in which it told nothing."""
+    return _array([[-1] * clients if row is None else row for row in told], np.int8)
 
 
 def _rounds_without(result: Mapping[str, Any]) -> tuple[int, ...]:

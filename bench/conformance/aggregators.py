@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from flipbench.aggregators.contract import Infeasible
+from flipbench.conformance import told_clients
 from flipbench.conformance.attacks import attack_checks, check_attack
 from flipbench.conformance.cases import Broken, Defect, Subject
 from flipbench.conformance.declared_exceptions import Exceptions, declared, is_shipped, name_of, options_of, parts
@@ -142,6 +143,8 @@ def parametrize_with_checks(rules: Sequence[Rule], *, expected_failed_checks: Ex
 def _applies(name: str, subject: Subject) -> bool:
     if name == "definition":
         return subject.definition is not None
+    if name == "kept":
+        return told_clients.tells(subject)
     if name == "memory":
         return subject.remembers
     return name != "cuda" or torch.cuda.is_available()

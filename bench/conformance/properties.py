@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flipbench.conformance import invariances as equations
 from flipbench.conformance import robustness as faults
 from flipbench.conformance import side_effects as effects
+from flipbench.conformance import told_clients
 from flipbench.conformance.cases import Subject
 
 
@@ -111,6 +112,13 @@ PROPERTIES: dict[str, Property] = {
         "the rule answers where its guarantee does not hold, and the table shows it as if it did",
         "raise flipbench.aggregators.Infeasible with the numbers in place of clamping f; mind slices like [f:-f] "
         "at f = 0",
+    ),
+    "kept": Property(
+        told_clients.kept,
+        "the answer is of the clients that it says it kept",
+        "the tables say that clients were dropped which are in the update, or the reverse",
+        "call cohort.tell_kept(kept) once, before answering, with the bool mask (*cells, clients) of the clients that "
+        "the answer is made of; or leave it out: it is optional",
     ),
     "inputs": Property(
         effects.inputs,

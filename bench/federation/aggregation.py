@@ -2,21 +2,95 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial, wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flipbench.aggregators.contract import Cohort
+from flipbench.aggregators.contract import Always, Cohort, Infeasible, unheard
 from flipbench.aggregators.validation import all_finite
 from flipbench.federation.malicious_clients import without_trace
 from flipbench.plugins import guard
+from flipbench.system import memory_peak
 
 
 class BadUpdateError(RuntimeError):
     """A rule returned something that cannot be applied, or changed its inputs."""
+
+
+class BadKeptError(ValueError):
+    """What a rule told is no list of clients; the text says what was needed and what came."""
+
+
+class KeptClients:
+    """What a rule tells of one round.
+
+    Args:
+        cells: of the stack.
+        clients: of the round, with those whose updates are not finite.
+    """
+
+    def __init__(self, cells: int, clients: int) -> None:
+        self.cells, self.clients = cells, clients
+        self._told: list[list[int] | None] = [None] * cells
+
+    def __call__(self, kept: Any, cell: int | None = None) -> None:
+        """Take what the rule kept.
+
+        Args:
+            kept: ``(cells, clients)`` bool; of one cell ``(clients,)``.
+            cell: which one; None: all.
+
+        Raises:
+            BadKeptError: another shape or type.
+        """
+        wanted = (self.clients,) if cell is not None else (self.cells, self.clients)
+        if not isinstance(kept, Tensor) or tuple(kept.shape) != wanted or kept.dtype != torch.bool:
+            came = f"{kept.dtype} of shape {tuple(kept.shape)}" if isinstance(kept, Tensor) else type(kept).__name__
+            raise BadKeptError(f"tell_kept needs torch.bool of shape (*cells, clients) = {wanted}, got {came}")
+        rows = kept.detach().int().cpu().tolist()
+        if cell is None:
+            self._told = rows
+        else:
+            self._told[cell] = rows
+
+    def of_cell(self, s: int) -> list[int] | None:
+        """1 for each client of a cell that was kept, 0 for the others; None where the rule told nothing."""
+        return self._told[s]
+
+    def among(self, s: int, rows: Tensor) -> Callable[..., None]:
+        """Takes what the rule kept of some clients of a cell; the others were left out.
+
+        Args:
+            s: the cell, which the rule sees as a stack of one.
+            rows: ``(clients,)`` bool, those that it sees.
+        """
+        return partial(self._of_some, s, rows)
+
+    def _of_some(self, s: int, rows: Tensor, kept: Any, cell: int | None = None) -> None:
+        some = KeptClients(1, int(rows.sum()))
+        some(kept, cell)
+        every = torch.zeros(self.clients, dtype=torch.bool)
+        every[rows.cpu()] = torch.tensor(some.of_cell(0), dtype=torch.bool)
+        self(every, s)
+
+
+def _alone(cohort: Cohort, s: int) -> Cohort:
+    """The cohort of one cell of a stack, as that of a stack of one."""
+    return replace(
+        cohort,
+        weights=cohort.weights[s : s + 1],
+        clients=cohort.clients[s : s + 1],
+        previous=cohort.previous[s : s + 1],
+        model=cohort.model[s : s + 1],
+        seeds=cohort.seeds[s : s + 1],
+        trusted=lambda: cohort.trusted()[s : s + 1],
+    )
 
 
 class Aggregation:
@@ -30,6 +104,9 @@ class Aggregation:
     def __init__(self, rule: Any, name: str) -> None:
         self.rule, self.name = rule, name
         self.memory: Any = None  # of a rule that has one, from the first round on
+        self.kept = KeptClients(0, 0)  # which clients the rule says it kept, of the last round
+        self.peak: int | None = None  # bytes that one call holds at its peak beside the updates, for one cell
+        self._unmeasured = self._first = True
 
     @property
     def question(self) -> Callable[[Tensor, Cohort], Tensor]:
@@ -51,6 +128,11 @@ class Aggregation:
             BadUpdateError: the rule's answer has the wrong shape or type, is not finite, or its inputs were changed.
             Infeasible: the rule's conditions do not hold.
         """
+        self.kept = KeptClients(*updates.shape[:2])
+        if self._unmeasured and guard.is_ours(self.rule) and all_finite(norms):
+            name = (self.name, updates.shape[1:], updates.dtype, str(updates.device), cohort.byzantine)
+            self.peak, self._unmeasured = memory_peak.once(name, lambda: self._peak_of_ours(updates, cohort)), False
+        cohort = replace(cohort, tell_kept=self.kept)
         if all_finite(norms):
             return self._asked(updates, cohort), [0] * len(updates)
         finite = torch.isfinite(updates).all(-1).cpu()  # a norm that overflows is no proof: the elements are
@@ -69,16 +151,28 @@ class Aggregation:
         weights = cohort.weights[s : s + 1, rows]
         total = weights.sum(1, keepdim=True)
         some = replace(
-            cohort,
+            _alone(cohort, s),
             byzantine=max(0, cohort.byzantine - int((~keep).sum())),
             weights=torch.where(total > 0, weights / total.clamp(min=1e-30), 1.0 / len(rows)),
             clients=cohort.clients[s : s + 1, rows],
-            previous=cohort.previous[s : s + 1],
-            model=cohort.model[s : s + 1],
-            seeds=cohort.seeds[s : s + 1],
-            trusted=lambda: cohort.trusted()[s : s + 1],
+            tell_kept=self.kept.among(s, keep),
         )
         return self._asked(updates[s : s + 1, rows], some)[0]
+
+    def _peak_of_ours(self, updates: Tensor, cohort: Cohort) -> int | None:
+        """Bytes of a shipped rule's call at its peak, by questions about the stack's first cell that leave no trace."""
+        one = replace(_alone(cohort, 0), tell_kept=unheard)
+        with suppress(Infeasible):  # no root data: what the server trains is no memory of the rule
+            one = replace(one, trusted=Always(cohort.trusted()[:1]))
+        try:
+            known = copy.deepcopy(self.memory)
+            memory = [known] if known is not None else []
+            if hasattr(self.rule, "init") and known is None:
+                memory = [self.rule.init(updates[:1], one)]
+            self.rule(updates[:1], one, *copy.deepcopy(memory))  # loads what it needs: kernels, modules
+            return memory_peak.measured(lambda: self.rule(updates[:1], one, *memory), updates.device)[1]
+        except Infeasible:
+            return None
 
     def _asked(self, updates: Tensor, cohort: Cohort) -> Tensor:
         """The rule's answer, checked."""
@@ -86,9 +180,9 @@ class Aggregation:
         if hasattr(rule, "init"):
             if self.memory is None:
                 self.memory = self._called(rule.init, updates, cohort)
-            update, self.memory = self._called(rule, updates, cohort, self.memory)
+            update, self.memory = self._measured(updates, cohort, self.memory)
         else:
-            update = self._called(rule, updates, cohort)
+            update = self._measured(updates, cohort)
         wanted = (updates.shape[0], updates.shape[2])
         if not isinstance(update, Tensor) or update.shape != wanted:
             came = tuple(update.shape) if isinstance(update, Tensor) else type(update).__name__
@@ -107,7 +201,29 @@ class Aggregation:
         shared = update.untyped_storage().data_ptr() == updates.untyped_storage().data_ptr()
         return update.detach().clone() if shared or not guard.is_ours(rule) else update
 
+    def _measured(self, updates: Tensor, cohort: Cohort, *memory: Any) -> Any:
+        """The rule's answer. Of a plug-in, which is asked nothing else, the memory of its second answer is measured.
+
+        With the first it may load modules, or compile.
+        """
+        first, self._first = self._first, False
+        if first or not self._unmeasured or guard.is_ours(self.rule):
+            return self._called(self.rule, updates, cohort, *memory)
+        self._unmeasured = False
+
+        @wraps(self.rule)
+        def measured(*given: Any) -> Any:
+            answer, peak = memory_peak.measured(lambda: self.rule(*given), updates.device)
+            self.peak = None if peak is None else peak // len(updates)
+            return answer
+
+        return self._called(measured, updates, cohort, *memory)
+
     def _called(self, function: Callable[..., Any], updates: Tensor, cohort: Cohort, *memory: Any) -> Any:
         """The answer of the rule, or of its ``init``; a plug-in is given copies, and what it changes is refused."""
         with guard.foreign(function, self.name, BadUpdateError) as call:
-            return function(call.lend("the updates", updates), call.lend("cohort", cohort), *memory)
+            lent = call.lend("the updates", updates), call.lend("cohort", cohort)
+            try:
+                return function(*lent, *memory)
+            except BadKeptError as error:
+                raise BadUpdateError(f"{self.name}: {error}") from error

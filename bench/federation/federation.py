@@ -29,7 +29,7 @@ from flipbench.federation.client_work import Habits, Work
 from flipbench.federation.influence import influence
 from flipbench.federation.local_updates import LocalUpdates, Trained
 from flipbench.federation.malicious_clients import Relabeller, UpdateAttacker
-from flipbench.federation.population import Population
+from flipbench.federation.population import Population, class_counts
 from flipbench.federation.private_updates import Noise, clipped, noised_messages
 from flipbench.federation.round_log import EvaluatedRound, PhaseClock, RoundLog
 from flipbench.federation.task import Parts, Task
@@ -250,6 +250,17 @@ class Federation:
         self.norms = lengths(updates).cpu()
         return clipped(updates, self.norms, self.cell)
 
+    @property
+    def cost(self) -> dict[str, int | None]:
+        """Bytes that the clients of a round send and receive together, and those of one call of the rule at its peak.
+
+        Sent is an update each, received the global model each; SCAFFOLD's control variates go with both. A few numbers
+        beside them (sizes, steps) are not counted.
+        """
+        each = self.weights.shape[1] * self.weights.element_size() * (1 if self.variates is None else 2)
+        one_way = self.cell.per_round * each
+        return {"bytes_up": one_way, "bytes_down": one_way, "rule_peak": self.aggregation.peak}
+
     def result(self, s: int) -> dict[str, Any]:
         """What is stored of one cell."""
         population, relabeller = self.populations[s], self.relabellers[s]
@@ -261,6 +272,8 @@ class Federation:
         log = asdict(self.logs[s])
         return log | {
             "stamped": log["stamped"] or None,
+            "kept": log["kept"] if any(row is not None for row in log["kept"]) else None,
+            "class_counts": class_counts(population, self.cell.partition, self.task.classes),
             **{name: log[name] if any(map(any, log[name])) else None for name in round_log.NO_PREDICTION},
             "malicious": list(population.malicious),
             "flips": flips,
@@ -324,7 +337,8 @@ class Federation:
                 matrices, stamped = evaluated_examples.on_test(*model)
         norms = self.norms if self.cell.clip_update is None else lengths(updates).cpu()
         gaps = round_log.fedavg_gaps(updates, cohort.weights, update)
-        evaluated = EvaluatedRound(r, clients, matrices, stamped, influence(updates, update), norms, gaps)
+        kept = [self.aggregation.kept.of_cell(s) for s in range(len(self.cells))]
+        evaluated = EvaluatedRound(r, clients, matrices, stamped, influence(updates, update), norms, gaps, kept)
         round_log.add(self.logs, evaluated)
 
     def state_of(self, s: int) -> dict[str, Any]:

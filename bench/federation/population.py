@@ -26,6 +26,7 @@ from flipbench.spec.reference import parse
 from flipbench.spec.seeds import named_seed
 from flipbench.training import plugin_answers
 
+IID = "iid"  # the partition by which all clients have the same classes, but for chance
 Partition = Callable[..., list[Tensor]]
 
 
@@ -89,6 +90,19 @@ class Population:
     def sizes(self) -> tuple[int, ...]:
         """Examples that each client holds."""
         return tuple(len(p) for p in self.parts)
+
+
+def class_counts(population: Population, partition: str, classes: int) -> list[list[int]] | None:
+    """Examples of each true class that each client trains on, ``(members, L)``; None where all are dealt alike.
+
+    Args:
+        population: the clients.
+        partition: how they were dealt their examples.
+        classes: L.
+    """
+    if parse(partition).name == IID:
+        return None
+    return [torch.bincount(population.labels[p], minlength=classes).tolist() for p in population.parts]
 
 
 def generator(seed: int, purpose: str, *which: int) -> torch.Generator:

@@ -40,7 +40,7 @@ def record(
 
     Texts that plug-ins may have written (``reason``, ``traceback``) are stored without a user's folders.
     """
-    blank: Record = dict.fromkeys(("task", "mapping", "attack", "reason", "traceback", "result"), None)
+    blank: Record = dict.fromkeys(("task", "mapping", "attack", "reason", "traceback", "result", "cost"), None)
     own_key = key(job.cell, job.content)
     return {
         **blank,

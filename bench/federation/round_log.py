@@ -26,6 +26,8 @@ class RoundLog:
         no_prediction: ``(L,)`` test images of each true class that confusion leaves out: the model answered logits that
             are not finite (`training.evaluation`).
         stamped, stamped_no_prediction: as confusion and no_prediction, on stamped test images.
+        kept: of each client 1 where the rule said that it kept it (`Cohort.tell_kept`), 0 where not; None: it told
+            nothing.
         clamped: round -> running variances that the server's step made negative and that were set to zero
             (`training.running_variances`), of every round with some.
         nonfinite: round -> updates that were left out because they were not finite, of every round with some.
@@ -40,8 +42,12 @@ class RoundLog:
     no_prediction: list[list[int]] = field(default_factory=list)
     stamped: list[list[list[int]]] = field(default_factory=list)
     stamped_no_prediction: list[list[int]] = field(default_factory=list)
+    kept: list[list[int] | None] = field(default_factory=list)
     clamped: dict[str, int] = field(default_factory=dict)
     nonfinite: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.kept += [None] * (len(self.rounds) - len(self.kept))  # of a checkpoint from before this was recorded
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class EvaluatedRound:
     influence: Tensor
     norms: Tensor
     fedavg_gap: list[float]
+    kept: list[list[int] | None]
 
 
 def add(logs: Sequence[RoundLog], evaluated: EvaluatedRound) -> None:
@@ -73,6 +80,7 @@ def add(logs: Sequence[RoundLog], evaluated: EvaluatedRound) -> None:
         log.influence.append(evaluated.influence[s].tolist())
         log.norms.append(evaluated.norms[s].tolist())
         log.fedavg_gap.append(evaluated.fedavg_gap[s])
+        log.kept.append(evaluated.kept[s])
 
 
 def fedavg_gaps(updates: Tensor, weights: Tensor, update: Tensor) -> list[float]:

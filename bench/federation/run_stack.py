@@ -100,6 +100,7 @@ def _perform(
             attack=attack,
             result=result,
             seconds={"setup": setup, **seconds},
+            cost=federation.cost,
         )
         for job, attack, mapping, (result, seconds) in zip(
             jobs, prepared.attacks, prepared.mappings, results, strict=True

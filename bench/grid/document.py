@@ -22,7 +22,7 @@ from flipbench.spec.headline import LAST_ROUND, Headline
 from flipbench.spec.headline import parse as parse_headline
 from flipbench.spec.suggestions import near
 
-KEYS = ("name", "title", "base", "axes", "cases", "tune", "headline", "figures", "labels")
+KEYS = ("name", "title", "base", "axes", "cases", "tune", "honest_noise", "headline", "figures", "labels")
 MAX_MISTAKES = 200  # then reading stops: so many have one cause
 _LONGEST = 1000  # characters of a text that a message repeats
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -75,6 +75,7 @@ class Sheet:
         warnings: what is sound and hardly meant.
         broken: fields of which a value was refused, so that nothing is concluded from what is left.
         headline: which rounds the numbers of a cell are of.
+        honest_noise: of the labels of honest clients that are wrong in noise twins; 0: there are no such twins.
         others: what stands under keys that are not a grid's.
     """
 
@@ -90,6 +91,7 @@ class Sheet:
     warnings: list[Mistake] = field(default_factory=list)
     figure_options: dict[str, Any] = field(default_factory=dict)
     headline: Headline = LAST_ROUND
+    honest_noise: float = 0.0
     headline_place: Place | None = None
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
@@ -232,6 +234,15 @@ def set_headline(sheet: Sheet, place: Place, given: str) -> None:
         sheet.wrong(place, "headline", str(error))
 
 
+def _read_honest_noise(sheet: Sheet, node: Node) -> None:
+    share = node.value
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        text = f"needs the share of wrong labels of noisy honest clients, above 0 and at most 1; got {_text(node)}"
+        sheet.wrong(place_of(node), "honest_noise", text)
+        return
+    sheet.honest_noise = float(share)
+
+
 def _read_tune(sheet: Sheet, node: Node) -> None:
     sheet.tune = node
 
@@ -249,6 +260,7 @@ _READERS = {
     "cases": _read_cases,
     "headline": _read_headline,
     "tune": _read_tune,
+    "honest_noise": _read_honest_noise,
     "figures": _read_figures,
     "labels": _read_labels,
 }

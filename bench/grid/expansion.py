@@ -29,7 +29,7 @@ from flipbench.grid.trials import Trials, Tuning
 from flipbench.grid.tune_block import Block
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.field_groups import ATTACK_OPTIONS, USUAL
-from flipbench.spec.twins import clean_twin, normal
+from flipbench.spec.twins import clean_twin, noise_twin, normal
 
 MAX_CELLS = 1_000_000
 _MAX_MISTAKES = 100  # of fields that do not go together: a product repeats one mistake many times
@@ -108,6 +108,8 @@ def expand_with_trials(
             twin = twins[shared] = clean_twin(cell)
             cells.setdefault(twin)
         cells.setdefault(normal(cell))
+        if with_twins and sheet.honest_noise and (noisy := noise_twin(cell, sheet.honest_noise)) is not None:
+            cells.setdefault(noisy)
     _check_data(sheet, {dataset for _, dataset, _ in attacks}, seen)
     _check_inputs(sheet, inputs, seen)
     _check_attacks(sheet, attacks, seen)

@@ -51,6 +51,13 @@ def schema() -> dict[str, Any]:
                 "description": "Which evaluated rounds numbers are of: last, mean_last(k) or min_last(k).",
             },
             "tune": _tune(),
+            "honest_noise": {
+                "description": "Adds a twin of each attacked cell without an attack: as many honest clients have this "
+                "share of wrong labels.",
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": 1,
+            },
             "figures": {"description": "What to draw, and how.", **_figures(figures)},
             "labels": {
                 "description": "Reference -> label, or field -> value -> label, for tables, figures and the page.",

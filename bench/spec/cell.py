@@ -22,6 +22,8 @@ from flipbench.spec.field_table import described
 _COSINE = re.compile(r"cosine\b(?!\.py)")
 CLEAN = "none"  # the attack of a clean twin
 SHARE = "share"  # the data of malicious clients that are among the N
+HONEST = "honest"  # intent of clients with natural label noise
+NOISES = ("uniform", "confusable")  # attacks that stand for it
 VALIDATION = "validation"  # evaluated on the examples that clients hold out, in place of the test set
 
 
@@ -139,6 +141,9 @@ class Cell:
         attack_stop: last round of the attack; null: the last.
         attack_availability: share of the rounds from attack_start to attack_stop in which malicious clients attack,
             exactly round(share * rounds), drawn per seed and nested over shares; in the others they are honest.
+        intent: whose wrong labels these are: ``malicious`` (an attack), or ``honest``: natural label noise of honest
+            clients, as many as would be malicious, by ``attack`` uniform or confusable, and no client attacks. A grid
+            adds such cells by ``honest_noise``; tables show them as the intolerance of a rule, never as an attack.
         root_examples: training examples that the server keeps for itself, for rules that need a trusted update
             (fltrust); drawn per seed before the rest is dealt to the clients.
         aggregator: a rule with options, or a chain ``nnm | trimmed_mean``.
@@ -194,6 +199,7 @@ class Cell:
     attack_start: Count = described(1, "attack", label="first attacked round")
     attack_stop: Count | None = described(None, "attack", label="last attacked round", null="the last")
     attack_availability: Annotated[float, Field(gt=0, le=1)] = described(1.0, "attack", since=2, unit="percent")
+    intent: Literal["malicious", "honest"] = described("malicious", "attack", since=5)
     root_examples: Annotated[int, Field(ge=0)] = described(0, "server")
     aggregator: Chain = described("fedavg", "server")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = described(0, "run")
@@ -231,6 +237,11 @@ class Cell:
             )
         if self.evaluate_on == VALIDATION and not self.validation_share:
             raise ValueError("evaluate_on is validation, and no client holds out an example: give validation_share")
+        if self.intent == HONEST and self.attacked:
+            if self.attack.split("(")[0].strip() not in NOISES:
+                raise ValueError(f"intent is honest, and natural label noise is the attack {' or '.join(NOISES)}")
+            if self.malicious_data != SHARE:
+                raise ValueError(f"intent is honest, and malicious_data {self.malicious_data} is for attackers alone")
         if (problem := training_choices.problem(self)) is not None:
             raise ValueError(problem)
         if self.attack_stop is not None and self.attack_stop < self.attack_start:

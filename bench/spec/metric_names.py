@@ -26,6 +26,33 @@ class MetricName:
     needs_mapping: bool = False
 
 
+_NO_WEIGHTS = "no round under attack has malicious clients whose weights are known"
+_LAST = "after the last round"
+_NO_TWIN = "the grid has no honest_noise, or the twin with label noise is not finished"
+_ALIKE = "clients are dealt alike, or the record is from before their classes were stored"
+
+
+@dataclass(frozen=True)
+class CellMetricName:
+    """A share of a cell that is not of its confusion matrix alone: no damage, and no mean of last rounds.
+
+    Attributes:
+        name: the column of the tidy frame, and its name in grid files.
+        label: for axes and headings.
+        higher_is_better: for the federation.
+        clean: whether a cell without an attack has one.
+        why: a finished cell has none.
+        when: which rounds it is of.
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool = True
+    clean: bool = False
+    why: str = _NO_WEIGHTS
+    when: str = "over the evaluated rounds under attack"
+
+
 SHEET = (
     MetricName("accuracy", "accuracy"),
     MetricName("balanced_accuracy", "balanced accuracy"),
@@ -36,9 +63,34 @@ SHEET = (
     MetricName("target_precision", "target precision", needs_mapping=True),
     MetricName("collateral", "collateral accuracy", needs_mapping=True),
 )
+OF_DETECTION = (
+    CellMetricName("detection_precision", "detection precision", why="the rule dropped no client"),
+    CellMetricName("detection_recall", "detection recall"),
+    CellMetricName("detection_f1", "detection F1"),
+    CellMetricName("detection_fpr", "detection false positive rate", higher_is_better=False, clean=True),
+    CellMetricName("detection_auc", "detection AUC"),
+    CellMetricName("never_caught", "malicious clients never caught", higher_is_better=False),
+)
+_NOISE = "over the evaluated rounds with label noise"
+OF_NOISE = (
+    CellMetricName("noisy_dropped", "noisy honest clients dropped", higher_is_better=False, why=_NO_TWIN, when=_NOISE),
+    CellMetricName(
+        "noisy_others_dropped", "other honest clients dropped", higher_is_better=False, why=_NO_TWIN, when=_NOISE
+    ),
+)
+OF_CLIENTS = (
+    CellMetricName("client_accuracy_mean", "client accuracy, mean", clean=True, why=_ALIKE, when=_LAST),
+    CellMetricName("client_accuracy_worst", "client accuracy, worst client", clean=True, why=_ALIKE, when=_LAST),
+    CellMetricName("client_accuracy_p10", "client accuracy, 10th percentile", clean=True, why=_ALIKE, when=_LAST),
+)
+CELL_SHEET = (*OF_DETECTION, *OF_NOISE, *OF_CLIENTS)
 PERCENT, POINTS = "%", "percentage points"  # units: of a share, of a difference of two shares
 DAMAGE = "_damage"  # after a metric's name: clean twin minus attacked (the reverse where low is good)
-DRAWABLE = (*(m.name for m in SHEET), *(f"{m.name}{DAMAGE}" for m in SHEET))  # what a figure of a grid file may show
+DRAWABLE = (
+    *(m.name for m in SHEET),
+    *(f"{m.name}{DAMAGE}" for m in SHEET),
+    *(m.name for m in CELL_SHEET),
+)  # what a figure of a grid file may show
 HEADLINES = ("accuracy", f"accuracy{DAMAGE}", "source_recall", "attack_success_rate")  # in every table, CSV and heatmap
 
 

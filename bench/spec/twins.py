@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flipbench.spec.cell import CLEAN, Cell
-from flipbench.spec.field_groups import ATTACK_FIELDS, USUAL
+from flipbench.spec.cell import CLEAN, HONEST, NOISES, SHARE, Cell
+from flipbench.spec.field_groups import ATTACK_FIELDS, ATTACK_OPTIONS, USUAL
 from flipbench.spec.training_choices import SGD
 
 _WITHOUT_ATTACK = {name: USUAL[name] for name in ATTACK_FIELDS} | {"malicious_count": 0}
@@ -44,6 +44,22 @@ def clean_twin(cell: Cell) -> Cell:
     Sybils are there for the attack alone: the twin is the federation without them, and its f is less by as many.
     """
     return normal(_vary(cell, {"attack": CLEAN}))
+
+
+def noise_twin(cell: Cell, share: float) -> Cell | None:
+    """The same experiment in which the clients that would be malicious are honest, with natural label noise.
+
+    Args:
+        cell: an attacked cell.
+        share: of their labels that are wrong, each equally likely one of the other classes.
+
+    Returns:
+        None where nothing is attacked, and for sybils: without an attack they are not there.
+    """
+    if not cell.attacked or cell.malicious_data != SHARE:
+        return None
+    plain = {name: USUAL[name] for name in ATTACK_OPTIONS}
+    return normal(_vary(cell, {**plain, "attack": NOISES[0], "flip_rate": share, "intent": HONEST}))
 
 
 def _vary(cell: Cell, values: Mapping[str, Any]) -> Cell:

@@ -67,6 +67,13 @@ class _Flip(TypedDict):
 
 
 @with_config(_STRICT)
+class _Cost(TypedDict):
+    bytes_up: Count
+    bytes_down: Count
+    rule_peak: Count | None
+
+
+@with_config(_STRICT)
 class _Result(TypedDict):
     rounds: Annotated[list[Annotated[int, Field(ge=1, le=_MOST)]], Field(min_length=1)]
     confusion: list[Matrix]
@@ -83,6 +90,8 @@ class _Result(TypedDict):
     stamped_no_prediction: NotRequired[Matrix | None]
     clamped: NotRequired[dict[RoundName, Count] | None]
     attacked_rounds: NotRequired[list[Count] | None]
+    kept: NotRequired[list[list[Literal[0, 1]] | None] | None]
+    class_counts: NotRequired[Matrix | None]
 
 
 @with_config(_STRICT)
@@ -102,6 +111,7 @@ class _Record(TypedDict):
     reason: Text | None
     traceback: Text | None
     result: _Result | None
+    cost: NotRequired[_Cost | None]
 
 
 _RECORD: TypeAdapter[Any] = TypeAdapter(_Record)
@@ -167,7 +177,7 @@ def _misfits(result: Mapping[str, Any], cell: Cell, classes: int) -> Iterator[st
     rounds, clients = result["rounds"], result["clients"]
     if any(a >= b for a, b in pairwise(rounds)):
         yield "result.rounds: are not ascending"
-    for name in ("confusion", "clients", "influence", "norms", "fedavg_gap", "stamped", *_WITHOUT):
+    for name in ("confusion", "clients", "influence", "norms", "fedavg_gap", "stamped", "kept", *_WITHOUT):
         if (given := result.get(name)) is not None and len(given) != len(rounds):
             yield f"result.{name}: has {len(given)} rounds, and {len(rounds)} were evaluated"
     for name in ("confusion", "stamped"):
@@ -184,10 +194,17 @@ def _misfits(result: Mapping[str, Any], cell: Cell, classes: int) -> Iterator[st
     for name in ("clients", "influence", "norms"):
         if any(len(row) != len(clients[0]) for row in result[name]):
             yield f"result.{name}: has not as many clients in every round as took part"
+    if any(row is not None and len(row) != len(clients[0]) for row in result.get("kept") or ()):
+        yield "result.kept: has not as many clients in every round as took part"
     members = cell.clients + (cell.malicious if cell.malicious_data != SHARE else 0)
     for name, ids in (("malicious", result["malicious"]), *(("clients", row) for row in clients)):
         if len(set(ids)) < len(ids) or (ids and max(ids) >= members):
             yield f"result.{name}: names a client twice, or one beyond the {members} that there are"
+    if counts := result.get("class_counts"):
+        if len(counts) != len(result["examples"]) or any(len(row) != classes for row in counts):
+            yield f"result.class_counts: has not one number for each client and each of {classes} classes"
+        elif [sum(row) for row in counts] != result["examples"]:
+            yield "result.class_counts: does not sum to the examples of each client"
     if len(result["malicious"]) > cell.malicious:
         yield f"result.malicious: names {len(result['malicious'])} clients, and {cell.malicious} are malicious"
     for flip in result["flips"]:

@@ -18,6 +18,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "optimiser_state": {"momentum": 0.9},
     "noise_multiplier": {"clip_update": 1.0},
     "evaluate_on": {"validation_share": 0.25},
+    "intent": {"attack": "uniform"},
     "noise_at": {"clip_update": 1.0, "noise_multiplier": 1.0},
 }  # fields that a field goes together with, or has no effect without
 
@@ -69,6 +70,7 @@ OTHER: dict[str, Any] = {
     "client_weights": "equal",
     "evaluate_last": 4,
     "evaluate_on": "validation",
+    "intent": "honest",
     "malicious_data": "fresh",
     "flips_trained": False,
     "root_examples": 100,

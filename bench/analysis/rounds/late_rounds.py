@@ -79,6 +79,12 @@ def movement_column(metric: str, *, of_twin: bool = False) -> str:
     return f"{HIDDEN}{metric}{CLEAN_VALUE if of_twin else ''}_movement"
 
 
+def movements(tidy: pd.DataFrame, metric: str, *, of_twin: bool = False) -> NDArray[np.object_]:
+    """`movement_column` of all cells; nothing for a number of the whole cell (`spec.metric_names.CELL_SHEET`)."""
+    name = movement_column(metric, of_twin=of_twin)
+    return tidy[name].to_numpy(dtype=object) if name in tidy else np.full(len(tidy), None, dtype=object)
+
+
 def moves(tidy: pd.DataFrame, keys: pd.Series[Any], metric: str, *, of_twin: bool = False) -> list[Movement | None]:
     """How a metric moved in each of some cells; None where it is steady, or where that is not known.
 
@@ -88,7 +94,7 @@ def moves(tidy: pd.DataFrame, keys: pd.Series[Any], metric: str, *, of_twin: boo
         metric: its name.
         of_twin: in their clean twins, by the class map of the cells.
     """
-    column = tidy[movement_column(metric, of_twin=of_twin)]
+    column = movements(tidy, metric, of_twin=of_twin)
     known = {key: move for key, move in zip(tidy["key"], column, strict=True) if move is not None}
     return [known.get(key) for key in keys]
 

@@ -51,11 +51,11 @@ def of_squares(page: Page, metric: MetricColumn, table: pd.DataFrame, names: Ite
     text = "Mean over seeds and, below it, ± half width of its 95 % interval, or both its ends"
     if (table["n"] <= 1).all():
         text = "One seed" if page.seeds == 1 or (table["n"] == 1).any() else "Mean over seeds"
-    text += f", in {metric.unit}, {page.headline.when}."
+    text += f", in {metric.unit}, {metric.when or page.headline.when}."
     attacks = table["attack"] if "attack" in table else table["column"].map(lambda c: c.attack)
     if (attacks == CLEAN).any():
         text += clean_twins(table)
-    elif metric.clean is None:
+    elif metric.damage:
         text += " Damage: clean twin minus attacked, same seed."
     text += worst
     if note := stamped_note(page, metric, attacks):

@@ -13,6 +13,7 @@ from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.ranking import rank
+from flipbench.analysis.record_rows import COST
 from flipbench.analysis.rounds.late_rounds import moves
 from flipbench.analysis.squares import DONE, FAILED, worst_of
 from flipbench.analysis.statistics import Values
@@ -21,7 +22,8 @@ from flipbench.spec.labels import aggregator_label, labelled
 from flipbench.spec.metric_names import POINTS
 
 HEADS = (
-    *("worst case", "mean under attack", "clean", "robustness cost", "mean rank", "ms a round"),
+    *("worst case", "mean under attack", "clean", "robustness cost", "mean rank"),
+    *("ms a round", "of local training (%)", "peak MB", "MB up", "MB down"),
     "worst attack",
 )
 SAID = (
@@ -31,7 +33,9 @@ SAID = (
     "and places in which the rule has a number. Clean: without an attack, the mean over settings. Robustness cost: "
     "FedAvg's clean accuracy minus the rule's over the same settings, seed by seed, ± half width of its 95 % "
     "interval. Mean rank: 1 is best, over the columns in which all rules have a number. ms a round: of aggregation, "
-    "the median of the rule's cells."
+    "the median of the rule's cells; then its share of the seconds of local training, the memory that one call of the "
+    "rule holds at its peak beside the updates, and what the clients of a round send and receive together (1 MB = 10^6 "
+    "bytes); medians too, and a dash where the records are from before these were stored."
 )
 
 
@@ -51,7 +55,7 @@ def leaderboard(pivot: Pivot) -> Block:
     lowest, notes = _worst(pivot, shown), dict[str, str]()
     cells = page.cells[page.cells["status"] == DONE]
     of_cells = caveats.with_moves(caveats.of_cells(cells), moves(pivot.tidy, cells["key"], shown.metric))
-    spent = _milliseconds(pivot)
+    spent = _costs_of_running(pivot)
     rows: list[tuple[bool, float, float, tuple[str, tuple[Entry, ...]]]] = []
     for at, rule in enumerate(page.rows):
         under, mean_text = _mean(values[attacked, at])
@@ -59,7 +63,8 @@ def leaderboard(pivot: Pivot) -> Block:
         texts = [
             *(number(worst.least) if worst.known else worst.attack, mean_text),
             *(_mean(values[clean, at])[1], lost[at]),
-            *(f"{ranks[rule]:.2f}" if rule in ranks else DASH, f"{spent[rule]:.2f}" if rule in spent else DASH),
+            f"{ranks[rule]:.2f}" if rule in ranks else DASH,
+            *spent[rule],
             ", ".join([worst.attack, *worst.lacks]) if worst.known else DASH,
         ]
         mine = of_cells[(cells["aggregator"] == rule).to_numpy(dtype=bool)]
@@ -134,11 +139,22 @@ def _costs(pivot: Pivot, shown: MetricColumn) -> list[str]:
     return texts
 
 
-def _milliseconds(pivot: Pivot) -> dict[str, float]:
-    """Time of aggregation a round: the median of each rule's finished cells, for the first ones also compile."""
+def _costs_of_running(pivot: Pivot) -> dict[str, list[str]]:
+    """The last numbers of `HEADS` for each rule: medians of its finished cells, as the first ones also compile."""
     tidy = pivot.tidy[pivot.tidy["key"].isin(pivot.page.cells["key"])]
-    each = 1000 * tidy["seconds_aggregation"] / tidy["rounds"]
-    return {str(r): float(v) for r, v in each.groupby(tidy["aggregator"]).median().items() if v == v}
+    each = {
+        "ms": 1000 * tidy["seconds_aggregation"] / tidy["rounds"],
+        "share": 100 * tidy["aggregation_to_local"],
+        **{name: tidy[name] / 1e6 for name in COST},
+    }
+    medians = {name: column.groupby(tidy["aggregator"]).median().to_dict() for name, column in each.items()}
+    order = ("ms", "share", "rule_peak", "bytes_up", "bytes_down")
+    return {rule: [_three_digits(medians[name].get(rule, math.nan)) for name in order] for rule in pivot.page.rows}
+
+
+def _three_digits(value: float) -> str:
+    """A number of any size with two decimals, more where it is small; a dash where there is none."""
+    return DASH if math.isnan(value) else f"{value:.2f}" if value >= 0.1 or value == 0 else f"{value:.1g}"
 
 
 def _mean(values: Values) -> tuple[float, str]:

@@ -25,7 +25,7 @@ from flipbench.report.html.leaderboard import SAID, leaderboard
 from flipbench.report.html.packed_json import embedded
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.html.templates import EXPLORING, block_table, image, plain_table, render
-from flipbench.report.tables import attacks, sensitivity, stability
+from flipbench.report.tables import attacks, detection, sensitivity, stability
 from flipbench.report.tables import summary as tables
 from flipbench.report.tables.model import by_rule, number
 from flipbench.report.tables.tuned_settings import sentence as chosen_for
@@ -123,13 +123,15 @@ def _static(pivot: Pivot) -> dict[str, Any]:
     page = pivot.page
     steady = stability.stability_block(pivot)
     found = with_choices(page, [*attacks.worst_blocks(pivot, tables.MOST_COLUMNS), *attacks.regret_blocks(pivot)])
+    caught = list(with_choices(page, detection.detection_blocks(pivot)))
     return {
         "about": ", ".join(value_label(f, v) for f, v in page.about.items()),
         "leaderboard": block_table(next(with_choices(page, [leaderboard(pivot)]))),
         "by_rule": (by_rule(page.by_row) + chosen_for(page)).strip(),
         "privacy": of_tables.sentence(page.cells),
-        "tables": [block_table(block) for block in found],
+        "tables": [block_table(block) for block in [*found, *caught]],
         "stability": block_table(next(with_choices(page, [steady]))) if steady else "",
+        "detection_said": detection.SAID if caught else "",
         "comparisons": _comparisons(pivot),
     }
 

@@ -85,6 +85,7 @@ def choose(
         UserError: no such field or metric; nothing is left.
     """
     shown = metric_column(metric)
+    frame = frame[~frames.of_honest_noise(frame)]
     form, where = forms.asked(frame, where)
     chosen = forms.chosen(frame, {forms.FORM: forms.SAID[form or forms.TUNED]}) if forms.is_tuned(frame) else None
     frame = forms.of_form(frame, form or forms.TUNED)
@@ -140,6 +141,7 @@ def matching(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     Raises:
         UserError: no such field, or no cell is left.
     """
+    frame = frame[~frames.of_honest_noise(frame)]
     form, where = forms.asked(frame, where)
     frame = frame if form is None else forms.of_form(frame, form)
     with frames.labels_of(frame):

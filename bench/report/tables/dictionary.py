@@ -15,6 +15,7 @@ from flipbench.analysis.metrics import LAST_SAID, METRICS, SUFFIXES
 from flipbench.analysis.rounds.late_rounds import STABILITY
 from flipbench.spec.cell import Cell
 from flipbench.spec.field_table import descriptions, documented
+from flipbench.spec.metric_names import OF_CLIENTS, OF_DETECTION, OF_NOISE
 
 SHARE = "share, 0 to 1"
 _TYPES = {"string": "text"}  # of JSON schema, in the words of this page
@@ -71,6 +72,20 @@ _AFTER_METRICS = (
     Line("malicious_influence", "number", "weight", "summed least-squares weight of the malicious clients, last round"),
     Line("malicious_influence_mean", "number", "weight", "the same, mean over the evaluated rounds"),
     Line("malicious_kept", "number", SHARE, "share of evaluated attacked rounds in which the rule kept one"),
+    *(Line(m.name, "number", SHARE, f"{m.label}; empty: undefined") for m in OF_DETECTION),
+    Line("honest_dropped", "number", "clients a round", "honest clients that the rule dropped"),
+    Line("rounds_until_caught", "number", "rounds", "until a malicious client was first dropped; empty: none was"),
+    Line(
+        "selection_agreement", "number", SHARE, "rounds in which the rule's word and the weights drop the same clients"
+    ),
+    Line("detection_by", "text", "", "`selection` (the rule told whom it kept) or `influence` (by the weights)"),
+    *(Line(m.name, "number", SHARE, f"{m.label}, in the noise twin; empty: there is none") for m in OF_NOISE),
+    Line("intolerant", "boolean", "", "whether noisy honest clients were dropped in over half of the rounds"),
+    *(Line(m.name, "number", SHARE, f"{m.label}, last round; empty: all dealt alike") for m in OF_CLIENTS),
+    Line("bytes_up", "number", "bytes a round", "sent by the round's clients together; empty: not recorded"),
+    Line("bytes_down", "number", "bytes a round", "sent to them"),
+    Line("rule_peak", "number", "bytes", "held by one call of the rule at its peak, beside the updates, for one cell"),
+    Line("aggregation_to_local", "number", "ratio", "seconds of aggregation over those of local training"),
     Line("no_prediction", "integer", "test images", "images without a prediction in the last round: logits not finite"),
     Line(
         "no_prediction_rounds",
@@ -143,6 +158,13 @@ MEMBERS = (
         "for each `client` its `examples`, `eligible`, `selected`, `changed`",
     ),
     Line("result.examples", "list", "examples", "training examples of each client"),
+    Line(
+        "result.kept", "list or null", "R x n of 0 and 1", "clients that the rule said it kept; null: it told nothing"
+    ),
+    Line("result.class_counts", "list or null", "N x L examples", "true classes of each client; null: dealt alike"),
+    Line(
+        "cost", "object or null", "bytes", "`bytes_up`, `bytes_down` a round, `rule_peak` of one call (null: not known)"
+    ),
     Line("result.nonfinite", "object", "updates", "round -> updates left out because they were not finite"),
     Line("result.clamped", "object or null", "entries", "round -> running variances below 0 that were set to 0"),
     Line("body", "text", "64 hexadecimal digits", "SHA-256 of the rest of the file: a damaged file is never believed"),

@@ -19,7 +19,7 @@ from flipbench.analysis.pivot import Pivot
 from flipbench.analysis.settings.sensitivity import Claim
 from flipbench.analysis.worst_case import overview_only
 from flipbench.privacy import of_tables
-from flipbench.report.tables import attacks, cost_and_influence, sensitivity, stability
+from flipbench.report.tables import attacks, cost_and_influence, detection, sensitivity, stability
 from flipbench.report.tables.csv_format import csv_text
 from flipbench.report.tables.latex import NEEDS, Labels, tex_comment
 from flipbench.report.tables.markdown import md_table, md_text
@@ -213,12 +213,14 @@ def _blocks(pivot: Pivot) -> Iterable[Block]:
 
 
 def _further(pivot: Pivot) -> Iterator[tuple[Block, str]]:
-    """What is not a metric of the grid: influence and late rounds, each with its explanation."""
+    """What is not a metric of the grid: influence, late rounds and detection, each with its explanation."""
     page = pivot.page
     for block in with_choices(page, cost_and_influence.influence_blocks(pivot)):
         yield block, cost_and_influence.INFLUENCE_SAID
     if (steady := stability.stability_block(pivot)) is not None:
         yield next(with_choices(page, [steady])), stability.SAID
+    for block in with_choices(page, detection.detection_blocks(pivot)):
+        yield block, detection.SAID
 
 
 def _md_notes(block: Block) -> list[str]:

@@ -54,6 +54,19 @@ def _krum(x: Tensor, cohort: Cohort, near: int, power: float = 1.0, itself: bool
 
 
 @guarded
+def tells_of_others(x: Tensor, cohort: Cohort, /) -> Tensor:
+    longest = x.double().norm(dim=-1) >= x.double().norm(dim=-1).median(-1, keepdim=True).values
+    cohort.tell_kept(longest)  # and the answer is the median of all
+    return x.double().quantile(0.5, dim=-2).to(x)
+
+
+@guarded
+def tells_counts(x: Tensor, cohort: Cohort, /) -> Tensor:
+    cohort.tell_kept(torch.ones(x.shape[:-1]))
+    return x.double().quantile(0.5, dim=-2).to(x)
+
+
+@guarded
 def krum_one_neighbour_more(x: Tensor, cohort: Cohort, /) -> Tensor:
     return _krum(x, cohort, x.shape[-2] - cohort.byzantine - 1)
 
@@ -307,6 +320,8 @@ RULES = (
     Defective(trimmed_clamped, "bounds", None, "f = "),
     Defective(trimmed_cut_down, "bounds", "trimmed_mean", "f = 0.5"),
     Defective(trimmed_index_error, "bounds", "median", "IndexError"),
+    Defective(tells_of_others, "kept", None, "of no client that it kept"),
+    Defective(tells_counts, "kept", None, "torch.bool of shape"),
     Defective(mutates, "inputs", None, "the updates changed"),
     Defective(mutates_by_numpy, "inputs", None, "the updates changed"),
     Defective(mutates_data, "inputs", None, "cohort.previous changed"),
