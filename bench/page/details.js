@@ -74,20 +74,22 @@ function seedsTable(cells, members, chosen, name, chooseSeed) {
   const label = DATA.metrics.find((metric) => metric.name === own).label;
   const attacked = members.some((i) => cells.twin[i] !== i && cells.twin[i] !== -1);
   const [value, clean, damage] = cells.numbers[own] || [[], [], []];
-  const names = ["seed", ...(attacked ? ["attacked", "clean twin", "damage", "labels flipped", "influence"] : [label]), "left out", "seconds", "key"];
+  const [least, most, kinds] = cells.late[own] || [[], [], []];
+  const names = ["seed", ...(attacked ? ["attacked", "late rounds", "clean twin", "damage", "labels flipped", "influence"] : [label, "late rounds"]), "left out", "seconds", "key"];
   const rows = members.map((i) => {
     const choose = element("button", { type: "button", class: "link", "aria-pressed": String(i === chosen), onclick: () => chooseSeed(name(i)) }, name(i));
     const flips = cells.flips[1][i] ? `${cells.flips[2][i]} of ${cells.flips[0][i]}` : "–";
+    const late = `${percent(least[i])} to ${percent(most[i])}${kinds[i] >= 0 ? `, ${DATA.stability[kinds[i]]}` : ""}`;
     const told = cells.status[i] === 0
-      ? [...(attacked ? [percent(value[i]), percent(clean[i]), percent(damage[i]), flips, `${percent(cells.influence[i])} %`] : [percent(value[i])]),
+      ? [...(attacked ? [percent(value[i]), late, percent(clean[i]), percent(damage[i]), flips, `${percent(cells.influence[i])} %`] : [percent(value[i]), late]),
         String(cells.nonfinite[i] ?? "–"), cells.seconds[0][i] === null ? "–" : (cells.seconds[0][i] / 100).toFixed(1)]
-      : [["done", "infeasible", "failed"][cells.status[i]], ...Array(names.length - 4).fill("–")];
+      : [["done", "infeasible", "failed"][cells.status[i]], ...Array(names.length - 3).fill("–")];
     return element("tr", { class: i === chosen ? "chosen" : null }, element("th", { scope: "row" }, choose), ...told.map((text) => element("td", {}, text)),
       element("td", {}, element("code", { title: cells.key[i] }, cells.key[i].slice(0, 12))));
   });
   const caption = `Seeds: ${label}, ${DATA.shown[0].label} (%${attacked ? "; damage in percentage points" : ""}). Choose one to see it below.`;
   const table = element("table", {}, element("caption", {}, caption), element("thead", {}, element("tr", {}, ...names.map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, ...rows));
-  const notes = attacked ? "Labels flipped: changed of eligible, over the malicious clients. Influence: their summed weight in the update, mean over rounds. Left out: non-finite updates." : "Left out: non-finite updates.";
+  const notes = attacked ? "Late rounds: least to most in the last fifth of training, and whether it is steady there. Labels flipped: changed of eligible, over the malicious clients. Influence: their summed weight in the update, mean over rounds. Left out: non-finite updates." : "Late rounds: least to most in the last fifth of training, and whether it is steady there. Left out: non-finite updates.";
   return element("div", {}, element("div", { class: "wide" }, table), element("p", { class: "notes" }, notes));
 }
 

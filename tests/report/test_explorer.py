@@ -26,6 +26,7 @@ from flipbench.report.html.packed_json import Dictionary, embedded, packed, roun
 from flipbench.report.html.rerun_command import rerun
 from flipbench.report.tables.model import half_width, number, with_interval
 from flipbench.spec.cell import FIELDS, Cell
+from flipbench.spec.headline import Headline
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
 from tests.helpers import records
@@ -171,6 +172,10 @@ def test_details_are_those_of_the_records(folder: Path, pivot: Pivot) -> None:
             round(1000 * np.trace(np.array(c)) / np.sum(c)) for c in raw["result"]["confusion"]
         ]
         assert seeds["numbers"]["accuracy"][0][i] == int(number(tidy.loc[key, "accuracy"]).replace(".", ""))
+        own = [np.trace(np.array(c)) / np.sum(c) for c in raw["result"]["confusion"][-2:]]  # of rounds 1, 2, 4
+        low, high, kind = (column[i] for column in seeds["late"]["accuracy"])
+        assert (low, high) == (round(1000 * min(own)), round(1000 * max(own)))
+        assert explorer.common(Headline())["stability"][kind] == tidy.loc[key, "accuracy_stability"]
         assert seeds["flips"][2][i] == sum(f["changed"] for f in raw["result"]["flips"])
         assert seeds["key"][seeds["twin"][i]] == raw["twin"]
         square = pivot.placement.columns[seeds["column"][i]]

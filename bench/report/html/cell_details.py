@@ -15,7 +15,8 @@ import pandas as pd
 from flipbench.analysis.columns import level_values
 from flipbench.analysis.metrics import METRICS, accuracy, malicious_influence
 from flipbench.analysis.pivot import Pivot
-from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE
+from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LATE, STABILITY
+from flipbench.analysis.rounds.stability import CLASSES
 from flipbench.analysis.squares import Places
 from flipbench.report.html.packed_json import Dictionary, packed, rounded, tenths
 from flipbench.report.html.rerun_command import Rerun, setting
@@ -148,6 +149,11 @@ def _seeds(shared: Cells, members: list[int]) -> Detail:
         known = np.append(tidy[name].to_numpy(dtype=np.float64), np.nan)  # the last: of cells without numbers
         return known[row]
 
+    def kinds_of(name: str) -> list[int]:
+        """Whether each is steady, as places in ``CLASSES``; -1 where it has no number."""
+        known = tidy[name + STABILITY].tolist()
+        return [CLASSES.index(kind) if i >= 0 and (kind := known[i]) in CLASSES else -1 for i in row.tolist()]
+
     return {
         "column": shared.column[members].tolist(),
         "seed": cells["seed"].tolist(),
@@ -159,6 +165,11 @@ def _seeds(shared: Cells, members: list[int]) -> Detail:
         "fields": [[codes[i] for i in members] for codes in shared.codes.values()],
         "numbers": {
             name: [tenths(of_tidy(name + part)) for part in ("", CLEAN_VALUE, DAMAGE)]
+            for name in METRICS
+            if not np.isnan(of_tidy(name)).all()
+        },
+        "late": {
+            name: [tenths(of_tidy(name + LATE[1])), tenths(of_tidy(name + LATE[2])), kinds_of(name)]
             for name in METRICS
             if not np.isnan(of_tidy(name)).all()
         },

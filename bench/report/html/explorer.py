@@ -18,6 +18,7 @@ from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.metrics import METRICS
 from flipbench.analysis.pages import Page, attack_name
 from flipbench.analysis.pivot import Pivot
+from flipbench.analysis.rounds import stability
 from flipbench.analysis.rounds.late_rounds import CLEAN_VALUE, LAST, LAST_ROUNDS
 from flipbench.analysis.squares import BEST, STATES, TIED, Numbers
 from flipbench.analysis.statistics import uneven
@@ -55,6 +56,7 @@ def common(headline: Headline) -> dict[str, Any]:
             for name, label in zip(SHOWN, (headline.short, "damage", f"last {LAST} rounds"), strict=True)
         ],
         "states": list(STATES),
+        "stability": list(stability.CLASSES),
         "colours": {
             name: [[to_hex(cmap(s)), style.ink(s, norm, cmap)] for s in stops]
             for name, cmap in (("good", style.colours(True)), ("harm", style.colours(False)))
