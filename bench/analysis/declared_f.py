@@ -85,6 +85,7 @@ def table(pivot: Pivot, shown: MetricColumn, attack: str, values: Values) -> pd.
     table = pd.DataFrame(keys, columns=["aggregator", "declared", "true"])
     table["right"] = right == np.arange(len(keys))
     for prefix, named, numbers, said in (("", state, own, caveat), ("regret_", of_lost, lost, of_both)):
-        columns = {"state": named, **numbers, "planned": states.planned[:, 0], "caveat": said}
+        columns = {"state": named, **numbers, "planned": states.planned[:, 0]}
+        columns["caveat"] = pd.Series(said, dtype=object)  # pandas would make NaN of a None among texts
         table = table.assign(**{f"{prefix}{name}": column for name, column in columns.items()})
     return table

@@ -96,7 +96,10 @@ def regrets(pivot: Pivot) -> pd.DataFrame:
                 best = squares[aggregator, Column(str(line["static"]), *place)]
                 line["caveat"] = caveats.joined([square["caveat"], best["caveat"]])
         rows.append(line)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    by_name = {name: [row.get(name) for row in rows] for name in COLUMNS}
+    # As objects: pandas would make NaN of a None among texts.
+    texts = {"reason", "objective", "static", "caveat"}
+    return pd.DataFrame({n: pd.Series(v, dtype=object) if n in texts else v for n, v in by_name.items()})
 
 
 def published(flip: Map, classes: Sequence[str]) -> bool:

@@ -333,7 +333,7 @@ def publish(store: Store, cell: Cell, made: Made | None, *, lost: float | None =
     else:
         mapping = made.mapping if made else None
         last = loss(normal(cell), made) if lost is None else lost
-        counts = np.stack([flat(min(0.9, last * more), mapping) for more in (3.0, 1.5, 1.0)])
+        counts = np.stack([flat(min(0.9, last * more), mapping) for more in (3.0, 1.1, 1.0)])
         result: dict[str, Any] = {"attacked_rounds": [1, 2, 3, 4] if made else []}
         if made and made.target is not None:
             stamped = np.diag([1000] * 10)

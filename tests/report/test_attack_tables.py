@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from flipbench.analysis import worst_case as worst
 from flipbench.analysis.columns import WORST, reading_values
@@ -23,7 +22,7 @@ from flipbench.report.tables import attacks, attacks_csv
 from flipbench.report.tables import summary as tables
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
-from tests.helpers import records
+from tests.helpers import intervals, records
 from tests.helpers.records import ATTACKS, BASE
 from tests.report.attack_cases import ACCURACY, Read, grid_of, read
 
@@ -73,7 +72,7 @@ def test_the_worst_case_is_the_least_mean_with_its_own_interval(few: Read) -> No
         ]
         means = mine.groupby("attack")["accuracy"].mean()
         values = mine[mine["attack"] == square["worst"]]["accuracy"]
-        expected = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+        expected = intervals.of_shares(values)
         assert square["worst"] == means.idxmin()
         assert square["mean"] == pytest.approx(means.min())
         assert (square["low"], square["high"]) == pytest.approx(expected)
