@@ -22,8 +22,9 @@ from flipbench.report.tables import attacks, attacks_csv
 from flipbench.report.tables import summary as tables
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store
-from tests.helpers import intervals, records
+from tests.helpers import records
 from tests.helpers.records import ATTACKS, BASE
+from tests.report import naive_intervals
 from tests.report.attack_cases import ACCURACY, Read, grid_of, read
 
 # ---- what a page knows of its attacks -------------------------------------------------------------------------------
@@ -72,7 +73,7 @@ def test_the_worst_case_is_the_least_mean_with_its_own_interval(few: Read) -> No
         ]
         means = mine.groupby("attack")["accuracy"].mean()
         values = mine[mine["attack"] == square["worst"]]["accuracy"]
-        expected = intervals.of_shares(values)
+        expected = naive_intervals.of_shares(values)
         assert square["worst"] == means.idxmin()
         assert square["mean"] == pytest.approx(means.min())
         assert (square["low"], square["high"]) == pytest.approx(expected)

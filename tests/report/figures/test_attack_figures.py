@@ -35,9 +35,10 @@ from flipbench.report.figures import (
 )
 from flipbench.spec.twins import clean_twin
 from flipbench.store.store import Store
-from tests.helpers import intervals, records
+from tests.helpers import records
 from tests.helpers.legible import assert_legible
 from tests.helpers.records import ATTACKS, BASE
+from tests.report import naive_intervals
 
 ACCURACY = metric_column("accuracy")
 
@@ -229,7 +230,7 @@ def test_a_panel_an_attack_a_line_a_rule_with_its_interval(tmp_path: Path) -> No
     line, _, (spans,) = bars[1]
     np.testing.assert_allclose(line.get_ydata(), [0.79, 0.74, 0.69])
     half = [(low_high[1][1] - low_high[0][1]) / 2 for low_high in spans.get_segments()]
-    ends = [intervals.of_shares([mean - 0.01, mean, mean + 0.01]) for mean in (0.79, 0.74, 0.69)]
+    ends = [naive_intervals.of_shares([mean - 0.01, mean, mean + 0.01]) for mean in (0.79, 0.74, 0.69)]
     np.testing.assert_allclose(half, [(high - low) / 2 for low, high in ends], rtol=1e-5)
     assert any(n.name == "accuracy_by-partition" for n in catalogue.figures(pivots(frame, tidy), {}))
 
@@ -253,7 +254,7 @@ def test_few_seeds_have_their_range_as_a_band(tmp_path: Path, seeds: int, name: 
     if seeds == 3:
         assert (min(last), max(last)) == (pytest.approx(mine.min()), pytest.approx(mine.max()))
     else:
-        assert (min(last), max(last)) == pytest.approx(intervals.of_shares(mine))
+        assert (min(last), max(last)) == pytest.approx(naive_intervals.of_shares(mine))
 
 
 # ---- legibility -----------------------------------------------------------------------------------------------------
