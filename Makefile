@@ -63,7 +63,7 @@ paper-all: $(VENV)/.installed ## reproduce the others, which take hours
 	$(BIN)/flipbench paper $(LONG_PAPERS) --workers $(WORKERS) --results $(RESULTS)
 
 # The grids behind the committed tables, in results/reference; label_flip has more seeds. Their data: results/README.md.
-REFERENCE := attacks worst_case declared crossover fashion_mnist ham10000 ham10000_choice ham10000_study privacy tabular_clients text
+REFERENCE := attacks worst_case tuned declared crossover fashion_mnist ham10000 ham10000_choice ham10000_study privacy tabular_clients text
 
 reference: $(VENV)/.installed ## run the reference grids into results/reference (hours; for maintainers)
 	$(BIN)/flipbench run label_flip --set 'seed=[0,1,2,3,4,5,6,7,8,9]' --workers $(WORKERS) --results results/reference

@@ -166,6 +166,32 @@ def test_plan_foresees_the_infeasible(call):
     assert "krum needs" in output
 
 
+TUNED = """
+name: small
+base: {dataset: "digits(train=100, test=50)", model: softmax, rounds: 1, clients: 4, validation_share: 0.2}
+axes: {aggregator: [fedavg, median], attack: [mirrored], malicious_count: [1], seed: [0]}
+tune: {fields: {learning_rate: [0.01, 1]}, seeds: [7]}
+"""
+
+
+def test_a_tuned_grid_is_planned_run_and_shown_in_both_forms(call, tmp_path):
+    (tmp_path / "small.yaml").write_text(TUNED)
+    given = (tmp_path / "small.yaml", "--results", tmp_path / "out")
+    planned = call("plan", *given, "--workers", 1)
+    assert planned.exit_code == 0
+    assert "small: 4 trials" in planned.output
+    assert "small: 4 reported cells" in planned.output
+    assert "tuned, not yet known   4 at most" in planned.output
+    ran = call("run", *given, "--workers", 1, "--no-progress")
+    assert ran.exit_code == 0, ran.output
+    assert "Trials of small: 4 cells" in ran.stderr
+    assert ran.output.index("tuned settings") < ran.output.index("fixed settings")
+    assert "Settings were chosen for each rule by the least mean accuracy over the attacks" in ran.output
+    again = call("plan", *given, "--workers", 1)
+    assert again.output.count("to run                 0") == 2
+    assert "not yet known" not in again.output
+
+
 def outcome(**facts):
     from flipbench.execution.runner import Outcome
 

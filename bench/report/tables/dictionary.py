@@ -228,7 +228,8 @@ of the metrics are in [definitions](definitions.md). An empty place in a CSV fil
 ## tables/cells.csv
 
 One line for each finished cell. `flipbench results DIR --export FILE.csv` writes the same columns, and `results.cells`
-in Python has them."""
+in Python has them. Those of a tuned grid have two more: `form` (fixed, tuned, or both) and `compared_as`, the
+aggregator as the grid gives it ([tuning](tuning.md))."""
 _ROUNDS = """\
 ## Rounds
 
