@@ -104,10 +104,13 @@ def _auc(rounds: Rounds, bad: Mask, good: Mask) -> Values:
     it kept, the weights are 1 and 0.
     """
     own = np.where(rounds.told[..., None], rounds.kept, rounds.weights.shape[-1] * rounds.weights)
-    more = own[..., None, :] - own[..., :, None]  # of client j than of client i
-    pairs = bad[..., :, None] & good[..., None, :]
-    won = ((more > SAME) + 0.5 * (np.abs(more) <= SAME)) * pairs
-    of_rounds = ratio(won.sum((-2, -1)), pairs.sum((-2, -1)))
+    theirs = np.argsort(~bad, axis=-1, kind="stable")[..., : int(bad.sum(-1).max(initial=0))]  # malicious ones in front
+    more = own[..., None, :] - np.take_along_axis(own, theirs, -1)[..., :, None]  # of client j than of malicious one i
+    pairs = np.take_along_axis(bad, theirs, -1)[..., :, None] & good[..., None, :]
+    won = np.count_nonzero((more > SAME) & pairs, axis=(-2, -1)) + np.count_nonzero(
+        (more >= -SAME) & pairs, axis=(-2, -1)
+    )
+    of_rounds = ratio(won / 2, pairs.sum((-2, -1)))
     both = ~np.isnan(of_rounds)
     return ratio(np.where(both, of_rounds, 0.0).sum(-1), both.sum(-1))
 
@@ -137,6 +140,8 @@ def _agreement(rounds: Rounds) -> Values:
     """
     n, kept = rounds.weights.shape[-1], rounds.kept == 1
     both = rounds.told & rounds.weighed
+    if not both.any():  # of most rules: nothing to compare
+        return np.full(len(both), np.nan)
     own = n * rounds.weights
     like = (np.abs(own[..., None, :] - own[..., :, None]) <= SAME) & (kept[..., None, :] != kept[..., :, None])
     agree = (((own >= DROPPED) == kept) | ((own > SAME) & like.any(-1))).all(-1)
