@@ -3,15 +3,24 @@
 Arrays end in the seeds, ``(..., seeds)``; NaN is a seed without a number and is left out of its row. Two rules that
 met the same seed met the same clients, flips, weights and batches (common random numbers), so rules are compared by
 their differences seed by seed.
+
+Within `sequential` the number of seeds was not fixed before the run: intervals and p values then allow for all looks at
+the data (`analysis.boundaries`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit  # scipy.stats takes a second to import: only where nothing else will do
+
+from flipbench.analysis.boundaries import Boundaries, boundaries
+from flipbench.spec.seed_plan import SeedPlan
 
 LEVEL = 0.05
 CONFIDENCE = 1 - LEVEL
@@ -22,6 +31,23 @@ Bounds = tuple[float, float]
 SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # of a share, of the difference of two
 UNBOUNDED = (-float("inf"), float("inf"))
 STATISTICS = ("mean", "sd", "n", "low", "high")  # of `over_seeds`
+
+_PLAN: ContextVar[SeedPlan | None] = ContextVar("seed_plan", default=None)
+
+
+@contextmanager
+def sequential(plan: SeedPlan | None) -> Iterator[None]:
+    """Inside, intervals and p values are those of runs that a plan may have stopped; None: of a fixed number of seeds."""
+    before = _PLAN.set(plan)
+    try:
+        yield
+    finally:
+        _PLAN.reset(before)
+
+
+def seed_plan() -> SeedPlan | None:
+    """The plan of the sequential runs whose numbers are looked at; None for a fixed number of seeds."""
+    return _PLAN.get()
 
 
 def moments(values: ArrayLike) -> tuple[Values, Values, NDArray[np.int64]]:
@@ -41,8 +67,27 @@ def moments(values: ArrayLike) -> tuple[Values, Values, NDArray[np.int64]]:
     return mean, np.sqrt(ratio(squares.sum(-1), n - 1)), n
 
 
+def critical_t(n: ArrayLike) -> Values:
+    """How many standard errors a 95 % interval of the mean reaches on each side: t(0.975, n - 1).
+
+    Of sequential runs: what |t| must exceed at the look after n seeds. The interval is then a repeated confidence
+    interval: it covers at all looks together with 95 % (Jennison & Turnbull 1989, JRSS B 51:305-361). NaN for n < 2.
+
+    Args:
+        n: seeds, any shape.
+    """
+    seeds, plan = np.asarray(n, dtype=np.int64), _PLAN.get()
+    if plan is None:
+        return np.asarray(stdtrit(np.where(seeds > 1, seeds - 1, np.nan), 1 - LEVEL / 2), dtype=np.float64)
+    found = np.full(seeds.shape, np.nan)
+    for number in np.unique(seeds[seeds > 1]).tolist():
+        levels, looks = _levels(plan, number)
+        found[seeds == number] = levels.critical(len(looks) - 1, LEVEL)
+    return found
+
+
 def student_interval(values: ArrayLike) -> tuple[Values, Values]:
-    """The 95 % interval of the mean of each row: mean -+ t(0.975, n - 1) sd / sqrt(n).
+    """The 95 % interval of the mean of each row: mean -+ `critical_t` sd / sqrt(n).
 
     Student 1908, Biometrika 6:1-25; exact for normal values at every n, and unlike the bootstrap's it still covers
     with three to seven seeds (``docs/statistics.md``). NaN for n < 2.
@@ -51,7 +96,7 @@ def student_interval(values: ArrayLike) -> tuple[Values, Values]:
         values: ``(..., seeds)``.
     """
     mean, sd, n = moments(values)
-    half = stdtrit(np.where(n > 1, n - 1, np.nan), 1 - LEVEL / 2) * sd / np.sqrt(np.maximum(n, 1))
+    half = critical_t(n) * sd / np.sqrt(np.maximum(n, 1))
     return mean - half, mean + half
 
 
@@ -141,11 +186,18 @@ def interquartile_mean(values: ArrayLike) -> Values:
 def paired_t(differences: ArrayLike) -> Values:
     """Two-sided p of each row's mean difference being 0: t = mean / (sd / sqrt(n)) on n - 1 degrees.
 
-    Student 1908. Where all differences are equal, p is 1 if they are 0, else 0; NaN for n < 2.
+    Student 1908. Where all differences are equal, p is 1 if they are 0, else 0; NaN for n < 2. Of sequential runs: the
+    smallest of the sequential p values of all looks so far, each the least error alpha at which the group-sequential
+    test would have stopped there (`analysis.boundaries`).
 
     Args:
-        differences: ``(..., seeds)``.
+        differences: ``(..., seeds)``; of sequential runs in the order of the seeds.
     """
+    plan = _PLAN.get()
+    return _fixed_t(differences) if plan is None else _sequential_t(differences, plan)
+
+
+def _fixed_t(differences: ArrayLike) -> Values:
     mean, sd, n = moments(differences)
     error = sd / np.sqrt(np.maximum(n, 1))
     # A spread of rounding size is none: equal differences of shares leave 1e-17.
@@ -153,6 +205,25 @@ def paired_t(differences: ArrayLike) -> Values:
     t = np.where(flat, np.where(np.abs(mean) <= 1e-12, 0.0, np.inf), np.abs(mean) / np.where(flat, 1.0, error))
     p = 2 * stdtr(np.maximum(n - 1, 1), -t)
     return np.where(n < 2, np.nan, p)
+
+
+def _sequential_t(differences: ArrayLike, plan: SeedPlan) -> Values:
+    x = np.asarray(differences, dtype=np.float64)
+    rows = x.reshape(-1, x.shape[-1])
+    rows = np.take_along_axis(rows, np.argsort(np.isnan(rows), axis=-1, kind="stable"), axis=-1)  # NaN last
+    n, found = (~np.isnan(rows)).sum(-1), np.full(len(rows), np.nan)
+    for number in np.unique(n[n > 1]).tolist():
+        (levels, looks), here = _levels(plan, number), n == number
+        each = [levels.sequential_p(i, _fixed_t(rows[here, :look])) for i, look in enumerate(looks)]
+        found[here] = np.minimum.reduce(each)
+    return found.reshape(x.shape[:-1])
+
+
+def _levels(plan: SeedPlan, seeds: int) -> tuple[Boundaries, tuple[int, ...]]:
+    """The boundaries of a comparison that has so many seeds, and its looks so far: the first ones of those."""
+    looks = plan.looks_at(seeds)
+    known = plan.looks if looks == plan.looks[: len(looks)] else looks
+    return boundaries(known, max(plan.most, seeds)), looks
 
 
 def holm(p: ArrayLike) -> Values:
