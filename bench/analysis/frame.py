@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from flipbench.analysis import parallel_read
 from flipbench.analysis.columns import plain
 from flipbench.analysis.record_rows import COLUMNS
 from flipbench.analysis.settings import forms
+from flipbench.analysis.statistics import sequential
 from flipbench.privacy import of_tables
+from flipbench.spec import seed_plan
 from flipbench.spec.cell import FIELDS, HONEST
 from flipbench.spec.headline import Headline
 from flipbench.spec.headline import parse as parse_headline
@@ -29,6 +31,7 @@ _ARRAYS |= {"places", "search", "stamped", "attacked_rounds"}
 
 DAMAGED = "damaged"  # of a frame's ``attrs``: key of a missing cell -> its file that cannot be trusted, and why
 GIVEN = "labels"  # of a frame's ``attrs``: the labels of the grid, as its plan holds them
+SEEDS = "seeds"  # of a frame's ``attrs``: the plan of a sequential run (`spec.seed_plan`), or None
 HEADLINE = "headline"  # of a frame's ``attrs``: which rounds its numbers are of, as text (`spec.headline`)
 
 
@@ -80,11 +83,24 @@ def load(folder: Path, repairs: bool = False, headline: str | None = None) -> pd
         UserError: the folder holds no plan, or cannot be read; there is no such headline.
     """
     plan = Store(folder).read_plan()
+    return of_plan(folder, plan, repairs, headline)
+
+
+def of_plan(
+    folder: Path, plan: Mapping[str, Any], repairs: bool = False, headline: str | None = None
+) -> pd.DataFrame:
+    """The same of a plan that need not be the folder's latest.
+
+    Args:
+        folder, repairs, headline: as of `load`.
+        plan: ``keys``, and what else a plan holds.
+    """
     keys = list(dict.fromkeys(plan["keys"]))
     frame = _one_place(_frame_of(parallel_read.read(folder, keys, repairs)))
     missing = frozenset(frame.loc[frame["status"] == "missing", "key"])
     frame.attrs[DAMAGED] = Store(folder).damage(missing) if missing else {}
     frame.attrs[HEADLINE] = str(parse_headline(headline if headline is not None else plan.get("headline")))
+    frame.attrs[SEEDS] = None if plan.get("seeds") is None else seed_plan.from_mapping(plan["seeds"])
     frame.attrs[GIVEN] = [tuple(entry) for entry in plan.get("labels") or ()]
     return forms.added(frame, plan)
 
@@ -142,8 +158,12 @@ def typed(column: pd.Series[Any]) -> pd.Series[Any]:
     return column if column.dtype != object or isinstance(first, str | tuple) else column.infer_objects()
 
 
-def labels_of(*frames: pd.DataFrame) -> AbstractContextManager[None]:
-    """Inside, every label tells its value from all others of these frames (`spec.labels.telling_apart`).
+@contextmanager
+def labels_of(*frames: pd.DataFrame) -> Iterator[None]:
+    """Inside, what is shown of these frames: labels and intervals.
+
+    Every label tells its value from all others of them (`spec.labels.telling_apart`); of sequential runs intervals and
+    p values allow for all looks (`analysis.statistics.sequential`; of several frames, for those of the first such).
 
     Args:
         frames: of `analysis.frame.load`.
@@ -151,7 +171,9 @@ def labels_of(*frames: pd.DataFrame) -> AbstractContextManager[None]:
     values = {name: [v for frame in frames for v in _values(frame, name)] for name in FIELDS}
     given: list[Any] = [tuple(entry) for frame in frames for entry in frame.attrs.get(GIVEN, ())]
     given += of_tables.labels(frames, given)
-    return telling_apart(values, list(dict.fromkeys(given)))
+    plans = [plan for frame in frames if (plan := frame.attrs.get(SEEDS)) is not None]
+    with telling_apart(values, list(dict.fromkeys(given))), sequential(plans[0] if plans else None):
+        yield
 
 
 def _values(frame: pd.DataFrame, name: str) -> Sequence[Any]:

@@ -103,7 +103,7 @@ def student_interval(values: ArrayLike) -> tuple[Values, Values]:
 def share_interval(values: ArrayLike) -> tuple[Values, Values]:
     """The 95 % interval of the mean of each row of shares: Wilson's, with an effective number of examples.
 
-    With mean m, standard deviation s and t = t(0.975, n - 1), the variance of the mean is s^2 / n where the true mean
+    With mean m, standard deviation s and t = `critical_t`, the variance of the mean is s^2 / n where the true mean
     is m, and is taken to grow and shrink with mu (1 - mu) as that of a share does. The interval is then every mu with
 
         (m - mu)^2 <= t^2 (s^2 / n) mu (1 - mu) / (m (1 - m)),
@@ -118,7 +118,7 @@ def share_interval(values: ArrayLike) -> tuple[Values, Values]:
     """
     mean, sd, n = moments(values)
     spread = mean * (1 - mean)
-    t = stdtrit(np.where(n > 1, n - 1, np.nan), 1 - LEVEL / 2)
+    t = critical_t(n)
     # Shares that are all 0, or all 1, have no spread, and s^2 <= n spread / (n - 1) is as small as rounding.
     k = np.where(spread > 1e-12, t**2 * sd**2 / (np.maximum(n, 1) * np.where(spread > 1e-12, spread, 1.0)), 0.0 * t)
     middle, half = (mean + k / 2) / (1 + k), np.sqrt(k * np.maximum(spread, 0.0) + k**2 / 4) / (1 + k)

@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path, PurePath
 from typing import Any
 
-from flipbench.api import grids, notebook_progress, planning, tuning
+from flipbench.api import grids, notebook_progress, planning, seed_stages, tuning
 from flipbench.api.results import Results
 from flipbench.errors import UserError
 from flipbench.execution import cell_trials, remote_cluster, runner
@@ -137,10 +137,13 @@ def run(
     _write_functions(asked, folder)
     options = runner.WorkerOptions(limits.Limits(cell_timeout, size), address)
 
-    def one(cells: Grid, into: Path) -> runner.Outcome:
+    def cells_of(part: Grid, into: Path) -> runner.Outcome:
         shown = notebook_progress.choose(count, quiet=not progress)
         given: Any = {"retry_failed": retry_failed, "options": options}
-        return runner.run(cells, into, workers=count, progress=shown, **given)
+        return runner.run(part, into, workers=count, progress=shown, **given)
+
+    def one(part: Grid, into: Path) -> runner.Outcome:
+        return seed_stages.run(part, into, cells_of, print if progress else lambda _: None)
 
     outcome = tuning.run(asked, folder, one, retry_failed=retry_failed)
     if outcome.interrupted:

@@ -79,7 +79,7 @@ def of_trials(grid: Grid) -> Grid:
         "belongs": belongs,
     }
     title = f"Trials of {grid.title or grid.name}"
-    return replace(grid, title=title, cells=own.trials, figures=(), tuning=None, in_plan={choice.MEMBER: said})
+    return replace(grid, title=title, cells=own.trials, figures=(), tuning=None, seeds=None, in_plan={choice.MEMBER: said})
 
 
 def reported(grid: Grid, decisions: Sequence[Decision]) -> Grid:

@@ -170,6 +170,7 @@ def _plan(grid: Grid, keys: list[str], command: str | None) -> dict[str, Any]:
         "figures": list(grid.figures),
         "labels": [list(entry) for entry in grid.labels],
         **({} if grid.headline == LAST_ROUND else {"headline": str(grid.headline)}),
+        **({} if grid.seeds is None else {"seeds": grid.seeds.as_json()}),
         **({"figure_options": dict(grid.figure_options)} if grid.figure_options else {}),
         **grid.in_plan,
     }

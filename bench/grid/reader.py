@@ -17,7 +17,7 @@ from typing import Any
 
 from flipbench import data
 from flipbench.errors import UserError
-from flipbench.grid import document, expansion, labels, tune_block, yaml_tree
+from flipbench.grid import document, expansion, labels, seed_block, tune_block, yaml_tree
 from flipbench.grid import overrides as overriding
 from flipbench.grid.document import Mistake, Place
 from flipbench.grid.fields import REFERENCES
@@ -27,6 +27,7 @@ from flipbench.plugins import source_hashes
 from flipbench.spec.cell import CLEAN, Cell
 from flipbench.spec.headline import LAST_ROUND, Headline, late_rounds
 from flipbench.spec.key import ENGINE
+from flipbench.spec.seed_plan import SeedPlan
 from flipbench.spec.suggestions import near
 from flipbench.versions import table as versions
 
@@ -67,6 +68,7 @@ class Grid:
         headline: which rounds the numbers of a cell are of.
         tuning: of a tuned grid: its trials. ``cells`` then are as the grid gives them, before anything is chosen.
         in_plan: what a run adds to its plan.
+        seeds: of a sequential run, which may need only some of the cells; None for a fixed number of seeds.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Grid:
     headline: Headline = LAST_ROUND
     tuning: Tuning | None = None
     in_plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seeds: SeedPlan | None = None
 
     def __repr__(self) -> str:
         clean = sum(not cell.attacked for cell in self.cells)
@@ -134,8 +137,9 @@ def read_text(
         GridError: with all mistakes of text and overrides.
     """
     forget()
-    sheet = document.read(text, default_name)
+    sheet = document.read(text, default_name, [seed_block.KEY])
     overriding.override(sheet, overrides, add_aggregators)
+    seeds = seed_block.apply(sheet)
     if headline is not None:
         document.set_headline(sheet, Place(f"--headline {headline}"), headline)
     document.check(sheet)
@@ -149,7 +153,7 @@ def read_text(
     say = position or (lambda mistake: mistake.text(file))
     noted = tuple(map(say, sorted(sheet.warnings, key=lambda w: w.place)))
     drawn = tuple(sheet.figures), given, noted, dict(sheet.figure_options)
-    return Grid(sheet.name, sheet.title, text, file, cells, *drawn, sheet.headline, tuning)
+    return Grid(sheet.name, sheet.title, text, file, cells, *drawn, sheet.headline, tuning, seeds=seeds)
 
 
 def _check_headline(sheet: document.Sheet, cells: Iterable[Cell]) -> None:

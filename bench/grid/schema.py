@@ -14,6 +14,7 @@ from flipbench.grid.figures import DRAW, KINDS
 from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.field_table import documented
 from flipbench.spec.figure_options import FORMATS, LEAST, MOST
+from flipbench.spec.seed_plan import FEWEST, LARGEST, METRICS, UNTIL
 
 FIELDS_REF = {"$ref": "#/$defs/fields"}
 _WIDTH = 160  # of a line, where what is nested allows it
@@ -50,6 +51,7 @@ def schema() -> dict[str, Any]:
                 "pattern": r"^(last|(mean|min)_last\((k=)?[1-9][0-9]*\))$",
                 "description": "Which evaluated rounds numbers are of: last, mean_last(k) or min_last(k).",
             },
+            "seeds": _seeds(),
             "tune": _tune(),
             "honest_noise": {
                 "description": "Adds a twin of each attacked cell without an attack: as many honest clients have this "
@@ -67,6 +69,20 @@ def schema() -> dict[str, Any]:
         },
         "additionalProperties": False,
         "$defs": _definitions(),
+    }
+
+
+def _seeds() -> dict[str, Any]:
+    """A sequential run in place of an axis of seeds."""
+    number = {"type": "integer", "minimum": FEWEST, "maximum": LARGEST}
+    keys = {"least": number, "most": number, "until": {"enum": list(UNTIL)}}
+    more = {"step": number | {"minimum": 1, "default": 1}, "metric": {"enum": list(METRICS), "default": "accuracy"}}
+    return {
+        "description": "Seeds 0, 1, ... are added until every comparison is decided or futile, in place of an axis.",
+        "type": "object",
+        "properties": keys | more,
+        "required": ["least", "most"],
+        "additionalProperties": False,
     }
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from flipbench.errors import UserError
-from flipbench.spec import headline
+from flipbench.spec import headline, seed_plan
 from flipbench.store.record_check import Odd, parsed
 from flipbench.store.record_format import DEFECTS, Record, defect, encode, finite, is_intact, status, well_formed
 from flipbench.system import atomic_files
@@ -65,6 +65,7 @@ _OF_PLAN = (
     ("figures", "list of figures", _is_figures),
     ("figure_options", "mapping of options of figures", lambda value: isinstance(value, dict)),
     ("headline", "headline", _is_headline),
+    ("seeds", "plan of seeds", lambda value: isinstance(value, dict) and not seed_plan.problems(value)),
     ("labels", "list of labels", _is_labels),
     ("tuning", "mapping of what was tuned", lambda value: isinstance(value, dict)),
     ("trials", "mapping of what is tried", lambda value: isinstance(value, dict)),

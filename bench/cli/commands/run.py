@@ -97,11 +97,18 @@ def run(
         limits.Limits(cell_timeout, size), remote_cluster.address(scheduler, tls_ca, tls_cert, tls_key)
     )
 
-    def one(cells: Grid, into: Path) -> Outcome:
-        if asked.tuning is not None:
-            typer.echo(f"{cells.title}: {counted(len(cells.cells), 'cell')} in {into}", err=True)
+    def cells_of(part: Grid, into: Path) -> Outcome:
         given: Any = {"command": command_line(), "retry_failed": retry_failed, "options": options}
-        return runner.run(cells, into, workers=count, progress=display, **given)
+        return runner.run(part, into, workers=count, progress=display, **given)
+
+    def one(part: Grid, into: Path) -> Outcome:
+        if asked.tuning is not None:
+            typer.echo(f"{part.title}: {counted(len(part.cells), 'cell')} in {into}", err=True)
+        if part.seeds is None:
+            return cells_of(part, into)
+        from flipbench.api import seed_stages
+
+        return seed_stages.run(part, into, cells_of, lambda text: typer.echo(text, err=True))
 
     if asked.tuning is None:
         _print(one(asked, folder), folder)
