@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flipbench.api.results import Table as Table
     from flipbench.api.results import load as load
     from flipbench.api.results import summarise as summarise
+    from flipbench.api.running import detect as detect
     from flipbench.api.running import plan as plan
     from flipbench.api.running import run as run
     from flipbench.conformance.aggregators import parametrize_with_checks as parametrize_with_checks
@@ -53,6 +54,7 @@ _HOME = {
     "Table": "flipbench.api.results",
     "load": "flipbench.api.results",
     "summarise": "flipbench.api.results",
+    "detect": "flipbench.api.running",
     "plan": "flipbench.api.running",
     "run": "flipbench.api.running",
     "parametrize_with_checks": "flipbench.conformance.aggregators",
@@ -82,6 +84,7 @@ __all__ = [
     "check_aggregator",
     "check_attack",
     "check_part",
+    "detect",
     "epsilon",
     "load",
     "noise_multiplier",

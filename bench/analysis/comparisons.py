@@ -24,6 +24,7 @@ from flipbench.analysis.columns import coded
 from flipbench.analysis.metric_columns import bounds_of
 from flipbench.analysis.statistics import LEAST_SEEDS, LEVEL, STATISTICS, Values
 from flipbench.errors import UserError
+from flipbench.spec.seed_plan import SeedPlan
 
 Places = NDArray[np.int64]
 
@@ -114,12 +115,27 @@ def tied(values: Values, higher_is_better: bool, rival: NDArray[np.bool_]) -> se
 
 def said(seeds: int) -> str:
     """What a table says of its claims; ``seeds``: how many the grid has."""
+    if (plan := statistics.seed_plan()) is not None:
+        return _sequential(plan)
     if seeds >= LEAST_SEEDS:
         return (
             "Underlined: cannot be told from the best (paired t test over the same seeds, Holm-corrected over every "
             "pair of rules in every column of the table, 5 %)."
         )
     return f"No difference between rules is claimed: {too_few(seeds)}."
+
+
+def _sequential(plan: SeedPlan) -> str:
+    """What a table of a sequential run says of its seeds, intervals and claims."""
+    looks = "each seed" if plan.step == 1 else f"every {plan.step} seeds"
+    return (
+        f"A sequential run: {plan.least} to {plan.most} seeds, as many as each square's note says. After {looks} a "
+        f"rule left its column where another was better in {plan.metric.replace('_', ' ')}, and a column ended where "
+        "its best rule was decided against each other one or a decision was unlikely. Underlined: cannot be told from "
+        "the best (group-sequential paired t test with Kim-DeMets spending, Holm-corrected over every pair of rules in "
+        f"every column of the table, 5 %, from {LEAST_SEEDS} seeds on). Intervals cover with 95 % at all looks "
+        "together."
+    )
 
 
 def too_few(seeds: int, tests: int | None = None) -> str:

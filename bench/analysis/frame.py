@@ -86,9 +86,7 @@ def load(folder: Path, repairs: bool = False, headline: str | None = None) -> pd
     return of_plan(folder, plan, repairs, headline)
 
 
-def of_plan(
-    folder: Path, plan: Mapping[str, Any], repairs: bool = False, headline: str | None = None
-) -> pd.DataFrame:
+def of_plan(folder: Path, plan: Mapping[str, Any], repairs: bool = False, headline: str | None = None) -> pd.DataFrame:
     """The same of a plan that need not be the folder's latest.
 
     Args:

@@ -12,6 +12,7 @@ from flipbench.analysis.columns import plain
 from flipbench.analysis.frame import headline_of, of_honest_noise
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.settings import forms
+from flipbench.analysis.statistics import seed_plan
 from flipbench.privacy import of_tables
 from flipbench.spec.cell import CLEAN, FIELDS, expected_malicious
 from flipbench.spec.field_groups import LEVEL_FIELDS
@@ -120,6 +121,18 @@ def clean_alone(cells: pd.DataFrame) -> pd.Series[bool]:
     """Which cells are clean ones of a rule that no attacked cell of a page has: these stand for themselves."""
     clean = cells["attack"] == CLEAN
     return clean & ~cells["aggregator"].isin(set(cells.loc[~clean, "aggregator"]))
+
+
+def shared_twins(cells: pd.DataFrame) -> pd.Series[Any]:
+    """What a clean cell shares with the attacked cells whose twin it is: its key.
+
+    Of sequential runs whatever their seeds: there a clean cell may have more seeds than each of these.
+    """
+    if seed_plan() is None:
+        return cells["twin"]
+    clean = cells[cells["attack"] == CLEAN]
+    of_experiment = clean.groupby([f for f in FIELDS if f != "seed"], sort=False, dropna=False).ngroup()
+    return cells["twin"].map(dict(zip(clean["key"], of_experiment.tolist(), strict=True)))
 
 
 def value_of_each_rule(cells: pd.DataFrame, field: str) -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ import pandas as pd
 from flipbench.analysis import caveats, squares
 from flipbench.analysis.columns import WORST, Column, coded, reading_values
 from flipbench.analysis.metric_columns import MetricColumn, why_undefined
-from flipbench.analysis.pages import FIRST, Page, clean_alone, pages, pooled
+from flipbench.analysis.pages import FIRST, Page, clean_alone, pages, pooled, shared_twins
 from flipbench.analysis.rounds.late_rounds import movements
 from flipbench.analysis.squares import Cells, Mask, Objects, Places, Standing
 from flipbench.analysis.statistics import Values
@@ -340,7 +340,8 @@ def _placement(page: Page, tidy: pd.DataFrame) -> Placement:
     cells = page.cells
     is_clean = (cells["attack"] == CLEAN).to_numpy(dtype=bool)
     alone = clean_alone(cells).to_numpy(dtype=bool)
-    is_twin = is_clean & (cells["key"].isin(set(cells["twin"][~is_clean])).to_numpy(dtype=bool) | alone)
+    twins = shared_twins(cells)
+    is_twin = is_clean & (twins.isin(set(twins[~is_clean])).to_numpy(dtype=bool) | alone)
     by_map = cells[["attack", "twin", "mapping"]].duplicated().to_numpy(dtype=bool) | is_clean
     by_map |= cells["attack"].isin(page.backdoors).to_numpy(dtype=bool)  # its twin sees no stamped image
     kinds = [np.flatnonzero(~is_clean), np.flatnonzero(is_twin), np.flatnonzero(~by_map)]
@@ -375,8 +376,8 @@ def _placement(page: Page, tidy: pd.DataFrame) -> Placement:
         replace(placed, caveat=np.where(by_twin, twin_caveat, own_caveat)),
         cell,
         pd.Index(tidy["key"]).get_indexer(pd.Index(cells["key"])).astype(np.int64)[cell],
-        coded(cells, ("twin",))[0][cell],
-        coded(cells, ("twin", "mapping"))[0][cell],
+        coded(cells.assign(twin=twins), ("twin",))[0][cell],
+        coded(cells.assign(twin=twins), ("twin", "mapping"))[0][cell],
         with_twin,
         alone[cell],
     )

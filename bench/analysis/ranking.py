@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flipbench.analysis import rank_tests
+from flipbench.analysis import rank_tests, statistics
 from flipbench.analysis.comparisons import too_few
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pivot import Pivot
@@ -82,6 +82,8 @@ def rank(pivot: Pivot, shown: MetricColumn) -> Ranking | None:
     values, columns = pivot.by_seed(shown, page.attacks)
     attacked = [i for i, c in enumerate(columns) if not c.clean]
     values = values[attacked]
+    if (plan := statistics.seed_plan()) is not None:
+        values = values[..., : plan.least]  # the seeds of later looks depend on what the first ones showed
     rules = list(range(values.shape[1]))
     while len(rules) >= _LEAST:
         complete: Any = ~np.isnan(values[:, rules]).any(axis=1)  # (columns, seeds)

@@ -5,7 +5,7 @@ met the same seed met the same clients, flips, weights and batches (common rando
 their differences seed by seed.
 
 Within `sequential` the number of seeds was not fixed before the run: intervals and p values then allow for all looks at
-the data (`analysis.boundaries`).
+the data (`analysis.seeds.boundaries`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit  # scipy.stats takes a second to import: only where nothing else will do
 
-from flipbench.analysis.boundaries import Boundaries, boundaries
+from flipbench.analysis.seeds.boundaries import Boundaries, boundaries
 from flipbench.spec.seed_plan import SeedPlan
 
 LEVEL = 0.05
@@ -37,7 +37,7 @@ _PLAN: ContextVar[SeedPlan | None] = ContextVar("seed_plan", default=None)
 
 @contextmanager
 def sequential(plan: SeedPlan | None) -> Iterator[None]:
-    """Inside, intervals and p values are those of runs that a plan may have stopped; None: of a fixed number of seeds."""
+    """Inside, intervals and p values are those of runs that a plan may have stopped; None: of fixed seeds."""
     before = _PLAN.set(plan)
     try:
         yield
@@ -188,7 +188,7 @@ def paired_t(differences: ArrayLike) -> Values:
 
     Student 1908. Where all differences are equal, p is 1 if they are 0, else 0; NaN for n < 2. Of sequential runs: the
     smallest of the sequential p values of all looks so far, each the least error alpha at which the group-sequential
-    test would have stopped there (`analysis.boundaries`).
+    test would have stopped there (`analysis.seeds.boundaries`).
 
     Args:
         differences: ``(..., seeds)``; of sequential runs in the order of the seeds.

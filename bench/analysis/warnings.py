@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flipbench.analysis import caveats, mixed_provenance
-from flipbench.analysis.frame import DAMAGED, of_honest_noise
+from flipbench.analysis.frame import DAMAGED, SEEDS, of_honest_noise
 from flipbench.analysis.rounds import stability
 from flipbench.spec.cell import CLEAN, FIELDS, SHARE, expected_malicious
 from flipbench.spec.labels import aggregator_label, attack_label, field_label, value_label
@@ -280,7 +280,7 @@ _MOST_NAMED = 4  # settings that a sentence has room for
 def _unequal_seeds(frame: pd.DataFrame) -> Iterator[Guard]:
     """Finished seeds of each setting (all fields but the seed); which settings have how many."""
     tried = frame[frame["status"].isin(["done", "failed"])]
-    if tried.empty:
+    if tried.empty or frame.attrs.get(SEEDS) is not None:  # of sequential runs tables say how many each has
         return
     others = [n for n in FIELDS if n not in ("seed", "malicious_fraction") and len(pd.unique(tried[n])) > 1]
     setting = tried.groupby(others, sort=False, dropna=False).ngroup() if others else pd.Series(0, tried.index)

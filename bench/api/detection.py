@@ -1,4 +1,4 @@
-"""How many seeds a grid needs to show a difference: from finished pilot seeds, or from a spread that the user states."""
+"""How many seeds a grid needs to show a difference: from finished pilot seeds, or from a stated spread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from flipbench.analysis import frame as frames
-from flipbench.analysis import metrics, power
+from flipbench.analysis import metrics
 from flipbench.analysis.comparisons import tests_of
 from flipbench.analysis.metric_columns import MetricColumn, metric_column
 from flipbench.analysis.pivot import pivots
+from flipbench.analysis.seeds import power
 from flipbench.analysis.statistics import LEVEL
 from flipbench.errors import UserError
 from flipbench.execution.progress import counted

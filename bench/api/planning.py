@@ -22,6 +22,7 @@ from flipbench.spec.cell import FIELDS, Cell
 from flipbench.spec.distinct_texts import printable
 from flipbench.spec.field_groups import ATTACK_OPTIONS
 from flipbench.spec.key import key_of_normal
+from flipbench.spec.seed_plan import SeedPlan
 from flipbench.spec.twins import clean_twin, normal
 from flipbench.store.store import Store, Survey
 
@@ -52,6 +53,7 @@ class Plan:
         unchosen: cells that will be tuned, and are not known before the trials are done.
         short: what must be said of the trials, like an aggregator with fewer candidates than the budget.
         each: seconds of a cell, by its training.
+        seeds: of a sequential run, whose cells these are at most; None for a fixed number of seeds.
         memory: that the workers need; None where nothing is to run on this machine's processor.
     """
 
@@ -71,11 +73,18 @@ class Plan:
     unchosen: int = 0
     short: tuple[str, ...] = ()
     each: Mapping[tuple[Any, ...], float] = field(default_factory=dict)
+    seeds: SeedPlan | None = None
 
     @property
     def pending(self) -> dict[str, Cell]:
         """The cells that a run would run."""
         return {k: c for k, c in self.cells.items() if self.states[k] in ("new", "failed")}
+
+    @property
+    def at_least(self) -> tuple[int, float]:
+        """Cells that a sequential run certainly runs, those of its first seeds, and their seconds on one worker."""
+        first = {k: c for k, c in self.pending.items() if self.seeds is None or c.seed < self.seeds.least}
+        return len(first), sum(self.each[_training(c)] for k, c in first.items() if k not in self.refused)
 
     def __repr__(self) -> str:
         return text(self)
@@ -150,7 +159,7 @@ def _plan(grid: Grid, folder: Path, looked: Callable[[], Survey] | None, workers
     rooms = {c: models[k].room for k, c in to_run.items() if k not in refused and k not in doomed}
     memory = memory_need.need(rooms, min(workers, max(1, len(to_run))))
     facts = seconds, guessed, workers, trials, survey.damaged, memory
-    return Plan(grid.name, cells, states, refused, doomed, *facts, each=each)
+    return Plan(grid.name, cells, states, refused, doomed, *facts, each=each, seeds=grid.seeds)
 
 
 def estimate(cell: Cell, size: tuple[int, int, float]) -> float:
@@ -205,6 +214,11 @@ def _counts(plan: Plan, noun: str) -> list[str]:
                 f"a guess for {counted(plan.guessed, 'cell')}, the others judged by finished cells of equal training"
             )
         lines.append(f"about {clock(plan.seconds / plan.workers)} on {counted(plan.workers, 'worker')} ({basis})")
+    if plan.seeds is not None:
+        few, seconds = plan.at_least
+        least = f"at least {counted(few, noun)} to run (about {clock(seconds / plan.workers)})"
+        most = f"at most {len(plan.pending):,} (about {clock(plan.seconds / plan.workers)})"
+        lines.append(f"  {plan.seeds.least} to {plan.seeds.most} seeds, until decided: {least}, {most}")
     return lines
 
 

@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path, PurePath
 from typing import Any
 
-from flipbench.api import grids, notebook_progress, planning, seed_stages, tuning
+from flipbench.api import detection, grids, notebook_progress, planning, seed_stages, tuning
 from flipbench.api.results import Results
 from flipbench.errors import UserError
 from flipbench.execution import cell_trials, remote_cluster, runner
@@ -58,6 +58,41 @@ def plan(
     asked = _grid(grid, device)
     planned = planning.plan(asked, Path(results) / asked.name, workers=limits.worker_count(workers))
     return replace(planned, warnings=asked.warnings)
+
+
+def detect(
+    grid: Grid | str | Path | Mapping[str, Any],
+    difference: float,
+    *,
+    metric: str = "accuracy",
+    spread: float | None = None,
+    results: str | Path = "results",
+) -> detection.Detection:
+    """How many seeds show a difference between two rules with a power of 80 %, as ``flipbench plan --detect`` says.
+
+    >>> import flipbench as fb
+    >>> fb.detect("smoke", 2, spread=1.5).seeds
+    13
+
+    Args:
+        grid: of `read_grid`, or what it reads.
+        difference: in points.
+        metric: ``accuracy``, another metric, or one with ``_damage``.
+        spread: in points: the standard deviation over seeds of the difference between two rules; None: that of the
+            seeds which the results folder holds.
+        results: folder of the folders of grids.
+
+    Returns:
+        A small object that prints as the command does; ``seeds`` is enough for 80 % of the comparisons, and ``tables``
+        has the seeds of each comparison.
+
+    Raises:
+        UserError: a number out of range, no such metric, a single rule, no stored seeds and no spread, or (GridError)
+            the grid has mistakes.
+    """
+    _check_arguments(results=results)
+    asked = _grid(grid, None)
+    return detection.detect(asked, Path(results) / asked.name, difference, metric, spread)
 
 
 def run(

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from flipbench.analysis import frame as frames
-from flipbench.analysis import metrics, race
+from flipbench.analysis import metrics, statistics
 from flipbench.analysis.metric_columns import metric_column
 from flipbench.analysis.pivot import Pivot, pivots
+from flipbench.analysis.seeds import race
 from flipbench.execution.progress import counted
 from flipbench.execution.runner import Outcome
 from flipbench.grid.reader import Grid, contents
@@ -46,12 +47,12 @@ class Look:
 
     def __str__(self) -> str:
         told = f"after {counted(self.seeds, 'seed')}: {self.decided} of {self.compared} comparisons are decided; "
-        return told + (f"{counted(len(self.keys), 'experiment')} go on" if self.keys else "the others are futile")
+        if self.keys:
+            return told + f"{counted(len(self.keys), 'experiment')} {'goes' if len(self.keys) == 1 else 'go'} on"
+        return told + ("the run is over" if self.decided == self.compared else "the others are futile")
 
 
-def run(
-    grid: Grid, folder: Path, run_cells: Callable[[Grid, Path], Outcome], say: Callable[[str], None]
-) -> Outcome:
+def run(grid: Grid, folder: Path, run_cells: Callable[[Grid, Path], Outcome], say: Callable[[str], None]) -> Outcome:
     """Run a grid, in stages where its seeds are sequential.
 
     Args:
@@ -98,13 +99,14 @@ def look_at(grid: Grid, folder: Path, keys: Iterable[str], seeds: int) -> Look:
     frame = frames.of_plan(folder, {"keys": list(keys), "headline": str(grid.headline), **grid.in_plan})
     decided = compared = 0
     going_on: set[str] = set()
-    for pivot in pivots(frame, metrics.evaluate(frame)):
-        whole = pivot.pooled
-        values, columns = whole.by_seed(metric_column(plan.metric), whole.page.attacks)
+    with statistics.sequential(plan):
+        views = [pivot.pooled for pivot in pivots(frame, metrics.evaluate(frame))]
+        numbers = [view.by_seed(metric_column(plan.metric), view.page.attacks) for view in views]
+    for view, (values, columns) in zip(views, numbers, strict=True):
         found = race.after_looks(values, plan, seeds)
         decided, compared = decided + int(found.decided.sum()), compared + found.compared
         squares = {(columns[c], int(r)) for c, r in zip(*np.nonzero(found.running), strict=True)}
-        going_on |= _experiments(whole, squares)
+        going_on |= _experiments(view, squares)
     return Look(seeds, decided, compared, frozenset(going_on))
 
 

@@ -79,7 +79,8 @@ def of_trials(grid: Grid) -> Grid:
         "belongs": belongs,
     }
     title = f"Trials of {grid.title or grid.name}"
-    return replace(grid, title=title, cells=own.trials, figures=(), tuning=None, seeds=None, in_plan={choice.MEMBER: said})
+    said_so = {choice.MEMBER: said}
+    return replace(grid, title=title, cells=own.trials, figures=(), tuning=None, seeds=None, in_plan=said_so)
 
 
 def reported(grid: Grid, decisions: Sequence[Decision]) -> Grid:

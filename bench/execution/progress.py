@@ -107,6 +107,7 @@ class Board:
     def start(self, total: int, done: int) -> None:
         """Open the table."""
         self.total, self.before, self.began = total, done, time.monotonic()
+        self.counts.clear()  # of a stage before
         self.live = Live(get_renderable=self._drawn, console=self.console, refresh_per_second=4)
         self.live.start()
 

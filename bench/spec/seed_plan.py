@@ -11,7 +11,7 @@ from flipbench.spec.metric_names import SHEET
 from flipbench.spec.suggestions import near
 
 UNTIL = ("decided",)
-FEWEST, LARGEST = 2, 1000  # seeds: a spread needs two
+FEWEST, LARGEST = 3, 1000  # seeds before the first look
 METRICS = tuple(m.name for m in SHEET if not m.needs_mapping)  # with one table for all attacks
 
 

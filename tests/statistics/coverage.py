@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from flipbench.analysis import rank_tests, statistics
 from flipbench.analysis.rounds import stability
+from flipbench.analysis.seeds import race
+from flipbench.spec.seed_plan import SeedPlan
 from tests.statistics import share_intervals, tuned_choice
 
 SIMULATIONS = 10_000
@@ -163,10 +165,25 @@ def tuned(simulations: int, rng: np.random.Generator) -> Iterator[Found | tuned_
         yield from biases
 
 
+def sequential(simulations: int, rng: np.random.Generator) -> Iterator[Found]:
+    """The family-wise error of sequential runs in which no two rules differ: stopped as they are, and never stopped."""
+    plan = SeedPlan(4, 20)
+    first, second = np.triu_indices(RULES, 1)
+    stopped = never = 0
+    for _ in range(simulations):
+        scores = rng.standard_normal((COLUMNS, 1, plan.most)) + rng.standard_normal((COLUMNS, RULES, plan.most))
+        stopped += bool(race.after_looks(scores, plan, plan.most).decided.any())
+        with statistics.sequential(plan):
+            never += bool((statistics.holm(statistics.paired_t(scores[:, first] - scores[:, second])) < 0.05).any())
+    what = f"a sequential run of {RULES} rules x {COLUMNS} columns, 4 to 20 seeds, claims a false difference"
+    yield Found(what, stopped / simulations, 0.0, 0.05, simulations)
+    yield Found(f"{what}, looked at 17 times without a stop", never / simulations, 0.0, 0.05, simulations)
+
+
 def measure(simulations: int, seed: int = 0) -> Iterator[Found | tuned_choice.Bias]:
     """All claims."""
     rng = np.random.default_rng(seed)
-    for part in (intervals, shares, alarms, tests, families, diagrams, tuned):
+    for part in (intervals, shares, alarms, tests, families, diagrams, tuned, sequential):
         yield from part(simulations, rng)
 
 

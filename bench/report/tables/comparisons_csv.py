@@ -34,7 +34,8 @@ def comparisons_csv(pivots: Sequence[Pivot]) -> str | None:
     empty where the table has all attacks. Lines of one data set, partition, metric and ``of_attack`` are one table.
     ``difference`` is first minus second, over their common seeds; ``low`` and ``high`` its 95 % Student interval, by
     itself; ``_holm``: corrected over the ``comparisons`` of the table (its lines with a p); ``claim``: first or second,
-    whichever is better, "none" where they cannot be told apart, "too few seeds" with fewer than six.
+    whichever is better, "none" where they cannot be told apart, "too few seeds" with fewer than six. Of sequential runs
+    p and interval allow for all looks, and there is no signed-rank test.
     """
     fields = fields_of(pivots, of_rules=False)  # a line is of two rules
     parts: list[dict[str, Any]] = []
@@ -61,6 +62,8 @@ def _numbers(pairs: Pairs, shown: MetricColumn) -> dict[str, Any]:
     found = statistics.over_seeds(d, statistics.difference(shown.bounds))
     mean, n = found.pop("mean"), found["n"]
     wilcoxon = rank_tests.wilcoxon(d)
+    if statistics.seed_plan() is not None:  # a test of a fixed number of seeds
+        wilcoxon = np.full_like(wilcoxon, np.nan)
     claim = np.where(sign * mean > 0, "first", "second")
     claim = np.where(pairs.claimed, claim, "none")
     return {

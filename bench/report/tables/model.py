@@ -26,7 +26,7 @@ from flipbench.analysis.squares import (
     UNDEFINED,
     per_cent,
 )
-from flipbench.analysis.statistics import uneven
+from flipbench.analysis.statistics import seed_plan, uneven
 from flipbench.spec.labels import ADAPTIVE, aggregator_label, attack_label, field_label, value_label
 from flipbench.spec.metric_names import HEADLINES
 
@@ -257,7 +257,8 @@ def entry_of(square: Mapping[Any, Any], notes: dict[str, str]) -> Entry:
     remark = square.get("remark") or ""
     partly = square["n"] < square["planned"] and "seeds" not in remark
     caveat = square.get("caveat") or ""
-    said = [f"{square['n']} of {square['planned']} seeds"] * partly + [remark] * bool(remark) + [caveat] * bool(caveat)
+    seeds = f"{square['n']} of {square['planned']} seeds" if partly else f"{square['n']} seeds"
+    said = [seeds] * (partly or seed_plan() is not None) + [remark] * bool(remark) + [caveat] * bool(caveat)
     mark = square.get("mark")
     return Entry(text, mark == BEST, letter_of(notes, ", ".join(said)) if said else "", mark == TIED)
 

@@ -1,12 +1,13 @@
 """Sequential runs: after each look, which rules of which columns of a table need another seed.
 
-In every column the rules race for the best place (as in Maron & Moore 1994, NeurIPS 6, and Birattari et al. 2002, GECCO,
-but with error control over all looks and all columns). Every comparison of two rules has a sequential p, the smallest of
-its looks so far (`analysis.boundaries`), and Holm's correction goes over the comparisons of all columns, as in a table
-of a fixed number of seeds. Sequential p values that shrink only keep the family-wise error of Holm's procedure at its
-level however the looks stop (Ye et al. 2013, Statistics in Medicine 32:1112-1124; Maurer & Bretz 2013, Statistics in
-Biopharmaceutical Research 5:311-320). A rule leaves its column when it is decided that another one is better. A column
-ends when each comparison of its best rule with those still there is decided or futile.
+In every column the rules race for the best place (as in Maron & Moore 1994, NeurIPS 6, and Birattari et al. 2002,
+GECCO, but with error control over all looks and all columns). Every comparison of two rules has a sequential p, the
+smallest of its looks so far (`analysis.seeds.boundaries`), and Holm's correction goes over the comparisons of all
+columns, as in a table of a fixed number of seeds. Sequential p values that shrink only keep the family-wise error of
+Holm's procedure at its level however the looks stop (Ye et al. 2013, Statistics in Medicine 32:1112-1124; Maurer &
+Bretz 2013, Statistics in Biopharmaceutical Research 5:311-320). A rule leaves its column when it is decided that
+another one is better. A column ends when each comparison of its best rule with those still there is decided or
+futile.
 
 Futile: if the present trend is true, the comparison will be decided at the last look with a probability below 20 %
 (conditional power; Lan & Wittes 1988, Biometrics 44:579-585). Stopping for futility cannot add false claims.
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtr
 
 from flipbench.analysis import statistics
-from flipbench.analysis.boundaries import boundaries
 from flipbench.analysis.comparisons import compare
+from flipbench.analysis.seeds.boundaries import boundaries
 from flipbench.analysis.statistics import LEVEL, Values
 from flipbench.spec.seed_plan import SeedPlan
 
@@ -63,19 +64,19 @@ def after_looks(values: Values, plan: SeedPlan, seeds: int) -> Race:
         plan: least, most and steps.
         seeds: so far.
     """
-    running = ~np.isnan(values[..., : plan.least]).all(-1)
-    race = Race(running, np.zeros((len(values), 0), dtype=bool), 0, 0)
+    running: Mask = np.asarray(~np.isnan(values[..., : plan.least]).all(-1), dtype=bool)
+    race, own = Race(running, np.zeros((len(values), 0), dtype=bool), 0, 0), values.copy()
     for look in plan.looks:
         if look <= seeds and not race.over:
-            race = _at(values, plan, look, race.running)
+            race = _at(own[..., :look], plan, look, race.running)
+            own[~race.running, look:] = np.nan  # a clean twin may have more seeds than its own column asks for
     return race
 
 
 def _at(values: Values, plan: SeedPlan, look: int, running: Mask) -> Race:
-    """One look; rules that have left have no numbers beyond the look at which they did."""
-    known = values[..., :look]
+    """One look; rules that have left have no numbers after the look at which they did."""
     with statistics.sequential(plan):
-        pairs = compare(known)
+        pairs = compare(values)
     decided = pairs.claimed
     there = pairs.n > 1
     loser = np.where(np.nan_to_num(statistics.moments(pairs.differences)[0]) < 0, pairs.first, pairs.second)
@@ -85,7 +86,7 @@ def _at(values: Values, plan: SeedPlan, look: int, running: Mask) -> Race:
     stays = running & ~left
     if look < plan.most:
         live = there & ~decided & ~futile(pairs.differences, plan, decided, there)
-        stays &= _open(known, stays, live, pairs.first, pairs.second)[:, None]
+        stays &= _open(values, stays, live, pairs.first, pairs.second)[:, None]
     else:
         stays[:] = False
     return Race(stays, decided, int(there.sum()), look)

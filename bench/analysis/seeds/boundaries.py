@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from scipy.special import stdtr, stdtrit
 RHO = 1.0  # late looks get as much of alpha as early ones; larger values save seeds for few comparisons only
 LEAST = 1e-10  # alphas and p below are said to be this
 _LEVELS = 41  # alphas for which boundaries are computed, evenly spaced on a logarithmic scale
-_GRID = 33  # points of |R| within the boundary
+_GRID = 49  # points of |R| within the boundary
 _BEFORE = np.polynomial.legendre.leggauss(20)  # nodes and weights on [-1, 1], for the step to one seed earlier
 _BELOW = np.polynomial.legendre.leggauss(16)  # for the p below a level
 _DEEP = math.log(1e5)  # p smaller than a level by this factor add next to nothing to its probability
@@ -75,21 +76,21 @@ def boundaries(looks: tuple[int, ...], most: int, spending: Spending = power_fam
     """The levels at all looks.
 
     Args:
-        looks: numbers of seeds, ascending, from 2 on.
+        looks: numbers of seeds, ascending, from 3 on.
         most: seeds after which all of alpha may be used up.
         spending: how much may be used up by when; more for a larger alpha at every look.
 
     Raises:
         ValueError: looks that are no ascending numbers from 2 to ``most``.
     """
-    if not looks or looks[0] < 2 or looks[-1] > most or any(a >= b for a, b in zip(looks, looks[1:], strict=False)):
-        raise ValueError(f"looks are ascending numbers of seeds from 2 to {most}, got {looks}")
+    if not looks or looks[0] < 3 or looks[-1] > most or any(a >= b for a, b in pairwise(looks)):
+        raise ValueError(f"looks are ascending numbers of seeds from 3 to {most}, got {looks}")
     alphas = np.geomspace(LEAST, 1.0, _LEVELS)
     past = _Past.none(looks[0], len(alphas))
     nominal, spent = [], np.zeros_like(alphas)
     for look in looks:
         while past.n < look - 1:
-            past = past.after(np.full_like(alphas, math.sqrt(past.n + 1)))  # no look: no boundary
+            past = past.unseen()
         so_far = spending(alphas, look / most)
         level = _level(past, look, so_far - spent)
         nominal.append(level)
@@ -115,6 +116,12 @@ class _Past:
     def none(cls, first: int, levels: int) -> _Past:
         return cls(first - 1, np.full(levels, math.sqrt(first - 1)), np.ones((levels, _GRID)))
 
+    def unseen(self) -> _Past:
+        """The same one seed later, where nobody looks: there is no boundary."""
+        if (self.chance == 1).all():
+            return _Past.none(self.n + 2, len(self.cut))
+        return self.after(np.sqrt(1 + self.cut**2))  # beyond, |R| was at the cut one seed earlier
+
     def before(self, r: Values) -> Values:
         """How likely nothing was crossed up to n, given R after n + 1.
 
@@ -136,7 +143,7 @@ class _Past:
         earlier = np.abs(r[..., None] - v) / np.sqrt(np.maximum(1 - v**2, 1e-300))
         density = math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2)) / math.sqrt(math.pi) if n > 1 else 0.0
         mass = density * np.cos(turn) ** (n - 2) * weights * (high - low)[..., None] / 2
-        return np.where(inside > 0, (mass * self._at(earlier)).sum(-1), 0.0)
+        return np.asarray(np.where(inside > 0, (mass * self._at(earlier)).sum(-1), 0.0), dtype=np.float64)
 
     def after(self, cut: Values) -> _Past:
         """The same one seed later, where |R| at or above ``cut`` is a crossing."""
@@ -149,15 +156,17 @@ class _Past:
         place = np.arcsin(np.clip(r / self.cut[:, None, None], 0, 1)) * (2 / math.pi * (_GRID - 1))
         start = np.minimum(place.astype(np.int64), _GRID - 2)
         x = place - start
-        padded = np.concatenate([self.chance[:, 1:2], self.chance, self.chance[:, -2:-1]], axis=1)  # even at both ends
+        # Even at both ends: in R, and in the angle at 90 degrees.
+        padded: Values = np.concatenate([self.chance[:, 1:2], self.chance, self.chance[:, -2:-1]], axis=1)
         rows = np.arange(len(self.cut))[:, None, None]
         a, b, c, d = (padded[rows, start + i] for i in range(4))
-        return (
+        between: Values = (
             -a * x * (x - 1) * (x - 2) / 6
             + b * (x + 1) * (x - 1) * (x - 2) / 2
             - c * (x + 1) * x * (x - 2) / 2
             + d * (x + 1) * x * (x - 1) / 6
         )
+        return between
 
 
 def _level(past: _Past, n: int, allowed: Values) -> Values:
@@ -166,11 +175,10 @@ def _level(past: _Past, n: int, allowed: Values) -> Values:
     Newton's method for log mass(log p); the mass below p is the integral of that probability over p.
     """
     nodes, weights = _BELOW
-    first = past.n < 2 or bool((past.cut >= math.sqrt(past.n)).all())  # no look before: nothing can have been crossed
-    crossed = np.zeros_like(allowed) if first else _two_sided(n, np.sqrt(1 + past.cut**2))  # any p below had crossed
     log_p = wanted = np.log(np.clip(allowed, 1e-300, 1.0))
-    if first:
+    if (past.chance == 1).all():  # no look before
         return np.asarray(np.exp(wanted), dtype=np.float64)
+    crossed = _two_sided(n, np.sqrt(1 + past.cut**2))  # whoever has a p below that had crossed the boundary before
     for _ in range(_NEWTON):
         log_p = np.maximum(log_p, np.log(np.maximum(crossed, 1e-300)) + 1e-6)
         depth = np.minimum(log_p - np.log(np.maximum(crossed, 1e-300)), _DEEP)

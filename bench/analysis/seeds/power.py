@@ -1,4 +1,4 @@
-"""How many seeds a comparison of two rules needs: the power of the paired t test at the level that Holm's correction asks.
+"""How many seeds a comparison of two rules needs: the power of the paired t test with Holm's correction.
 
 A difference d (its true mean over seeds) with spread s (standard deviation over seeds) gives a t of n - 1 degrees with
 noncentrality d sqrt(n) / s. Of m comparisons of a table the first that Holm's correction lets pass must come below
@@ -55,8 +55,10 @@ def power(difference: ArrayLike, spread: ArrayLike, seeds: ArrayLike, level: Arr
     return np.asarray((mass * claims).sum(-1) / mass.sum(-1), dtype=np.float64)
 
 
-def seeds_needed(difference: float, spread: ArrayLike, level: float = LEVEL, wanted: float = POWER) -> NDArray[np.int64]:
-    """The least n, from `LEAST_SEEDS` on, whose `power` is at least ``wanted``; `MOST` + 1 where no n up to `MOST` has it.
+def seeds_needed(
+    difference: float, spread: ArrayLike, level: float = LEVEL, wanted: float = POWER
+) -> NDArray[np.int64]:
+    """The least n, from `LEAST_SEEDS` on, whose `power` is at least ``wanted``; `MOST` + 1 where none up to `MOST` is.
 
     Args:
         difference: to be claimed, other than 0.

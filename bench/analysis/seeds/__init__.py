@@ -1,0 +1,1 @@
+"""How many seeds: the power of a comparison, group-sequential boundaries, and the race of a sequential run."""
