@@ -117,7 +117,7 @@ class _Past:
         return cls(first - 1, np.full(levels, math.sqrt(first - 1)), np.ones((levels, _GRID)))
 
     def unseen(self) -> _Past:
-        """The same one seed later, where nobody looks: there is no boundary."""
+        """The same one seed later, without a look there: no boundary."""
         if (self.chance == 1).all():
             return _Past.none(self.n + 2, len(self.cut))
         return self.after(np.sqrt(1 + self.cut**2))  # beyond, |R| was at the cut one seed earlier
