@@ -47,6 +47,7 @@ class Page:
         headline: which rounds the numbers are of.
         unknown: cells of the plan without any record, hence without fields, on any page.
         chosen: of a page of tuned cells: which settings were chosen for its rules.
+        fixed: of a page of a tuned grid's own settings: the fields that the other form tunes.
     """
 
     about: Mapping[str, Any]
@@ -64,6 +65,7 @@ class Page:
     unknown: int
     headline: Headline = LAST_ROUND
     chosen: forms.Chosen | None = None
+    fixed: tuple[str, ...] = ()
 
 
 def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
@@ -82,7 +84,8 @@ def pages(frame: pd.DataFrame) -> tuple[Page, ...]:
         found = known.groupby(apart, sort=False, dropna=False)
         groups = [(dict(zip(apart, which, strict=True)), cells) for which, cells in found]
     each = [({**about, **form}, own) for about, cells in groups for form, own in forms.each(cells)]
-    return tuple(_page(about, cells, unknown, headline_of(frame), forms.chosen(frame, about)) for about, cells in each)
+    made = [_page(about, cells, unknown, headline_of(frame), forms.chosen(frame, about)) for about, cells in each]
+    return tuple(replace(page, fixed=forms.fixed(frame, page.about)) for page in made)
 
 
 def _page(

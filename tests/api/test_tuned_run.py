@@ -175,7 +175,7 @@ def test_the_report_has_both_forms_with_the_chosen_values_in_every_table_of_tune
     assert blocks >= 3
     assert part.count("tuned: learning rate 0.5 with fedavg") == blocks
     assert "tuned:" not in summary[fixed:].partition("## Guards")[0].replace("(tuned:", "")
-    assert "learning rate 0.001" in summary[fixed:]
+    assert "Fixed for every rule: learning rate 0.001." in summary[fixed:]
     assert "form" in (tables / "cells.csv").read_text().splitlines()[0].split(",")
     assert "learning rate 0.5 with fedavg" in (tables / "summary.tex").read_text()
     assert "learning rate 0.5 with fedavg" in (folder / "small" / "report.html").read_text()

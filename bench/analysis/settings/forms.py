@@ -121,6 +121,12 @@ def chosen(frame: pd.DataFrame, about: Mapping[str, Any]) -> Chosen | None:
     return Chosen(tuple(tuning["fields"]), choices, *facts)
 
 
+def fixed(frame: pd.DataFrame, about: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields that were tuned, on a page of the grid's own settings; nothing on other pages."""
+    tuning = frame.attrs.get(ATTRIBUTE)
+    return () if tuning is None or about.get(FORM) != SAID[FIXED] else fields_of(tuning["fields"])
+
+
 def fields_of(names: Sequence[str]) -> tuple[str, ...]:
     """The fields of a cell that names of tuned fields and options are of."""
     return tuple(dict.fromkeys(name.partition(".")[0] for name in names))

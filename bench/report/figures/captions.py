@@ -12,6 +12,7 @@ from flipbench.analysis.caveats import text as of_some
 from flipbench.analysis.metric_columns import MetricColumn
 from flipbench.analysis.pages import Page, stamped_note
 from flipbench.analysis.pivot import several_f
+from flipbench.analysis.settings.forms import FORM
 from flipbench.analysis.squares import DONE
 from flipbench.analysis.worst_case import Place
 from flipbench.privacy import of_tables
@@ -32,6 +33,7 @@ def subtitle(page: Page) -> str:
     parts += [f"{fields[f]} {f}" for f in ("clients", "rounds") if f in fields]
     for name, text in (("malicious_fraction", "{} malicious"), ("flip_rate", "flip rate {}")):
         parts += [text.format(value_label(name, fields[name]))] if name in fields else []
+    parts += [str(page.about[FORM])] if FORM in page.about else []
     return ", ".join([*parts, f"{page.seeds} seed{'s' * (page.seeds > 1)}"])
 
 

@@ -164,7 +164,7 @@ def terminal(pivots: Sequence[Pivot], width: int) -> str:
         parts += [about(page)] if page.about else []
         label = max([len("aggregator"), *(len(field_label(f)) for f in (*page.settings, *page.levels))])
         label = max([label, *(min(len(aggregator_label(r)), 40) for r in page.rows)])
-        parts += [chosen_for(page).strip()] if page.chosen else []
+        parts += [of_settings.strip()] if (of_settings := chosen_for(page)) else []
         if whole := list(attacks.worst_blocks(pivot, len(page.cells), named=False)):
             cell = column_width(whole)
             most = max(1, (width - label) // cell)

@@ -22,8 +22,12 @@ def with_choices(page: Page, blocks: Iterable[Block]) -> Iterator[Block]:
 
 
 def sentence(page: Page) -> str:
-    """How the settings of a page were chosen, and what they are, with a space in front; nothing on other pages."""
-    return "" if page.chosen is None else of_choices(page.chosen)
+    """How the settings of a page were chosen, and what they are, with a space in front; of the other form what the grid
+    gives to every rule; nothing on other pages."""
+    if page.chosen is not None:
+        return of_choices(page.chosen)
+    own = {f: page.constant[f] for f in page.fixed if f in page.constant}
+    return f" Fixed for every rule: {', '.join(labelled(own, own.values()))}." if own else ""
 
 
 def of_choices(chosen: Chosen) -> str:
