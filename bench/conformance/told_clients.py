@@ -13,17 +13,19 @@ from torch import Tensor
 
 from flipbench.aggregators.contract import Infeasible, Update
 from flipbench.conformance.cases import Broken, Case, Subject, draw
+from flipbench.system import process_settings
 
 _DIM = 60  # more than there are clients, so that an answer shows whose it is
 _WITHIN = 0.05  # of the answer's length: noise that a rule adds
 
 
 def tells(subject: Subject) -> bool:
-    """Whether the rule tells whom it kept."""
-    for n, f in subject.sizes(7, 11):
-        with suppress(Infeasible, Broken):
-            if _asked(subject, draw(n, _DIM, f))[1]:
-                return True
+    """Whether the rule tells whom it kept; what it does to settings of the process is the matter of another check."""
+    with process_settings.kept():
+        for n, f in subject.sizes(7, 11):
+            with suppress(Infeasible, Broken):
+                if _asked(subject, draw(n, _DIM, f))[1]:
+                    return True
     return False
 
 

@@ -61,7 +61,7 @@ def write_axis(folder: Path, field: str) -> Read:
 
 
 def test_the_axes_are_all_that_a_clean_twin_has_in_common_with_several_attacked_cells() -> None:
-    assert {*AXES} == {*ATTACK_FIELDS, "declared_byzantine"} - {"attack", "malicious_fraction"}
+    assert {*AXES} == {*ATTACK_FIELDS, "declared_byzantine"} - {"attack", "malicious_fraction", "intent"}
 
 
 @pytest.mark.parametrize("field", AXES)

@@ -33,7 +33,7 @@ def test_a_figure_has_the_size_and_the_parts_that_are_asked_for(results, tmp_pat
     assert ax.figure.get_size_inches().tolist() == pytest.approx([5.0, 4.0])
     told = " ".join(texts(ax)).replace("\n", " ")
     assert "digits" in told  # of the subtitle
-    assert "95 % Student interval" in told or "range of the seeds" in told  # of the caption
+    assert "95 % interval" in told or "range of the seeds" in told  # of the caption
     svg = path.read_text("utf-8")
     assert re.search(r'<svg [^>]*width="360pt"', svg)
     bare = draw(attack="mirrored", title=False, caption=False, font="DejaVu Serif")

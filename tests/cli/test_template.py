@@ -118,6 +118,7 @@ def test_an_attack_has_ten_lines_of_code_at_most_and_says_why(attack):
 
 def test_every_template_is_written_by_some_command_and_its_own_name_is_left_nowhere(tmp_path):
     written = {"my_rule": new.new("aggregator", tmp_path / "yours.py")}
+    written["my_optimiser"] = new.new("optimiser", tmp_path / "optimisers" / "yours.py")
     for where in new.PLACES:
         written[f"my_{where[:-1]}_attack"] = new.new("attack", tmp_path / where / "yours.py", where)
     shipped = {p.stem for p in Path(templates.__file__).parent.glob("*.py")} - {"__init__"}

@@ -138,7 +138,9 @@ def test_the_page_on_grids_tells_every_field_with_its_default_and_its_example_is
         default = json.dumps(field.default).strip('"')
         assert f"| `{field.name}` | `{default}` | " in page
     example = page.partition("```yaml\n")[2].partition("```")[0]
-    assert len([c for c in reader.read(write(example)).cells if c.attacked]) == 2 * 3 * 2 * 3 * 3
+    attacked = [c for c in reader.read(write(example)).cells if c.attacked]
+    assert len([c for c in attacked if c.intent == "malicious"]) == 2 * 3 * 2 * 3 * 3
+    assert len([c for c in attacked if c.intent == "honest"]) == 2 * 3 * 2 * 3  # of `honest_noise`, whatever the attack
 
 
 def test_a_grid_of_many_cells_is_read_within_seconds(write):

@@ -258,7 +258,7 @@ def test_what_the_data_or_the_clients_cannot_give_is_refused_with_their_numbers(
     "ref",
     [
         "csv(path='no.csv', label=a)",
-        "csv(path='grid.yaml', label=a, test_path='no.csv')",
+        "csv(path='my_grid.yaml', label=a, test_path='no.csv')",
         *(f"{name}(path='no.csv')" for name in ("npz", "images", "hf", "cifar10", "mnist", "svhn", "ham10000")),
         "ham10000_images(metadata='no.csv')",
     ],
