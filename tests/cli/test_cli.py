@@ -217,9 +217,9 @@ def test_exit_codes_of_a_run(call, monkeypatch, came, code, said):
 
     seen = {}
     monkeypatch.setattr(runner, "run", lambda grid, folder, **options: seen.update(options) or outcome(**came))
-    monkeypatch.setattr(report, "read", lambda folder, repairs: None)
-    monkeypatch.setattr(report, "write", lambda folder, known, every, look, headline: [])
-    monkeypatch.setattr(report, "summary_text", lambda folder, known, every, headline=None: "the summary")
+    monkeypatch.setattr(report, "read", lambda folder, repairs, headline=None: None)
+    monkeypatch.setattr(report, "write", lambda folder, known, every, look: [])
+    monkeypatch.setattr(report, "summary_text", lambda folder, known, every: "the summary")
     result = call("run", "tiny.yaml", "--workers", 3, "--keep-failed")
     assert result.exit_code == code
     assert said in result.output
@@ -234,9 +234,9 @@ def test_a_report_takes_options_of_its_figures(call, monkeypatch, tmp_path, opti
 
     (tmp_path / "plan.json").touch()
     asked = []
-    monkeypatch.setattr(report, "read", lambda folder, repairs: None)
-    monkeypatch.setattr(report, "write", lambda folder, known, every, look, headline: asked.append((every, look)) or [])
-    monkeypatch.setattr(report, "summary_text", lambda folder, known, every, headline=None: "the summary")
+    monkeypatch.setattr(report, "read", lambda folder, repairs, headline=None: None)
+    monkeypatch.setattr(report, "write", lambda folder, known, every, look: asked.append((every, look)) or [])
+    monkeypatch.setattr(report, "summary_text", lambda folder, known, every: "the summary")
     assert call("report", tmp_path, option).exit_code == 0
     assert call("report", tmp_path).exit_code == 0
     figure = ("--figure", "width=3.3", "--figure", "title=false")
