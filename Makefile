@@ -62,11 +62,11 @@ paper: $(VENV)/.installed ## reproduce the published tables that take minutes (W
 paper-all: $(VENV)/.installed ## reproduce the others, which take hours
 	$(BIN)/flipbench paper $(LONG_PAPERS) --workers $(WORKERS) --results $(RESULTS)
 
-# The grids behind the committed tables, in results/reference; label_flip has more seeds. Their data: results/README.md.
+# The grids behind the committed tables, in results/reference; label_flip has more seeds and fractions. Their data: results/README.md.
 REFERENCE := attacks worst_case tuned declared crossover fashion_mnist ham10000 ham10000_choice ham10000_study privacy tabular_clients text
 
 reference: $(VENV)/.installed ## run the reference grids into results/reference (hours; for maintainers)
-	$(BIN)/flipbench run label_flip --set 'seed=[0,1,2,3,4,5,6,7,8,9]' --workers $(WORKERS) --results results/reference
+	$(BIN)/flipbench run label_flip --set 'seed=[0,1,2,3,4,5,6,7,8,9]' --set 'malicious_fraction=[0.1,0.2,0.3,0.4]' --workers $(WORKERS) --results results/reference
 	@for grid in $(REFERENCE); do $(BIN)/flipbench run $$grid --workers $(WORKERS) --results results/reference || exit 1; done
 
 report: $(VENV)/.installed ## draw the tables and heatmaps of GRID again
@@ -114,7 +114,7 @@ numerics: $(VENV)/.installed-test ## how often rules choose what float64 brute f
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.numerics.flame_admission $(RESULTS)/numerics/flame_admission.csv
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.numerics.selection $(RESULTS)/numerics/selection.md
 
-coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulations (seconds)
+coverage: $(VENV)/.installed-test ## check intervals and tests by 10,000 simulations (minutes)
 	$(BIN)/python -m tests.statistics.coverage
 
 TORTURE_TESTS := tests/torture tests/execution tests/federation/test_checkpoint.py tests/spec tests/training/test_lockstep.py \

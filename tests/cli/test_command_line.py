@@ -93,7 +93,7 @@ def test_what_an_explanation_says() -> None:
     for part in ("Blanchard", "Infeasible", "Needs: n >= 2f + 3", "strict: whether"):
         assert part in krum
     grid = call("list", "label_flip").output
-    for part in ("label_flip  (grid of 336 cells)", "Which rule, at which malicious fraction", "flip_rate: [0.5, 1.0]"):
+    for part in ("label_flip  (grid of 448 cells)", "Which rule, at which malicious fraction", "flip_rate: [0.5, 1.0]"):
         assert part in grid
     field = call("list", "flip_rate").output
     assert field.startswith("flip_rate  (field of a cell: attack; usual value: 1.0)")

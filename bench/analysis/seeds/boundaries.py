@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-RHO = 1.0  # late looks get as much of alpha as early ones; larger values save seeds for few comparisons only
+RHO = 2.0  # with 1 more of alpha is used up early, where differences of normal size cannot pass yet
 LEAST = 1e-10  # alphas and p below are said to be this
 _LEVELS = 41  # alphas for which boundaries are computed, evenly spaced on a logarithmic scale
 _GRID = 49  # points of |R| within the boundary

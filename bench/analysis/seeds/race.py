@@ -9,7 +9,7 @@ Bretz 2013, Statistics in Biopharmaceutical Research 5:311-320). A rule leaves i
 another one is better. A column ends when each comparison of its best rule with those still there is decided or
 futile.
 
-Futile: if the present trend is true, the comparison will be decided at the last look with a probability below 20 %
+Futile: if the present trend is true, the comparison will be decided at the last look with a probability below 30 %
 (conditional power; Lan & Wittes 1988, Biometrics 44:579-585). Stopping for futility cannot add false claims.
 """
 
@@ -27,7 +27,7 @@ from flipbench.analysis.seeds.boundaries import boundaries
 from flipbench.analysis.statistics import LEVEL, Values
 from flipbench.spec.seed_plan import SeedPlan
 
-FUTILE = 0.2
+FUTILE = 0.3
 
 Mask = NDArray[np.bool_]
 Places = NDArray[np.int64]

@@ -60,7 +60,7 @@ def test_the_error_that_is_spent_is_the_planned_one(looks: tuple[int, ...], most
     crossed = np.zeros(simulations, dtype=bool)
     for i, look in enumerate(looks):
         crossed |= stats.ttest_1samp(drawn[:, :look], 0, axis=1).pvalue <= found.level(i, alpha)
-        planned = alpha * look / most
+        planned = alpha * (look / most) ** 2
         assert crossed.mean() == pytest.approx(planned, abs=3.5 * np.sqrt(planned / simulations))
 
 
