@@ -58,7 +58,7 @@ def test_fewer_cells_than_the_most_are_run_and_what_is_decided_is_said(whole: tu
     assert set(keys) == set(tiny_runs.numbers(folder))
     assert 4 * 8 < len(keys) < len(grid.cells) == 10 * 8
     assert said[0].startswith("after 4 seeds: 0 of 3 comparisons are decided")
-    assert said[-1].endswith("the others are futile")
+    assert said[-1].endswith(("the run is over", "the others are futile"))  # which, depends on the processor
 
 
 def test_an_interrupted_run_ends_with_the_same_cells_and_numbers(
