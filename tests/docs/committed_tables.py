@@ -21,6 +21,15 @@ def interval(by_seed: pd.Series) -> tuple[float, float]:
     return float(values.mean()), float(half)
 
 
+def share_interval(by_seed: pd.Series) -> tuple[float, float]:
+    """Mean of shares over seeds and the half width of Wilson's 95 % interval (docs/statistics.md), in per cent."""
+    values = by_seed.to_numpy(dtype=float)
+    n, m = len(values), values.mean()
+    k = stats.t.ppf(0.975, n - 1) ** 2 * values.var(ddof=1) / n / (m * (1 - m))
+    low, high = sorted(np.roots([1 + k, -2 * m - k, m * m]).real)  # (m - x)^2 = k x (1 - x)
+    return float(100 * m), float(100 * (high - low) / 2)
+
+
 def agree(printed: list[float], *computed: tuple[float, float]) -> None:
     """Printed with one decimal."""
     exact = [number for pair in computed for number in pair]

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from flipbench.grid import reader
-from tests.docs.committed_tables import agree, cells, interval
+from tests.docs.committed_tables import agree, cells, interval, share_interval
 from tests.helpers.paths import ROOT
 
 README = " ".join((ROOT / "README.md").read_text("utf-8").split())
@@ -44,7 +44,7 @@ def test_label_flip(label_flip: pd.DataFrame) -> None:
     def at_40(aggregator: str) -> tuple[float, float]:
         rows = where(label_flip, attacked | {"aggregator": aggregator})
         assert len(rows) == 10
-        return interval(rows["accuracy"])
+        return share_interval(rows["accuracy"])
 
     number = r"(\d+(?:\.\d+)?)"
     pair = f"{number} ± {number} %"
@@ -53,7 +53,7 @@ def test_label_flip(label_flip: pd.DataFrame) -> None:
             f"FedAvg falls from {pair} to {pair}, the trimmed mean to {pair} and the median to {pair}. "
             f"Krum keeps {pair}"
         ),
-        interval(clean["fedavg"]),
+        share_interval(clean["fedavg"]),
         at_40("fedavg"),
         at_40("trimmed_mean"),
         at_40("median"),
@@ -61,6 +61,12 @@ def test_label_flip(label_flip: pd.DataFrame) -> None:
     )
     assert "without an attack it is five points below FedAvg" in README
     assert round(interval(clean["fedavg"])[0] - interval(clean["krum"])[0]) == 5
+    swings = where(label_flip, attacked | {"aggregator": "fedavg"})
+    assert set(swings["accuracy_stability"]) == {"oscillates"}
+    least, most = shown(
+        f"in every seed that number swings from round to round, in all between {number} and {number} % in"
+    )
+    agree([least, most], (100 * swings["accuracy_late_least"].min(), 100 * swings["accuracy_late_most"].max()))
 
 
 def test_what_is_significant_in_label_flip(label_flip: pd.DataFrame) -> None:
