@@ -14,6 +14,7 @@ from flipbench.analysis.pages import Page, stamped_note
 from flipbench.analysis.pivot import several_f
 from flipbench.analysis.settings.forms import FORM
 from flipbench.analysis.squares import DONE
+from flipbench.analysis.statistics import seed_plan
 from flipbench.analysis.worst_case import Place
 from flipbench.privacy import of_tables
 from flipbench.report.tables.attacks import place_label
@@ -34,6 +35,8 @@ def subtitle(page: Page) -> str:
     for name, text in (("malicious_fraction", "{} malicious"), ("flip_rate", "flip rate {}")):
         parts += [text.format(value_label(name, fields[name]))] if name in fields else []
     parts += [str(page.about[FORM])] if FORM in page.about else []
+    if (plan := seed_plan()) is not None:
+        return ", ".join([*parts, f"{plan.least} to {page.seeds} seeds, until decided"])
     return ", ".join([*parts, f"{page.seeds} seed{'s' * (page.seeds > 1)}"])
 
 
