@@ -77,7 +77,7 @@ TESTS := $(BIN)/python -m pytest -n $(CORES) --dist worksteal --ignore=tests/spe
 # What a checkout needs is the rest (see the markers in pyproject.toml).
 LONG  := process or browser or torture or notebook or slow or timing or package
 
-test: $(VENV)/.installed-test ## run the tests that a checkout needs (about 10 minutes on two cores)
+test: $(VENV)/.installed-test ## run the tests that a checkout needs (about 5 minutes on two cores)
 	$(TESTS) -m 'not ($(LONG))'
 
 test-rest: $(VENV)/.installed-test ## run the other tests: processes, browser, notebook, whole reports, small torture, timing
